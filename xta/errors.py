@@ -1,0 +1,120 @@
+"""Every exception and warning that xta raises on purpose.
+
+Each error is an `XtaError` and also the builtin that a caller would expect, so that both
+``except xta.XtaError`` and ``except ValueError`` do what they say. A message tells what was found,
+where, and what to do about it.
+"""
+
+import sys
+import warnings
+
+__all__ = [
+    "AcquisitionError",
+    "ArchiveBusyError",
+    "ArchiveError",
+    "ArchiveNotAuthorisedError",
+    "ArchiveNotFoundError",
+    "ArchiveReplyError",
+    "ArchiveTimeoutError",
+    "ArgumentError",
+    "CentroidError",
+    "FileError",
+    "KlipError",
+    "MissingError",
+    "OssLogError",
+    "ProductError",
+    "RecenterError",
+    "SiafError",
+    "WCSError",
+    "XtaError",
+    "XtaWarning",
+    "warn",
+]
+
+
+class XtaError(Exception):
+    """Root of all errors that xta raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its message; a sentence is for people.
+        return str(self.args[0]) if self.args else ""
+
+
+class ArgumentError(XtaError, ValueError):
+    """An argument is not of the form that a function takes."""
+
+
+class FileError(XtaError, OSError):
+    """A file is missing, cut short, unreadable or cannot be written."""
+
+
+class ProductError(XtaError, ValueError):
+    """A file was read, but is not a JWST product that xta can use."""
+
+
+class MissingError(XtaError, KeyError):
+    """A dataset lacks a variable, coordinate or attribute that a step needs."""
+
+
+class WCSError(XtaError, ValueError):
+    """A WCS is absent, of an unknown structure, or cannot be inverted at a position."""
+
+
+class SiafError(XtaError, KeyError):
+    """An aperture or instrument is not in the SIAF."""
+
+
+class OssLogError(XtaError, ValueError):
+    """An event log cannot be read, or does not hold the visit that was asked for."""
+
+
+class AcquisitionError(XtaError, ValueError):
+    """The target acquisition is absent or does not belong to the science exposure."""
+
+
+class CentroidError(XtaError, ValueError):
+    """No star could be centroided in an image."""
+
+
+class RecenterError(XtaError, ValueError):
+    """A cube cannot be recentred on its star."""
+
+
+class KlipError(XtaError, ValueError):
+    """The inputs of a PSF subtraction do not fit together."""
+
+
+class ArchiveError(XtaError, OSError):
+    """The archive did not give what was asked of it."""
+
+
+class ArchiveNotFoundError(ArchiveError):
+    """The archive has no such product or mnemonic."""
+
+
+class ArchiveNotAuthorisedError(ArchiveError):
+    """The archive wants a token, or another one."""
+
+
+class ArchiveBusyError(ArchiveError):
+    """The archive refused or failed for now; trying later may help."""
+
+
+class ArchiveTimeoutError(ArchiveError):
+    """The archive did not answer within the time allowed."""
+
+
+class ArchiveReplyError(ArchiveError):
+    """The archive answered something that is not what it should be."""
+
+
+class XtaWarning(UserWarning):
+    """Something was found that a result should be read with."""
+
+
+def warn(message: str) -> None:
+    """Issue an `XtaWarning` that points at the caller's own line, however deep in xta or xarray it arose."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in {"xta", "xarray"}:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, XtaWarning, stacklevel=level)

@@ -1,0 +1,314 @@
+"""Names of dimensions, variables and attributes, with units; what a step needs and what it leaves behind.
+
+These are the words of the package's data model: the table of `ATTRS` says what each means, and every
+module takes them from here.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta.errors import MissingError
+
+__all__ = [
+    "ANALYSIS",
+    "ANALYSIS_ATTRS",
+    "ATTRS",
+    "CONVENTIONS",
+    "KEYWORDS",
+    "attrs",
+    "clean_attrs",
+    "describe",
+    "require",
+    "text_variable",
+    "with_history",
+]
+
+CONVENTIONS = "CF-1.11"
+
+ATTRS: dict[str, tuple[str, str]] = {
+    # coordinates of an exposure
+    "integration": ("1", "integration number, from 1"),
+    "x": ("pixel", "0-based pixel column of the exposure's own readout"),
+    "y": ("pixel", "0-based pixel row of the exposure's own readout"),
+    "time": ("", "mid-integration time (UTC)"),
+    "time_bjd_tdb": ("d", "mid-integration barycentric time (TDB), modified Julian date"),
+    "wcs": ("1", "generalised world coordinate system (GWCS) of the readout, ASDF text"),
+    "wcs_original": ("1", "GWCS as the file had it, before adjust_wcs, ASDF text"),
+    "ra": ("degree", "right ascension (ICRS)"),
+    "dec": ("degree", "declination (ICRS)"),
+    # data
+    "sci": ("", "science image"),
+    "err": ("", "standard error of the science image"),
+    "dq": ("1", "data quality flags"),
+    "var_poisson": ("", "variance of the science image by photon noise"),
+    "var_rnoise": ("", "variance of the science image by read noise"),
+    "var_flat": ("", "variance of the science image by the flat field"),
+    # target acquisition
+    "ta_exposure": ("1", "target-acquisition exposure, from 0 in time order"),
+    "ta_x": ("pixel", "0-based pixel column of the TA readout"),
+    "ta_y": ("pixel", "0-based pixel row of the TA readout"),
+    "ta_sci": ("", "target-acquisition image"),
+    "ta_dq": ("1", "data quality flags of the target-acquisition image"),
+    "ta_wcs": ("1", "GWCS of the TA readout as its file had it, ASDF text"),
+    "ta_time": ("", "start time of the TA exposure (UTC)"),
+    "ta_filename": ("", "file name of the TA exposure"),
+    "ta_aperture": ("", "SIAF aperture of the TA exposure"),
+    "ta_exp_type": ("", "exposure type of the TA exposure"),
+    "ta_detector": ("", "detector of the TA exposure"),
+    "ta_intended_x": ("pixel", "intended x of the star in the TA exposure (SIAF and dither), 0-based"),
+    "ta_intended_y": ("pixel", "intended y of the star in the TA exposure (SIAF and dither), 0-based"),
+    "ta_oss_x_det": ("pixel", "onboard (OSS) centroid of the TA exposure, SIAF Det x, 1-based"),
+    "ta_oss_y_det": ("pixel", "onboard (OSS) centroid of the TA exposure, SIAF Det y, 1-based"),
+    "ta_oss_x": ("pixel", "onboard (OSS) centroid, 0-based x of the TA readout"),
+    "ta_oss_y": ("pixel", "onboard (OSS) centroid, 0-based y of the TA readout"),
+    "ta_oss_time": ("", "time of the onboard (OSS) centroid (UTC)"),
+    "ta_oss_converged": ("1", "1 where the onboard centroid converged, 0 where it did not, -1 unknown"),
+    # compute_offset
+    "centroid_x": ("pixel", "star in the TA exposure in use, 0-based x of its readout"),
+    "centroid_y": ("pixel", "star in the TA exposure in use, 0-based y of its readout"),
+    "centroid_ra": ("degree", "right ascension of the centroid by the TA WCS (ICRS)"),
+    "centroid_dec": ("degree", "declination of the centroid by the TA WCS (ICRS)"),
+    "ta_target_x": ("pixel", "target by the TA WCS, 0-based x of the TA readout"),
+    "ta_target_y": ("pixel", "target by the TA WCS, 0-based y of the TA readout"),
+    "ta_inverse_error_x": ("pixel", "analytic inverse of the TA WCS minus ta_target_x"),
+    "ta_inverse_error_y": ("pixel", "analytic inverse of the TA WCS minus ta_target_y"),
+    "ta_reference_x": ("pixel", "SIAF reference (intended) x of the star in the TA exposure, 0-based"),
+    "ta_reference_y": ("pixel", "SIAF reference (intended) y of the star in the TA exposure, 0-based"),
+    "offset_x": ("pixel", "target by the TA WCS minus centroid, x"),
+    "offset_y": ("pixel", "target by the TA WCS minus centroid, y"),
+    "offset_ra": ("arcsec", "target minus centroid by the TA WCS, difference of right ascensions"),
+    "offset_dec": ("arcsec", "target minus centroid by the TA WCS, difference of declinations"),
+    "offset_east": ("arcsec", "target minus centroid by the TA WCS, on the sky, towards east"),
+    "offset_north": ("arcsec", "target minus centroid by the TA WCS, on the sky, towards north"),
+    # adjust_wcs
+    "target_x": ("pixel", "star behind the mask, in the label x"),
+    "target_y": ("pixel", "star behind the mask, in the label y"),
+    "target_ra": ("degree", "right ascension of the target (ICRS)"),
+    "target_dec": ("degree", "declination of the target (ICRS)"),
+    "mask_x": ("pixel", "SIAF reference point of the science aperture, 0-based x of its readout"),
+    "mask_y": ("pixel", "SIAF reference point of the science aperture, 0-based y of its readout"),
+    "residual_x": ("pixel", "target by the adjusted TA WCS minus centroid, x (closed loop)"),
+    "residual_y": ("pixel", "target by the adjusted TA WCS minus centroid, y (closed loop)"),
+    "inverse_error_x": ("pixel", "analytic inverse of the adjusted WCS minus target_x"),
+    "inverse_error_y": ("pixel", "analytic inverse of the adjusted WCS minus target_y"),
+    "adjust_ra": ("arcsec", "change of RA_REF by adjust_wcs (difference of right ascensions)"),
+    "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
+    "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
+    "ta_err": ("", "standard error of the target-acquisition image"),
+    # recenter
+    "star_x": ("pixel", "star in the original readout, 0-based x"),
+    "star_y": ("pixel", "star in the original readout, 0-based y"),
+    "separation": ("arcsec", "angular separation from the star"),
+    "position_angle": ("degree", "position angle from the star, east of north"),
+}
+"""Units and long name of every variable and coordinate. Text, times and counts have no unit here: a time
+carries its own, and the unit of an image comes from BUNIT."""
+
+ANALYSIS = frozenset(
+    {
+        *("centroid_x", "centroid_y", "centroid_ra", "centroid_dec"),
+        *("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north"),
+        *("target_x", "target_y", "target_ra", "target_dec", "mask_x", "mask_y", "residual_x", "residual_y"),
+        *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
+    }
+)
+"""Coordinates that compute_offset and adjust_wcs add; those of attach begin with ``ta_``."""
+
+ANALYSIS_ATTRS = frozenset(
+    {
+        *("oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_time", "oss_status", "oss_log"),
+        *("centroid_source", "ta_in_use"),
+    }
+)
+"""Dataset attributes that attach and compute_offset add."""
+
+KEYWORDS: dict[str, str] = {
+    "telescope": "TELESCOP",
+    "instrument": "INSTRUME",
+    "detector": "DETECTOR",
+    "channel": "CHANNEL",
+    "module": "MODULE",
+    "filter": "FILTER",
+    "pupil": "PUPIL",
+    "coronagraphic_mask": "CORONMSK",
+    "exp_type": "EXP_TYPE",
+    "aperture": "APERNAME",
+    "pps_aperture": "PPS_APER",
+    "subarray": "SUBARRAY",
+    "visit_id": "VISIT_ID",
+    "program": "PROGRAM",
+    "observation": "OBSERVTN",
+    "visit": "VISIT",
+    "exposure": "EXPOSURE",
+    "target_name": "TARGNAME",
+    "target_proposer": "TARGPROP",
+    "target_ra": "TARG_RA",
+    "target_dec": "TARG_DEC",
+    "mu_ra": "MU_RA",
+    "mu_dec": "MU_DEC",
+    "mu_epoch": "MU_EPOCH",
+    "date_beg": "DATE-BEG",
+    "date_end": "DATE-END",
+    "visit_start": "VSTSTART",
+    "visit_end": "VISITEND",
+    "readpatt": "READPATT",
+    "nints": "NINTS",
+    "ngroups": "NGROUPS",
+    "exposure_time": "EFFEXPTM",
+    "dither_number": "PATT_NUM",
+    "dither_points": "NUMDTHPT",
+    "x_offset": "XOFFSET",
+    "y_offset": "YOFFSET",
+    "guide_star": "GDSTARID",
+    "guide_mode": "GUIDEMODE",
+    "guider_aperture": "FGS_APER",
+    "is_psf": "IS_PSF",
+    "substrt1": "SUBSTRT1",
+    "substrt2": "SUBSTRT2",
+    "subsize1": "SUBSIZE1",
+    "subsize2": "SUBSIZE2",
+    "ra_v1": "RA_V1",
+    "dec_v1": "DEC_V1",
+    "pa_v3": "PA_V3",
+    "ra_ref": "RA_REF",
+    "dec_ref": "DEC_REF",
+    "roll_ref": "ROLL_REF",
+    "v2_ref": "V2_REF",
+    "v3_ref": "V3_REF",
+    "v3i_yang": "V3I_YANG",
+    "vparity": "VPARITY",
+    "va_scale": "VA_SCALE",
+    "pixel_area": "PIXAR_A2",
+    "pixel_area_sr": "PIXAR_SR",
+    "prd_version": "PRD_VER",
+    "oss_version": "OSS_VER",
+    "crds_context": "CRDS_CTX",
+    "cal_version": "CAL_VER",
+    "filename": "FILENAME",
+}
+"""Dataset attribute of an exposure -> JWST keyword it is read from (primary or SCI header)."""
+
+
+def attrs(name: str, *, units: str | None = None, **more: Any) -> dict[str, Any]:
+    """Build the attributes of a variable.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ATTRS`.
+    units : str, optional
+        In place of those of the table (images take theirs from BUNIT).
+    **more
+        Further attributes.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> attrs("offset_x")
+    {'units': 'pixel', 'long_name': 'target by the TA WCS minus centroid, x'}
+    """
+    table_units, long_name = ATTRS[name]
+    unit = table_units if units is None else units
+    return ({"units": unit} if unit else {}) | {"long_name": long_name} | more
+
+
+def describe(values: Mapping[str, Any]) -> dict[str, xr.Variable]:
+    """Make 0-d variables with units and long names of scalars that `ATTRS` knows."""
+    return {name: xr.Variable((), value, attrs(name)) for name, value in values.items()}
+
+
+def text_variable(name: str, values: Any, dims: tuple[str, ...] = ()) -> xr.Variable:
+    """Make a variable of text objects, such as `wcs.WcsText`, that stay the objects they are.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ATTRS`.
+    values : str or sequence of str
+    dims : tuple of str
+        None for one text, one dimension for a sequence.
+    """
+    data = np.empty(np.shape(values), dtype=object)
+    data[...] = values
+    # The ordinary path goes through pandas, which turns str subclasses into str.
+    return xr.Variable(dims, data, attrs(name), fastpath=True)
+
+
+def clean_attrs(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of a mapping what a NetCDF attribute can hold.
+
+    Parameters
+    ----------
+    values : mapping
+
+    Returns
+    -------
+    dict
+        None is dropped, a bool becomes an int, a NumPy scalar a Python one; texts are stripped; anything
+        else than str, int, float and 1-D arrays becomes text.
+
+    Examples
+    --------
+    >>> clean_attrs({"a": None, "b": True, "c": np.float32(0.5), "d": " F335M "})
+    {'b': 1, 'c': 0.5, 'd': 'F335M'}
+    """
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        item = value.item() if isinstance(value, np.generic) else value
+        if item is None:
+            continue
+        if isinstance(item, bool):
+            item = int(item)
+        elif isinstance(item, str):
+            item = item.strip()
+        elif not isinstance(item, int | float) and not (isinstance(item, np.ndarray) and item.ndim == 1):
+            item = str(item)
+        result[key] = item
+    return result
+
+
+def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
+    """Check that a dataset has the variables, coordinates or attributes that a step needs.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    *names : str
+    step : str
+        What would provide them, as a user calls it.
+
+    Raises
+    ------
+    MissingError
+        Naming what is missing and `step`.
+    """
+    missing = [str(name) for name in names if name not in ds.variables and name not in ds.attrs]
+    if missing:
+        msg = f"the dataset has no {', '.join(missing)}; call {step} first"
+        raise MissingError(msg)
+
+
+def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
+    """Add one line to the history of a dataset: the version of xta and what it did.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    operation : str
+
+    Returns
+    -------
+    xarray.Dataset
+        A shallow copy. The line holds no time, so that the same input gives the same file.
+    """
+    from xta import __version__
+
+    line = f"xta {__version__}: {operation}"
+    before = ds.attrs.get("history")
+    return ds.assign_attrs(history=f"{before}\n{line}" if before else line)

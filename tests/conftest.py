@@ -1,0 +1,125 @@
+"""Fixtures for all tests: markers, a network that ends at this machine, WCSs and sample programmes."""
+
+import ipaddress
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--heavy", action="store_true", help="run the tests that take minutes or gigabytes")
+    parser.addoption("--remote-data", action="store_true", help="run the tests that ask the real archive")
+
+
+def pytest_collection_modifyitems(config, items):
+    for marker in ("heavy", "remote_data"):
+        option = f"--{marker.replace('_', '-')}"
+        if not config.getoption(option):
+            for item in items:
+                if marker in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=f"needs {option}"))
+
+
+@pytest.fixture(autouse=True)
+def _this_machine_only(monkeypatch, request):
+    """Fail a test that connects to another machine."""
+    if "remote_data" in request.keywords:
+        return
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in {socket.AF_INET, socket.AF_INET6}:
+            host = address[0]
+            try:
+                local = ipaddress.ip_address(host).is_loopback
+            except ValueError:
+                local = host == "localhost"
+            assert local, f"a test tried to connect to {host}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch, request):
+    """Let only the tests of the archive ask for things that are not at hand."""
+    if "archive" not in request.module.__name__:
+        monkeypatch.setenv("XTA_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder of real data beside the checkout; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the folder of real data is not here")
+    return folder
+
+
+def make_wcs(ra=150.0, dec=-30.0, roll=75.0, *, inverse_error=0.4, scale=0.063, distortion=3e-6, size=320):
+    """Build an imaging GWCS with the frames of the JWST pipeline, a quadratic distortion and a poor inverse."""
+    from astropy import coordinates, units
+    from astropy.modeling import models
+    from astropy.modeling.bounding_box import ModelBoundingBox
+    from gwcs import WCS, coordinate_frames
+
+    from xta import wcs
+
+    centre = models.Shift(-size / 2) & models.Shift(-size / 2)
+    x = models.Polynomial2D(
+        2, c0_0=0, c1_0=-scale, c0_1=1e-4 * scale, c2_0=scale * distortion, c1_1=-scale * distortion
+    )
+    y = models.Polynomial2D(2, c0_0=0, c0_1=scale, c1_0=-2e-4 * scale, c0_2=scale * distortion, c2_0=scale * distortion)
+    detector_to_v = centre | models.Mapping((0, 1, 0, 1)) | x & y | models.Shift(107.3) & models.Shift(-405.1)
+    detector_to_v.inverse = (
+        models.Shift(-107.3) & models.Shift(405.1)
+        | models.Scale(-1 / scale) & models.Scale(1 / scale)
+        | models.Shift(size / 2) & models.Shift(size / 2 + inverse_error)
+    )
+    box = (-0.5, size - 0.5)
+    detector_to_v.bounding_box = ModelBoundingBox({"x0": box, "x1": box}, detector_to_v, order="F")
+    sky = wcs._v23tosky(np.array([107.3 / 3600, 405.1 / 3600, roll, dec, -ra]))
+    pixel = coordinate_frames.Frame2D(name="detector", unit=(units.pix, units.pix))
+    tel = coordinate_frames.Frame2D(name="v2v3", unit=(units.arcsec, units.arcsec), axes_names=("v2", "v3"))
+    world = coordinate_frames.CelestialFrame(name="world", reference_frame=coordinates.ICRS())
+    return WCS([(pixel, detector_to_v), (tel, sky), (world, None)])
+
+
+@pytest.fixture(scope="session")
+def build_wcs():
+    """Maker of imaging WCSs."""
+    return make_wcs
+
+
+@pytest.fixture(scope="session")
+def nircam(tmp_path_factory):
+    """A NIRCam coronagraphic visit with known truth."""
+    from xta import datasets
+
+    return datasets.make_visit(tmp_path_factory.mktemp("nircam"), mode="nircam", integrations=3)
+
+
+@pytest.fixture(scope="session")
+def miri(tmp_path_factory):
+    """A MIRI coronagraphic visit with known truth: two-stage acquisition and confirmation images."""
+    from xta import datasets
+
+    return datasets.make_visit(tmp_path_factory.mktemp("miri"), mode="miri", integrations=2, confirm=True)
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Copy a FITS file and let a function edit the copy: ``edited(path, edit)`` gives its path."""
+    from astropy.io import fits
+
+    def edit_copy(path, edit, *, name=None):
+        target = tmp_path / (name or path.name)
+        with fits.open(path, memmap=False) as hdus:
+            copy = fits.HDUList([hdu.copy() for hdu in hdus])
+            edit(copy)
+            copy.writeto(target, overwrite=True, output_verify="ignore")
+        return target
+
+    return edit_copy

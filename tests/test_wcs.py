@@ -1,0 +1,166 @@
+"""The GWCS as text, its numerical inverse, and its adjustment."""
+
+import asdf
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xta import wcs
+from xta.errors import WCSError
+
+POINTINGS = [(150.0, -30.0), (0.0, 10.0), (359.9999, -42.0), (80.0, 89.95), (10.0, 90.0), (200.0, -89.999)]
+
+
+@pytest.mark.parametrize(("ra", "dec"), POINTINGS)
+def test_round_trip_everywhere(build_wcs, ra, dec):
+    """Newton's inverse closes to 1e-8 px on and far off the array, across RA = 0 and at the poles."""
+    gwcs = build_wcs(ra, dec)
+    x, y = np.meshgrid(np.linspace(-800, 1100, 12), np.linspace(-800, 1100, 12))
+    found = wcs.world_to_pixel(gwcs, *wcs.pixel_to_world(gwcs, x, y))
+    assert np.abs(found[0] - x).max() < 1e-8
+    assert np.abs(found[1] - y).max() < 1e-8
+    assert found[0].shape == x.shape
+
+
+def test_the_analytic_inverse_is_only_a_start(build_wcs):
+    gwcs = build_wcs(inverse_error=0.45)
+    ra, dec = wcs.pixel_to_world(gwcs, 100.0, 120.0)
+    x, y = wcs.world_to_pixel(gwcs, ra, dec)
+    x_analytic, y_analytic = wcs.world_to_pixel_analytic(gwcs, ra, dec)
+    assert abs(x - 100) < 1e-8
+    assert abs(y - 120) < 1e-8
+    assert 0.3 < float(np.hypot(x_analytic - x, y_analytic - y)) < 0.6
+
+
+def test_a_wcs_without_an_inverse_is_inverted(build_wcs):
+    gwcs = build_wcs()
+    steps = [(step.frame, step.transform) for step in gwcs.pipeline]
+    first = steps[0][1].copy()
+    del first.inverse
+    bare = type(gwcs)([(steps[0][0], first), *steps[1:]])
+    ra, dec = wcs.pixel_to_world(bare, 10.25, 300.5)
+    assert np.isnan(wcs.world_to_pixel_analytic(bare, ra, dec)[0])
+    assert np.allclose(wcs.world_to_pixel(bare, ra, dec), (10.25, 300.5), atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("position", [(330.0, 30.0), (150.0, -31.5)], ids=["antipode", "too far"])
+def test_a_point_that_does_not_converge_is_named(build_wcs, position):
+    gwcs = build_wcs(distortion=1e-4)
+    with pytest.raises(WCSError, match=f"{position[0]:.7f}, {position[1]:.7f}") as error:
+        wcs.world_to_pixel(gwcs, [150.0, position[0]], [-30.0, position[1]])
+    assert "1 of 2" in str(error.value)
+
+
+def test_not_a_number_stays_one(build_wcs):
+    gwcs = build_wcs()
+    ra, dec = wcs.pixel_to_world(gwcs, [5.0, np.nan], [7.0, 7.0])
+    assert np.isnan(ra[1])
+    x, y = wcs.world_to_pixel(gwcs, ra, dec)
+    assert np.allclose([x[0], y[0]], [5, 7], atol=1e-8)
+    assert np.isnan(x[1])
+    assert np.isnan(y[1])
+
+
+def test_text_keeps_every_bit_and_prints_as_one_line(build_wcs):
+    gwcs = build_wcs()
+    text = wcs.dump(gwcs)
+    x, y = np.meshgrid(np.arange(320.0), np.arange(320.0))
+    for before, after in zip(wcs.pixel_to_world(gwcs, x, y), wcs.pixel_to_world(wcs.load(text), x, y), strict=True):
+        assert np.array_equal(before, after)
+    assert wcs.load(text) is wcs.load(wcs.WcsText(str.__str__(text)))
+    assert repr(text) == str(text) == f"{text}"
+    assert len(repr(text)) < 60
+    assert str.__str__(text).startswith("#ASDF")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "#ASDF 1.0.0\n", "#ASDF 1.0.0\n%YAML 1.1\n--- {wcs: 5}\n...\n"])
+def test_text_that_is_no_wcs_is_refused(text):
+    with pytest.raises(WCSError, match=r"GWCS|ASDF"):
+        wcs.load(text)
+
+
+angle = st.floats(0, 360, allow_nan=False)
+tilt = st.floats(-90, 90, allow_nan=False)
+small = st.floats(-2, 2, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=40)
+@given(ra=angle, dec=tilt, roll=angle, east=small, north=small)
+def test_adjust_rotates_the_sky_rigidly(ra, dec, roll, east, north):
+    """The adjusted WCS is the rotation after the old one, wherever it points."""
+    from tests.conftest import make_wcs
+
+    gwcs = make_wcs(ra, dec, roll)
+    here = [float(v) for v in wcs.pixel_to_world(gwcs, 150.0, 170.0)]
+    there = [float(v) for v in wcs.pixel_to_world(gwcs, 150.0 + east, 170.0 + north)]
+    rotation = wcs.rotation_between(*here, *there)
+    assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-15)
+    adjusted = wcs.adjust(gwcs, rotation)
+    x, y = np.array([0.0, 150.0, 319.0]), np.array([319.0, 170.0, 0.0])
+    expected = wcs.unit_vector(*wcs.pixel_to_world(gwcs, x, y)) @ rotation.T
+    assert np.allclose(wcs.unit_vector(*wcs.pixel_to_world(adjusted, x, y)), expected, atol=2e-15, rtol=0)
+    found = wcs.world_to_pixel(adjusted, *there)
+    assert np.allclose(found, (150, 170), atol=1e-8, rtol=0)
+
+
+def test_adjust_is_the_pipelines_adjust_wcs(build_wcs):
+    """Independent check: jwst's function with the three differences gives the same WCS."""
+    from jwst.tweakreg.utils import adjust_wcs
+
+    gwcs = build_wcs(209.5, -42.1, 110.0)
+    rotation = wcs.rotation_between(209.5, -42.1, 209.5001, -42.0999)
+    d_ra, d_dec, d_roll = wcs.adjustment(gwcs, rotation)
+    theirs = adjust_wcs(gwcs, delta_ra=d_ra, delta_dec=d_dec, delta_roll=d_roll)
+    x, y = np.meshgrid(np.arange(0.0, 320, 40), np.arange(0.0, 320, 40))
+    a = wcs.unit_vector(*wcs.pixel_to_world(theirs, x, y))
+    b = wcs.unit_vector(*wcs.pixel_to_world(wcs.adjust(gwcs, rotation), x, y))
+    assert np.abs(a - b).max() < 1e-15
+
+
+def test_reference_reads_the_attitude_back(build_wcs):
+    found = wcs.reference(build_wcs(209.5, -42.1, 110.0))
+    wanted = {"v2_ref": 107.3, "v3_ref": -405.1, "roll_ref": 110.0, "ra_ref": 209.5, "dec_ref": -42.1}
+    assert found == pytest.approx(wanted, abs=1e-10)
+
+
+def test_a_wcs_without_attitude_cannot_be_adjusted(build_wcs):
+    gwcs = build_wcs()
+    step = gwcs.pipeline[0]
+    other = type(gwcs)([(step.frame, step.transform), (gwcs.pipeline[1].frame, None)])
+    with pytest.raises(WCSError, match="no rotation from V2, V3"):
+        wcs.adjust(other, np.eye(3))
+
+
+def test_shift_moves_the_origin_and_nothing_else(build_wcs):
+    gwcs = build_wcs()
+    before = wcs.pixel_to_world(gwcs, 150.25, 170.5)
+    moved = wcs.load(wcs.dump(wcs.shift(gwcs, 150.25, 170.5)))
+    assert wcs.pixel_to_world(moved, 0.0, 0.0) == before
+    assert wcs.pixel_to_world(gwcs, 150.25, 170.5) == before
+    assert np.allclose(wcs.world_to_pixel(moved, *before), 0, atol=1e-8)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(10.0, -42.0), (0.0, 0.0), (359.9999, 60.0), (120.0, 89.99)])
+def test_sky_offset_is_astropys(ra, dec):
+    from astropy import units
+    from astropy.coordinates import SkyCoord
+
+    here, there = SkyCoord(ra, dec, unit="deg"), SkyCoord(ra + 0.0003, dec + 0.0002, unit="deg")
+    east, north = here.spherical_offsets_to(there)
+    found = wcs.sky_offset(ra, dec, ra + 0.0003, dec + 0.0002)
+    assert found == pytest.approx((east.to_value(units.arcsec), north.to_value(units.arcsec)), abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["miriwcs", "nircamwcs", "nrcb1-wcs"])
+def test_real_wcs_files(shared, name):
+    """Real WCSs, two of them of an older layout, close to 1e-8 px and adjust exactly."""
+    with asdf.open(shared / "real" / "wcs" / f"{name}.asdf", lazy_load=False) as file:
+        gwcs = wcs.load(wcs.dump(file["wcs"]))
+    x, y = np.meshgrid(np.linspace(0, 1000, 11), np.linspace(0, 1000, 11))
+    sky = wcs.pixel_to_world(gwcs, x, y)
+    found = wcs.world_to_pixel(gwcs, *sky)
+    assert max(np.abs(found[0] - x).max(), np.abs(found[1] - y).max()) < 1e-8
+    rotation = wcs.rotation_between(10.0, 20.0, 10.01, 20.03)
+    adjusted = wcs.unit_vector(*wcs.pixel_to_world(wcs.adjust(gwcs, rotation), x, y))
+    assert np.abs(adjusted - wcs.unit_vector(*sky) @ rotation.T).max() < 1e-15

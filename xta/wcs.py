@@ -1,0 +1,603 @@
+"""Read, write, evaluate, invert and adjust the GWCS of a JWST image; no xarray here.
+
+Pixels are 0-based positions in the readout that the GWCS belongs to, in the order x, y. Sky positions are
+ICRS right ascension and declination in degrees. Bounding boxes are ignored: a position off the array is a
+position like any other.
+
+The analytic inverse that a GWCS carries is a fit (0.01 to 0.03 px off on real files, up to 0.7 px with some
+reference files), so a pixel is always found by inverting the forward transform numerically.
+"""
+
+import io
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xta.errors import WCSError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from astropy.io.fits import HDUList
+    from gwcs import WCS
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = [
+    "WcsText",
+    "adjust",
+    "adjustment",
+    "dump",
+    "from_fits",
+    "load",
+    "pixel_to_world",
+    "reference",
+    "rotation_between",
+    "shift",
+    "sky_offset",
+    "tangent_offset",
+    "unit_vector",
+    "world_to_pixel",
+    "world_to_pixel_analytic",
+    "wrap_degrees",
+]
+
+TOLERANCE = 1e-8
+"""Largest round-trip error of `world_to_pixel` [pixel]; doubles of degrees resolve about 3e-9 px."""
+
+MAX_ITERATIONS = 50
+MAX_STEP = 500.0  # [pixel] one Newton step; farther, the Jacobian of a distorted field says little
+FARTHEST = 10_000.0  # [pixel] from the array's centre; beyond, a polynomial describes no instrument
+DERIVATIVE_STEP = 0.5  # [pixel] half width of the central differences
+
+
+class WcsText(str):
+    """The ASDF text of a GWCS: a str that prints as one short line.
+
+    Examples
+    --------
+    >>> WcsText("#ASDF 1.0.0")
+    <GWCS as ASDF text, 11 characters>
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<GWCS as ASDF text, {len(self)} characters>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+
+def _open_asdf(content: bytes) -> "Mapping[str, Any]":
+    import asdf
+
+    # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
+    with warnings.catch_warnings(), asdf.config_context() as config:
+        warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)
+        config.validate_on_read = False
+        try:
+            # The tree stays usable after the file is closed: its arrays are inline or read here.
+            with asdf.open(io.BytesIO(content), lazy_load=False, lazy_tree=True, memmap=False) as file:
+                tree = file.tree
+                return {"wcs": tree.get("wcs", tree.get("meta", {}).get("wcs"))}
+        except (ValueError, OSError, EOFError, AttributeError, KeyError, TypeError) as error:
+            msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
+            raise WCSError(msg) from error
+
+
+def dump(wcs: "WCS") -> WcsText:
+    """Write a GWCS as ASDF text with inline arrays.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+
+    Returns
+    -------
+    WcsText
+        13 to 25 kB; `load` gives a WCS that evaluates to the same bits.
+    """
+    import asdf
+
+    file = io.BytesIO()
+    asdf.AsdfFile({"wcs": wcs}).write_to(file, all_array_storage="inline")
+    return WcsText(file.getvalue().decode())
+
+
+@lru_cache(maxsize=64)
+def _load(text: str) -> "WCS":
+    import gwcs
+
+    wcs = _open_asdf(str.encode(text))["wcs"]
+    if not isinstance(wcs, gwcs.WCS):
+        msg = f"the ASDF text holds no GWCS under 'wcs' but {type(wcs).__name__}"
+        raise WCSError(msg)
+    return wcs
+
+
+def load(text: str) -> "WCS":
+    """Parse the ASDF text of a GWCS; equal text is parsed once.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    gwcs.WCS
+        Shared between callers: not to be changed.
+
+    Raises
+    ------
+    WCSError
+        If the text is not ASDF or holds no GWCS.
+    """
+    return _load(str.__str__(text))
+
+
+def from_fits(hdus: "HDUList") -> WcsText:
+    """Read the GWCS of a JWST product.
+
+    Parameters
+    ----------
+    hdus : astropy.io.fits.HDUList
+        An open product; its ASDF extension holds ``meta.wcs``.
+
+    Returns
+    -------
+    WcsText
+
+    Raises
+    ------
+    WCSError
+        If there is no ASDF extension, it cannot be read, or it holds no GWCS.
+    """
+    import gwcs
+
+    if "ASDF" not in hdus:
+        msg = "there is no ASDF extension, so no GWCS; use a product on which assign_wcs has run (S_WCS COMPLETE)"
+        raise WCSError(msg)
+    table = hdus["ASDF"].data
+    content = table["ASDF_METADATA"].tobytes() if hasattr(table, "names") else table.tobytes()
+    wcs = _open_asdf(content)["wcs"]
+    if not isinstance(wcs, gwcs.WCS):
+        msg = "the ASDF extension holds no GWCS (meta.wcs); use a product on which assign_wcs has run"
+        raise WCSError(msg)
+    return dump(wcs)
+
+
+def wrap_degrees(angle: "ArrayLike") -> "Floats":
+    """Wrap angles to [-180, 180) degrees.
+
+    Examples
+    --------
+    >>> wrap_degrees([359.5, -181.0]).tolist()
+    [-0.5, 179.0]
+    """
+    return (np.asarray(angle, dtype=float) + 180.0) % 360.0 - 180.0
+
+
+def unit_vector(ra: "ArrayLike", dec: "ArrayLike") -> "Floats":
+    """Give the direction (ra, dec) [deg] as unit vectors of shape (..., 3)."""
+    lon, lat = np.deg2rad(np.asarray(ra, dtype=float)), np.deg2rad(np.asarray(dec, dtype=float))
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def _tangent_basis(ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """East and north unit vectors at (ra, dec) [deg], each of shape (..., 3); defined at the poles too."""
+    lon, lat = np.broadcast_arrays(np.deg2rad(np.asarray(ra, float)), np.deg2rad(np.asarray(dec, float)))
+    east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
+    north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)], axis=-1)
+    return east, north
+
+
+def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """Evaluate a GWCS, also outside its bounding box.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+    x, y : array_like
+        0-based pixels; broadcast against each other.
+
+    Returns
+    -------
+    ra, dec : numpy.ndarray
+        ICRS [deg]; NaN where a pixel is NaN.
+    """
+    x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+    ra, dec = wcs(x, y, with_bounding_box=False)
+    return np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
+
+
+def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """Evaluate the fitted inverse that a GWCS carries; for comparison and as a start, never for a result.
+
+    Parameters and returns are those of `world_to_pixel`; NaN where the WCS has no inverse.
+    """
+    ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
+    try:
+        inverse = wcs.backward_transform  # unlike wcs.invert, this does not go on to a numerical inverse
+    except NotImplementedError:
+        return np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
+    x, y = inverse(ra, dec, with_bounding_box=False)
+    return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+
+
+def _centre(wcs: "WCS") -> tuple[float, float]:
+    """Middle of the bounding box [0-based pixel]; the origin where there is none."""
+    try:
+        box = wcs.bounding_box
+        (x0, x1), (y0, y1) = box.bounding_box(order="F")
+        return (float(x0) + float(x1)) / 2, (float(y0) + float(y1)) / 2
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        return 0.0, 0.0
+
+
+def _residual_function(
+    wcs: "WCS", ra: "Floats", dec: "Floats"
+) -> "Callable[[Floats, Floats, NDArray[np.intp]], Floats]":
+    """Build f(x, y, which): offsets of pixels from the wanted sky positions on their tangent planes.
+
+    The result has shape (2, ...), east and north [rad]. Working with vectors makes RA = 0 and the poles
+    ordinary places. A position in the other hemisphere gives infinity.
+    """
+    target = unit_vector(ra, dec)
+    east, north = _tangent_basis(ra, dec)
+
+    def residual(x: "Floats", y: "Floats", which: "NDArray[np.intp]") -> "Floats":
+        here = unit_vector(*pixel_to_world(wcs, x, y))
+        offset = np.stack(
+            [(here * east[which]).sum(axis=-1), (here * north[which]).sum(axis=-1)],
+        )
+        return np.where((here * target[which]).sum(axis=-1) > 0, offset, np.inf)
+
+    return residual
+
+
+def _newton_step(
+    residual: "Callable[..., Floats]", x: "Floats", y: "Floats", which: "NDArray[np.intp]"
+) -> tuple["Floats", "Floats", "Floats"]:
+    """One 2x2 Newton step: (dx, dy, determinant of the Jacobian) for each point [pixel, pixel, rad²/px²]."""
+    h = DERIVATIVE_STEP
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f = residual(x, y, which)
+        fx = (residual(x + h, y, which) - residual(x - h, y, which)) / (2 * h)
+        fy = (residual(x, y + h, which) - residual(x, y - h, which)) / (2 * h)
+        det = fx[0] * fy[1] - fx[1] * fy[0]
+        dx = (fy[0] * f[1] - fy[1] * f[0]) / det
+        dy = (fx[1] * f[0] - fx[0] * f[1]) / det
+    return dx, dy, det
+
+
+def world_to_pixel(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """Find the pixel of a sky position by Newton's method on the forward GWCS.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+    ra, dec : array_like
+        ICRS [deg]; broadcast against each other.
+
+    Returns
+    -------
+    x, y : numpy.ndarray
+        0-based pixels, of the broadcast shape; NaN where a coordinate is NaN.
+
+    Raises
+    ------
+    WCSError
+        If a point does not converge, naming the first such point. This happens far outside the array,
+        where a distortion polynomial no longer describes a field.
+
+    Notes
+    -----
+    The iteration starts from the analytic inverse or the array's centre, whichever is closer on the sky,
+    differentiates the forward transform by central differences and stops when a step is below 1e-9 px or
+    no longer shrinks. The result is accepted if the forward transform returns to the sky position within
+    `TOLERANCE` = 1e-8 px, on the same side of any fold of the distortion as the array's centre, and not more
+    than 10,000 px from it.
+    """
+    ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
+    shape = ra.shape
+    ra, dec = ra.ravel(), dec.ravel()
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
+    if known.size:
+        x[known], y[known] = _solve(wcs, ra[known], dec[known])
+    return x.reshape(shape), y.reshape(shape)
+
+
+def _length(vector: "Floats") -> "Floats":
+    return np.asarray(np.hypot(vector[0], vector[1]))
+
+
+def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]:
+    residual = _residual_function(wcs, ra, dec)
+    everyone = np.arange(ra.size)
+    x0, y0 = (np.full(ra.shape, value) for value in _centre(wcs))
+    with np.errstate(all="ignore"):
+        x_guess, y_guess = world_to_pixel_analytic(wcs, ra, dec)
+        guess_error = _length(residual(x_guess, y_guess, everyone))
+    good_guess = guess_error < _length(residual(x0, y0, everyone))  # False where the guess is NaN
+    x, y = np.where(good_guess, x_guess, x0), np.where(good_guess, y_guess, y0)
+    handedness = np.sign(_newton_step(residual, x0[:1], y0[:1], everyone[:1])[2])
+
+    active = everyone
+    last = np.full(ra.shape, np.inf)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for _ in range(MAX_ITERATIONS):
+            dx, dy, _det = _newton_step(residual, x[active], y[active], active)
+            step = np.hypot(dx, dy)
+            scale = np.minimum(1.0, MAX_STEP / step)
+            x[active] += np.where(np.isfinite(scale), dx * scale, 0.0)
+            y[active] += np.where(np.isfinite(scale), dy * scale, 0.0)
+            # At rounding level a step no longer shrinks: that is as close as doubles come.
+            done = (step < 1e-9) | ((step < TOLERANCE) & (step >= last[active])) | ~np.isfinite(step)
+            last[active] = step
+            active = active[~done]
+            if not active.size:
+                break
+    dx, dy, det = _newton_step(residual, x, y, everyone)
+    near = np.hypot(x - x0, y - y0) <= FARTHEST
+    closed = near & (np.hypot(dx, dy) <= TOLERANCE) & (np.sign(det) == handedness)
+    if not closed.all():
+        bad = int(np.flatnonzero(~closed)[0])
+        msg = (
+            f"no pixel found for RA, Dec = {ra[bad]:.7f}, {dec[bad]:.7f} deg "
+            f"({int((~closed).sum())} of {closed.size} positions did not converge): "
+            "it lies too far outside the array for the distortion of this WCS; check the coordinates"
+        )
+        raise WCSError(msg)
+    return x, y
+
+
+def sky_offset(ra0: float, dec0: float, ra1: float, dec1: float) -> tuple[float, float]:
+    """Measure the offset from one sky position to another on the sphere.
+
+    Parameters
+    ----------
+    ra0, dec0, ra1, dec1 : float
+        From (0) and to (1) [deg].
+
+    Returns
+    -------
+    east, north : float
+        Longitude and latitude of position 1 in the frame whose origin is position 0 and whose longitude
+        runs east [arcsec], as astropy's ``SkyCoord.spherical_offsets_to``.
+
+    Examples
+    --------
+    >>> east, north = sky_offset(0.0, 60.0, 1 / 3600, 60.0)
+    >>> round(east, 6)
+    0.5
+    """
+    here, there = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
+    east, north = _tangent_basis(ra0, dec0)
+    along_east, along_north = there @ east, there @ north
+    lon = np.arctan2(along_east, there @ here)
+    lat = np.arctan2(along_north, np.hypot(along_east, there @ here))
+    return float(np.rad2deg(lon) * 3600), float(np.rad2deg(lat) * 3600)
+
+
+def tangent_offset(ra0: float, dec0: float, ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """Measure where positions lie from another, along great circles.
+
+    Parameters
+    ----------
+    ra0, dec0 : float
+        Origin [deg].
+    ra, dec : array_like
+        Positions [deg]; broadcast against each other.
+
+    Returns
+    -------
+    east, north : numpy.ndarray
+        Components [arcsec] of the vector whose length is the angular separation and whose direction is the
+        position angle at the origin (east of north).
+    """
+    there = unit_vector(ra, dec)
+    east, north = _tangent_basis(ra0, dec0)
+    along_east, along_north = there @ east, there @ north
+    sine = np.hypot(along_east, along_north)
+    angle = np.arctan2(sine, there @ unit_vector(ra0, dec0))
+    scale = np.rad2deg(np.divide(angle, sine, out=np.ones_like(sine), where=sine > 0)) * 3600
+    return along_east * scale, along_north * scale
+
+
+def rotation_between(ra0: float, dec0: float, ra1: float, dec1: float) -> "Floats":
+    """Build the smallest rotation of the sky that takes one direction to another.
+
+    Parameters
+    ----------
+    ra0, dec0, ra1, dec1 : float
+        From (0) and to (1) [deg], less than 180 deg apart.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rotation matrix, shape (3, 3), acting on ICRS unit vectors.
+
+    Notes
+    -----
+    Rodrigues' formula with the axis along the cross product: R = I + K + K² / (1 + cos).
+    """
+    a, b = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
+    kx, ky, kz = np.cross(a, b)
+    k = np.array([[0.0, -kz, ky], [kz, 0.0, -kx], [-ky, kx, 0.0]])
+    return np.asarray(np.eye(3) + k + k @ k / (1.0 + a @ b))
+
+
+def _sky_rotation(wcs: "WCS") -> tuple[int, "Floats"]:
+    """Find the step from V2, V3 to the sky: (its index in the pipeline, the five angles [deg]).
+
+    The angles are those of the pipeline's ``v23tosky``: V2, -V3, roll, Dec, -RA of the reference point,
+    rotated about the axes z, y, x, y, z in turn.
+    """
+    for index in range(len(wcs.pipeline) - 1, -1, -1):
+        step = wcs.pipeline[index]
+        if step.transform is None or not (getattr(step.frame, "name", None) or "").startswith("v2v3"):
+            continue
+        for model in [step.transform[i] for i in range(step.transform.n_submodels)]:
+            if getattr(model, "axes_order", None) == "zyxyz":
+                return index, np.array(model.angles.value, dtype=float)
+    frames = ", ".join(wcs.available_frames)
+    msg = f"the WCS (frames {frames}) has no rotation from V2, V3 to the sky; only imaging WCSs can be adjusted"
+    raise WCSError(msg)
+
+
+def reference(wcs: "WCS") -> dict[str, float]:
+    """Give the pointing that a JWST imaging GWCS holds.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+
+    Returns
+    -------
+    dict
+        ``v2_ref``, ``v3_ref`` [arcsec], ``roll_ref``, ``ra_ref``, ``dec_ref`` [deg]: the attitude as the
+        keywords of the same names give it.
+
+    Raises
+    ------
+    WCSError
+        If the WCS has no step from V2, V3 to the sky.
+    """
+    v2, minus_v3, roll, dec, minus_ra = _sky_rotation(wcs)[1]
+    return {
+        "v2_ref": v2 * 3600,
+        "v3_ref": -minus_v3 * 3600,
+        "roll_ref": roll % 360,
+        "ra_ref": -minus_ra % 360,
+        "dec_ref": dec,
+    }
+
+
+def _rotated_reference(angles: "Floats", rotation: "Floats") -> tuple[float, float, float]:
+    """Turn the attitude (roll, Dec, RA of the reference point) by a rotation of the sky [deg]."""
+    _, _, roll, dec, minus_ra = angles
+    east, north = _tangent_basis(-minus_ra, dec)
+    towards_v3 = north * np.cos(np.deg2rad(roll)) + east * np.sin(np.deg2rad(roll))
+    x, y, z = rotation @ unit_vector(-minus_ra, dec)
+    new_ra, new_dec = np.rad2deg(np.arctan2(y, x)), np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+    new_east, new_north = _tangent_basis(new_ra, new_dec)
+    towards_v3 = rotation @ towards_v3
+    new_roll = np.rad2deg(np.arctan2(towards_v3 @ new_east, towards_v3 @ new_north))
+    return float(new_roll), float(new_dec), float(new_ra)
+
+
+def adjustment(wcs: "WCS", rotation: "Floats") -> tuple[float, float, float]:
+    """Express a rotation of the sky as changes of the attitude of a WCS.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+    rotation : numpy.ndarray
+        Matrix (3, 3) acting on ICRS unit vectors, see `rotation_between`.
+
+    Returns
+    -------
+    delta_ra, delta_dec, delta_roll : float
+        Changes of RA_REF (coordinate difference, without cos Dec), DEC_REF and ROLL_REF [deg]: the
+        arguments of ``jwst.tweakreg.utils.adjust_wcs`` that give the WCS of `adjust`.
+    """
+    angles = _sky_rotation(wcs)[1]
+    roll, dec, ra = _rotated_reference(angles, rotation)
+    return (
+        float(wrap_degrees(ra + angles[4])),
+        float(dec - angles[3]),
+        float(wrap_degrees(roll - angles[2])),
+    )
+
+
+def adjust(wcs: "WCS", rotation: "Floats") -> "WCS":
+    """Rotate the sky of a JWST imaging GWCS: its attitude changes, its distortion does not.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+        Not changed.
+    rotation : numpy.ndarray
+        Matrix (3, 3) acting on ICRS unit vectors, see `rotation_between`.
+
+    Returns
+    -------
+    gwcs.WCS
+        With forward = rotation after the old forward, exactly.
+
+    Raises
+    ------
+    WCSError
+        If the WCS has no step from V2, V3 to the sky.
+
+    Notes
+    -----
+    An error of the guide-star position or of the alignment turns the whole sky of a visit rigidly, so one
+    rotation corrects every exposure, at any declination. Adding the same differences of RA and Dec to
+    two reference points would not: near a pole these move along different meridians.
+    """
+    index, angles = _sky_rotation(wcs)
+    roll, dec, ra = _rotated_reference(angles, rotation)
+    return _replace_step(wcs, index, _v23tosky(np.array([angles[0], angles[1], roll, dec, -ra])))
+
+
+def _v23tosky(angles: "Floats") -> Any:
+    """Transform from V2, V3 [arcsec] to RA, Dec [deg], in the form that the JWST pipeline gives it."""
+    from astropy.modeling.models import RotationSequence3D, Scale
+    from gwcs.geometry import CartesianToSpherical, SphericalToCartesian
+
+    transform = (
+        (Scale(1 / 3600) & Scale(1 / 3600))
+        | SphericalToCartesian(wrap_lon_at=180)
+        | RotationSequence3D(angles, axes_order="zyxyz")
+        | CartesianToSpherical(wrap_lon_at=360)
+    )
+    transform.name = "v23tosky"
+    return transform
+
+
+def shift(wcs: "WCS", dx: float, dy: float) -> "WCS":
+    """Move the pixel origin of a GWCS.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+        Not changed.
+    dx, dy : float
+        Pixel of `wcs` that becomes (0, 0).
+
+    Returns
+    -------
+    gwcs.WCS
+        ``new(x, y) == wcs(x + dx, y + dy)``, without a bounding box.
+    """
+    from astropy.modeling.models import Shift
+
+    first = wcs.pipeline[0].transform.copy()
+    # The box is in the pixels of before; a new one would have to know the new array.
+    if first.has_user_bounding_box:
+        del first.bounding_box
+    return _replace_step(wcs, 0, (Shift(dx) & Shift(dy)) | first)
+
+
+def _replace_step(wcs: "WCS", index: int, transform: Any) -> "WCS":
+    """Copy a GWCS with one transform of its pipeline replaced."""
+    import copy
+
+    from gwcs import WCS
+
+    steps = [
+        (copy.deepcopy(step.frame), transform if i == index else copy.deepcopy(step.transform))
+        for i, step in enumerate(wcs.pipeline)
+    ]
+    new = WCS(steps, name=wcs.name)
+    new.pixel_shape = wcs.pixel_shape if index else None
+    return new

@@ -1,0 +1,297 @@
+"""Sky coordinates of a dataset: lazy ``ra`` and ``dec`` of its labels, positions, selection by sky.
+
+The labels ``x`` and ``y`` say which pixel of the readout each sample is, and the text ``wcs`` says where a
+pixel lies on the sky. Everything here follows from these two, so it survives crops, strides and joins.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import names, wcs
+from xta.errors import ArgumentError, MissingError, WCSError
+
+__all__ = [
+    "assign_sky",
+    "assign_wcs",
+    "derive",
+    "pixel_to_world",
+    "sel_sky",
+    "the_wcs",
+    "wcs_text",
+    "world_to_pixel",
+]
+
+Function = Callable[[str, Any, Any], tuple[Any, ...]]
+
+
+class _FromLabels(xr.indexes.CoordinateTransform):
+    """Coordinates computed from the labels x, y and the WCS text when their values are asked for.
+
+    `function` takes (WCS text, x, y) and returns one array for each coordinate name.
+    """
+
+    def __init__(self, function: Function, coord_names: tuple[str, ...], ds: xr.Dataset) -> None:
+        self.function = function
+        self.labels = {name: np.asarray(ds[name].values, dtype=float) for name in ("x", "y")}
+        self.label_dims = {name: tuple(str(dim) for dim in ds[name].dims) for name in ("x", "y")}
+        self.texts: Any = ds["wcs"].values
+        self.text_dims = tuple(str(dim) for dim in ds["wcs"].dims)
+        dims = (*self.text_dims, *self.label_dims["y"], *self.label_dims["x"])
+        super().__init__(coord_names, {dim: ds.sizes[dim] for dim in dims}, dtype=np.dtype(float))
+        self._cache: tuple[Any, dict[Any, Any]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": None}
+
+    def forward(self, dim_positions: dict[str, Any]) -> dict[Any, Any]:
+        positions = {dim: np.asarray(value).astype(int) for dim, value in dim_positions.items()}
+        label = {
+            name: values[tuple(positions[dim] for dim in self.label_dims[name])] for name, values in self.labels.items()
+        }
+        x, y = np.broadcast_arrays(label["x"], label["y"])
+        if self.text_dims:
+            result = self._each([positions[dim] for dim in self.text_dims], x, y)
+        else:
+            result = self.function(self.texts.item(), x, y)
+        return dict(zip(self.coord_names, result, strict=True))
+
+    def _each(self, which: list[Any], x: Any, y: Any) -> tuple[Any, ...]:
+        """Evaluate where several WCSs are joined: each text for its own pixels."""
+        result = tuple(np.full(x.shape, np.nan) for _ in self.coord_names)
+        for index in np.ndindex(self.texts.shape):
+            text = self.texts[index]
+            if not isinstance(text, str):
+                continue  # filled by an outer join: no exposure there
+            mine = np.all([np.broadcast_to(w, x.shape) == k for w, k in zip(which, index, strict=True)], axis=0)
+            for whole, part in zip(result, self.function(text, x[mine], y[mine]), strict=True):
+                whole[mine] = part
+        return result
+
+    def generate_coords(self, dims: tuple[str, ...] | None = None) -> dict[Any, Any]:
+        key = tuple(dims or self.dims)
+        # xarray asks once per coordinate; one evaluation serves them all.
+        if self._cache is None or self._cache[0] != key:
+            self._cache = (key, super().generate_coords(key))
+        return self._cache[1]
+
+    def equals(self, other: Any, **_kwargs: Any) -> bool:
+        return self is other
+
+
+def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> xr.Dataset:
+    """Add lazy coordinates that follow from the labels and the WCS.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With ``x``, ``y`` and ``wcs``.
+    function : callable
+        ``function(text, x, y)`` returns one array for each name; must pickle.
+    coord_names : tuple of str
+        Keys of `names.ATTRS`.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the coordinates, evaluated when first used; they have no index.
+    """
+    names.require(ds, "x", "y", "wcs", step="xta.open_exposure")
+    bare = ds.drop_vars(coord_names, errors="ignore")
+    transform = _FromLabels(function, coord_names, bare)
+    if transform.dims:
+        index = xr.indexes.CoordinateTransformIndex(transform)
+        bare = bare.assign_coords(xr.Coordinates.from_xindex(index)).drop_indexes(coord_names)
+    else:
+        bare = bare.assign_coords(transform.forward({}))
+    for name in coord_names:
+        bare[name].attrs.update(names.attrs(name))
+    return bare
+
+
+def _world(text: str, x: Any, y: Any) -> tuple[Any, Any]:
+    return wcs.pixel_to_world(wcs.load(text), x, y)
+
+
+def assign_sky(ds: xr.Dataset) -> xr.Dataset:
+    """Derive ``ra`` and ``dec`` anew from the labels and the WCS.
+
+    Needed only after an operation that mixes coordinate values, such as ``coarsen`` or ``interp``: these
+    average right ascensions, which is meaningless across RA = 0.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With coordinates ``x``, ``y`` [0-based pixel] and ``wcs``; one WCS, or one per exposure.
+
+    Returns
+    -------
+    xarray.Dataset
+        With coordinates ``ra``, ``dec`` [deg, ICRS] on the dimensions of ``wcs``, ``y`` and ``x``. They
+        are evaluated when their values are first asked for and have no index.
+
+    Raises
+    ------
+    MissingError
+        If there are no labels or no WCS.
+    """
+    return derive(ds, _world, ("ra", "dec"))
+
+
+def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
+    """Give a dataset a WCS, in place of its own if it has one, and derive its sky coordinates."""
+    return assign_sky(ds.assign_coords(wcs=names.text_variable("wcs", text)))
+
+
+def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
+    """Give the text of the one WCS of a dataset.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    name : str
+        The coordinate that holds the text.
+
+    Returns
+    -------
+    wcs.WcsText
+
+    Raises
+    ------
+    WCSError
+        If the dataset has no WCS, or several.
+    """
+    if name not in ds.coords:
+        msg = f"the dataset has no {name}: its file held no GWCS, or datasets with different WCSs were combined"
+        raise WCSError(msg)
+    if ds[name].ndim:
+        msg = f"{name} has dimensions {ds[name].dims}: select one exposure first"
+        raise WCSError(msg)
+    return wcs.WcsText(str.__str__(ds[name].item()))
+
+
+def the_wcs(ds: xr.Dataset, name: str = "wcs") -> Any:
+    """Parse the one WCS of a dataset; parameters and errors are those of `wcs_text`."""
+    return wcs.load(wcs_text(ds, name))
+
+
+def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any) -> tuple[Any, Any]:
+    """Apply to scalars, arrays or DataArrays; scalars come back as floats."""
+    first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []])
+    if isinstance(first, xr.DataArray) or np.ndim(first):
+        return first, second
+    return float(first), float(second)
+
+
+def pixel_to_world(ds: xr.Dataset, x: Any, y: Any) -> tuple[Any, Any]:
+    """Convert pixel labels to sky positions, on or off the array.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With one ``wcs``.
+    x, y : float, array_like or xarray.DataArray
+        In the labels ``x``, ``y`` of the dataset [pixel]; broadcast against each other.
+
+    Returns
+    -------
+    ra, dec : float, numpy.ndarray or xarray.DataArray
+        ICRS [deg].
+
+    Raises
+    ------
+    WCSError
+        If the dataset has no WCS or several.
+    """
+    return _apply(partial(wcs.pixel_to_world, the_wcs(ds)), x, y)
+
+
+def world_to_pixel(ds: xr.Dataset, ra: Any, dec: Any) -> tuple[Any, Any]:
+    """Convert sky positions to pixel labels by inverting the forward WCS numerically.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With one ``wcs``.
+    ra, dec : float, array_like or xarray.DataArray
+        ICRS [deg]; broadcast against each other.
+
+    Returns
+    -------
+    x, y : float, numpy.ndarray or xarray.DataArray
+        In the labels ``x``, ``y`` of the dataset [pixel], on or off the array, to 1e-8 px.
+
+    Raises
+    ------
+    WCSError
+        If the dataset has no WCS or several, or a position does not converge.
+    """
+    return _apply(partial(wcs.world_to_pixel, the_wcs(ds)), ra, dec)
+
+
+def _nearest(ds: xr.Dataset, dim: str, wanted: Any) -> Any:
+    """Index of the label nearest to each wanted one, or -1 where none is within half a label step."""
+    labels = np.atleast_1d(np.asarray(ds[dim].values, dtype=float))
+    known = np.sort(labels[np.isfinite(labels)])
+    if not known.size:
+        msg = f"the labels {dim} are all NaN; there is nothing to select"
+        raise MissingError(msg)
+    steps = np.diff(known)
+    steps = steps[steps > 0]
+    tolerance = (steps.min() if steps.size else 1.0) / 2
+    distance = np.abs(labels - np.asarray(wanted, dtype=float)[..., np.newaxis])
+    index = np.nanargmin(np.where(np.isfinite(distance), distance, np.inf), axis=-1)
+    near = np.take_along_axis(distance, index[..., np.newaxis], axis=-1)[..., 0] <= tolerance * (1 + 1e-9)
+    return np.where(near, index, -1)
+
+
+def sel_sky(ds: xr.Dataset, ra: Any, dec: Any) -> xr.Dataset:
+    """Select the pixels nearest to sky positions.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With ``x``, ``y`` and one ``wcs``.
+    ra, dec : float, array_like or xarray.DataArray
+        ICRS [deg]. Scalars drop the dimensions ``x`` and ``y``; an array of n positions gives a dimension
+        ``points`` of length n; a DataArray gives its own dimensions.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    ArgumentError
+        If a position lies on no pixel of the dataset: more than half a label step from every label. The
+        message names the pixel.
+    WCSError
+        If the dataset has no WCS or several, or a position does not converge.
+    """
+    names.require(ds, "x", "y", step="xta.open_exposure")
+    if not all(isinstance(value, xr.DataArray) for value in (ra, dec)):
+        ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
+        if ra.ndim > 1:
+            msg = f"ra and dec have {ra.ndim} dimensions; give 1-D arrays, or DataArrays with named dimensions"
+            raise ArgumentError(msg)
+        dims = ("points",) * ra.ndim
+        ra, dec = xr.DataArray(ra, dims=dims), xr.DataArray(dec, dims=dims)
+    wanted = dict(zip(("x", "y"), world_to_pixel(ds, ra, dec), strict=True))
+    wanted = {dim: xr.DataArray(value, dims=ra.dims if np.ndim(value) else ()) for dim, value in wanted.items()}
+    index = {dim: value.copy(data=_nearest(ds, dim, value.values)) for dim, value in wanted.items()}
+    _refuse_outside(ds, wanted, index, ra, dec)
+    return ds.isel({dim: value for dim, value in index.items() if dim in ds.dims})
+
+
+def _refuse_outside(ds: xr.Dataset, wanted: Mapping[str, Any], index: Mapping[str, Any], ra: Any, dec: Any) -> None:
+    outside = (index["x"].values < 0) | (index["y"].values < 0)
+    if not outside.any():
+        return
+    k = int(np.flatnonzero(np.ravel(outside))[0])
+    x, y, lon, lat = (np.ravel(value.values)[k] for value in (wanted["x"], wanted["y"], ra, dec))
+    spans = ", ".join(f"{dim} {np.nanmin(ds[dim].values):g} to {np.nanmax(ds[dim].values):g}" for dim in ("x", "y"))
+    msg = f"RA, Dec = {lon:.7f}, {lat:.7f} deg is pixel x, y = {x:.2f}, {y:.2f}, outside the image ({spans})"
+    raise ArgumentError(msg)

@@ -1,0 +1,18 @@
+"""Sample visits with known truth: a coronagraphic programme without a telescope.
+
+The files look like those of the archive, down to the pipeline's own GWCS, and the event logs like those of
+the engineering database. The geometry is the SIAF's; the true pixel of the star in every file is known to
+machine precision.
+
+Examples
+--------
+>>> from xta import datasets
+>>> program = datasets.make_program("sample")  # doctest: +SKIP
+>>> program.truth.star_x  # doctest: +SKIP
+"""
+
+from xta.datasets.pixels import psf
+from xta.datasets.setups import SETUPS, Setup
+from xta.datasets.visits import Program, Visit, make_program, make_visit
+
+__all__ = ["SETUPS", "Program", "Setup", "Visit", "make_program", "make_visit", "psf"]

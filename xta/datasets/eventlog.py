@@ -1,0 +1,303 @@
+"""Write the event log of a sample visit as the engineering database gives it.
+
+The wording, spacing, order and number of digits are those of public telemetry of NIRCam and MIRI
+acquisitions. No public log of a coronagraphic acquisition is known: where one has more (a second region, the
+dither moves, the wedge correction, a failure), the lines here are made up from what is known of their text.
+"""
+
+import csv
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from xta import siaf
+from xta.datasets.keywords import guide_star_ideal, mjd
+from xta.datasets.plan import Exposure, Order
+
+__all__ = ["Reading", "events", "read_star", "write"]
+
+Event: TypeAlias = tuple[datetime, str]
+
+_STARS = "**********************************************"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the onboard software found in an acquisition image."""
+
+    x_det: float
+    """1-based detector pixel, SIAF Det."""
+    y_det: float
+    v2: float
+    """Of the target [arcsec]."""
+    v3: float
+
+
+def _nine(value: float) -> str:
+    """Write a number with nine significant digits, as the onboard software does."""
+    text = f"{value:#.9g}"
+    if "e" not in text and float(text) != 0.0:
+        return text
+    mantissa, exponent = f"{value:.8e}".split("e")
+    return f"{mantissa}e{int(exponent):+d}"
+
+
+def _pair(x: float, y: float) -> str:
+    return f"({_nine(x)}, {_nine(y)})"
+
+
+def read_star(order: Order, exposure: Exposure) -> Reading:
+    """Centroid a star as the onboard software would, from the truth.
+
+    Parameters
+    ----------
+    order : Order
+        Its `centroid_noise` [pixel] is added to each axis.
+    exposure : Exposure
+        An acquisition image.
+
+    Returns
+    -------
+    Reading
+    """
+    frame = exposure.step.frame
+    rng = np.random.default_rng([order.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
+    dx, dy = order.centroid_noise * rng.standard_normal(2)
+    x_det, y_det = siaf.pixel_to_det(frame.readout, exposure.star[0] + dx, exposure.star[1] + dy)
+    v2, v3 = siaf.convert(frame.reference, x_det, y_det, "det", "tel")
+    return Reading(float(x_det), float(y_det), float(v2), float(v3))
+
+
+def _move(order: Order, dv2: float, dv3: float) -> tuple[float, float]:
+    """Convert a move of the star in V2, V3 to the Ideal frame of the guider, where moves are commanded."""
+    fgs = siaf.aperture("FGS", f"FGS{order.guider}_FULL_OSS", order.prd)
+    x, y = siaf.convert(fgs, fgs.V2Ref + dv2, fgs.V3Ref + dv3, "tel", "idl")
+    return float(x), float(y)
+
+
+def _sam(order: Order, start: tuple[float, float], goal: tuple[float, float]) -> str:
+    x, y = _move(order, goal[0] - start[0], goal[1] - start[1])
+    return f"{_nine(x)}, {_nine(y)}"
+
+
+def _reference(exposure: Exposure) -> tuple[float, float]:
+    ap = exposure.step.frame.reference
+    return ap.V2Ref, ap.V3Ref
+
+
+def _intended(exposure: Exposure) -> tuple[float, float]:
+    """Give V2, V3 of the pixel where the star was meant to be."""
+    v2, v3 = siaf.convert(exposure.step.frame.readout, *exposure.step.pixel, "pixel", "tel")
+    return float(v2), float(v3)
+
+
+def _guiding(order: Order, exposure: Exposure, star: tuple[float, float], *, comma: str = "") -> str:
+    # The log has whole milliarcseconds here.
+    x, y = (round(part, 3) for part in guide_star_ideal(order, exposure, star))
+    return f"From guiding: guider {order.guider}{comma} X ideal {_nine(x)} Y ideal {_nine(y)}"
+
+
+def _summary(order: Order, exposure: Exposure, found: Reading | None) -> list[str]:
+    """Write a block TARGET LOCATE SUMMARY; without a reading it says that there was none."""
+    ap = exposure.step.frame.reference
+    corners = [ap.sci_to_det(1, 1), ap.sci_to_det(ap.XSciSize, ap.YSciSize)]
+    left, bottom = (min(float(corner[axis]) for corner in corners) - 1 for axis in (0, 1))
+    miri = order.setup.instrument == "MIRI"
+    side, threshold = ("(5, 5)", "0.01000000000") if miri else ("(9, 9)", "0.1000000000")
+    head = [
+        _STARS,
+        "TARGET LOCATE SUMMARY:",
+        f"DETECTOR                                                             = {order.setup.detector}",
+        f"(numCols, numRows)                                                     = {side}",
+        "cosmicrayMethod                                                      = STANDARD",
+    ]
+    flag = f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if found else 'FAILURE'}, {threshold})"
+    if found is None:
+        return [*head, flag, _STARS]
+    column, row = found.x_det - left, found.y_det - bottom
+    peak = f"({round(column)}, {round(row)})"
+    total = 1e5 * order.star_flux
+    return [
+        *head,
+        f"peakValue                                                          = {_nine(0.4 * total)}",
+        f"peak postage-stamp coord (col, row)                    = {peak}",
+        "(backgroundMethod, backgroundValue)                = (FRACTION, 377.000000)",
+        f"(total, numIter)                                             = ({_nine(total)}, 3)",
+        "last iteration diff (col, row)          = (0.000216130465, 0.00501714400)",
+        f"postage-stamp coord (colPeak, rowPeak) = {peak}",
+        f"postage-stamp coord (colCentroid, rowCentroid) = {_pair(column, row)}",
+        f"detector coord (colCentroid, rowCentroid)       = {_pair(found.x_det, found.y_det)}",
+        f"(colMoment2, rowMoment2)                        = {_pair(0, 0)}",
+        f"(colMoment3, rowMoment3)                        = {_pair(0, 0)}",
+        flag,
+        _STARS,
+    ]
+
+
+def _spread(start: datetime, lines: Iterable[str], *, every: float = 1.024) -> list[Event]:
+    """Give lines times at the pace of the telemetry, from `start` on."""
+    return [(start + timedelta(seconds=every * index), line) for index, line in enumerate(lines)]
+
+
+def _exposure_lines(order: Order, exposure: Exposure) -> list[Event]:
+    step, visit = exposure.step, f"V{order.visit_id}"
+    prefix = "MIR" if order.setup.instrument == "MIRI" else "NRC"
+    main = f"{prefix}TAMAIN" if step.kind != "science" else f"{prefix}MAIN"
+    script = f"{visit}P00000000{step.activity}02:{main}"
+    name = f"{step.activity[2:]}{step.number:03d} {step.exp_type}"
+    seconds = (exposure.end - exposure.begin).total_seconds()
+    ints = order.integrations if step.kind == "science" else 1
+    before = exposure.begin - timedelta(seconds=30)
+    return [
+        *_spread(before, [f"Script activated: {script}", f"DAQ tlm slot 2 assigned to {prefix}"]),
+        *_spread(
+            exposure.begin, [f"{name} RAPID ints={ints} grps=10 {step.subarray} flt={step.filter}/NULL/NULL/NULL"]
+        ),
+        *_spread(
+            exposure.end + timedelta(seconds=2),
+            [f"{name} completed exptime={seconds:.3f} pctime={seconds:.3f} cfg={order.setup.detector}"],
+        ),
+    ]
+
+
+def _acquisition_lines(order: Order, ta: Sequence[Exposure], star: tuple[float, float]) -> list[Event]:
+    """Write what follows each acquisition image: a dither move, or an analysis and its correction."""
+    miri = order.setup.instrument == "MIRI"
+    lines: list[Event] = []
+    if miri:  # the constant move from the region where the star arrives to the first one
+        block = siaf.aperture("MIRI", "MIRIM_TABLOCK", order.prd)
+        move = _sam(order, (block.V2Ref, block.V3Ref), _reference(ta[0]))
+        lines += _spread(ta[0].begin - timedelta(seconds=60), [f"TA SAM (x, y) = {move}"])
+    for index, exposure in enumerate(ta):
+        last = index == len(ta) - 1
+        following = exposure if last else ta[index + 1]
+        if not miri and not last:
+            move = _sam(order, _intended(exposure), _intended(following))
+            guiding = _guiding(order, exposure, star, comma=",")
+            lines += _spread(exposure.end + timedelta(seconds=4), [guiding, f"Dither SAM (x, y) = {move}"])
+            continue
+        found = None if last and order.failed_ta else read_star(order, exposure)
+        text = _summary(order, exposure, found)
+        if found is None:
+            text += [f"{'MIRI' if miri else 'NIRCam'} target locate failed"]
+        else:
+            goal = _reference(following)
+            text += [
+                _guiding(order, exposure, star),
+                f"target location (v2, v3)                          = {_pair(found.v2, found.v3)}",
+                f"TA SAM (x, y) = {_sam(order, (found.v2, found.v3), goal)}",
+            ]
+            if not miri:
+                text += [f"Correction to NRC SAM (x, y) = {_nine(0)}, {_nine(0)}"]
+        lines += _spread(exposure.end + timedelta(seconds=25), text)
+    return lines
+
+
+def _dither_lines(order: Order, science: Sequence[Exposure], star: tuple[float, float]) -> list[Event]:
+    lines: list[Event] = []
+    for exposure, following in itertools.pairwise(science):
+        move = _sam(order, _intended(exposure), _intended(following))
+        guiding = _guiding(order, exposure, star, comma=",")
+        lines += _spread(exposure.end + timedelta(seconds=4), [guiding, f"Dither SAM (x, y) = {move}"])
+    return lines
+
+
+def _frame_lines(order: Order, first: datetime, end: datetime) -> list[Event]:
+    """Write the beginning and the end of the visit, and of its neighbours."""
+    visit, guider = f"V{order.visit_id}", order.guider
+    program, rest = int(order.visit_id[:5]), order.visit_id[5:]
+    slew, guide = f"{visit}P0000000001101:SCSLEWMAIN", f"{visit}P0000000001102:FGSMAIN"
+    guided = first - timedelta(seconds=240)
+    ending = [
+        f"Seq {visit}:P00000000:03:1 ended",
+        f"Group {visit}:03 ended",
+        f"Script activated: {visit}0:FGSTERMINATE",
+        "Exposure Aborted by Command",
+        "DAQ tlm slot 1 released by GUIDE",
+        f"Script terminated: {visit}0:FGSTERMINATE:Proceed",
+        "Script terminated: VST_EXEC_THREAD:OPEVSTEXEC:Proceed",
+    ]
+    return [
+        (order.start - timedelta(seconds=4.096), f"VISIT V{(program - 1) % 10**5:05d}{rest} ENDED"),
+        (order.start, f"VISIT {visit} STARTED"),
+        *_spread(
+            order.start + timedelta(seconds=9.216),
+            [
+                f"Script activated: {visit}:CONVST",
+                f"Script terminated: {visit}:CONVST:Proceed",
+                f"Group {visit}:01 started",
+                f"Seq {visit}:P00000000:01:1 started",
+                f"Script activated: {slew}",
+            ],
+        ),
+        *_spread(
+            guided,
+            [
+                f"Script terminated: {slew}:Proceed",
+                f"Script activated: {guide}",
+                "DAQ tlm slot 1 assigned to GUIDE",
+                f"FGS Guider {guider}  poor quality centroid data in TRK or FG.",
+                "FGSMAIN ACT 02 achieved closed-loop fine guidance control",
+                f"Script terminated: {guide}:GS_ACQUIRED",
+                f"Seq {visit}:P00000000:01:1 ended",
+                f"Group {visit}:01 ended",
+                f"Group {visit}:02 started",
+            ],
+        ),
+        *_spread(end - timedelta(seconds=60), ending),
+        (end, f"VISIT {visit} ENDED"),
+        (end + timedelta(seconds=4.096), f"VISIT V{(program + 1) % 10**5:05d}{rest} STARTED"),
+    ]
+
+
+def events(order: Order, exposures: Sequence[Exposure], *, star: tuple[float, float], end: datetime) -> list[Event]:
+    """Tell the story of a visit.
+
+    Parameters
+    ----------
+    order : Order
+    exposures : sequence of Exposure
+    star : (float, float)
+        RA and Dec of the guide star [deg].
+    end : datetime
+        Of the visit.
+
+    Returns
+    -------
+    list of (datetime, str)
+        In time order, with the end of the visit before and the start of the one after.
+
+    Notes
+    -----
+    A move ``TA SAM`` or ``Dither SAM`` is that of the star, in the Ideal frame of FGSn_FULL_OSS [arcsec]:
+    where it should be (after the outer region of MIRI: the inner one) minus where it was found.
+    """
+    ta = [exposure for exposure in exposures if exposure.step.kind == "ta"]
+    science = [exposure for exposure in exposures if exposure.step.kind == "science"]
+    lines = _frame_lines(order, exposures[0].begin, end)
+    for exposure in exposures:
+        lines += _exposure_lines(order, exposure)
+    lines += _acquisition_lines(order, ta, star)
+    lines += _dither_lines(order, science, star)
+    return sorted(lines, key=lambda line: line[0])
+
+
+def write(path: Path, lines: Iterable[Event]) -> None:
+    """Write events as the CSV of the engineering database's mnemonic ICTM_EVENT_MSG.
+
+    Parameters
+    ----------
+    path : Path
+    lines : iterable of (datetime, str)
+    """
+    with path.open("w", newline="", encoding="ascii") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["theTime", "MJD", "euvalue", "sqldataType"])
+        for time, text in lines:
+            stamp = time.isoformat(" ", timespec="microseconds")
+            table.writerow([stamp, f"{mjd(time):.10f}", text, "varchar"])

@@ -1,0 +1,270 @@
+"""Header keywords of a sample exposure, as paths in the tree of a JWST data model."""
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from xta import siaf
+from xta.datasets.attitude import lonlat, offset, position_angle, unit
+from xta.datasets.plan import SCIENCE_TIME, TA_TIME, Exposure, Order
+
+__all__ = ["file_name", "guide_star", "guide_star_ideal", "isot", "keywords", "mjd"]
+
+_MJD_ZERO = datetime(1858, 11, 17)  # UTC without a zone, as every time in this package
+_STERADIAN = math.radians(1 / 3600) ** 2  # in a square arcsec
+_FAST_SLOW = {"NRCALONG": (-1, 2), "NRCA2": (1, -2), "NRCA4": (1, -2), "MIRIMAGE": (1, 2)}
+
+
+def mjd(time: datetime) -> float:
+    """Convert a UTC time to a modified Julian date [day]."""
+    return (time - _MJD_ZERO) / timedelta(days=1)
+
+
+def isot(time: datetime, *, separator: str = "T") -> str:
+    """Write a time to the millisecond, as the headers do."""
+    return time.isoformat(separator, timespec="milliseconds")
+
+
+def file_name(order: Order, exposure: Exposure) -> str:
+    """Name the file of an exposure by the rules of the archive."""
+    step = exposure.step
+    suffix = "calints" if step.kind == "science" else "cal"
+    return f"jw{order.visit_id}_{step.activity}_{step.number:05d}_{order.setup.detector.lower()}_{suffix}.fits"
+
+
+def _guider(order: Order) -> Any:
+    return siaf.aperture("FGS", f"FGS{order.guider}_FULL_OSS", order.prd)
+
+
+def guide_star(order: Order, first: Exposure) -> tuple[float, float]:
+    """Place the guide star of a visit on the sky, where the believed attitude of its first exposure says.
+
+    Parameters
+    ----------
+    order : Order
+    first : Exposure
+
+    Returns
+    -------
+    ra, dec : float
+        [deg].
+    """
+    x, y = np.random.default_rng([order.seed, 2]).uniform(-55, 55, 2)
+    v2, v3 = siaf.convert(_guider(order), x, y, "idl", "tel")
+    return lonlat(first.believed @ unit(v2 / 3600, v3 / 3600))
+
+
+def guide_star_ideal(order: Order, exposure: Exposure, star: tuple[float, float]) -> tuple[float, float]:
+    """Give the guide star's position in the Ideal frame of FGSn_FULL_OSS during an exposure [arcsec]."""
+    v2, v3 = lonlat(exposure.believed.T @ unit(*star))
+    x, y = siaf.convert(_guider(order), ((v2 + 180) % 360 - 180) * 3600, v3 * 3600, "tel", "idl")
+    return float(x), float(y)
+
+
+def _observation(order: Order, exposure: Exposure) -> dict[str, Any]:
+    step, visit = exposure.step, order.visit_id
+    return {
+        "telescope": "JWST",
+        "filename": file_name(order, exposure),
+        "observation.obs_id": f"V{visit}P00000000{step.activity}",
+        "observation.visit_id": visit,
+        "observation.program_number": visit[:5],
+        "observation.observation_number": visit[5:8],
+        "observation.visit_number": visit[8:],
+        "observation.visit_group": step.activity[:2],
+        "observation.sequence_id": step.activity[2],
+        "observation.activity_id": step.activity[3:],
+        "observation.exposure_number": str(step.number),
+        "observation.date": exposure.begin.date().isoformat(),
+        "observation.time": isot(exposure.begin).split("T")[1],
+        "observation.date_beg": isot(exposure.begin),
+        "observation.date_end": isot(exposure.end),
+        "program.title": "Sample visits with known truth",
+        "program.category": "CAL",
+        "visit.type": "PRIME_TARGETED_FIXED",
+        "visit.status": "SUCCESSFUL",
+        "visit.start_time": isot(order.start, separator=" ") + "0000",
+        "visit.engdb_pointing_quality": "CALCULATED_TRACK_TR_202111",
+        "dither.primary_type": "NONE" if step.points == 1 else "5-POINT-SMALL-GRID",
+        "dither.position_number": step.number if step.points > 1 else 1,
+        "dither.total_points": step.points,
+        "dither.x_offset": step.dither[0],
+        "dither.y_offset": step.dither[1],
+    }
+
+
+def _instrument(order: Order, exposure: Exposure) -> dict[str, Any]:
+    setup, step = order.setup, exposure.step
+    readout = step.frame.readout
+    full = siaf.aperture(setup.instrument, setup.full, order.prd)
+    corner = siaf.det_to_pixel(full, *siaf.pixel_to_det(readout, 0, 0))
+    area = readout.XSciScale * readout.YSciScale
+    fast, slow = _FAST_SLOW[setup.detector]
+    words = {
+        "instrument.name": setup.instrument,
+        "instrument.detector": setup.detector,
+        "instrument.filter": step.filter,
+        "instrument.coronagraph": setup.coronagraph,
+        "aperture.name": step.aperture,
+        "aperture.pps_name": step.aperture,
+        "subarray.name": step.subarray,
+        "subarray.xstart": round(corner[0]) + 1,
+        "subarray.ystart": round(corner[1]) + 1,
+        "subarray.xsize": int(readout.XSciSize),
+        "subarray.ysize": int(readout.YSciSize),
+        "subarray.fastaxis": fast,
+        "subarray.slowaxis": slow,
+        "photometry.pixelarea_arcsecsq": area,
+        "photometry.pixelarea_steradians": area * _STERADIAN,
+        "photometry.conversion_megajanskys": setup.megajanskys,
+        "bunit_data": "MJy/sr",
+        "bunit_err": "MJy/sr",
+    }
+    if setup.instrument == "NIRCAM":
+        words["instrument.module"] = "A"
+        words["instrument.channel"] = "LONG" if setup.detector == "NRCALONG" else "SHORT"
+        words["instrument.pupil"] = setup.pupil
+    return words
+
+
+def _exposure(order: Order, exposure: Exposure) -> dict[str, Any]:
+    science = exposure.step.kind == "science"
+    integrations = order.integrations if science else 1
+    each = SCIENCE_TIME if science else TA_TIME
+    begin, end = mjd(exposure.begin), mjd(exposure.end)
+    return {
+        "exposure.type": exposure.step.exp_type,
+        "exposure.prime_parallel": "PRIME",
+        "exposure.start_time": begin,
+        "exposure.mid_time": (begin + end) / 2,
+        "exposure.end_time": end,
+        "exposure.start_time_mjd": begin,
+        "exposure.mid_time_mjd": (begin + end) / 2,
+        "exposure.end_time_mjd": end,
+        "exposure.nints": integrations,
+        "exposure.ngroups": 10,
+        "exposure.nframes": 1,
+        "exposure.groupgap": 0,
+        "exposure.readpatt": "FASTR1" if order.setup.instrument == "MIRI" else "RAPID",
+        "exposure.integration_time": each,
+        "exposure.exposure_time": each * integrations,
+        "exposure.effective_exposure_time": each * integrations,
+        "exposure.elapsed_exposure_time": each * integrations,
+        "exposure.duration": each * integrations,
+        "exposure.psf_reference": order.role == "reference",
+    }
+
+
+def _target(order: Order) -> dict[str, Any]:
+    east, north = order.target_error
+    ra, dec = offset(*order.target, math.hypot(east, north), math.degrees(math.atan2(east, north)))
+    name = "SAMPLE-REFERENCE" if order.role == "reference" else "SAMPLE-STAR"
+    return {
+        "target.proposer_name": name,
+        "target.catalog_name": name.title(),
+        "target.type": "FIXED",
+        "target.ra": ra,
+        "target.dec": dec,
+        "target.proposer_ra": ra,
+        "target.proposer_dec": dec,
+        "target.proper_motion_ra": 0.0,
+        "target.proper_motion_dec": 0.0,
+        "target.proper_motion_epoch": "2016-01-01 00:00:00.0000000",
+    }
+
+
+def _guiding(order: Order, exposure: Exposure, star: tuple[float, float], end: datetime) -> dict[str, Any]:
+    x, y = guide_star_ideal(order, exposure, star)
+    v2, v3 = lonlat(exposure.believed.T @ unit(*star))
+    return {
+        "guidestar.gs_order": 1,
+        "guidestar.gs_id": f"S{order.visit_id[:5]}{order.seed % 10**4:04d}",
+        "guidestar.gs_ra": star[0],
+        "guidestar.gs_dec": star[1],
+        "guidestar.gs_mag": 14.5,
+        "guidestar.gs_v3_pa_science": position_angle(exposure.believed, v2 * 3600, v3 * 3600),
+        "guidestar.gs_pcs_mode": "FINEGUIDE",
+        "guidestar.fgs_aperture": f"FGS{order.guider}_FULL_OSS",
+        "guidestar.gs_ideal_x": x,
+        "guidestar.gs_ideal_y": y,
+        "guidestar.visit_end_time": isot(end, separator=" ") + "0000",
+    }
+
+
+def _pointing(order: Order, exposure: Exposure) -> dict[str, Any]:
+    frame, matrix = exposure.step.frame, exposure.believed
+    v2, v3 = frame.reference.V2Ref, frame.reference.V3Ref
+    ra, dec = lonlat(matrix @ unit(v2 / 3600, v3 / 3600))
+    roll = position_angle(matrix, v2, v3)
+    ra_v1, dec_v1 = lonlat(matrix @ unit(0.0, 0.0))
+    # The angle of the detector's y axis: on MIRI and NIRCam, Ideal and science axes are parallel.
+    angle = roll + frame.readout.V3IdlYAngle
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    parity = int(frame.readout.VIdlParity)
+    x, y = siaf.reference_pixel(frame.reference, frame.readout)
+    return {
+        "coordinates.reference_frame": "ICRS",
+        "pointing.ra_v1": ra_v1,
+        "pointing.dec_v1": dec_v1,
+        "pointing.pa_v3": position_angle(matrix, 0.0, 0.0),
+        "aperture.position_angle": angle % 360,
+        "velocity_aberration.scale_factor": order.va_scale,
+        "wcsinfo.wcsaxes": 2,
+        "wcsinfo.crpix1": x + 1,
+        "wcsinfo.crpix2": y + 1,
+        "wcsinfo.crval1": ra,
+        "wcsinfo.crval2": dec,
+        "wcsinfo.ctype1": "RA---TAN",
+        "wcsinfo.ctype2": "DEC--TAN",
+        "wcsinfo.cunit1": "deg",
+        "wcsinfo.cunit2": "deg",
+        "wcsinfo.cdelt1": frame.readout.XSciScale / 3600,
+        "wcsinfo.cdelt2": frame.readout.YSciScale / 3600,
+        "wcsinfo.pc1_1": parity * cosine,
+        "wcsinfo.pc1_2": sine,
+        "wcsinfo.pc2_1": -parity * sine,
+        "wcsinfo.pc2_2": cosine,
+        "wcsinfo.v2_ref": v2,
+        "wcsinfo.v3_ref": v3,
+        "wcsinfo.vparity": parity,
+        "wcsinfo.v3yangle": frame.readout.V3IdlYAngle,
+        "wcsinfo.ra_ref": ra,
+        "wcsinfo.dec_ref": dec,
+        "wcsinfo.roll_ref": roll,
+    }
+
+
+def keywords(order: Order, exposure: Exposure, *, star: tuple[float, float], end: datetime) -> dict[str, Any]:
+    """Collect the header of an exposure.
+
+    Parameters
+    ----------
+    order : Order
+    exposure : Exposure
+    star : (float, float)
+        RA and Dec of the guide star [deg].
+    end : datetime
+        Of the visit.
+
+    Returns
+    -------
+    dict
+        From paths below ``meta`` of a JWST data model to values.
+    """
+    import jwst
+
+    return {
+        **_observation(order, exposure),
+        **_instrument(order, exposure),
+        **_exposure(order, exposure),
+        **_target(order),
+        **_guiding(order, exposure, star, end),
+        **_pointing(order, exposure),
+        "prd_software_version": order.prd,
+        "data_processing_software_version": "2024_1a",
+        "calibration_software_version": jwst.__version__,
+        "ref_file.crds.context_used": "jwst_1215.pmap",
+        "time_sys": "UTC",
+    }

@@ -1,0 +1,131 @@
+"""Write an exposure of a sample visit as the JWST pipeline would: arrays, keywords and GWCS."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xta.datasets.keywords import mjd
+from xta.datasets.plan import Exposure
+
+__all__ = ["Pixels", "distortion", "write"]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The arrays of one exposure: an image (ny, nx), or a cube (integrations, ny, nx)."""
+
+    sci: NDArray[np.float32]
+    err: NDArray[np.float32]
+    dq: NDArray[np.uint32]
+    var_poisson: NDArray[np.float32]
+    var_rnoise: NDArray[np.float32]
+
+
+def _polynomial(ap: Any, name: str) -> Any:
+    """Build one polynomial of an aperture, such as "Sci2IdlX"."""
+    from astropy.modeling.models import Polynomial2D
+
+    degree = int(ap.Sci2IdlDeg)
+    # In the SIAF, coefficient ij multiplies x ** (i - j) * y ** j.
+    terms = {f"c{i - j}_{j}": getattr(ap, f"{name}{i}{j}") or 0.0 for i in range(degree + 1) for j in range(i + 1)}
+    return Polynomial2D(degree, **terms)
+
+
+def distortion(ap: Any, *, corner: tuple[int, int]) -> Any:
+    """Build the transform from pixels of the whole detector to V2, V3, with its analytic inverse.
+
+    Parameters
+    ----------
+    ap : pysiaf.JwstAperture
+        The readout. Its own polynomials are used: those of the same mask on the whole detector can have
+        another reference point.
+    corner : (int, int)
+        First pixel of the readout on the whole detector, 1-based: SUBSTRT1, SUBSTRT2.
+
+    Returns
+    -------
+    astropy.modeling.Model
+        From 0-based detector pixels to V2, V3 [arcsec], as in a distortion reference file.
+
+    Notes
+    -----
+    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. The analytic inverse is the SIAF's and
+    no better than that: up to 0.7 pixel wrong for NIRCam coronagraphs in recent releases.
+
+    References
+    ----------
+    JWST-STScI-001550, "Description and Use of the JWST Science Instrument Aperture File".
+    """
+    from astropy.modeling.models import AffineTransformation2D, Mapping, Shift
+
+    angle = np.radians(ap.V3IdlYAngle)
+    parity, cosine, sine = ap.VIdlParity, np.cos(angle), np.sin(angle)
+    to_tel = AffineTransformation2D(
+        matrix=[[parity * cosine, sine], [-parity * sine, cosine]], translation=[ap.V2Ref, ap.V3Ref]
+    )
+    # 0-based on the detector, to 1-based in the readout, to relative to its reference point.
+    dx, dy = 2 - corner[0] - ap.XSciRef, 2 - corner[1] - ap.YSciRef
+    both = Mapping((0, 1, 0, 1))
+    forward = Shift(dx) & Shift(dy) | both | _polynomial(ap, "Sci2IdlX") & _polynomial(ap, "Sci2IdlY") | to_tel
+    backward = (
+        to_tel.inverse | both | _polynomial(ap, "Idl2SciX") & _polynomial(ap, "Idl2SciY") | Shift(-dx) & Shift(-dy)
+    )
+    forward.inverse = backward
+    return forward
+
+
+def _assign_wcs(model: Any, ap: Any) -> None:
+    """Give a model its GWCS by the pipeline's own code, with the SIAF in place of the reference files."""
+    from jwst.assign_wcs.assign_wcs import load_wcs
+    from stdatamodels.jwst.datamodels import DistortionModel, FilteroffsetModel
+
+    corner = (model.meta.subarray.xstart, model.meta.subarray.ystart)
+    reference = DistortionModel()
+    reference.model = distortion(ap, corner=corner)
+    # NIRCam goes without a filter offset; MIRI wants the file, which may be empty.
+    miri = model.meta.instrument.name == "MIRI"
+    load_wcs(model, {"distortion": reference, "filteroffset": FilteroffsetModel() if miri else None})
+
+
+def _integration_times(exposure: Exposure, count: int, dtype: Any) -> NDArray[Any]:
+    """Fill the table INT_TIMES; the barycentric times are the UTC ones, as for an observer at rest there."""
+    edges = np.linspace(mjd(exposure.begin), mjd(exposure.end), count + 1)
+    table = np.zeros(count, dtype=dtype)
+    table["integration_number"] = np.arange(1, count + 1)
+    for system in ("MJD_UTC", "BJD_TDB"):
+        table[f"int_start_{system}"] = edges[:-1]
+        table[f"int_mid_{system}"] = (edges[:-1] + edges[1:]) / 2
+        table[f"int_end_{system}"] = edges[1:]
+    return table
+
+
+def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: dict[str, Any]) -> None:
+    """Write one exposure.
+
+    Parameters
+    ----------
+    path : Path
+        Of the FITS file.
+    pixels : Pixels
+        An image makes a ``_cal`` product, a cube a ``_calints``.
+    exposure : Exposure
+    header : dict
+        From `xta.datasets.keywords.keywords`.
+    """
+    from jwst.datamodels import CubeModel, ImageModel
+
+    cube = pixels.sci.ndim == 3
+    with (CubeModel if cube else ImageModel)(pixels.sci.shape) as model:
+        model.data, model.err, model.dq = pixels.sci, pixels.err, pixels.dq
+        model.var_poisson, model.var_rnoise = pixels.var_poisson, pixels.var_rnoise
+        for name, value in header.items():
+            model[f"meta.{name}"] = value
+        if cube:
+            dtype = model.get_dtype("int_times")
+            model.int_times = _integration_times(exposure, pixels.sci.shape[0], dtype)
+        _assign_wcs(model, exposure.step.frame.readout)
+        model.meta.cal_step.photom = "COMPLETE"
+        model.save(path)

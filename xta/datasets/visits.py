@@ -1,0 +1,385 @@
+"""Make sample visits and programmes on disk."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xta import siaf
+from xta.datasets import eventlog
+from xta.datasets.keywords import file_name, guide_star, keywords
+from xta.datasets.pixels import companion_pixel, paint
+from xta.datasets.plan import Exposure, Order, plan
+from xta.datasets.products import write
+from xta.datasets.setups import find
+from xta.errors import ArgumentError, FileError
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+
+__all__ = ["Program", "Visit", "make_program", "make_visit"]
+
+_CLOSING = 120  # from the last exposure to the end of the visit [s]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A sample visit on disk."""
+
+    visit_id: str
+    """As in the keyword VISIT_ID: 11 digits."""
+    role: str
+    """"science" or "reference"."""
+    ta: tuple[Path, ...]
+    """Acquisition exposures, in time order; confirmation images last."""
+    science: tuple[Path, ...]
+    oss_log: Path
+    truth: "xr.Dataset" = field(repr=False, compare=False)
+    """What is true in each file, see `make_visit`."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A sample programme on disk: two rolls and a reference star."""
+
+    folder: Path
+    visits: tuple[Visit, ...]
+    truth: "xr.Dataset" = field(repr=False, compare=False)
+    """The truth of all visits; also in ``truth.json``."""
+
+    @property
+    def science(self) -> tuple[Path, ...]:
+        """The science exposures of the target, one a roll."""
+        return tuple(path for visit in self.visits if visit.role == "science" for path in visit.science)
+
+    @property
+    def reference(self) -> tuple[Path, ...]:
+        """The science exposures of the reference star."""
+        return tuple(path for visit in self.visits if visit.role == "reference" for path in visit.science)
+
+
+def _truth_row(order: Order, exposure: Exposure, *, name: str) -> dict[str, Any]:
+    """Say what is true in one file."""
+    step = exposure.step
+    separation, angle, contrast = order.companion or (math.nan, math.nan, math.nan)
+    x, y = companion_pixel(order, exposure) if step.kind == "science" else (math.nan, math.nan)
+    along_v2, along_v3, roll = order.pointing_error
+    return {
+        "file": name,
+        "visit_id": order.visit_id,
+        "role": order.role,
+        "kind": step.kind,
+        "exp_type": step.exp_type,
+        "star_x": exposure.star[0],
+        "star_y": exposure.star[1],
+        "target_ra": order.target[0],
+        "target_dec": order.target[1],
+        "error_v2": along_v2,
+        "error_v3": along_v3,
+        "error_roll": roll,
+        "companion_x": x,
+        "companion_y": y,
+        "companion_separation": separation,
+        "companion_position_angle": angle,
+        "companion_contrast": contrast,
+        "star_flux": order.star_flux,
+    }
+
+
+_UNITS = {
+    "star_x": ("pixel", "true pixel of the star, 0-based, along x"),
+    "star_y": ("pixel", "true pixel of the star, 0-based, along y"),
+    "target_ra": ("degree", "true right ascension of the star"),
+    "target_dec": ("degree", "true declination of the star"),
+    "error_v2": ("arcsec", "where the header's WCS shows the target, minus the truth, along V2"),
+    "error_v3": ("arcsec", "where the header's WCS shows the target, minus the truth, along V3"),
+    "error_roll": ("degree", "roll of the header's attitude about the star, minus the truth"),
+    "companion_x": ("pixel", "true pixel of the companion, 0-based, along x"),
+    "companion_y": ("pixel", "true pixel of the companion, 0-based, along y"),
+    "companion_separation": ("arcsec", "separation of the companion from the star"),
+    "companion_position_angle": ("degree", "position angle of the companion, north over east"),
+    "companion_contrast": ("1", "flux of the companion over that of the star"),
+    "star_flux": ("Jy", "flux of the star"),
+}
+
+
+def _truth_table(rows: Sequence[dict[str, Any]]) -> "xr.Dataset":
+    import xarray as xr
+
+    table = xr.Dataset(attrs={"title": "Truth of sample visits"})
+    table = table.assign_coords(file=("file", [row["file"] for row in rows]))
+    for name in rows[0]:
+        if name == "file":
+            continue
+        table[name] = ("file", [row[name] for row in rows])
+        if name in _UNITS:
+            table[name].attrs["units"], table[name].attrs["long_name"] = _UNITS[name]
+    return table
+
+
+def _check(order: Order) -> None:
+    """Refuse what no telescope could do."""
+    if not re.fullmatch(r"\d{11}", order.visit_id):
+        msg = f"visit_id {order.visit_id!r} is not of 11 digits, such as '01386001001'"
+        raise ArgumentError(msg)
+    ra, dec = order.target
+    if not (0 <= ra < 360 and -90 <= dec <= 90):
+        msg = f"target ({ra}, {dec}) is not right ascension in [0, 360) and declination in [-90, 90] deg"
+        raise ArgumentError(msg)
+    choices = {
+        "role": (order.role, ("science", "reference")),
+        "guider": (order.guider, (1, 2)),
+        "quadrant": (order.quadrant, ("UL", "UR", "LL", "LR")),
+    }
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            msg = f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}"
+            raise ArgumentError(msg)
+    if order.seed < 0 or order.wavefront < 0:
+        msg = f"seeds are not negative; got seed={order.seed}, wavefront={order.wavefront}"
+        raise ArgumentError(msg)
+    if order.integrations < 1 or not order.dithers:
+        msg = f"a visit needs an integration and a dither position; got {order.integrations}, {order.dithers}"
+        raise ArgumentError(msg)
+    if order.ta_dithers and order.setup.instrument != "NIRCAM":
+        msg = f"only NIRCam dithers its acquisition, not {order.setup.aperture}; leave ta_dithers=False"
+        raise ArgumentError(msg)
+
+
+def _time(start: str | datetime) -> datetime:
+    """Read a UTC time; one with a zone is converted."""
+    try:
+        time = datetime.fromisoformat(start) if isinstance(start, str) else start
+    except ValueError:
+        msg = f"start {start!r} is not a time such as '2024-03-10T02:14:07'"
+        raise ArgumentError(msg) from None
+    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def _make(folder: Path, order: Order) -> Visit:
+    """Write a visit into a folder."""
+    exposures = plan(order)
+    star = guide_star(order, exposures[0])
+    end = exposures[-1].end + timedelta(seconds=_CLOSING)
+    files: dict[bool, list[Path]] = {True: [], False: []}
+    rows = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for exposure in exposures:
+        path = folder / file_name(order, exposure)
+        write(path, paint(order, exposure), exposure, header=keywords(order, exposure, star=star, end=end))
+        files[exposure.step.kind == "science"].append(path)
+        rows.append(_truth_row(order, exposure, name=path.name))
+    oss_log = folder / f"V{order.visit_id}_osslog.csv"
+    eventlog.write(oss_log, eventlog.events(order, exposures, star=star, end=end))
+    return Visit(
+        visit_id=order.visit_id,
+        role=order.role,
+        ta=tuple(files[False]),
+        science=tuple(files[True]),
+        oss_log=oss_log,
+        truth=_truth_table(rows),
+    )
+
+
+def make_visit(
+    folder: "str | os.PathLike[str]",
+    *,
+    mode: str = "nircam",
+    visit_id: str = "09990001001",
+    role: str = "science",
+    target: tuple[float, float] = (201.15, -51.5),
+    roll: float = 110.0,
+    pointing_error: tuple[float, float, float] = (0.25, -0.18, 0.003),
+    target_error: tuple[float, float] = (0.0, 0.0),
+    miss: tuple[float, float] = (0.13, -0.09),
+    va_scale: float = 0.99994,
+    prd: str = "PRDOPSSOC-063",
+    guider: int = 1,
+    start: str | datetime = "2024-03-10T02:14:07.424",
+    integrations: int = 4,
+    dithers: Sequence[tuple[float, float]] = ((0.0, 0.0),),
+    ta_dithers: bool = False,
+    quadrant: str = "UR",
+    confirm: bool = False,
+    failed_ta: bool = False,
+    centroid_noise: float = 0.0,
+    star_flux: float | None = None,
+    companion: tuple[float, float, float] | None = None,
+    wavefront: int = 0,
+    drift: float = 2.0,
+    seed: int = 0,
+) -> Visit:
+    """Make one visit: acquisition images, coronagraphic exposures, an event log, and the truth.
+
+    Parameters
+    ----------
+    folder : path
+        Where the files go; made if it is not there.
+    mode : str
+        "nircam" or "miri" for the usual mode of that instrument, or any key of `SETUPS`, the SIAF name of a
+        science aperture such as "NRCA5_MASKLWB".
+    visit_id : str
+        11 digits: program, observation, visit.
+    role : {"science", "reference"}
+        A reference star is one in the keyword IS_PSF, and has no companion unless one is given.
+    target : (float, float)
+        True RA and Dec of the star [deg].
+    roll : float
+        Position angle of +V3 at the star [deg].
+    pointing_error : (float, float, float)
+        Where the header WCS of the first acquisition image shows the target, minus where it is, along V2 and
+        V3 [arcsec]; and a roll of the header's attitude about the star [deg]. One rotation of the sky for
+        the whole visit.
+    target_error : (float, float)
+        TARG_RA, TARG_DEC minus the truth, to the east and to the north [arcsec].
+    miss : (float, float)
+        Where the star is in the science frame, minus the reference point of the mask, along x and y [pixel].
+    va_scale : float
+        Velocity aberration, keyword VA_SCALE.
+    prd : str
+        Release of the SIAF that everything is made with.
+    guider : {1, 2}
+        Which guider.
+    start : str or datetime
+        Of the visit, UTC.
+    integrations : int
+        Of each science exposure.
+    dithers : sequence of (float, float)
+        XOFFSET, YOFFSET of each science exposure [arcsec, Ideal].
+    ta_dithers : bool
+        Take three dithered acquisition images (NIRCam) and centroid the last.
+    quadrant : {"UL", "UR", "LL", "LR"}
+        Acquisition regions to use (MIRI).
+    confirm : bool
+        Take an image to confirm the acquisition.
+    failed_ta : bool
+        The software does not find the star in its last acquisition image and does not correct for it: on
+        NIRCam the star stays off the mask by the pointing error.
+    centroid_noise : float
+        Error of the onboard centroid, one axis, one sigma [pixel].
+    star_flux : float, optional
+        [Jy]. None takes that of the mode.
+    companion : (float, float, float), optional
+        Separation [arcsec], position angle north over east [deg], and contrast of a companion.
+    wavefront : int
+        Seed of the telescope: its speckles.
+    drift : float
+        Wavefront error of this visit alone [nm, root mean square].
+    seed : int
+        Of everything else that is random.
+
+    Returns
+    -------
+    Visit
+        Its `truth` has dimension ``file`` and holds ``star_x``, ``star_y`` [0-based pixel], the companion's
+        pixel, the sky positions and the error put in.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not of its form, or no such mode exists.
+    FileError
+        If the files cannot be written.
+
+    Notes
+    -----
+    Files are written by ``jwst.datamodels`` and their GWCS by the pipeline's ``load_wcs`` over the SIAF's
+    polynomials, which is what the truth is defined by, too: on real data the distortion differs from the
+    SIAF by a few mas. Velocity aberration scales each exposure about its own reference point. The log's
+    centroid is the true pixel of the star, with nine digits as on board (5e-6 pixel).
+    """
+    setup = find(mode)
+    order = Order(
+        setup=setup,
+        visit_id=visit_id,
+        role=role,
+        target=target,
+        target_error=target_error,
+        roll=roll,
+        pointing_error=pointing_error,
+        miss=miss,
+        va_scale=va_scale,
+        prd=siaf.release(prd),
+        guider=guider,
+        start=_time(start),
+        integrations=integrations,
+        dithers=tuple(dithers),
+        ta_dithers=ta_dithers,
+        quadrant=quadrant,
+        confirm=confirm,
+        failed_ta=failed_ta,
+        centroid_noise=centroid_noise,
+        star_flux=setup.star_flux if star_flux is None else star_flux,
+        companion=companion,
+        wavefront=wavefront,
+        drift=drift,
+        seed=seed,
+    )
+    _check(order)
+    try:
+        return _make(Path(folder), order)
+    except OSError as err:
+        msg = f"cannot write a sample visit to {folder}: {err}"
+        raise FileError(msg) from err
+
+
+def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed: int = 0) -> Program:
+    """Make a small coronagraphic programme: a star with a companion at two rolls, and a reference star.
+
+    Parameters
+    ----------
+    folder : path
+        Where the files go; made if it is not there. ``truth.json`` is written there, too.
+    mode : str
+        As in `make_visit`.
+    seed : int
+        Another seed: other pointing errors, speckles and noise.
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    ArgumentError, FileError
+        As `make_visit`.
+    """
+    import xarray as xr
+
+    folder, setup = Path(folder), find(mode)
+    rng = np.random.default_rng([seed, 0])
+    companion = (setup.separation, float(rng.uniform(0, 360)), setup.contrast)
+    target, other = (201.150067, -51.504577), (209.567586, -42.100881)
+    begin = datetime(2024, 3, 10, 2, 14, 7, 424000)
+    visits = []
+    for index, role in enumerate(("science", "science", "reference")):
+        visits.append(
+            make_visit(
+                folder,
+                mode=mode,
+                visit_id=f"0999{1 if setup.instrument == 'NIRCAM' else 2}{index + 1:03d}001",
+                role=role,
+                target=target if role == "science" else other,
+                roll=110.0 + 10 * index,
+                pointing_error=(*rng.normal(0, 0.2, 2), rng.normal(0, 0.003)),
+                miss=tuple(rng.normal(0, 0.15, 2)),
+                va_scale=1 - rng.uniform(2e-5, 9e-5),
+                guider=1 + index % 2,
+                start=begin + timedelta(hours=3 * index),
+                companion=companion if role == "science" else None,
+                star_flux=setup.star_flux * (1.6 if role == "reference" else 1),
+                wavefront=seed,
+                seed=10 * seed + index,
+            )
+        )
+    truth = xr.concat([visit.truth for visit in visits], dim="file")
+    (folder / "truth.json").write_text(json.dumps(truth.to_dict(), indent=1))
+    return Program(folder, tuple(visits), truth)

@@ -1,0 +1,338 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import archive_server as faulty
+from tests.archive_server import ArchiveServer, fits_bytes, sample_visit
+from xta import archive
+from xta.archive import Policy, cache
+from xta.archive.checks import check_fits, is_product_name
+from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
+
+VISIT = "V01386001001"
+TACQ = "jw01386001001_02102_00001_nrcalong_cal.fits"
+QUICK = Policy(connect=2.0, read=2.0, deadline=5.0, attempts=2, backoff=0.01)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(store, monkeypatch):
+    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with ArchiveServer() as running:
+        sample_visit().feed(running)
+        monkeypatch.setenv("XTA_MAST_URL", running.url)
+        yield running
+
+
+def place(store, content):
+    """Put a product into the cache by hand."""
+    path = store / "products" / "jw01386001001" / TACQ
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+# --- what is believed -------------------------------------------------------------------------------------
+
+
+def test_file_put_there_by_hand_is_used(server, store):
+    path = place(store, server.products[TACQ])
+    assert archive.download(TACQ, offline=True) == path
+    assert not server.asked()
+    assert path.with_name(f"{TACQ}.xta.json").exists()
+
+
+def test_damaged_file_put_there_by_hand_is_fetched_anew(server, store, caplog):
+    path = place(store, server.products[TACQ][:-2880])
+    with pytest.raises(ArchiveError, match="not in the cache"):
+        archive.download(TACQ, offline=True)
+    assert "2880 bytes too short" in caplog.text
+    assert archive.cached(VISIT) == []
+    assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
+    assert path.read_bytes() == server.products[TACQ]
+
+
+def test_changed_file_is_fetched_anew(server, caplog):
+    path = archive.download(TACQ, policy=QUICK)
+    content = bytearray(path.read_bytes())
+    content[6000] ^= 1
+    path.write_bytes(content)
+    assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
+    assert "is not what was stored" in caplog.text
+    assert len(server.asked()) == 2
+
+
+def test_copied_cache_is_used(server, store, tmp_path, monkeypatch):
+    archive.download(TACQ, policy=QUICK)
+    copy = tmp_path / "copy" / "products" / "jw01386001001"
+    copy.mkdir(parents=True)
+    for path in (store / "products" / "jw01386001001").iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())  # with a new time
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "copy"))
+    assert archive.download(TACQ, offline=True) == copy / TACQ
+
+
+@pytest.mark.parametrize("sidecar", [b"", b"[]", b"{}", b"\xff", b'{"size": 3}'])
+def test_damaged_sidecar_does_no_harm(server, sidecar):
+    path = archive.download(TACQ, policy=QUICK)
+    path.with_name(f"{TACQ}.xta.json").write_bytes(sidecar)
+    assert archive.download(TACQ, offline=True) == path
+    assert archive.download(TACQ, offline=True) == path
+
+
+def test_part_is_not_seen_under_the_name(server, store):
+    server.fail("product", faulty.drip)
+    thread = threading.Thread(target=_expect_timeout, args=(Policy(deadline=1.0),))
+    thread.start()
+    seen = set()
+    while thread.is_alive():
+        seen |= {path.name for path in store.rglob("jw*.fits")}
+        time.sleep(0.01)
+    assert len(server.asked()) == 1
+    assert seen == set()
+
+
+def _expect_timeout(policy):
+    with pytest.raises(ArchiveTimeoutError):
+        archive.download(TACQ, policy=policy)
+
+
+# --- report and clear -------------------------------------------------------------------------------------
+
+
+def test_report_and_clear(server, store):
+    archive.fetch_visit(VISIT, policy=QUICK)
+    stranger = store / "products" / "notes.txt"
+    stranger.write_text("mine")
+    items = {item.name: item for item in cache.report()}
+    assert [name.rpartition("/")[2] for name in items] == [
+        "ICTM_EVENT_MSG-20220729T215651-20220730T011841.csv",
+        TACQ,
+        TACQ.replace("02102", "02104"),
+        "01386001001-nircam-ta.json",
+    ]
+    assert items[f"products/jw01386001001/{TACQ}"].size == len(server.products[TACQ])
+    assert cache.clear("02104") == len(server.products[TACQ])
+    assert len(cache.report()) == 3
+    assert cache.clear("logs/") > 0
+    assert cache.clear() == sum(item.size for item in items.values() if item.name[:4] != "logs") - len(
+        server.products[TACQ]
+    )
+    assert cache.report() == []
+    assert [path for path in store.rglob("*") if path.is_file()] == [stranger]
+
+
+def test_clear_never_touches_what_is_not_its_own(store):
+    names = ["notes.txt", "logs/app.log", "products/jwst/a.fits", "searches/x.json", "products/jw1/jw1.fits.bak"]
+    for name in names:
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_text("mine")
+    assert cache.report() == []
+    assert cache.clear() == 0
+    assert sorted(path.relative_to(store).as_posix() for path in store.rglob("*.*")) == sorted(names)
+
+
+def test_empty_cache(store):
+    assert cache.report() == []
+    assert cache.clear() == 0
+    assert archive.cached(VISIT) == []
+    assert not store.exists()
+
+
+def test_folder_of_the_platform(monkeypatch):
+    monkeypatch.delenv("XTA_CACHE", raising=False)
+    assert cache.root() == platformdirs.user_cache_path("xta", appauthor=False)
+    monkeypatch.setenv("XTA_CACHE", "~/mine")
+    assert cache.root() == Path.home() / "mine"
+
+
+def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(FileError, match=r"cannot be written \(Not a directory\); set XTA_CACHE"):
+        archive.download(TACQ, policy=QUICK)
+    assert not server.asked()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_disk_that_is_full(server, store):
+    part = store / "products" / "jw01386001001" / f"{TACQ}.part"
+    part.parent.mkdir(parents=True)
+    part.symlink_to("/dev/full")
+    with pytest.raises(FileError, match=r"No space left on device.*XTA_CACHE"):
+        archive.download(TACQ, policy=QUICK)
+    assert cache.report() == []
+
+
+# --- several at once --------------------------------------------------------------------------------------
+
+WORKER = """
+    import sys
+    from xta import archive
+    sys.stdin.readline()
+    print(archive.download(sys.argv[1]).stat().st_size)
+"""
+
+
+def run(code, *arguments):
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_ten_processes_make_one_download(server):
+    server.latency = 0.3
+    workers = [run(WORKER, TACQ) for _ in range(10)]
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    sizes = [int(worker.communicate(timeout=60)[0]) for worker in workers]
+    assert sizes == [len(server.products[TACQ])] * 10
+    assert len(server.asked()) == 1
+
+
+def test_ten_threads_make_one_download(server):
+    server.latency = 0.1
+    paths = []
+    threads = [threading.Thread(target=lambda: paths.append(archive.download(TACQ, policy=QUICK))) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(paths) == 10
+    assert len(server.asked()) == 1
+
+
+HOLDER = """
+    import sys, time
+    from xta.archive import cache
+    entry = cache.Entry("products/jw01386001001", sys.argv[1], "test")
+    with cache.claim(entry, what="it", advice="wait", wait=1.0) as part:
+        part.write_bytes(b"half")
+        print("held", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(store):
+    with run(HOLDER, TACQ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_wait_for_another_process_ends(server, holder):
+    begin = time.monotonic()
+    with pytest.raises(ArchiveTimeoutError, match=r"nrcalong_cal.fits: another process.*1 s.*give the files"):
+        archive.download(TACQ, policy=Policy(deadline=1.0))
+    assert time.monotonic() - begin < 2.0
+    assert not server.asked()
+
+
+def test_clear_leaves_what_is_being_fetched(server, holder):
+    assert cache.clear() == 0
+    assert [item.partial for item in cache.report()] == [True]
+
+
+def test_process_that_dies_leaves_no_lock_and_no_poison(server, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
+
+
+def test_import_is_light_and_silent():
+    code = """
+        import socket, sys, xta
+        before = set(sys.modules)
+        def no(*args, **kwargs): raise SystemExit("network at import")
+        socket.getaddrinfo = socket.create_connection = socket.socket.connect = no
+        import xta.archive, xta.archive.search
+        heavy = {"requests", "urllib3", "astroquery", "astropy", "tqdm", "platformdirs", "pandas", "scipy"}
+        print(sorted(heavy & (set(sys.modules) - before)))
+    """
+    with run(code) as process:
+        out, _ = process.communicate("")
+    assert out == "[]\n"
+
+
+# --- checks -----------------------------------------------------------------------------------------------
+
+WHOLE = fits_bytes(TACQ, "NRC_TACQ", size=8)
+ENDS = [WHOLE.index(b"XTENSION= 'IMAGE"), WHOLE.index(b"XTENSION= 'BINTABLE")]
+
+
+@given(cut=st.integers(0, len(WHOLE) - 1).filter(lambda cut: cut not in ENDS))
+def test_any_cut_is_found(tmp_path_factory, cut):
+    # One between two extensions leaves a good file; the length that the archive announces shows it.
+    path = tmp_path_factory.getbasetemp() / "cut.fits"
+    path.write_bytes(WHOLE[:cut])
+    with pytest.raises(ArchiveReplyError):
+        check_fits(path)
+
+
+@given(extra=st.binary(min_size=1, max_size=6000))
+def test_anything_behind_the_end_is_found(tmp_path_factory, extra):
+    path = tmp_path_factory.getbasetemp() / "extra.fits"
+    path.write_bytes(WHOLE + extra)
+    with pytest.raises(ArchiveReplyError):
+        check_fits(path)
+
+
+def test_forms_of_fits_are_known(tmp_path):
+    hdus = [
+        fits.PrimaryHDU(np.zeros((2, 3, 4), np.int16)),
+        fits.ImageHDU(),
+        fits.ImageHDU(np.zeros((0, 3), np.float64)),
+        fits.BinTableHDU.from_columns([fits.Column("text", "PA()", array=np.array(["a", "bcd"], dtype=object))]),
+        fits.CompImageHDU(np.arange(10_000, dtype=np.int32).reshape(100, 100)),
+        fits.ImageHDU(np.zeros(3000, np.uint32)),
+    ]
+    hdus[1].header["COMMENT"] = "NAXIS1  = 7"
+    for i in range(100):
+        hdus[1].header[f"KEY{i}"] = i
+    path = tmp_path / "all.fits"
+    fits.HDUList(hdus).writeto(path)
+    check_fits(path)
+
+
+def test_real_products_pass(shared):
+    paths = sorted(shared.rglob("*.fits"))
+    assert paths
+    for path in paths:
+        check_fits(path)
+
+
+def test_header_without_size_is_refused(tmp_path):
+    stream = io.BytesIO(WHOLE)
+    path = tmp_path / "x.fits"
+    path.write_bytes(stream.getvalue().replace(b"NAXIS1  =", b"NAXOS1  =", 1))
+    with pytest.raises(ArchiveReplyError, match="without the size of its data"):
+        check_fits(path)
+
+
+@given(st.text() | st.from_regex(r"jw[\w/\\.-]*\.fits"))
+def test_accepted_names_stay_in_their_folder(name):
+    if is_product_name(name):
+        assert Path(name).name == name
+        assert name.isascii()
+        assert not set(name) & set("/\\:\0\n\r ")
+        assert ".." not in name

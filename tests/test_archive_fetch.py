@@ -1,0 +1,83 @@
+import pytest
+
+from tests import archive_server as faulty
+from tests.archive_server import ArchiveServer, sample_visit
+from xta import archive
+from xta.archive import Policy
+from xta.errors import AcquisitionError, ArchiveBusyError, ArchiveNotFoundError, ArgumentError
+
+TACQ = "jw01386001001_02102_00001_nrcalong_cal.fits"
+QUICK = Policy(connect=2.0, read=2.0, deadline=10.0, attempts=2, backoff=0.01, workers=3)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
+    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with ArchiveServer() as running:
+        for number in range(1, 7):
+            sample_visit(f"01386{number:03d}001").feed(running)
+        monkeypatch.setenv("XTA_MAST_URL", running.url)
+        yield running
+
+
+def test_fetch_visit(server):
+    found = archive.fetch_visit("1386:1", policy=QUICK)
+    assert found.visit == "V01386001001"
+    assert [path.name for path in found.files] == [TACQ, TACQ.replace("02102", "02104")]
+    assert "VISIT V01386001001 STARTED" in found.log
+    assert len(server.asked()) == 4  # a search, two products, a log
+    assert archive.fetch_visit("1386:1", offline=True) == found
+    assert len(server.asked()) == 4
+
+
+def test_fetch_visit_without_log(server):
+    assert archive.fetch_visit("1386:1", log=False, policy=QUICK).log is None
+    assert not server.asked("jwstedb")
+
+
+def test_fetch_visit_whose_times_are_not_listed(server):
+    bare = [dict(row, vststart_mjd=None) for row in server.tables["Nircam"]]
+    bare[2]["vststart_mjd"] = server.tables["Nircam"][2]["vststart_mjd"]
+    server.tables["Nircam"] = bare
+    assert "STARTED" in archive.fetch_visit("1386:1", policy=QUICK).log
+
+
+def test_fetch_many_at_a_time_but_not_too_many(server):
+    server.latency = 0.05
+    visits = [f"1386:{number}" for number in range(1, 7)]
+    found = archive.fetch_many(visits, policy=QUICK)
+    assert list(found) == visits
+    assert [result.visit for result in found.values()] == [f"V01386{number:03d}001" for number in range(1, 7)]
+    assert 1 < server.peak <= QUICK.workers
+
+
+def test_one_that_fails_does_not_take_the_others_with_it(server):
+    server.always("01386002001", faulty.status(503))
+    items = [TACQ, "1386:2", "1386:99", "nonsense", "1386:3", TACQ.replace("001001", "777001"), "1386:3"]
+    found = archive.fetch_many(items, log=False, policy=QUICK)
+    assert list(found) == items[:-1]
+    assert found[TACQ].name == TACQ
+    kinds = [type(result) for result in list(found.values())[1:]]
+    assert kinds == [ArchiveBusyError, AcquisitionError, ArgumentError, archive.VisitFiles, ArchiveNotFoundError]
+
+
+def test_progress_of_many_goes_to_stderr(server, capsys):
+    archive.fetch_many(["1386:1", "1386:2"], progress=True, policy=QUICK)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "2/2" in err
+
+
+def test_interruption_ends_the_rest(server, monkeypatch):
+    begun = []
+
+    def interrupted(visit, *_, **__):
+        begun.append(visit)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xta.archive.mast.ta_products", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        archive.fetch_many([f"1386:{number}" for number in range(1, 200)], policy=QUICK)
+    assert len(begun) < 199

@@ -1,0 +1,225 @@
+"""How the archive is asked: addresses, manners, token, network or not.
+
+Everything here is read from the environment when it is needed, never at import:
+
+=================== ============================================================
+``XTA_MAST_URL``    address of MAST, default ``https://mast.stsci.edu``
+``XTA_EDB_URL``     address of the engineering database, default that of MAST
+``XTA_OFFLINE``     1 forbids the network
+``MAST_API_TOKEN``  token for exclusive-access data, see https://auth.mast.stsci.edu
+=================== ============================================================
+"""
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from xta.errors import ArgumentError
+from xta.osslog import normalise_visit
+
+__all__ = ["Policy", "Service", "Token", "edb", "find_token", "is_offline", "mast", "visit_digits"]
+
+DEFAULT_URL = "https://mast.stsci.edu"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Manners towards the archive; all times in seconds.
+
+    Parameters
+    ----------
+    connect, read : float
+        Longest wait for a connection, and for the next bytes of a reply [s].
+    deadline : float
+        Longest time for one product, log or search with all its retries [s]. A download that has to stop
+        there keeps what it has where the archive can resume it, and the next call goes on from it.
+    attempts : int
+        How often a request is sent at most: again after 429, 5xx, a time-out or a lost connection.
+    backoff, backoff_max : float
+        First and longest pause between attempts [s]; it doubles each time, with jitter. A ``Retry-After`` of
+        the archive goes before it.
+    pause : float
+        Pause between polls of a search that is still running there [s].
+    workers : int
+        Visits or files that are fetched at the same time.
+    """
+
+    connect: float = 10.0
+    read: float = 60.0
+    deadline: float = 600.0
+    attempts: int = 4
+    backoff: float = 1.0
+    backoff_max: float = 30.0
+    pause: float = 1.0
+    workers: int = 6
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0 and not (value == 0 and field.name in {"backoff", "backoff_max", "pause"}):
+                msg = f"Policy({field.name}={value!r}) must be positive"
+                raise ArgumentError(msg)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the archive.
+
+    Parameters
+    ----------
+    name : str
+        As messages call it.
+    url : str
+        Its address, without a slash at the end.
+    variable : str
+        Environment variable that sets `url`.
+    """
+
+    name: str
+    url: str
+    variable: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.url})"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the service runs on this machine."""
+        return _is_loopback(urlsplit(self.url).hostname or "")
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody on the way can read what is sent: TLS, or this machine."""
+        return urlsplit(self.url).scheme == "https" or self.loopback
+
+    def owns(self, url: str) -> bool:
+        """Tell whether `url` has the scheme, host and port of the service."""
+        return _origin(url) == _origin(self.url)
+
+
+class Token:
+    """A MAST token that shows itself to nobody but the archive.
+
+    It has no readable representation, cannot be pickled, and is at once what requests takes as ``auth``.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        text = text.strip()
+        # A line break in a header would be an injection; requests would put the token into its complaint.
+        if not re.fullmatch(r"[!-~]+", text):
+            msg = "the MAST token has characters that no token has; copy it again from https://auth.mast.stsci.edu"
+            raise ArgumentError(msg)
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "Token(hidden)"
+
+    def __reduce__(self) -> Any:
+        msg = "a token is not written anywhere"
+        raise TypeError(msg)
+
+    def __call__(self, request: Any) -> Any:
+        """Add the header ``Authorization`` to a prepared request."""
+        request.headers["Authorization"] = f"token {self._text}"
+        return request
+
+
+def find_token(token: "str | Token | None" = None) -> Token | None:
+    """Take the token of an argument, else of ``MAST_API_TOKEN``; None where there is none."""
+    if isinstance(token, Token):
+        return token
+    text = token if token is not None else os.environ.get("MAST_API_TOKEN", "")
+    return Token(text) if text.strip() else None
+
+
+def is_offline(offline: bool = False) -> bool:
+    """Tell whether the network is forbidden, by an argument or by ``XTA_OFFLINE``."""
+    return offline or os.environ.get("XTA_OFFLINE", "").strip().lower() not in {"", "0", "false", "no", "off"}
+
+
+def mast() -> Service:
+    """Name the MAST service as configured.
+
+    Returns
+    -------
+    Service
+
+    Raises
+    ------
+    ArgumentError
+        If ``XTA_MAST_URL`` is not an http(s) address.
+    """
+    return Service("MAST", _address("XTA_MAST_URL", DEFAULT_URL), "XTA_MAST_URL")
+
+
+def edb() -> Service:
+    """Name the engineering database service as configured; it lives at the address of MAST by default.
+
+    Returns
+    -------
+    Service
+
+    Raises
+    ------
+    ArgumentError
+        If ``XTA_EDB_URL`` is not an http(s) address.
+    """
+    return Service("the engineering database", _address("XTA_EDB_URL", mast().url), "XTA_EDB_URL")
+
+
+def visit_digits(visit: str) -> str:
+    """Bring a visit id to its 11 digits.
+
+    Parameters
+    ----------
+    visit : str
+        "V01386001001", "01386001001", "1386:1:1" or "1386:1" (visit 1): program, observation, visit.
+
+    Returns
+    -------
+    str
+        As the keyword VISIT_ID.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> visit_digits("1386:1"), visit_digits("V01386001001")
+    ('01386001001', '01386001001')
+    """
+    return normalise_visit(visit)[1:]
+
+
+def _address(variable: str, default: str) -> str:
+    url = os.environ.get(variable, "").strip() or default
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        good = False
+    # What is wrong is not repeated: an address may hold a password.
+    if not good or parts.username or parts.password or parts.query or parts.fragment:
+        msg = f"{variable} must be an address such as {DEFAULT_URL}, without user name, query or fragment"
+        raise ArgumentError(msg)
+    return url.rstrip("/")
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").rstrip("."), port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

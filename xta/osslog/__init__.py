@@ -1,0 +1,344 @@
+"""Read an event log of the Onboard Science Software (OSS): where it found the star, and what it did then.
+
+The log is telemetry: rows of time and message (``ICTM_EVENT_MSG``) from the engineering database. One target
+acquisition (TA) leaves a block of rows in it, headed ``TARGET LOCATE SUMMARY``, with the centroid in
+1-based pixels of the full detector. Nothing here asks the network.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from xta.errors import ArgumentError, OssLogError, XtaWarning
+from xta.osslog import blocks
+from xta.osslog.records import Centroid, Exposure, Failure, Row, Sam, Visit
+from xta.osslog.text import columns
+from xta.osslog.visits import DOUBT, Ownership, normalise_visit, ownership
+
+__all__ = ["Centroid", "Exposure", "Failure", "OssLog", "Sam", "Visit", "normalise_visit", "read"]
+
+T = TypeVar("T", Centroid, Exposure, Failure, Sam)
+
+Indices: TypeAlias = npt.NDArray[np.intp]
+Doubt: TypeAlias = tuple[Indices, frozenset[str]]
+Find: TypeAlias = Callable[[list[str]], list[int]]
+
+MJD_ZERO = np.datetime64("1858-11-17", "us")
+
+
+def read(source: Any) -> "OssLog":
+    r"""Read an event log in any of the forms in which it is passed around.
+
+    Parameters
+    ----------
+    source : path, str, bytes, file-like, iterable of rows, table or OssLog
+        A str of one line is a path unless it looks like a row of a log. Text, bytes and files may hold the
+        CSV of the engineering database (``theTime,MJD,euvalue,sqldataType``, with or without that line),
+        lines of time and message, or a printed or Markdown table; lines that begin with ``#`` and rows of
+        dots are passed over. Rows are (time, message), (time, MJD, message, ...) or dicts. A table (astropy,
+        pandas, xarray, a dict of columns) has columns Time or theTime, and Message or euvalue. Rows as dicts,
+        tables and CSV may also have MSG_ID and MSG_SRC.
+
+    Returns
+    -------
+    OssLog
+
+    Raises
+    ------
+    FileError
+        If a path cannot be read.
+    OssLogError
+        If it holds no event: empty, binary, a web page, another table.
+    ArgumentError
+        If `source` is something else altogether.
+
+    Warns
+    -----
+    XtaWarning
+        If some rows have no readable time or are cut short. They are left out.
+
+    Examples
+    --------
+    >>> log = read("2022-12-04 03:42:19.98\tTARGET LOCATE SUMMARY:\n2022-12-04 03:45:59.12\t**********")
+    >>> log
+    <OssLog: 2 rows, 2022-12-04T03:42:19 to 2022-12-04T03:45:59>
+    """
+    if isinstance(source, OssLog):
+        return source
+    found = columns(source)
+    if found.damaged:
+        count = len(found.damaged)
+        warnings.warn(
+            f"{count} of {count + len(found.messages)} rows in {found.where} have no readable time or are cut "
+            f"short, and are left out; the first is {found.damaged[0]!r:.120}",
+            XtaWarning,
+            stacklevel=2,
+        )
+    return OssLog(found.times, found.messages, found.ids, found.sources)
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class OssLog:
+    """An event log: rows sorted by time, each of them once. Make it with `read`; it does not change.
+
+    Attributes
+    ----------
+    times : datetime64[us] array, shape (rows,)
+        UTC, ascending. Rows of the same time keep the order that they came in.
+    messages : object array of str, shape (rows,)
+    ids : object array of int or None, shape (rows,), or None
+        Message ids, where the source has them.
+    sources : object array of str or None, shape (rows,), or None
+        Where a message comes from, where the source tells.
+    """
+
+    times: npt.NDArray[np.datetime64]
+    messages: npt.NDArray[np.object_]
+    ids: npt.NDArray[np.object_] | None = None
+    sources: npt.NDArray[np.object_] | None = None
+
+    def __init__(self, times: Any, messages: Any, ids: Any = None, sources: Any = None) -> None:
+        stamps = np.array(times, "M8[us]")
+        texts = _objects(messages)
+        extra = [None if column is None else _objects(column) for column in (ids, sources)]
+        if any(column is not None and column.shape != stamps.shape for column in (texts, *extra)):
+            msg = f"the columns of an event log differ in length: {stamps.size} times, {texts.size} messages"
+            raise ArgumentError(msg)
+        order = _order(stamps, texts)
+        for name, column in zip(("times", "messages", "ids", "sources"), (stamps, texts, *extra), strict=True):
+            kept = column if column is None or order is None else column[order]
+            if kept is not None:
+                kept.setflags(write=False)
+            object.__setattr__(self, name, kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OssLog, (self.times, self.messages, self.ids, self.sources)
+
+    def __len__(self) -> int:
+        return self.times.size
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "<OssLog: 0 rows>"
+        first, last = self.times[[0, -1]].astype("M8[s]")
+        return f"<OssLog: {len(self)} rows, {first} to {last}>"
+
+    @cached_property
+    def _owners(self) -> Ownership:
+        return ownership(self.messages.tolist())
+
+    def visits(self) -> list[Visit]:
+        """List the visits that the log knows, in order of appearance.
+
+        Returns
+        -------
+        list of Visit
+            Those with a row STARTED, ENDED or SKIPPED or with a script, group or sequence of their own; not
+            those that a row merely mentions.
+        """
+        times = np.append(self.times, np.datetime64("NaT"))  # row -1: the log lacks it
+        return [Visit(v, times[start], times[end], reason) for v, start, end, reason in self._owners.visits]
+
+    def select(self, visit: str | int) -> "OssLog":
+        """Select the rows of one visit.
+
+        Parameters
+        ----------
+        visit : str or int
+            In any notation that `normalise_visit` takes.
+
+        Returns
+        -------
+        OssLog
+
+        Raises
+        ------
+        OssLogError
+            If the log does not have that visit, or cannot tell whose an acquisition in it is.
+        ArgumentError
+            If `visit` is not a visit id.
+
+        Warns
+        -----
+        XtaWarning
+            If no row of the log carries any visit's id: all rows are taken to be of `visit`.
+        """
+        _, rows, doubts = self._claimed(visit, stacklevel=3)
+        for stretch, owners in doubts:
+            if any(self._pick(stretch, find).size for find in (blocks.relevant, blocks.of_exposures)):
+                raise self._doubt(stretch, owners)
+        extra = [None if column is None else column[rows] for column in (self.ids, self.sources)]
+        return OssLog(self.times[rows], self.messages[rows], *extra)
+
+    def centroids(self, visit: str | int | None = None) -> list[Centroid]:
+        """List the target acquisitions, in time order.
+
+        Parameters
+        ----------
+        visit : str or int, optional
+            In any notation that `normalise_visit` takes. None asks for those of all visits.
+
+        Returns
+        -------
+        list of Centroid
+            One per TA block, also where the log has only part of it: what is missing is NaN or None.
+
+        Raises
+        ------
+        OssLogError, ArgumentError
+            As `select` does.
+
+        Warns
+        -----
+        XtaWarning
+            As `select` does.
+
+        Examples
+        --------
+        >>> log = read(["2023-06-12 03:46:18 TARGET LOCATE SUMMARY:",
+        ...     "2023-06-12 03:47:18 detector coord (colCentroid, rowCentroid) = (997.988965, 994.482480)"])
+        >>> [(c.x_det, c.y_det) for c in log.centroids()]
+        [(997.988965, 994.48248)]
+        """
+        return self._records(blocks.centroids, blocks.relevant, visit)
+
+    def sams(self, visit: str | int | None = None) -> list[Sam]:
+        """List the small-angle manoeuvres, in time order; parameters and errors as for `centroids`."""
+        return self._records(blocks.sams, blocks.relevant, visit)
+
+    def exposures(self, visit: str | int | None = None) -> list[Exposure]:
+        """List the exposures, in order of their start; parameters and errors as for `centroids`."""
+        return self._records(blocks.exposures, blocks.of_exposures, visit)
+
+    def failures(self, visit: str | int | None = None) -> list[Failure]:
+        """List the failures, in time order; parameters and errors as for `centroids`.
+
+        These are guide-star failures, failed acquisitions, acquisitions that did not converge, instruments
+        that were unavailable, violated constraints, scripts that ended in error, and visits that were skipped
+        or ended for a reason.
+        """
+        return self._records(blocks.failures, blocks.of_failures, visit)
+
+    def to_text(self) -> str:
+        """Write lines of time, tab, message; `read` reads them."""
+        return "".join(f"{time}\t{text}\n" for time, text in zip(self._stamps(), self.messages, strict=True))
+
+    def to_csv(self) -> str:
+        """Write the CSV form of the engineering database; `read` gives the same log again.
+
+        Returns
+        -------
+        str
+            Columns theTime, MJD, euvalue, sqldataType, and MSG_ID, MSG_SRC where the log has them.
+        """
+        names = ["theTime", "MJD", "euvalue", "sqldataType"]
+        mjd = (f"{day:.10f}" for day in (self.times - MJD_ZERO) / np.timedelta64(1, "D"))
+        parts: list[Iterable[str]] = [self._stamps(), mjd, map(_quote, self.messages), ["varchar"] * len(self)]
+        for name, column in (("MSG_ID", self.ids), ("MSG_SRC", self.sources)):
+            if column is not None:
+                names.append(name)
+                parts.append(_quote("" if value is None else str(value)) for value in column)
+        return "\n".join([",".join(names), *map(",".join, zip(*parts, strict=True)), ""])
+
+    def _stamps(self) -> list[str]:
+        return [text.replace("T", " ") for text in np.datetime_as_string(self.times, unit="us").tolist()]
+
+    def _records(
+        self,
+        parse: Callable[[list[Row], str | None], Iterable[T]],
+        find: Find,
+        visit: str | int | None,
+    ) -> list[T]:
+        """Parse the rows that `find` picks, those of each visit by themselves."""
+        if visit is not None:
+            name, rows, doubts = self._claimed(visit, stacklevel=4)
+            for stretch, owners in doubts:
+                if list(parse(self._rows(stretch, find), name)):
+                    raise self._doubt(stretch, owners)
+            return list(parse(self._rows(rows, find), name))
+        codes, names = self._owners.codes, self._owners.names
+        groups: dict[int, list[Row]] = {}
+        picked = self._pick(np.arange(len(self)), find)
+        for code, row in zip(codes[picked].tolist(), self._rows(picked), strict=True):
+            groups.setdefault(code, []).append(row)
+        found = [parse(group, names[code] if code >= 0 else None) for code, group in groups.items()]
+        return sorted(chain.from_iterable(found), key=_began)
+
+    def _pick(self, rows: Indices, find: Find) -> Indices:
+        picked = find(self.messages[rows].tolist())
+        if self.ids is not None:
+            by_id = {i for i, ident in enumerate(self.ids[rows].tolist()) if ident in blocks.IDS}
+            picked = sorted(by_id.union(picked))
+        return rows[picked]
+
+    def _rows(self, rows: Indices, find: Find | None = None) -> list[Row]:
+        if find is not None:
+            rows = self._pick(rows, find)
+        ids = [None] * rows.size if self.ids is None else self.ids[rows]
+        return [Row(*row) for row in zip(self.times[rows], self.messages[rows], ids, strict=True)]
+
+    def _claimed(self, visit: str | int, *, stacklevel: int) -> tuple[str, Indices, list[Doubt]]:
+        """Find the rows of a visit, and the stretches that it may own with others."""
+        name = normalise_visit(visit)
+        owners = self._owners
+        if not owners.names:
+            message = f"no row of the event log names a visit: that it is of {name} cannot be checked"
+            warnings.warn(message, XtaWarning, stacklevel=stacklevel)
+            return name, np.arange(len(self)), []
+        if name not in owners.names:
+            listed = ", ".join(owners.names[:8]) + (", ..." if len(owners.names) > 8 else "")
+            msg = (
+                f"visit {name} is not in the event log, which runs from {self.times[0]} to {self.times[-1]} "
+                f"and has {listed}; ask for one of these or get the log of {name}"
+            )
+            raise OssLogError(msg)
+        doubts = [
+            (first + np.flatnonzero(owners.codes[first : last + 1] == DOUBT), names)
+            for first, last, names in owners.doubts
+            if name in names
+        ]
+        return name, np.flatnonzero(owners.codes == owners.names.index(name)), doubts
+
+    def _doubt(self, stretch: Indices, names: frozenset[str]) -> OssLogError:
+        return OssLogError(
+            f"rows of the event log from {self.times[stretch[0]]} to {self.times[stretch[-1]]} may be of "
+            f"{' or '.join(sorted(names))}, and no script tells which; cut the log to the rows of one visit"
+        )
+
+
+def _objects(values: Any) -> npt.NDArray[np.object_]:
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _order(times: npt.NDArray[np.datetime64], messages: npt.NDArray[np.object_]) -> npt.NDArray[np.intp] | None:
+    """Give the rows in order of time, each once; None if that is how they are."""
+    order = np.argsort(times, kind="stable")
+    stamps = times[order].astype(np.int64)
+    same = np.diff(stamps) == 0
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))[: times.size]
+    seen: set[tuple[int, str]] = set()
+    drop = []
+    for at, key in zip(tied.tolist(), zip(stamps[tied].tolist(), messages[order[tied]], strict=True), strict=True):
+        if key in seen:
+            drop.append(at)
+        seen.add(key)
+    if not drop and np.array_equal(order, np.arange(times.size)):
+        return None
+    return np.delete(order, drop)
+
+
+def _began(record: Any) -> Any:
+    start = getattr(record, "start", record.time)
+    return record.time if np.isnat(start) else start
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text

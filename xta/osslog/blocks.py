@@ -1,0 +1,342 @@
+"""Parse the rows of one visit: target-acquisition blocks, manoeuvres, exposures, failures.
+
+The functions take rows that belong to one visit, sorted by time. Numbers are given as the log writes them;
+where it has none, or something that is not one, they are NaN.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from xta.osslog.records import NAN, NAT, Centroid, Exposure, Failure, Row, Sam
+
+__all__ = ["centroids", "exposures", "failures", "relevant", "sams"]
+
+FOLLOWS = np.timedelta64(2, "m")
+"""A manoeuvre is logged seconds after what it rests on; later rows belong to something else."""
+
+INTERRUPTED = np.timedelta64(15, "m")
+"""The longest step seen inside a block is 3 minutes (before ``peakValue``); after this one it is another."""
+
+SUMMARY = "TARGET LOCATE SUMMARY"
+STAMP = "postage-stampcoord(colCentroid,rowCentroid)"
+DETECTOR = "detectorcoord(colCentroid,rowCentroid)"
+CONVERGENCE = "(convergenceFlag,convergenceThres)"
+TARGET = "targetlocation(v2,v3)"
+GUIDING = "From guiding"
+PAIRS = {
+    DETECTOR: ("x_det", "y_det"),
+    STAMP: ("x_stamp", "y_stamp"),
+    "peakpostage-stampcoord(col,row)": ("x_peak", "y_peak"),
+    "postage-stampcoord(colPeak,rowPeak)": ("x_peak", "y_peak"),
+    "reductionoffset(col,row)": ("x_reduction", "y_reduction"),
+    "lastiterationdiff(col,row)": ("last_dx", "last_dy"),
+    TARGET: ("target_v2", "target_v3"),
+}
+"""Labels of two numbers, without blanks, and the fields of a `Centroid` that hold them."""
+
+INSIDE = {*PAIRS, "DETECTOR", "(numCols,numRows)", "cosmicrayMethod", "peakValue", CONVERGENCE} | {
+    "(backgroundMethod,backgroundValue)",
+    "(total,numIter)",
+    "(colMoment2,rowMoment2)",
+    "(colMoment3,rowMoment3)",
+}
+INSIDE.remove(TARGET)
+
+SAM_KINDS = {
+    "TASAM(x,y)": "ta",
+    "DitherSAM(x,y)": "dither",
+    "CorrectiontoNRCSAM(x,y)": "wedge",
+    "TASAMforNRS(x,y)": "nrs",
+    "TASAMforNRS(x,y,r)": "nrs",
+}
+SAM_IDS = {8231: "ta", 8232: "dither", 8248: "wedge", 8230: "nrs", 8235: "nrs"}
+"""Message ids of the same rows."""
+
+FAILURES = {
+    "target locate": re.compile(r"target locate failed|TA Roll too (?:big|large)"),
+    "guide star": re.compile(
+        r"guide star (?:re)?acquisition (?:failed|process unsuccessful)|loss of ACS Fine Guidance Control"
+    ),
+    "instrument": re.compile(r"subsystem unavailable"),
+    "visit": re.compile(r"Visit constraint violation|^VISIT V\d{11} (?:ENDED, *\S|SKIPPED)"),
+    "script": re.compile(r"^Script terminated: .*:ERROR$"),
+}
+"""What failures are logged as, by kind."""
+
+NIRISS_TA_FAILED = -8826
+"""Message id of a failed NIRISS acquisition; its text is not known."""
+
+IDS = frozenset({*SAM_IDS, NIRISS_TA_FAILED})
+
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
+_PAIR = re.compile(r"\(([^(),]*),([^(),]*)\)")
+_LABEL = re.compile(r"[A-Za-z(][\w ,()-]*", re.ASCII)
+_GUIDING = re.compile(r"From guiding: guider (\d),? X ideal (\S+) Y ideal (\S+)", re.ASCII)
+_EXPOSURE = re.compile(r"([0-9A-Z]{3})([0-9A-Z]{3}) ([A-Z]{3}_\w+) (.*)", re.ASCII)
+_ACTIVITY = re.compile(r"Script (activ|termin)ated: V\d{11}P\w{8}(\w\w(\w{3})):", re.ASCII)
+
+
+_HEADS = {"****", SUMMARY[:4], GUIDING[:4], "MIRI", "NIRC", "NRC ", "NIRI", "NIRS", "NRS "}
+_OMINOUS = ("locate failed", "TA Roll", "guide star", "loss of ACS", "unavailable", "violation")
+
+
+def relevant(messages: Iterable[str]) -> list[int]:
+    """Find at little cost the rows that may be of a block or a manoeuvre."""
+    return [i for i, text in enumerate(messages) if " =" in text or text[:4] in _HEADS]
+
+
+def of_exposures(messages: Iterable[str]) -> list[int]:
+    """Find at little cost the rows that may be of an exposure, or of a script, which may take one."""
+    return [i for i, text in enumerate(messages) if text[10:11] == "_" or text.startswith("Script ")]
+
+
+def of_failures(messages: Iterable[str]) -> list[int]:
+    """Find at little cost the rows that may tell of a failure."""
+    leads = ("VISIT V", "(conv", "Script t")
+    return [i for i, text in enumerate(messages) if text.startswith(leads) or any(word in text for word in _OMINOUS)]
+
+
+@dataclass
+class _Block:
+    """The rows of one acquisition while they are gathered, and those with a label by label."""
+
+    rows: list[Row] = field(default_factory=list)
+    values: dict[str, Row] = field(default_factory=dict)
+    end: np.datetime64 = NAT
+    closed: bool = False
+    left: bool = False
+
+    def add(self, row: Row, label: str = "", *, inside: bool = True) -> None:
+        self.rows.append(row)
+        if label:
+            self.values.setdefault(label, row)
+        if inside:
+            self.end = row.time
+
+    def within(self, limit: np.timedelta64, row: Row) -> bool:
+        return bool(row.time - self.rows[-1].time <= limit)
+
+
+def _split(message: str) -> tuple[str, str]:
+    """Split ``label = value``, the label without blanks; a row of another form has the label ""."""
+    left, equals, value = message.partition("=")
+    if equals and (label := _label(left)):
+        return label, value.strip()
+    return (GUIDING, message) if message.startswith(GUIDING) else ("", message)
+
+
+@lru_cache(maxsize=256)
+def _label(left: str) -> str:
+    return "".join(left.split()) if _LABEL.fullmatch(left) else ""
+
+
+def _is_stars(message: str) -> bool:
+    return len(message) > 9 and not message.strip("*")
+
+
+def _blocks(rows: Sequence[Row]) -> list[_Block]:
+    """Gather the rows of each acquisition; a block may lack its beginning or its end."""
+    blocks: list[_Block] = []
+    opener: list[Row] = []
+    for row, after in zip_longest(rows, rows[1:]):
+        block = blocks[-1] if blocks else _Block(closed=True, left=True)
+        label, _ = _split(row.message)
+        if _is_stars(row.message):
+            opens = after is not None and after.message.startswith(SUMMARY)
+            if opens:
+                opener = [row]
+            elif block.values and not block.closed:
+                block.add(row)
+                block.closed = True
+        elif row.message.startswith(SUMMARY):
+            blocks.append(_begin(*opener, row))
+            opener = []
+        elif label in INSIDE:
+            if block.closed or label in block.values or not block.within(INTERRUPTED, row):
+                blocks.append(block := _Block())
+            block.add(row, label)
+        else:
+            _follow(block, row, label)
+    return blocks
+
+
+def _begin(*rows: Row) -> _Block:
+    block = _Block()
+    for row in rows:
+        block.add(row)
+    return block
+
+
+def _follow(block: _Block, row: Row, label: str) -> None:
+    """Add a row that is none of the known ones of a block, if it belongs to the acquisition."""
+    if block.left:
+        return
+    kind = _sam_kind(row, label)
+    if FAILURES["target locate"].search(row.message) or row.id == NIRISS_TA_FAILED:
+        if block.within(FOLLOWS if block.closed else INTERRUPTED, row):
+            block.add(row, "failure", inside=False)
+    elif kind == "dither":
+        block.left = block.closed
+        if not {"SAM", TARGET} & block.values.keys() and GUIDING in block.values:
+            block.rows.remove(block.values.pop(GUIDING))  # it led to the dither
+    elif kind or label in {GUIDING, TARGET}:
+        key = "SAM" if kind in {"ta", "nrs"} else label
+        if key not in block.values and block.within(FOLLOWS, row):
+            block.add(row, key, inside=False)
+    elif label and not block.closed:
+        block.add(row)
+
+
+def centroids(rows: Sequence[Row], visit: str | None) -> list[Centroid]:
+    """Read each acquisition among the rows of a visit into a record."""
+    return [_centroid(block, visit) for block in _blocks(rows)]
+
+
+def _centroid(block: _Block, visit: str | None) -> Centroid:
+    values = {label: _split(row.message)[1] for label, row in block.values.items()}
+    fields: dict[str, Any] = {}
+    for label, names in PAIRS.items():
+        if label in values:
+            fields |= zip(names, map(_number, _pair(values[label])), strict=True)
+    detector = values.get("DETECTOR") or None
+    n_cols, n_rows = _pair(values.get("(numCols,numRows)", ""))
+    total, n_iter = _pair(values.get("(total,numIter)", ""))
+    background_method, background = _pair(values.get("(backgroundMethod,backgroundValue)", ""))
+    word, threshold = _pair(values.get(CONVERGENCE, ""))
+    m2 = _pair(values.get("(colMoment2,rowMoment2)", ""))
+    m3 = _pair(values.get("(colMoment3,rowMoment3)", ""))
+    fields |= _guiding(values.get(GUIDING, ""))
+    fields |= zip(("sam_x", "sam_y", "sam_r"), _sam_numbers(values.get("SAM", "")), strict=True)
+    return Centroid(
+        **fields,
+        time=block.values[DETECTOR].time if DETECTOR in values else NAT,
+        start=block.rows[0].time,
+        end=block.end,
+        visit=visit,
+        detector=detector.removesuffix("_LOS") if detector else None,
+        detector_raw=detector,
+        peak=_number(values.get("peakValue", "")),
+        total=_number(total),
+        n_cols=_count(n_cols),
+        n_rows=_count(n_rows),
+        n_iter=_count(n_iter),
+        background=_number(background),
+        background_method=background_method or None,
+        cosmicray_method=values.get("cosmicrayMethod") or None,
+        moments=(_number(m2[0]), _number(m2[1]), _number(m3[0]), _number(m3[1])),
+        converged=word == "SUCCESS" if word else None,
+        convergence=word or None,
+        threshold=_number(threshold),
+        failure=block.values["failure"].message if "failure" in values else None,
+        lines=tuple(str(row) for row in block.rows),
+    )
+
+
+def _pair(value: str) -> tuple[str, str]:
+    """Split ``(a, b)``; a value that is cut short gives no halves, for the second may lack digits."""
+    match = _PAIR.fullmatch(value)
+    return (match[1].strip(), match[2].strip()) if match else ("", "")
+
+
+def _number(text: str) -> float:
+    text = text.strip()
+    if len(text) > 40 or not _NUMBER.fullmatch(text):
+        return NAN
+    value = float(text.replace("D", "e").replace("d", "e"))
+    return value if math.isfinite(value) else NAN
+
+
+def _count(text: str) -> int | None:
+    value = _number(text)
+    return int(value) if value.is_integer() else None
+
+
+def _guiding(message: str) -> dict[str, Any]:
+    match = _GUIDING.match(message)
+    if not match:
+        return {}
+    return {
+        "guider": int(match[1]),
+        "guider_x_idl": _number(match[2]),
+        "guider_y_idl": _number(match[3]),
+    }
+
+
+def _sam_kind(row: Row, label: str) -> str | None:
+    if label.startswith("NIRSpecTAMSAhalffacetSAM"):
+        return "facet"
+    return SAM_KINDS.get(label) or SAM_IDS.get(row.id or 0)
+
+
+def _sam_numbers(value: str) -> tuple[float, float, float]:
+    numbers = [_number(text) for text in value.strip("() ").split(",")]
+    x, y, r, *_ = *numbers, NAN, NAN, NAN
+    return x, y, r
+
+
+def sams(rows: Iterable[Row], visit: str | None) -> Iterator[Sam]:
+    """Read each small-angle manoeuvre, with the guide star and target location logged just before it."""
+    context: dict[str, Any] = {}
+    at: np.datetime64 = NAT
+    for row in rows:
+        label, value = _split(row.message)
+        if label == GUIDING:
+            context, at = _guiding(value), row.time
+        elif label == TARGET:
+            v2, v3 = map(_number, _pair(value))
+            context, at = {**context, "target_v2": v2, "target_v3": v3}, row.time
+        elif kind := _sam_kind(row, label):
+            x, y, r = _sam_numbers(value)
+            known = context if row.time - at <= FOLLOWS else {}
+            yield Sam(row.time, kind, x, y, r, visit=visit, **known)
+
+
+def exposures(rows: Iterable[Row], visit: str | None) -> list[Exposure]:
+    """Read each exposure from the rows of its parameters and of its completion."""
+    activities: dict[str, str] = {}
+    pending: dict[tuple[str, str], int] = {}
+    found: list[Exposure] = []
+    for row in rows:
+        if script := _ACTIVITY.match(row.message):
+            activities.pop(script[3], None)
+            if script[1] == "activ":
+                activities[script[3]] = script[2]
+        match = _EXPOSURE.match(row.message)
+        if not match:
+            continue
+        key = match[1] + match[2], match[3]
+        done = match[4].startswith("completed")
+        at = pending.pop(key, None) if done else None
+        if at is None:
+            at = len(found)
+            activity, number = activities.get(match[1]), _count(match[2])
+            found.append(Exposure(row.time, *key, activity=activity, number=number, visit=visit))
+        lines = (*found[at].lines, str(row))
+        if done:
+            cfg = re.search(r"\bcfg=(\w+)", match[4])
+            detectors = cfg[1] if cfg else None
+            found[at] = replace(found[at], time=row.time, completed=True, detectors=detectors, lines=lines)
+        else:
+            pending[key] = at
+            found[at] = replace(found[at], start=row.time, lines=lines)
+    return found
+
+
+def failures(rows: Iterable[Row], visit: str | None) -> Iterator[Failure]:
+    """Find the rows that tell of a failure."""
+    for row in rows:
+        label, value = _split(row.message)
+        kind = next((kind for kind, phrase in FAILURES.items() if phrase.search(row.message)), None)
+        if row.id == NIRISS_TA_FAILED:
+            kind = "target locate"
+        if label == CONVERGENCE and _pair(value)[0] not in {"", "SUCCESS"}:
+            kind = "convergence"
+        if kind:
+            yield Failure(row.time, kind, row.message, visit)

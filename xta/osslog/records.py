@@ -1,0 +1,235 @@
+"""The records that an event log is read into: target acquisitions, manoeuvres, exposures, failures, visits."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["NAN", "NAT", "Centroid", "Exposure", "Failure", "Row", "Sam", "Visit"]
+
+NAN = math.nan
+NAT = np.datetime64("NaT", "us")
+
+
+class Row(NamedTuple):
+    """One row of a log."""
+
+    time: np.datetime64
+    message: str
+    id: int | None = None
+
+    def __str__(self) -> str:
+        return f"{str(self.time).replace('T', ' ')} {self.message}"
+
+
+@dataclass(frozen=True)
+class Centroid:
+    """What the onboard software found in one target-acquisition image.
+
+    Numbers that the log lacks are NaN, words and counts None, times NaT.
+
+    Attributes
+    ----------
+    x_det, y_det : float
+        Logged ``detector coord (colCentroid, rowCentroid)`` [1-based pixel of the full detector, SIAF Det].
+        For NIRISS the log has column and row exchanged with respect to SIAF Det; they are given here as
+        logged.
+    time : datetime64
+        Of the row with the detector coordinates.
+    start, end : datetime64
+        Of the first and last row of the block.
+    visit : str or None
+    detector, detector_raw : str or None
+        Such as "NRCA3"; raw as logged, such as "NRCA3_LOS".
+    x_stamp, y_stamp : float
+        The centroid in the postage stamp that was searched [pixel].
+    x_peak, y_peak : float
+        Its brightest pixel.
+    x_reduction, y_reduction : float
+        Logged ``reduction offset``: of the centroid box in the postage stamp [pixel].
+    peak, total : float
+        Brightest pixel and sum in the centroid box [counts].
+    n_cols, n_rows : int or None
+        Size of the centroid box [pixel].
+    n_iter : int or None
+    last_dx, last_dy : float
+        Last step of the iteration [pixel].
+    background : float
+    background_method, cosmicray_method : str or None
+    moments : tuple of 4 float
+        Second moments of column and row, third moments of column and row.
+    converged : bool or None
+        Whether `convergence` is "SUCCESS".
+    convergence : str or None
+        The logged word.
+    threshold : float
+        Convergence threshold [pixel].
+    failure : str or None
+        Message of a failure logged for this acquisition.
+    guider : int or None
+    guider_x_idl, guider_y_idl : float
+        Where the guide star was, Ideal frame of the guider [arcsec].
+    target_v2, target_v3 : float
+        Logged target location [arcsec].
+    sam_x, sam_y, sam_r : float
+        Small-angle manoeuvre that was asked for, Ideal frame of the guider [arcsec]; `sam_r` for NIRSpec
+        only, in the log's unit.
+    lines : tuple of str
+        The rows themselves, "time message", to the last that belongs to the acquisition.
+    """
+
+    x_det: float = NAN
+    y_det: float = NAN
+    time: np.datetime64 = NAT
+    start: np.datetime64 = NAT
+    end: np.datetime64 = NAT
+    visit: str | None = None
+    detector: str | None = None
+    detector_raw: str | None = None
+    x_stamp: float = NAN
+    y_stamp: float = NAN
+    x_peak: float = NAN
+    y_peak: float = NAN
+    x_reduction: float = NAN
+    y_reduction: float = NAN
+    peak: float = NAN
+    total: float = NAN
+    n_cols: int | None = None
+    n_rows: int | None = None
+    n_iter: int | None = None
+    last_dx: float = NAN
+    last_dy: float = NAN
+    background: float = NAN
+    background_method: str | None = None
+    cosmicray_method: str | None = None
+    moments: tuple[float, float, float, float] = (NAN, NAN, NAN, NAN)
+    converged: bool | None = None
+    convergence: str | None = None
+    threshold: float = NAN
+    failure: str | None = None
+    guider: int | None = None
+    guider_x_idl: float = NAN
+    guider_y_idl: float = NAN
+    target_v2: float = NAN
+    target_v3: float = NAN
+    sam_x: float = NAN
+    sam_y: float = NAN
+    sam_r: float = NAN
+    lines: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the log has its position and tells of no failure."""
+        failed = self.converged is False or self.failure is not None
+        return not failed and math.isfinite(self.x_det + self.y_det)
+
+
+@dataclass(frozen=True)
+class Sam:
+    """A small-angle manoeuvre in the log.
+
+    Attributes
+    ----------
+    time : datetime64
+    kind : str
+        "ta" (to the reference point), "dither", "wedge" (the correction that NIRCam coronagraphy subtracts),
+        "nrs" (NIRSpec) or "facet" (the half facet of the NIRSpec micro-shutters).
+    x, y, r : float
+        As logged: Ideal frame of the guider [arcsec]; `r` for NIRSpec only, in the log's unit.
+    guider : int or None
+    guider_x_idl, guider_y_idl : float
+        Where the guide star was, Ideal frame of the guider [arcsec].
+    target_v2, target_v3 : float
+        Target location logged for it [arcsec].
+    visit : str or None
+    """
+
+    time: np.datetime64
+    kind: str
+    x: float
+    y: float
+    r: float = NAN
+    guider: int | None = None
+    guider_x_idl: float = NAN
+    guider_y_idl: float = NAN
+    target_v2: float = NAN
+    target_v3: float = NAN
+    visit: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that tells of a failure.
+
+    Attributes
+    ----------
+    time : datetime64
+    kind : str
+        "guide star", "target locate", "convergence", "instrument", "visit" or "script".
+    message : str
+    visit : str or None
+    """
+
+    time: np.datetime64
+    kind: str
+    message: str
+    visit: str | None = None
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """An exposure in the log.
+
+    Attributes
+    ----------
+    time : datetime64
+        When it was completed; when it began if the log has no completion.
+    exposure : str
+        Such as "102001": sequence (1), activity (2), exposure (3).
+    exp_type : str
+        As in the keyword EXP_TYPE, such as "NRC_TACQ".
+    completed : bool
+    start : datetime64
+        When its parameters were logged, shortly before it began.
+    activity : str or None
+        Group (2), sequence (1), activity (2): the second part of the names of its products.
+    number : int or None
+        Of the exposure in the activity: the third part of the names of its products.
+    detectors : str or None
+        Such as "NRCA3" or "NRCAALL".
+    lines : tuple of str
+    visit : str or None
+    """
+
+    time: np.datetime64
+    exposure: str
+    exp_type: str
+    completed: bool = False
+    start: np.datetime64 = NAT
+    activity: str | None = None
+    number: int | None = None
+    detectors: str | None = None
+    lines: tuple[str, ...] = ()
+    visit: str | None = None
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visit as an event log shows it.
+
+    Attributes
+    ----------
+    visit : str
+        Such as "V01386001001".
+    start, end : datetime64
+        Of the rows STARTED and ENDED (or SKIPPED); NaT where the log lacks them.
+    reason : str or None
+        What follows ENDED, such as "SSR ALMOST FULL"; "" for an ordinary end, "SKIPPED" for a visit that
+        was skipped, None where the log has no end.
+    """
+
+    visit: str
+    start: np.datetime64
+    end: np.datetime64
+    reason: str | None

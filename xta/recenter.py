@@ -1,0 +1,216 @@
+"""Put the star on the central pixel of a cube; errors, flags, labels and WCS follow."""
+
+import math
+import os
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import dq, names, shift, sky, sphere, wcs
+from xta.errors import ArgumentError, RecenterError
+
+__all__ = ["assign_polar", "recenter"]
+
+IMAGES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
+Size = int | tuple[int, int] | None
+
+
+def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
+    """Shift an exposure so that the star lies on its central pixel.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the star's pixel ``target_x``, ``target_y``: of `adjust_wcs`, or assigned by hand,
+        ``ds.assign_coords(target_x=..., target_y=...)``, in the labels ``x``, ``y``.
+    method : "fourier", "spline", "lanczos" or "integer"
+        Interpolation, see `xta.shift`. "integer" moves by whole pixels: the star is then up to half a pixel
+        off the central one, and ``target_x``, ``target_y`` say by how much.
+    size : int or (int, int), optional
+        Width of the result, or its height and width (ny, nx) [pixel], odd. By default that of the input, less
+        one where it is even.
+    fill : float, optional
+        Value in ``sci`` of pixels that are bad or were not observed; NaN by default. Errors and variances of
+        such pixels are NaN.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``x``, ``y`` are pixel offsets from the star, ``target_x = target_y = 0``; ``star_x``, ``star_y`` are the
+        star's pixel of the original readout; ``separation`` [arcsec] and ``position_angle`` [deg, east of north]
+        are derived when used. With dask arrays nothing is computed yet.
+
+    Raises
+    ------
+    RecenterError
+        If there is no star position, the dataset is recentred already, the labels are not successive pixels
+        (a strided or averaged cube), or no pixel of the result would hold data.
+    ArgumentError
+        If `method` or `size` is not of the form above.
+
+    Notes
+    -----
+    One interpolation, the same for all frames. Pixels that are not finite or flagged DO_NOT_USE are filled
+    from their neighbours before and masked after; a bad pixel masks the at most 2 x 2 pixels around its new
+    place. ``err`` and ``var_*`` go through the variance with the squared weights of the interpolation; flags
+    are joined by bitwise OR, and a pixel that was not observed is DO_NOT_USE. The WCS gets a shift in front.
+    """
+    star = _star(ds)
+    position = {axis: star[axis] - _first_label(ds, axis) for axis in ("x", "y")}
+    ny, nx = _shape(ds, size)
+    whole = {axis: float(round(value)) if method == "integer" else value for axis, value in position.items()}
+    options = {"x0": whole["x"], "y0": whole["y"], "shape": (ny, nx), "method": method}
+    images = {name: ds[name] for name in IMAGES if name in ds}
+    bad = _bad(images)
+    moved = {name: _move(name, image, bad, options, fill) for name, image in images.items()}
+    rest = ds.drop_vars(["ra", "dec", *images], errors="ignore")
+    rest = rest.drop_vars([name for name, v in rest.variables.items() if {"x", "y"} & set(v.dims)])
+    left = {axis: position[axis] - whole[axis] for axis in ("x", "y")}
+    result = rest.assign(moved).assign_coords(_labels(ny, nx))
+    result = result[[name for name in ds.data_vars if name in result]]
+    result = result.assign_coords(names.describe(_scalars(ds, star, left)))
+    result = _assign_wcs(result, ds, {axis: star[axis] - left[axis] for axis in ("x", "y")})
+    return names.with_history(result, f"recenter by {method}; star at {star['x']:.6f}, {star['y']:.6f} of the readout")
+
+
+def _star(ds: xr.Dataset) -> dict[str, float]:
+    """Star's pixel in the labels, checked."""
+    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    if "star_x" in ds.coords:
+        msg = "the dataset is recentred already"
+        raise RecenterError(msg)
+    if "target_x" not in ds.coords or "target_y" not in ds.coords:
+        msg = (
+            "the star's pixel is not known; call ds.ta.adjust_wcs() first, or give it by hand: "
+            "ds.assign_coords(target_x=..., target_y=...)"
+        )
+        raise RecenterError(msg)
+    star = {}
+    for axis in ("x", "y"):
+        value = ds[f"target_{axis}"]
+        if value.ndim or not math.isfinite(float(value)):
+            msg = f"target_{axis} is {value.values!r}; the star's pixel is one finite number"
+            raise RecenterError(msg)
+        star[axis] = float(value)
+    return star
+
+
+def _first_label(ds: xr.Dataset, axis: str) -> float:
+    labels = np.atleast_1d(np.asarray(ds[axis].values, dtype=float))
+    if axis not in ds["sci"].dims or not np.all(np.diff(labels) == 1):
+        msg = (
+            f"the labels {axis} are not successive pixels of the readout (a strided, reversed, binned or padded "
+            "cube); recentre before such a selection"
+        )
+        raise RecenterError(msg)
+    return float(labels[0])
+
+
+def _shape(ds: xr.Dataset, size: Size) -> tuple[int, int]:
+    if size is None:
+        ny, nx = (n - 1 + n % 2 for n in (ds.sizes["y"], ds.sizes["x"]))
+        return ny, nx
+    try:
+        ny, nx = (size, size) if isinstance(size, int | np.integer) else size
+    except (TypeError, ValueError):
+        ny = nx = 0
+    if not all(isinstance(n, int | np.integer) and n > 0 and n % 2 for n in (ny, nx)):
+        msg = f"size is {size!r}; give an odd number of pixels, or two: (ny, nx)"
+        raise ArgumentError(msg)
+    return int(ny), int(nx)
+
+
+def _bad(images: dict[str, xr.DataArray]) -> xr.DataArray:
+    arrays = [images["sci"]] + [images["dq"]] * ("dq" in images)
+    bad: xr.DataArray = xr.apply_ufunc(dq.bad_pixels, *arrays, dask="parallelized", output_dtypes=[bool])
+    return bad
+
+
+def _move(
+    name: str, image: xr.DataArray, bad: xr.DataArray, options: dict[str, Any], fill: float | None
+) -> xr.DataArray:
+    """Resample one variable, frame by frame, chunk by chunk."""
+    lazy = image.chunks is not None
+    threads = 1 if lazy else os.cpu_count() or 1
+    value = fill if name == "sci" and fill is not None else np.nan
+    if name == "dq":
+        arrays: tuple[xr.DataArray, ...] = (image,)
+        function: Any = partial(shift.resample_dq, outside=dq.DO_NOT_USE, **options)
+    else:
+        arrays = (image, bad)
+        function = partial(_resample_with, name, fill=value, workers=threads, **options)
+    if lazy:
+        arrays = tuple(array.chunk({"y": -1, "x": -1}) for array in arrays)
+    ny, nx = options["shape"]
+    moved: xr.DataArray = xr.apply_ufunc(
+        function,
+        *arrays,
+        input_core_dims=[["y", "x"]] * len(arrays),
+        output_core_dims=[["y", "x"]],
+        exclude_dims={"y", "x"},
+        dask="parallelized",
+        output_dtypes=[image.dtype],
+        dask_gufunc_kwargs={"output_sizes": {"y": ny, "x": nx}},
+        keep_attrs=True,
+    )
+    return moved.transpose(*image.dims)
+
+
+def _resample_with(name: str, image: Any, bad: Any, **options: Any) -> Any:
+    """Resample data, a variance, or an error through its variance."""
+    if name == "sci":
+        return shift.resample(image, bad=bad, **options)
+    variance = shift.resample_variance(image**2 if name == "err" else image, bad=bad, **options)
+    return np.sqrt(variance) if name == "err" else variance
+
+
+def _labels(ny: int, nx: int) -> dict[str, Any]:
+    return {
+        axis: (axis, np.arange(n) - n // 2, {"units": "pixel", "long_name": f"pixel offset from the star in {axis}"})
+        for axis, n in (("x", nx), ("y", ny))
+    }
+
+
+def _scalars(ds: xr.Dataset, star: dict[str, float], left: dict[str, float]) -> dict[str, float]:
+    """Positions in the new labels, and the star's in the old ones."""
+    values = {f"target_{axis}": left[axis] for axis in ("x", "y")}
+    values |= {f"star_{axis}": star[axis] for axis in ("x", "y")}
+    if "mask_x" in ds.coords:
+        values |= {f"mask_{axis}": float(ds[f"mask_{axis}"]) - star[axis] + left[axis] for axis in ("x", "y")}
+    return values
+
+
+def _assign_wcs(result: xr.Dataset, ds: xr.Dataset, centre: dict[str, float]) -> xr.Dataset:
+    if "wcs" not in ds.coords:
+        return result
+    moved = wcs.shift(sky.the_wcs(ds), centre["x"], centre["y"])
+    result = sky.assign_wcs(result, wcs.dump(moved))
+    return assign_polar(result)
+
+
+def _polar(x0: float, y0: float, text: str, x: Any, y: Any) -> tuple[Any, Any]:
+    gwcs = wcs.load(text)
+    ra0, dec0 = wcs.pixel_to_world(gwcs, x0, y0)
+    east, north = sphere.tangent_offset(float(ra0), float(dec0), *wcs.pixel_to_world(gwcs, x, y))
+    return np.hypot(east, north), np.rad2deg(np.arctan2(east, north)) % 360
+
+
+def assign_polar(ds: xr.Dataset) -> xr.Dataset:
+    """Derive ``separation`` and ``position_angle`` from the star anew from the labels and the WCS.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With ``x``, ``y``, ``wcs`` and the star's ``target_x``, ``target_y``.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north, 0 to 360],
+        evaluated when first used. At the star itself the angle is 0.
+    """
+    names.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
+    function = partial(_polar, float(ds["target_x"]), float(ds["target_y"]))
+    return sky.derive(ds, function, ("separation", "position_angle"))

@@ -42,7 +42,7 @@ def check(ds):
     texts, x, y, ra, dec = xr.broadcast(ds["wcs"], ds["x"], ds["y"], ds["ra"], ds["dec"])
     flat = [value.transpose(*texts.dims).values.ravel() for value in (texts, x, y, ra, dec)]
     known = np.array([isinstance(text, str) for text in flat[0]]) & np.isfinite(flat[1] + flat[2])
-    for text in {str.__str__(t) for t in flat[0][known]}:
+    for text in {str(t) for t in flat[0][known]}:
         mine = known & np.array([t == text for t in flat[0]])
         there = wcs.pixel_to_world(wcs.load(text), flat[1][mine], flat[2][mine])
         assert np.array_equal(there[0], flat[3][mine])
@@ -176,7 +176,7 @@ def test_sky_is_lazy_has_no_index_and_is_evaluated_once_for_both(monkeypatch):
 def test_a_pickle_is_small():
     ds = make_exposure()
     ds["ra"].values  # noqa: B018
-    assert len(pickle.dumps(ds)) < len(str.__str__(ds["wcs"].item())) + ds["sci"].nbytes + 20_000
+    assert len(pickle.dumps(ds)) < len(str(ds["wcs"].item())) + ds["sci"].nbytes + 20_000
 
 
 def test_positions_on_and_off_the_array():

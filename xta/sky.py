@@ -170,7 +170,7 @@ def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
     if ds[name].ndim:
         msg = f"{name} has dimensions {ds[name].dims}: select one exposure first"
         raise WCSError(msg)
-    return wcs.WcsText(str.__str__(ds[name].item()))
+    return wcs.WcsText(str(ds[name].item()))
 
 
 def the_wcs(ds: xr.Dataset, name: str = "wcs") -> Any:

@@ -9,6 +9,7 @@ reference files), so a pixel is always found by inverting the forward transform 
 """
 
 import io
+import re
 import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xta.errors import WCSError
+from xta.sphere import tangent_basis, unit_vector, wrap_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,14 +37,9 @@ __all__ = [
     "load",
     "pixel_to_world",
     "reference",
-    "rotation_between",
     "shift",
-    "sky_offset",
-    "tangent_offset",
-    "unit_vector",
     "world_to_pixel",
     "world_to_pixel_analytic",
-    "wrap_degrees",
 ]
 
 TOLERANCE = 1e-8
@@ -55,7 +52,9 @@ DERIVATIVE_STEP = 0.5  # [pixel] half width of the central differences
 
 
 class WcsText(str):
-    """The ASDF text of a GWCS: a str that prints as one short line.
+    """The ASDF text of a GWCS: a str whose repr, and what f-strings make of it, is one short line.
+
+    ``str(text)`` is the whole text: Zarr and others take that for the value.
 
     Examples
     --------
@@ -67,9 +66,6 @@ class WcsText(str):
 
     def __repr__(self) -> str:
         return f"<GWCS as ASDF text, {len(self)} characters>"
-
-    def __str__(self) -> str:
-        return repr(self)
 
     def __format__(self, spec: str) -> str:
         return format(repr(self), spec)
@@ -102,20 +98,22 @@ def dump(wcs: "WCS") -> WcsText:
     Returns
     -------
     WcsText
-        13 to 25 kB; `load` gives a WCS that evaluates to the same bits.
+        12 to 25 kB; `load` gives a WCS that evaluates to the same bits. Equal in every process.
     """
     import asdf
 
     file = io.BytesIO()
     asdf.AsdfFile({"wcs": wcs}).write_to(file, all_array_storage="inline")
-    return WcsText(file.getvalue().decode())
+    # The list of extensions used comes in the order of a set, another one in each process.
+    text = re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
+    return WcsText(text)
 
 
 @lru_cache(maxsize=64)
 def _load(text: str) -> "WCS":
     import gwcs
 
-    wcs = _open_asdf(str.encode(text))["wcs"]
+    wcs = _open_asdf(text.encode())["wcs"]
     if not isinstance(wcs, gwcs.WCS):
         msg = f"the ASDF text holds no GWCS under 'wcs' but {type(wcs).__name__}"
         raise WCSError(msg)
@@ -139,7 +137,7 @@ def load(text: str) -> "WCS":
     WCSError
         If the text is not ASDF or holds no GWCS.
     """
-    return _load(str.__str__(text))
+    return _load(str(text))
 
 
 def from_fits(hdus: "HDUList") -> WcsText:
@@ -171,31 +169,6 @@ def from_fits(hdus: "HDUList") -> WcsText:
         msg = "the ASDF extension holds no GWCS (meta.wcs); use a product on which assign_wcs has run"
         raise WCSError(msg)
     return dump(wcs)
-
-
-def wrap_degrees(angle: "ArrayLike") -> "Floats":
-    """Wrap angles to [-180, 180) degrees.
-
-    Examples
-    --------
-    >>> wrap_degrees([359.5, -181.0]).tolist()
-    [-0.5, 179.0]
-    """
-    return (np.asarray(angle, dtype=float) + 180.0) % 360.0 - 180.0
-
-
-def unit_vector(ra: "ArrayLike", dec: "ArrayLike") -> "Floats":
-    """Give the direction (ra, dec) [deg] as unit vectors of shape (..., 3)."""
-    lon, lat = np.deg2rad(np.asarray(ra, dtype=float)), np.deg2rad(np.asarray(dec, dtype=float))
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
-
-
-def _tangent_basis(ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
-    """East and north unit vectors at (ra, dec) [deg], each of shape (..., 3); defined at the poles too."""
-    lon, lat = np.broadcast_arrays(np.deg2rad(np.asarray(ra, float)), np.deg2rad(np.asarray(dec, float)))
-    east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
-    north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)], axis=-1)
-    return east, north
 
 
 def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
@@ -250,7 +223,7 @@ def _residual_function(
     ordinary places. A position in the other hemisphere gives infinity.
     """
     target = unit_vector(ra, dec)
-    east, north = _tangent_basis(ra, dec)
+    east, north = tangent_basis(ra, dec)
 
     def residual(x: "Floats", y: "Floats", which: "NDArray[np.intp]") -> "Floats":
         here = unit_vector(*pixel_to_world(wcs, x, y))
@@ -359,82 +332,6 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
     return x, y
 
 
-def sky_offset(ra0: float, dec0: float, ra1: float, dec1: float) -> tuple[float, float]:
-    """Measure the offset from one sky position to another on the sphere.
-
-    Parameters
-    ----------
-    ra0, dec0, ra1, dec1 : float
-        From (0) and to (1) [deg].
-
-    Returns
-    -------
-    east, north : float
-        Longitude and latitude of position 1 in the frame whose origin is position 0 and whose longitude
-        runs east [arcsec], as astropy's ``SkyCoord.spherical_offsets_to``.
-
-    Examples
-    --------
-    >>> east, north = sky_offset(0.0, 60.0, 1 / 3600, 60.0)
-    >>> round(east, 6)
-    0.5
-    """
-    here, there = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
-    east, north = _tangent_basis(ra0, dec0)
-    along_east, along_north = there @ east, there @ north
-    lon = np.arctan2(along_east, there @ here)
-    lat = np.arctan2(along_north, np.hypot(along_east, there @ here))
-    return float(np.rad2deg(lon) * 3600), float(np.rad2deg(lat) * 3600)
-
-
-def tangent_offset(ra0: float, dec0: float, ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
-    """Measure where positions lie from another, along great circles.
-
-    Parameters
-    ----------
-    ra0, dec0 : float
-        Origin [deg].
-    ra, dec : array_like
-        Positions [deg]; broadcast against each other.
-
-    Returns
-    -------
-    east, north : numpy.ndarray
-        Components [arcsec] of the vector whose length is the angular separation and whose direction is the
-        position angle at the origin (east of north).
-    """
-    there = unit_vector(ra, dec)
-    east, north = _tangent_basis(ra0, dec0)
-    along_east, along_north = there @ east, there @ north
-    sine = np.hypot(along_east, along_north)
-    angle = np.arctan2(sine, there @ unit_vector(ra0, dec0))
-    scale = np.rad2deg(np.divide(angle, sine, out=np.ones_like(sine), where=sine > 0)) * 3600
-    return along_east * scale, along_north * scale
-
-
-def rotation_between(ra0: float, dec0: float, ra1: float, dec1: float) -> "Floats":
-    """Build the smallest rotation of the sky that takes one direction to another.
-
-    Parameters
-    ----------
-    ra0, dec0, ra1, dec1 : float
-        From (0) and to (1) [deg], less than 180 deg apart.
-
-    Returns
-    -------
-    numpy.ndarray
-        Rotation matrix, shape (3, 3), acting on ICRS unit vectors.
-
-    Notes
-    -----
-    Rodrigues' formula with the axis along the cross product: R = I + K + K² / (1 + cos).
-    """
-    a, b = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
-    kx, ky, kz = np.cross(a, b)
-    k = np.array([[0.0, -kz, ky], [kz, 0.0, -kx], [-ky, kx, 0.0]])
-    return np.asarray(np.eye(3) + k + k @ k / (1.0 + a @ b))
-
-
 def _sky_rotation(wcs: "WCS") -> tuple[int, "Floats"]:
     """Find the step from V2, V3 to the sky: (its index in the pipeline, the five angles [deg]).
 
@@ -484,11 +381,11 @@ def reference(wcs: "WCS") -> dict[str, float]:
 def _rotated_reference(angles: "Floats", rotation: "Floats") -> tuple[float, float, float]:
     """Turn the attitude (roll, Dec, RA of the reference point) by a rotation of the sky [deg]."""
     _, _, roll, dec, minus_ra = angles
-    east, north = _tangent_basis(-minus_ra, dec)
+    east, north = tangent_basis(-minus_ra, dec)
     towards_v3 = north * np.cos(np.deg2rad(roll)) + east * np.sin(np.deg2rad(roll))
     x, y, z = rotation @ unit_vector(-minus_ra, dec)
     new_ra, new_dec = np.rad2deg(np.arctan2(y, x)), np.rad2deg(np.arctan2(z, np.hypot(x, y)))
-    new_east, new_north = _tangent_basis(new_ra, new_dec)
+    new_east, new_north = tangent_basis(new_ra, new_dec)
     towards_v3 = rotation @ towards_v3
     new_roll = np.rad2deg(np.arctan2(towards_v3 @ new_east, towards_v3 @ new_north))
     return float(new_roll), float(new_dec), float(new_ra)

@@ -1,0 +1,123 @@
+"""A user has one calints file and nothing else: the rest comes from the archive, once."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner
+
+import xta
+from tests import archive_server as faulty
+from tests.archive_server import ArchiveServer
+from xta.cli import main
+from xta.errors import AcquisitionError, XtaWarning
+
+
+def row_of(path):
+    header = fits.getheader(path)
+    mjd = {
+        key: (np.datetime64(header[word]) - np.datetime64("1858-11-17")) / np.timedelta64(1, "D")
+        for key, word in (("date_beg_mjd", "DATE-BEG"), ("vststart_mjd", "VSTSTART"), ("visitend_mjd", "VISITEND"))
+    }
+    names = {"detector": "DETECTOR", "exp_type": "EXP_TYPE", "visit_id": "VISIT_ID"}
+    return {
+        "filename": path.name, "productLevel": "2b", "fileSize": path.stat().st_size,
+        **{name: header[word] for name, word in names.items()}, **{key: float(value) for key, value in mjd.items()},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch, nircam):
+    """The archive, holding the acquisition and the log of the sample visit."""
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
+    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with nircam.oss_log.open(newline="") as file:
+        rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
+    with ArchiveServer(
+        products={path.name: path.read_bytes() for path in nircam.ta},
+        tables={"Nircam": [row_of(path) for path in nircam.ta]},
+        logs={"ICTM_EVENT_MSG": rows},
+    ) as running:
+        monkeypatch.setenv("XTA_MAST_URL", running.url)
+        yield running
+
+
+@pytest.fixture
+def alone(tmp_path, nircam):
+    """A folder with the science file and nothing else."""
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    return shutil.copy(nircam.science[0], folder)
+
+
+def star(nircam):
+    row = nircam.truth.sel(file=nircam.science[0].name)
+    return float(row["star_x"]), float(row["star_y"])
+
+
+def test_one_file_is_enough_and_is_asked_for_once(server, alone, nircam):
+    ds = xta.analyze(alone)
+    assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star(nircam), abs=1e-4)
+    assert ds.attrs["centroid_source"] == "OSS event log"
+    asked = len(server.asked())
+    assert asked >= 3
+    again = xta.analyze(alone)
+    assert len(server.asked()) == asked
+    offline = xta.analyze(alone, offline=True)
+    assert again["target_x"].item() == offline["target_x"].item() == ds["target_x"].item()
+
+
+def test_what_lies_beside_the_file_is_not_asked_for(server, nircam):
+    xta.analyze(nircam.science[0])
+    assert not server.asked()
+
+
+def test_offline_forbids_the_network(server, alone, monkeypatch):
+    with pytest.raises(AcquisitionError, match="the network is off"):
+        xta.analyze(alone, offline=True)
+    monkeypatch.setenv("XTA_OFFLINE", "1")
+    with pytest.raises(AcquisitionError, match="the network is off"):
+        xta.analyze(alone)
+    assert not server.asked()
+
+
+def test_without_a_log_in_the_archive_the_image_serves(server, alone):
+    server.always("jwstedb", faulty.status(404))
+    with pytest.warns(XtaWarning, match="none from the archive"):
+        ds = xta.analyze(alone)
+    assert ds.attrs["centroid_source"].startswith("TA image")
+
+
+def test_a_visit_without_acquisition_says_so(server, alone):
+    server.tables["Nircam"] = []
+    with pytest.raises(AcquisitionError, match="no TA exposure of visit 09990001001 beside the file"):
+        xta.analyze(alone)
+
+
+def test_fetch_on_the_command_line(server, nircam, tmp_path):
+    visit = f"V{nircam.visit_id}"
+    done = CliRunner().invoke(main, ["fetch", visit, "--log", "-o", str(tmp_path / "got")])
+    assert done.exit_code == 0, done.output
+    got = sorted(path.name for path in (tmp_path / "got").iterdir())
+    assert got == sorted([*(path.name for path in nircam.ta), f"{visit}_osslog.csv"])
+    shutil.copy(nircam.science[0], tmp_path / "got")
+    ds = xta.analyze(tmp_path / "got" / nircam.science[0].name, offline=True)
+    assert float(ds["target_x"]) == pytest.approx(star(nircam)[0], abs=1e-4)
+    one = CliRunner().invoke(main, ["fetch", nircam.ta[0].name])
+    assert one.exit_code == 0
+    assert one.stdout.strip().endswith(nircam.ta[0].name)
+    failing = CliRunner().invoke(main, ["fetch", "1386:99"])
+    assert failing.exit_code == 1
+    assert "Error: " in failing.stderr
+
+
+def test_cache_on_the_command_line(server, alone):
+    xta.analyze(alone)
+    listed = CliRunner().invoke(main, ["cache", "list"])
+    assert "cal.fits" in listed.stdout
+    assert "MB" in listed.stdout
+    assert CliRunner().invoke(main, ["cache", "clear"]).exit_code == 0
+    assert "cal.fits" not in CliRunner().invoke(main, ["cache", "list"]).stdout

@@ -1,0 +1,94 @@
+"""The floating-window centroid: unbiased, with an error that is true, and no number where there is no star."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xta.centroid import floating_window
+from xta.errors import ArgumentError, CentroidError
+
+
+def star(x0, y0, *, shape=(48, 52), flux=1e4, sigma=1.6, background=20.0):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return background + flux * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.floats(10, 40), st.floats(10, 38))
+def test_every_subpixel_phase(x, y):
+    found = floating_window(star(x, y))
+    assert abs(found.x - x) < 2e-3
+    assert abs(found.y - y) < 2e-3
+
+
+def test_x_is_the_column():
+    found = floating_window(star(40.2, 11.7))
+    assert (round(found.x, 1), round(found.y, 1)) == (40.2, 11.7)
+
+
+def test_the_error_is_that_of_many_measurements():
+    rng = np.random.default_rng(3)
+    image, noise = star(25.3, 24.6), 5.0
+    found = [
+        floating_window(image + rng.normal(0, noise, image.shape), err=np.full(image.shape, noise)) for _ in range(400)
+    ]
+    x, y = np.array([f.x for f in found]), np.array([f.y for f in found])
+    # A floating window follows its own result, which makes its scatter a little larger than a fixed one's.
+    assert np.std(x) == pytest.approx(np.mean([f.x_err for f in found]), rel=0.25)
+    assert np.std(y) == pytest.approx(np.mean([f.y_err for f in found]), rel=0.25)
+    assert abs(np.mean(x) - 25.3) < 4 * np.std(x) / 20
+
+
+def test_a_flagged_pixel_in_the_core_does_no_harm():
+    image = star(25.3, 24.6)
+    bad = np.zeros(image.shape, dtype=bool)
+    bad[26, 24] = True
+    image[26, 24] = 1e9
+    found = floating_window(image, bad=bad)
+    assert np.hypot(found.x - 25.3, found.y - 24.6) < 0.05
+
+
+def test_an_unflagged_hot_pixel_is_not_the_star():
+    image = star(25.3, 24.6)
+    image[5, 5] = 1e5
+    found = floating_window(image)
+    assert np.hypot(found.x - 25.3, found.y - 24.6) < 2e-3
+
+
+def test_the_region_limits_the_search_not_the_frame():
+    image = star(12.4, 13.2) + star(40.3, 35.1, flux=5e4)
+    found = floating_window(image, region=(slice(2, 25), slice(3, 27)))
+    assert (found.x, found.y) == pytest.approx((12.4, 13.2), abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((20, 20), np.nan),
+        np.zeros((20, 20)),
+        np.full((20, 20), 7.0),
+        np.random.default_rng(0).normal(0, 1, (60, 60)),
+        -star(25.3, 24.6, background=0.0),
+    ],
+    ids=["NaN", "zero", "constant", "noise", "negative"],
+)
+def test_no_star_no_number(image):
+    with pytest.raises(CentroidError):
+        floating_window(image)
+
+
+def test_everything_flagged_or_of_another_shape():
+    with pytest.raises(CentroidError, match="no usable pixel"):
+        floating_window(star(10, 10), bad=np.ones((48, 52), dtype=bool))
+    with pytest.raises(ArgumentError, match="shape"):
+        floating_window(np.zeros((3, 4, 5)))
+    with pytest.raises(ArgumentError, match="alike"):
+        floating_window(star(10, 10), bad=np.zeros((4, 4), dtype=bool))
+
+
+def test_the_input_is_left_alone():
+    image = star(25.3, 24.6)
+    before = image.copy()
+    floating_window(image, err=np.ones_like(image), bad=np.zeros(image.shape, dtype=bool))
+    np.testing.assert_array_equal(image, before)

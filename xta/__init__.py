@@ -1,0 +1,32 @@
+"""The star behind a JWST coronagraph, from target acquisition, in xarray.
+
+Importing xta registers the accessor ``ds.ta`` and the engine "jwst" of `xarray.open_dataset`. Heavy libraries
+are imported by the functions that need them.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+from xta.accessor import TaAccessor
+from xta.analysis import analyze
+from xta.backend import open_exposure
+from xta.errors import XtaError, XtaWarning
+from xta.netcdf import to_netcdf
+
+__all__ = ["TaAccessor", "XtaError", "XtaWarning", "analyze", "open_exposure", "to_netcdf"]
+
+_MODULES = frozenset({"archive", "centroid", "datasets", "errors", "osslog", "plot", "siaf", "sky", "wcs"})
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public module of xta when it is first used: ``xta.datasets``, ``xta.osslog`` and so on."""
+    if name in _MODULES:
+        return importlib.import_module(f"xta.{name}")
+    msg = f"module 'xta' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

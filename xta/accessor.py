@@ -1,0 +1,69 @@
+"""The accessor ``ds.ta``: names for the functions of this package, and nothing else."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import xarray as xr
+
+from xta import adjust, offset, sky
+from xta.acquisition import attach
+from xta.recenter import Size, recenter
+
+__all__ = ["TaAccessor"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _as(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Give a method the documentation and, less its first parameter, the signature of a function."""
+
+    def decorate(method: F) -> F:
+        return functools.update_wrapper(method, function)  # type: ignore[return-value]
+
+    return decorate
+
+
+@xr.register_dataset_accessor("ta")
+class TaAccessor:
+    """Target acquisition of a JWST exposure: ``ds.ta.attach()``, ``ds.ta.compute_offset()`` and so on.
+
+    Every method returns a new object and leaves the dataset as it is.
+    """
+
+    def __init__(self, obj: xr.Dataset) -> None:
+        self._obj = obj
+
+    @_as(attach)
+    def attach(
+        self, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
+    ) -> xr.Dataset:
+        return attach(self._obj, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+
+    @_as(offset.compute_offset)
+    def compute_offset(self, *, centroid: offset.Centroid = "auto") -> xr.Dataset:
+        return offset.compute_offset(self._obj, centroid=centroid)
+
+    @_as(adjust.adjust_wcs)
+    def adjust_wcs(self) -> xr.Dataset:
+        return adjust.adjust_wcs(self._obj)
+
+    @_as(recenter)
+    def recenter(self, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
+        return recenter(self._obj, method=method, size=size, fill=fill)
+
+    @_as(sky.assign_sky)
+    def assign_sky(self) -> xr.Dataset:
+        return sky.assign_sky(self._obj)
+
+    @_as(sky.sel_sky)
+    def sel_sky(self, ra: Any, dec: Any) -> xr.Dataset:
+        return sky.sel_sky(self._obj, ra, dec)
+
+    @_as(sky.pixel_to_world)
+    def pixel_to_world(self, x: Any, y: Any) -> tuple[Any, Any]:
+        return sky.pixel_to_world(self._obj, x, y)
+
+    @_as(sky.world_to_pixel)
+    def world_to_pixel(self, ra: Any, dec: Any) -> tuple[Any, Any]:
+        return sky.world_to_pixel(self._obj, ra, dec)

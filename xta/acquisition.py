@@ -1,0 +1,217 @@
+"""Attach the target acquisition to an exposure: find it, check that it belongs, stack it."""
+
+import logging
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import names, nearby, onboard, siaf, sky
+from xta.backend import open_exposure
+from xta.errors import AcquisitionError, ArgumentError, WCSError
+from xta.nearby import TACONFIRM_TYPES, TACQ_TYPES
+
+__all__ = ["attach", "forget", "is_ta"]
+
+logger = logging.getLogger(__name__)
+
+
+def is_ta(ds: xr.Dataset) -> bool:
+    """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
+    return ds.attrs.get("exp_type") in TACQ_TYPES | TACONFIRM_TYPES
+
+
+def attach(
+    ds: xr.Dataset,
+    acquisition: Any = None,
+    *,
+    oss: Any = None,
+    targ_acq: Any = None,
+    offline: bool = False,
+) -> xr.Dataset:
+    """Add the target acquisition of its visit to an exposure.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A science or TA exposure, of `xta.open_exposure`.
+    acquisition : path, HDUList, xarray.Dataset or sequence of these, optional
+        The TA exposures. By default a TA exposure is its own, and for a science exposure the TA products of
+        its visit are found beside its file by VISIT_ID and EXP_TYPE.
+    oss : path, str, table or OssLog, optional
+        Event log of the visit, anything that `xta.osslog.read` takes. By default a log of the visit found
+        beside the file or in the archive, if there is one.
+    targ_acq : path, HDUList or sequence of these, optional
+        TA ``_uncal`` products whose TARG_ACQ extension holds the centroid, used where the log has none. By
+        default those found beside the file.
+    offline : bool
+        Do not use the network. Otherwise what is not beside the file comes from the cache, and what is not
+        there from the archive, once.
+
+    Returns
+    -------
+    xarray.Dataset
+        With ``ta_sci``, ``ta_err``, ``ta_dq`` (ta_exposure, ta_y, ta_x), ``ta_wcs``, ``ta_time`` and other
+        coordinates of the exposures, the onboard centroids paired with them, and as attributes the
+        centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
+        TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``.
+
+    Raises
+    ------
+    AcquisitionError
+        If no TA exposure is found, or it is of another visit, guide star or instrument.
+    FileError, ProductError, OssLogError
+        If a file cannot be read.
+
+    Notes
+    -----
+    A TA block of the log belongs to the last TA exposure of its detector that began before the block: OSS
+    writes it after the exposure ends, before the next one. The centroid in use is the last one that
+    converged. Any earlier analysis in `ds` is taken back.
+    """
+    names.require(ds, "visit_id", "instrument", step="xta.open_exposure")
+    bare = forget(ds)
+    exposures = _exposures(bare, acquisition, offline)
+    _check_belong(bare, exposures)
+    exposures = sorted(exposures, key=lambda ta: (ta.attrs.get("date_beg", ""), ta.attrs.get("filename", "")))
+    stacked = _stack(exposures)
+    images = ("ta_sci", "ta_err", "ta_dq")
+    result = bare.assign(stacked).set_coords([name for name in stacked if name not in images])
+    result = result.assign_attrs(ta_in_use=_last_tacq(exposures))
+    result = _with_centroid(result, exposures, oss=oss, targ_acq=targ_acq, offline=offline)
+    files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
+    logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
+    return names.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
+
+
+def _with_centroid(
+    ds: xr.Dataset, exposures: Sequence[xr.Dataset], *, oss: Any, targ_acq: Any, offline: bool
+) -> xr.Dataset:
+    """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
+    records = nearby.targ_acqs(ds, targ_acq)
+    # A centroid that lies beside the file is worth more than a journey to the archive.
+    log, reason = nearby.event_log(ds, oss, offline=offline or any(record.successful for record in records))
+    centroids: list[Any] = [None] * len(exposures)
+    if log is not None:
+        centroids = onboard.pair(exposures, log.centroids(ds.attrs["visit_id"]))
+        reason = onboard.failure(log, ds.attrs["visit_id"])
+    ds = onboard.assign_centroids(ds, exposures, centroids)
+    ds = ds.assign_attrs(onboard.status(ds, exposures, centroids, reason))
+    return ds if ds.attrs["oss_status"] == "SUCCESS" else onboard.from_targ_acq(ds, exposures, records)
+
+
+def forget(ds: xr.Dataset) -> xr.Dataset:
+    """Take back an earlier analysis: drop what attach and later steps added, restore the WCS of the file."""
+    if "star_x" in ds.coords:
+        msg = "the dataset is recentred, its pixels are not those of the readout; start from the exposure"
+        raise AcquisitionError(msg)
+    if "wcs_original" in ds.coords:
+        ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
+    added = [name for name in ds.variables if str(name).startswith("ta_") or name in names.ANALYSIS]
+    result = ds.drop_vars(added)
+    result.attrs = {key: value for key, value in ds.attrs.items() if key not in names.ANALYSIS_ATTRS}
+    return result
+
+
+def _exposures(ds: xr.Dataset, acquisition: Any, offline: bool) -> list[xr.Dataset]:
+    from astropy.io.fits import HDUList
+
+    if acquisition is None:
+        if is_ta(ds):
+            return [ds]
+        acquisition = nearby.acquisition_files(ds, offline=offline)
+    elif isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
+        acquisition = [acquisition]
+    exposures = [item if isinstance(item, xr.Dataset) else open_exposure(item) for item in acquisition]
+    if not exposures:
+        msg = "acquisition is empty; give at least one TA exposure"
+        raise ArgumentError(msg)
+    return exposures
+
+
+def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
+    """Refuse a TA exposure of another visit, guide star or instrument."""
+    for ta in exposures:
+        label = ta.attrs.get("filename", "the TA exposure")
+        if not is_ta(ta):
+            msg = f"{label} is not a target acquisition: its EXP_TYPE is {ta.attrs.get('exp_type')!r}, not *_TACQ"
+            raise AcquisitionError(msg)
+        for name, what in (("visit_id", "visit"), ("instrument", "instrument"), ("guide_star", "guide star")):
+            mine, other = ds.attrs.get(name), ta.attrs.get(name)
+            if mine is not None and other is not None and mine != other:
+                msg = (
+                    f"{label} belongs to {what} {other}, the exposure {ds.attrs.get('filename', '')} to {mine}: "
+                    f"its pointing error is another one; give a TA exposure of the same {what}"
+                )
+                raise AcquisitionError(msg)
+        for name in ("wcs", "x", "y"):
+            if name not in ta.coords:
+                msg = f"{label} has no {name}, so its centroid cannot be put on the sky"
+                raise WCSError(msg)
+
+
+def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
+    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in TACQ_TYPES]
+    return tacq[-1] if tacq else len(exposures) - 1
+
+
+def _image(ta: xr.Dataset, name: str) -> Any:
+    """One image of a TA exposure; the integrations of a cube are averaged, their flags joined."""
+    values = ta[name].values
+    if "integration" not in ta[name].dims:
+        return values
+    if name == "dq":
+        return np.bitwise_or.reduce(values, axis=ta[name].dims.index("integration"))
+    n = ta.sizes["integration"]
+    if name == "sci":
+        return ta[name].mean("integration").values
+    return np.sqrt((ta[name] ** 2).mean("integration").values / n)
+
+
+def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
+    """Stack the TA exposures on ``ta_exposure``, each at its own labels, and describe them."""
+    axes = {dim: np.unique(np.concatenate([ta[dim].values for ta in exposures])) for dim in ("y", "x")}
+    shape = (len(exposures), axes["y"].size, axes["x"].size)
+    dims = ("ta_exposure", "ta_y", "ta_x")
+    stacked: dict[str, Any] = {}
+    for name, fill, dtype in (("sci", np.nan, np.float32), ("err", np.nan, np.float32), ("dq", 1, np.uint32)):
+        if not all(name in ta for ta in exposures):
+            continue
+        data = np.full(shape, fill, dtype=dtype)
+        for k, ta in enumerate(exposures):
+            rows, columns = (np.searchsorted(axes[dim], ta[dim].values) for dim in ("y", "x"))
+            data[k][np.ix_(rows, columns)] = _image(ta, name)
+        unit = {"units": exposures[0][name].attrs.get("units", "1")}
+        stacked[f"ta_{name}"] = xr.Variable(dims, data, exposures[0][name].attrs | names.attrs(f"ta_{name}") | unit)
+    if "ta_sci" in stacked:
+        present = [name for name in ("ta_err", "ta_dq") if name in stacked]
+        stacked["ta_sci"].attrs["ancillary_variables"] = " ".join(present)
+    coords: dict[str, Any] = {f"ta_{dim}": ((f"ta_{dim}",), axes[dim]) for dim in axes}
+    coords["ta_exposure"] = (("ta_exposure",), np.arange(len(exposures)))
+    for name in ("filename", "aperture", "exp_type", "detector"):
+        coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
+    coords["ta_time"] = (("ta_exposure",), np.array([onboard.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
+    intended = np.array([_intended(ta) for ta in exposures])
+    coords["ta_intended_x"], coords["ta_intended_y"] = (("ta_exposure", intended[:, i]) for i in (0, 1))
+    variables = {name: xr.Variable(dims, data, names.attrs(name)) for name, (dims, data) in coords.items()}
+    texts = [sky.wcs_text(ta) for ta in exposures]
+    variables["ta_wcs"] = names.text_variable("ta_wcs", texts, ("ta_exposure",))
+    return {**stacked, **variables}
+
+
+def _intended(ta: xr.Dataset) -> tuple[float, float]:
+    a = ta.attrs
+    try:
+        number = int(a.get("exposure", 1))
+    except ValueError:
+        number = 1
+    try:
+        return siaf.intended_pixel(
+            a["instrument"], a["aperture"], a.get("subarray"), exposure=number, prd=a.get("prd_version")
+        )
+    except KeyError as error:  # no APERNAME, or an aperture without a reference point
+        logger.info("no intended position for %s: %s", a.get("filename"), error)
+        return math.nan, math.nan

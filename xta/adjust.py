@@ -1,0 +1,111 @@
+"""Correct the WCS of an exposure by the pointing error of its visit: the star behind the mask."""
+
+import logging
+from typing import Any
+
+import xarray as xr
+
+from xta import names, siaf, sky, sphere, wcs
+from xta.errors import SiafError, WCSError, warn
+from xta.offset import target_position
+
+__all__ = ["adjust_wcs"]
+
+logger = logging.getLogger(__name__)
+
+CLOSED = 1e-6
+"""Largest closed-loop residual in the TA frame [pixel]."""
+
+
+def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
+    """Correct the WCS by the measured pointing error.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A science or TA exposure with an offset (`compute_offset`).
+
+    Returns
+    -------
+    xarray.Dataset
+        With the corrected ``wcs``, ``ra``, ``dec`` (``wcs_original`` keeps the file's), and scalar coordinates:
+        ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` (SIAF reference
+        of the aperture in the product's own PRD), ``residual_x/y`` (closed loop in the TA frame),
+        ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
+        ``adjust_ra/dec/roll`` [arcsec].
+
+    Raises
+    ------
+    MissingError
+        If no offset was computed.
+    WCSError
+        If the exposure has no imaging WCS, the target cannot be inverted, or the loop does not close.
+
+    Notes
+    -----
+    The pointing error turns the sky of a visit as a rigid body. The rotation used is the smallest one that
+    takes the centroid's position, by the TA WCS, to the target; it is applied to the attitude of each WCS,
+    whose distortion stays. A turn about the target itself cannot be seen by one star and is left alone.
+    Always starts from the file's WCS: calling it twice changes nothing more.
+    """
+    names.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
+    if "star_x" in ds.coords:
+        msg = "the dataset is recentred; adjust the WCS of the exposure before recenter()"
+        raise WCSError(msg)
+    target = target_position(ds)
+    rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *target)
+    residual = _closed_loop(ds, rotation, target)
+    text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
+    original = wcs.load(text)
+    adjusted = wcs.adjust(original, rotation)
+    x, y = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
+    x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
+    mask_x, mask_y = _mask(ds)
+    delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
+    values = {
+        "target_x": x,
+        "target_y": y,
+        "target_ra": target[0],
+        "target_dec": target[1],
+        "mask_x": mask_x,
+        "mask_y": mask_y,
+        "residual_x": residual[0],
+        "residual_y": residual[1],
+        "inverse_error_x": x_analytic - x,
+        "inverse_error_y": y_analytic - y,
+        "adjust_ra": delta_ra * 3600,
+        "adjust_dec": delta_dec * 3600,
+        "adjust_roll": delta_roll * 3600,
+    }
+    logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
+    logger.info("star behind the mask: %.4f, %.4f px (0-based)", x, y)
+    result = ds.assign_coords(wcs_original=names.text_variable("wcs_original", text))
+    result = sky.assign_wcs(result.assign_coords(names.describe(values)), wcs.dump(adjusted))
+    return names.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}")
+
+
+def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
+    """Put the target through the adjusted TA WCS: it has to land on the centroid."""
+    ta_wcs = wcs.adjust(wcs.load(ds["ta_wcs"].values[int(ds.attrs["ta_in_use"])]), rotation)
+    x, y = wcs.world_to_pixel(ta_wcs, *target)
+    residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
+    if max(abs(value) for value in residual) > CLOSED:
+        msg = (
+            f"the loop does not close: after the adjustment the target is {residual[0]:.1e}, {residual[1]:.1e} px "
+            f"from the centroid in the TA frame (allowed {CLOSED:.0e}); attach and compute the offset again"
+        )
+        raise WCSError(msg)
+    return residual
+
+
+def _mask(ds: xr.Dataset) -> tuple[float, float]:
+    """SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
+    a = ds.attrs
+    try:
+        ap = siaf.aperture(a["instrument"], a["aperture"], a.get("prd_version"))
+        return siaf.reference_pixel(
+            ap, siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), a.get("prd_version"))
+        )
+    except (KeyError, SiafError) as error:
+        warn(f"{a.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
+        return float("nan"), float("nan")

@@ -1,0 +1,194 @@
+"""Where the star is in one image, with its error; arrays in, numbers out.
+
+The measurement is of the kind that the observatory makes on board: a background taken off, the brightest
+spot found, and the centre of light taken in a small window that floats with fractional pixels until it is
+centred on its own result.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xta.errors import ArgumentError, CentroidError
+from xta.shift import fill_bad
+
+__all__ = ["ImageCentroid", "floating_window"]
+
+MAX_ITERATIONS = 100
+CONVERGED = 1e-6  # [pixel]; onboard 0.01 to 0.1, where arithmetic is dear
+SIGNIFICANT = 5.0  # the spot must exceed the noise of its 3 x 3 pixels by this factor
+
+
+@dataclass(frozen=True)
+class ImageCentroid:
+    """A centroid measured in an image.
+
+    Attributes
+    ----------
+    x, y : float
+        0-based pixel of the image.
+    x_err, y_err : float
+        Standard error from the pixel errors [pixel]; NaN where these are not known.
+    peak : float
+        Brightest pixel of the star above the background [image unit].
+    total : float
+        Sum above the background in the window [image unit].
+    background : float
+        Median of the region [image unit].
+    n_iter : int
+        Moves of the window until it stood still.
+    """
+
+    x: float
+    y: float
+    x_err: float
+    y_err: float
+    peak: float
+    total: float
+    background: float
+    n_iter: int
+
+
+def _box_sum(padded: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over 3 x 3 pixels of an array that was padded by one pixel."""
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+
+
+def _brightest_spot(image: NDArray[np.float64]) -> tuple[int, int, float]:
+    """Find the brightest 3 x 3 spot: (x, y, light without its brightest pixel).
+
+    Leaving out the brightest pixel makes a star, which lights its neighbours, beat a hot pixel.
+    """
+    padded = np.pad(image, 1)
+    ny, nx = image.shape
+    brightest = np.max([padded[j : j + ny, i : i + nx] for j in range(3) for i in range(3)], axis=0)
+    score = _box_sum(padded) - brightest
+    y, x = np.unravel_index(int(np.argmax(score)), image.shape)
+    return int(x), int(y), float(score[y, x])
+
+
+def _weights(centre: float, width: int, n: int) -> NDArray[np.float64]:
+    """Fraction of each of n pixels that a window of a width centred at `centre` covers."""
+    edges = np.arange(n + 1) - 0.5
+    low, high = centre - width / 2, centre + width / 2
+    return np.diff(np.clip(edges, low, high))
+
+
+def floating_window(
+    image: NDArray[Any],
+    *,
+    bad: NDArray[np.bool_] | None = None,
+    err: NDArray[Any] | None = None,
+    window: int = 9,
+    region: tuple[slice, slice] | None = None,
+) -> ImageCentroid:
+    """Centroid the brightest star of an image in a floating window.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Shape (y, x).
+    bad : numpy.ndarray of bool, optional
+        True for pixels not to use; pixels that are not finite are never used.
+    err : numpy.ndarray, optional
+        Standard error of each pixel [image unit].
+    window : int
+        Width of the window [pixel]; odd or even. Onboard 5 to 9.
+    region : (slice, slice), optional
+        Rows and columns in which to look; the whole image by default.
+
+    Returns
+    -------
+    ImageCentroid
+        In pixels of `image`, whatever the region.
+
+    Raises
+    ------
+    CentroidError
+        If there is no good pixel, no star stands out of the noise, or the window does not come to rest
+        inside the region.
+    ArgumentError
+        If the shapes do not fit together.
+
+    Notes
+    -----
+    Background: the median of the region's good pixels. Bad pixels are filled from their neighbours, so
+    that a window with a hole has no bias towards its other side. The window sums, with fractional weights
+    at its edges, give the centre of light; the window moves there; this repeats until the move is below
+    1e-6 px. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:32, :32]
+    >>> star = 1000 * np.exp(-((x - 15.3) ** 2 + (y - 17.8) ** 2) / 4)
+    >>> found = floating_window(star)
+    >>> round(found.x, 3), round(found.y, 3)
+    (15.3, 17.8)
+    """
+    image = np.asarray(image, dtype=float)
+    if image.ndim != 2 or any(other is not None and np.shape(other) != image.shape for other in (bad, err)):
+        msg = f"the image has the shape {image.shape}; it and its masks and errors have to be (y, x), alike"
+        raise ArgumentError(msg)
+    rows, columns = region or (slice(None), slice(None))
+    part = image[rows, columns]
+    unusable = ~np.isfinite(part) if bad is None else ~np.isfinite(part) | bad[rows, columns]
+    if not part.size or unusable.all():
+        msg = f"no usable pixel among the {part.size} of the region; is the image empty or all flagged?"
+        raise CentroidError(msg)
+    background = float(np.median(part[~unusable]))
+    light = fill_bad(part - background, bad=unusable)
+    column, row, spot = _brightest_spot(light)
+    noise = 1.4826 * float(np.median(np.abs(part[~unusable] - background)))
+    if spot <= 0 or spot < SIGNIFICANT * noise * np.sqrt(8):
+        msg = (
+            f"no star stands out: the brightest spot of the region has {spot:.4g} above a background of "
+            f"{background:.4g} with a noise of {noise:.4g} a pixel; give the centroid by hand, centroid=(x, y)"
+        )
+        raise CentroidError(msg)
+    x, y, n_iter = _float(light, column, row, window)
+    wx, wy = _weights(x, window, light.shape[1]), _weights(y, window, light.shape[0])
+    total = float(wy @ light @ wx)
+    near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
+    x_err, y_err = _errors(err, (rows, columns), wx, wy, x, y, total)
+    y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]
+    return ImageCentroid(float(x + x0), float(y + y0), x_err, y_err, float(near.max()), total, background, n_iter)
+
+
+def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float, int]:
+    """Let the window float from (x, y) until it is centred on its own centre of light."""
+    columns, rows = np.arange(light.shape[1]), np.arange(light.shape[0])
+    for n_iter in range(1, MAX_ITERATIONS + 1):
+        wx, wy = _weights(x, window, columns.size), _weights(y, window, rows.size)
+        total = wy @ light @ wx
+        if total <= 0:
+            break
+        new_x, new_y = wy @ light @ (wx * columns) / total, (wy * rows) @ light @ wx / total
+        move = np.hypot(new_x - x, new_y - y)
+        x, y = float(new_x), float(new_y)
+        if not (-0.5 <= x <= columns.size - 0.5 and -0.5 <= y <= rows.size - 0.5):
+            break
+        if move < CONVERGED:
+            return x, y, n_iter
+    msg = f"the centroid window of {window} px did not come to rest (last at {x:.2f}, {y:.2f} of the region)"
+    raise CentroidError(msg)
+
+
+def _errors(
+    err: NDArray[Any] | None,
+    region: tuple[slice, slice],
+    wx: NDArray[np.float64],
+    wy: NDArray[np.float64],
+    x: float,
+    y: float,
+    total: float,
+) -> tuple[float, float]:
+    if err is None:
+        return np.nan, np.nan
+    variance = np.nan_to_num(np.asarray(err, dtype=float)[region] ** 2)
+    dx, dy = np.arange(wx.size) - x, np.arange(wy.size) - y
+    x_err = np.sqrt(wy**2 @ variance @ (wx * dx) ** 2) / total
+    y_err = np.sqrt((wy * dy) ** 2 @ variance @ wx**2) / total
+    return float(x_err), float(y_err)

@@ -1,0 +1,268 @@
+"""The command ``xta``: each subcommand calls the functions of the same name and prints what they return."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+import xta
+from xta.errors import XtaError, XtaWarning
+
+__all__ = ["main"]
+
+PATH = click.Path(path_type=Path)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an `XtaError` into one line and exit code 1, and warnings into one line each."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        def show(message: Any, category: Any, *_args: Any, **_kwargs: Any) -> None:
+            if issubclass(category, XtaWarning):
+                _say(f"Warning: {message}")
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", XtaWarning)
+            warnings.showwarning = show
+            try:
+                return function(*args, **kwargs)
+            except XtaError as error:
+                _say(f"Error: {error}")
+                raise SystemExit(1) from error
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(xta.__version__, "-V", "--version", prog_name="xta")
+@click.option("-v", "--verbose", is_flag=True, help="Log each step on stderr.")
+def main(verbose: bool) -> None:
+    """Find the star behind a JWST coronagraph from its target acquisition."""
+    if verbose:
+        logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
+        logging.getLogger("xta").setLevel(logging.INFO)
+
+
+def _centroid(text: str) -> Any:
+    if text in {"auto", "oss", "image"}:
+        return text
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        msg = f"{text!r} is none of auto, oss, image or X,Y"
+        raise click.BadParameter(msg, param_hint="--centroid") from None
+    return x, y
+
+
+def _outputs(option: Path | None, files: Sequence[Path], suffix: str) -> list[Path | None]:
+    """Name the output of each input: the option itself for one, files in that folder for several."""
+    if option is None:
+        return [None] * len(files)
+    if option.is_dir() or (len(files) > 1 and not option.suffix):
+        option.mkdir(parents=True, exist_ok=True)
+        return [option / f"{file.stem}{suffix}" for file in files]
+    if len(files) > 1:
+        msg = f"with {len(files)} files {option} has to be a folder"
+        raise click.UsageError(msg)
+    return [option]
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("--ta", multiple=True, type=PATH, help="TA exposure; may be repeated. Default: those beside the file.")
+@click.option("--oss", type=PATH, help="Event log of the visit. Default: one beside the file.")
+@click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
+@click.option("--centroid", default="auto", show_default=True, help="auto, oss, image, or X,Y in the TA readout.")
+@click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
+@click.option("--plot", type=PATH, help="Picture of the acquisition and the science frame (.png, .pdf, .svg).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
+@click.option("--offline", is_flag=True, help="Do not use the network.")
+@_command
+def analyze(
+    files: tuple[Path, ...],
+    ta: tuple[Path, ...],
+    oss: Path | None,
+    targ_acq: tuple[Path, ...],
+    centroid: str,
+    output: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    offline: bool,
+) -> None:
+    """Find the star behind the mask of each of FILES (_calints or _cal)."""
+    from xta import results
+
+    chosen = _centroid(centroid)
+    found = []
+    for file, netcdf, picture in zip(
+        files, _outputs(output, files, "_ta.nc"), _outputs(plot, files, "_ta.png"), strict=True
+    ):
+        ds = xta.analyze(
+            file,
+            acquisition=list(ta) or None,
+            oss=oss,
+            targ_acq=list(targ_acq) or None,
+            centroid=chosen,
+            offline=offline,
+        )
+        if netcdf is not None:
+            xta.to_netcdf(ds, netcdf)
+            _say(f"wrote {netcdf}")
+        if picture is not None:
+            _save(ds, picture)
+        if as_json:
+            found.append(results.as_dict(ds))
+        else:
+            click.echo(results.as_table(ds))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+
+
+def _save(ds: Any, path: Path) -> None:
+    """Write the summary picture, whole or not at all."""
+    from xta import plot
+    from xta.errors import ArgumentError
+    from xta.netcdf import whole_file
+
+    figure = plot.summary(ds)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        msg = f"no picture can be written as {path.name!r}; end its name with .png, .pdf or .svg"
+        raise ArgumentError(msg)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    _say(f"wrote {path}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; with several FILES a folder.")
+@click.option("--method", default="fourier", show_default=True, help="fourier, spline, lanczos or integer.")
+@click.option("--size", type=int, help="Width of the result [pixel], odd. Default: that of the input.")
+@click.option("--offline", is_flag=True, help="Do not use the network.")
+@_command
+def recenter(files: tuple[Path, ...], output: Path, method: str, size: int | None, offline: bool) -> None:
+    """Put the star of each of FILES on the central pixel, in bounded memory.
+
+    A file is a product (_calints, _cal), which is analysed first, or the NetCDF of an analysis.
+    """
+    for file, netcdf in zip(files, _outputs(output, files, "_centered.nc"), strict=True):
+        assert netcdf is not None  # the option is required
+        with _opened(file, offline=offline) as ds:
+            xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=True)
+        _say(f"wrote {netcdf}")
+
+
+@contextmanager
+def _opened(file: Path, *, offline: bool) -> Iterator[Any]:
+    """Open the NetCDF of an analysis, or analyse a product; frames are read when they are needed."""
+    if file.suffix != ".nc":
+        with xta.analyze(file, chunks={}, offline=offline) as ds:
+            yield ds
+        return
+    import xarray as xr
+
+    from xta.errors import FileError
+
+    try:
+        ds = xr.open_dataset(file, chunks={})
+    except (OSError, ValueError) as error:
+        msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
+        raise FileError(msg) from error
+    with ds:
+        yield ds
+
+
+@main.command()
+@click.argument("items", nargs=-1, required=True, metavar="VISIT|FILE...")
+@click.option("--product", default="cal", show_default=True, help="cal, rate, rateints or uncal.")
+@click.option("--log", is_flag=True, help="Fetch the event logs of the visits as well.")
+@click.option("-o", "--output", type=PATH, help="Folder to copy the files to; the cache keeps its own.")
+@_command
+def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) -> None:
+    """Fetch the TA products of visits (V01386001001, 1386:1:1, 1386:1), or single products by name."""
+    from xta import archive
+
+    failed = 0
+    for item, found in archive.fetch_many(items, kind=product, log=log, progress=True).items():
+        if isinstance(found, XtaError):
+            failed += 1
+            _say(f"Error: {item}: {found}")
+            continue
+        for path in _fetched(found, output):
+            click.echo(path)
+    if failed:
+        raise SystemExit(1)
+
+
+def _fetched(found: Any, output: Path | None) -> list[Path]:
+    """Name what was fetched, copied to a folder if one is given."""
+    from xta.netcdf import whole_file
+
+    files = [found] if isinstance(found, Path) else list(found.files)
+    if output is None:
+        return files
+    output.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        with whole_file(output / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    copies = [output / file.name for file in files]
+    if not isinstance(found, Path) and found.log is not None:
+        copies.append(output / f"{found.visit}_osslog.csv")
+        with whole_file(copies[-1]) as temporary:
+            temporary.write_text(found.log)
+    return copies
+
+
+@main.group()
+def cache() -> None:
+    """See or empty the folder in which fetched files are kept."""
+
+
+@cache.command("list")
+@_command
+def cache_list() -> None:
+    """List what is kept, with sizes."""
+    from xta.archive import cache as kept
+
+    items = kept.report()
+    for item in items:
+        click.echo(f"{item.size / 1e6:10.3f} MB  {item.name}{'  (partial)' if item.partial else ''}")
+    click.echo(f"{sum(item.size for item in items) / 1e6:10.3f} MB  in {kept.root()}")
+
+
+@cache.command("clear")
+@click.argument("matching", default="")
+@_command
+def cache_clear(matching: str) -> None:
+    """Remove what is kept; with MATCHING only what has that text in its name."""
+    from xta.archive import cache as kept
+
+    _say(f"freed {kept.clear(matching) / 1e6:.3f} MB")
+
+
+@main.command()
+@click.option("-o", "--output", type=PATH, default=Path("xta-demo"), show_default=True, help="Folder to make.")
+@click.option("--mode", type=click.Choice(["nircam", "miri"]), default="nircam", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other data.")
+@_command
+def demo(output: Path, mode: str, seed: int) -> None:
+    """Make a sample programme, analyse it, and compare with the truth. Needs no network."""
+    from xta.demo import run
+
+    run(output, mode=mode, seed=seed, say=_say, show=click.echo)
+    _say(f"everything is in {os.fspath(output)}")

@@ -1,0 +1,218 @@
+"""Measure how far the WCS of a target acquisition is from its centroid: the pointing error of the visit."""
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import acquisition, dq, names, siaf, sphere, wcs
+from xta.centroid import ImageCentroid, floating_window
+from xta.errors import AcquisitionError, ArgumentError, CentroidError, warn
+
+__all__ = ["compute_offset", "image_centroid", "search_region", "target_position"]
+
+logger = logging.getLogger(__name__)
+
+Centroid = str | tuple[float, float]
+
+
+def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset:
+    """Compute where the TA WCS puts the target, minus where the star was.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached; a TA exposure by itself attaches itself.
+    centroid : "auto", "oss", "image" or (x, y)
+        The star in the TA image: "oss" the onboard centroid of the event log or the TARG_ACQ extension;
+        "image" measured here in the TA image; (x, y) a 0-based pixel of the TA readout, by hand. "auto" takes
+        the onboard one and falls back to the image, with a warning, where the acquisition failed.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the scalar coordinates ``centroid_x/y/ra/dec``, ``ta_target_x/y`` (target through the TA WCS),
+        ``ta_inverse_error_x/y`` (analytic minus numerical inverse), ``ta_reference_x/y`` (SIAF) [0-based TA
+        pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
+        ``offset_east/north`` [arcsec on the sky], all WCS minus centroid; and the attribute
+        ``centroid_source``.
+
+    Raises
+    ------
+    AcquisitionError
+        If nothing is attached, the target has no position, or "oss" is asked for and there is none.
+    CentroidError
+        If the star cannot be found in the image.
+    WCSError
+        If the target cannot be put on the TA image.
+
+    Warns
+    -----
+    XtaWarning
+        If "auto" falls back to the image.
+
+    Notes
+    -----
+    The pixel of the target comes from the numerical inverse of the TA WCS, not from its analytic one. The
+    offset is measured on the WCS as the file had it, so the step can be repeated.
+    """
+    if "ta_wcs" not in ds.variables:
+        if not acquisition.is_ta(ds):
+            msg = "no target acquisition is attached; call ds.ta.attach() first"
+            raise AcquisitionError(msg)
+        ds = acquisition.attach(ds)
+    target_ra, target_dec = target_position(ds)
+    x, y, source = _centroid(ds, centroid)
+    k = int(ds.attrs["ta_in_use"])
+    ta_wcs = wcs.load(ds["ta_wcs"].values[k])
+    target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
+    analytic_x, analytic_y = (float(value) for value in wcs.world_to_pixel_analytic(ta_wcs, target_ra, target_dec))
+    ra, dec = (float(value) for value in wcs.pixel_to_world(ta_wcs, x, y))
+    east, north = sphere.sky_offset(ra, dec, target_ra, target_dec)
+    values = {
+        "centroid_x": x,
+        "centroid_y": y,
+        "centroid_ra": ra,
+        "centroid_dec": dec,
+        "ta_target_x": target_x,
+        "ta_target_y": target_y,
+        "ta_inverse_error_x": analytic_x - target_x,
+        "ta_inverse_error_y": analytic_y - target_y,
+        "ta_reference_x": float(ds["ta_intended_x"].values[k]),
+        "ta_reference_y": float(ds["ta_intended_y"].values[k]),
+        "offset_x": target_x - x,
+        "offset_y": target_y - y,
+        "offset_ra": float(sphere.wrap_degrees(target_ra - ra)) * 3600,
+        "offset_dec": (target_dec - dec) * 3600,
+        "offset_east": east,
+        "offset_north": north,
+    }
+    logger.info("visit %s: centroid %.5f, %.5f px of the TA readout (%s)", ds.attrs["visit_id"], x, y, source)
+    logger.info("target by the TA WCS: %.4f, %.4f px", target_x, target_y)
+    logger.info("offset WCS minus centroid: %.4f, %.4f px", values["offset_x"], values["offset_y"])
+    logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", values["offset_ra"], values["offset_dec"])
+    logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
+    result = ds.assign_coords(names.describe(values)).assign_attrs(centroid_source=source)
+    return names.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
+
+
+def target_position(ds: xr.Dataset) -> tuple[float, float]:
+    """Give the target position of an exposure [deg, ICRS]; an `AcquisitionError` where it has none."""
+    try:
+        ra, dec = float(ds.attrs["target_ra"]), float(ds.attrs["target_dec"])
+    except (KeyError, TypeError, ValueError):
+        ra = dec = math.nan
+    if not (math.isfinite(ra) and abs(dec) <= 90):
+        msg = (
+            f"{ds.attrs.get('filename', 'the exposure')} has no usable target position "
+            f"(TARG_RA, TARG_DEC = {ds.attrs.get('target_ra')}, {ds.attrs.get('target_dec')}); "
+            "set it: ds.assign_attrs(target_ra=..., target_dec=...) [deg]"
+        )
+        raise AcquisitionError(msg)
+    return ra, dec
+
+
+def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str]:
+    """Choose the centroid: (x, y, where it comes from)."""
+    if not isinstance(centroid, str):
+        return _by_hand(ds, centroid)
+    if centroid not in {"auto", "oss", "image"}:
+        msg = f"centroid is {centroid!r}; give 'auto', 'oss', 'image' or a pixel (x, y)"
+        raise ArgumentError(msg)
+    status = ds.attrs.get("oss_status", "no event log")
+    if centroid in {"auto", "oss"} and status == "SUCCESS":
+        return float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), _onboard(ds)
+    if centroid == "oss":
+        msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
+        raise AcquisitionError(msg)
+    found = image_centroid(ds)
+    source = "TA image"
+    if centroid == "auto":
+        source = f"TA image, no onboard centroid ({status})"
+        warn(
+            f"visit {ds.attrs['visit_id']}: there is no onboard centroid ({status}); the star was centroided in the TA "
+            f"image, at ({found.x:.3f}, {found.y:.3f}) px"
+        )
+    return found.x, found.y, source
+
+
+def _onboard(ds: xr.Dataset) -> str:
+    return "OSS event log" if ds.attrs.get("oss_time") else str(ds.attrs["centroid_source"])
+
+
+def _by_hand(ds: xr.Dataset, centroid: Any) -> tuple[float, float, str]:
+    try:
+        x, y = (float(value) for value in centroid)
+    except (TypeError, ValueError):
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        msg = f"centroid is {centroid!r}; a pixel is two finite numbers (x, y) of the TA readout, 0-based"
+        raise ArgumentError(msg)
+    for value, dim in ((x, "ta_x"), (y, "ta_y")):
+        low, high = float(ds[dim].min()), float(ds[dim].max())
+        if not low - 0.5 <= value <= high + 0.5:
+            msg = f"centroid ({x:g}, {y:g}) is outside the TA image ({dim} {low:g} to {high:g}); it is (x, y), 0-based"
+            raise ArgumentError(msg)
+    return x, y, "given by hand"
+
+
+def image_centroid(ds: xr.Dataset, *, exposure: int | None = None) -> ImageCentroid:
+    """Centroid the star in an attached TA image, as it is done on board.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    exposure : int, optional
+        Which TA exposure; the one in use by default.
+
+    Returns
+    -------
+    centroid.ImageCentroid
+        In 0-based pixels of the TA readout.
+
+    Raises
+    ------
+    CentroidError
+        If no star stands out.
+
+    Notes
+    -----
+    DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout
+    (MIRI, full arrays) the search is limited to it.
+    """
+    names.require(ds, "ta_sci", step="ds.ta.attach()")
+    k = int(ds.attrs["ta_in_use"]) if exposure is None else exposure
+    one = ds[["ta_sci"] + [name for name in ("ta_dq", "ta_err") if name in ds]].isel(ta_exposure=k)
+    image = one["ta_sci"].values
+    bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
+    err = one["ta_err"].values if "ta_err" in one else None
+    region = search_region(ds, k)
+    try:
+        found = floating_window(image, bad=bad, err=err, region=region)
+    except CentroidError as error:
+        msg = f"{ds['ta_filename'].values[k]}: {error}"
+        raise CentroidError(msg) from error
+    x0, y0 = float(ds["ta_x"].values[0]), float(ds["ta_y"].values[0])
+    return ImageCentroid(**{**vars(found), "x": found.x + x0, "y": found.y + y0})
+
+
+LARGEST_REGION = 128
+"""A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
+
+
+def search_region(ds: xr.Dataset, k: int) -> tuple[slice, slice]:
+    """Give the rows and columns of the TA region: the TA aperture's own size around the intended position."""
+    centre = {dim: float(ds[f"ta_intended_{dim}"].values[k]) for dim in ("x", "y")}
+    if not all(math.isfinite(value) for value in centre.values()):
+        return slice(None), slice(None)
+    ap = siaf.aperture(ds.attrs["instrument"], str(ds["ta_aperture"].values[k]), ds.attrs.get("prd_version"))
+    result = {}
+    for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
+        half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
+        labels = ds[f"ta_{dim}"].values
+        inside = np.flatnonzero(np.abs(labels - centre[dim]) <= half)
+        result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
+    return result["y"], result["x"]

@@ -1,0 +1,123 @@
+"""Read the onboard centroid from the TARG_ACQ extension of a TA ``_uncal`` product; an offline second source."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xta.errors import FileError, ProductError
+
+if TYPE_CHECKING:
+    import os
+
+    from astropy.io.fits import HDUList
+
+__all__ = ["TargAcq", "read_targ_acq"]
+
+DUMMY = -999.0  # what the extension holds where nothing was measured
+
+
+@dataclass(frozen=True)
+class TargAcq:
+    """What a TARG_ACQ extension says of one acquisition.
+
+    Attributes
+    ----------
+    filename, visit_id, detector, date_beg : str
+        Of the product it stands in; date_beg is the start of the exposure (UTC).
+    status, reason : str
+        TASTATUS ("SUCCESSFUL", "UNSUCCESSFUL") and STAT_RSN.
+    x_det, y_det : float
+        Onboard centroid, SIAF Det frame, 1-based [pixel]; NaN where there is none.
+    target_v2, target_v3, sam_x, sam_y : float
+        Located target [arcsec, V2, V3] and small-angle manoeuvre [arcsec]; NaN where there is none.
+    """
+
+    filename: str
+    visit_id: str
+    detector: str
+    date_beg: str
+    status: str
+    reason: str
+    x_det: float
+    y_det: float
+    target_v2: float
+    target_v3: float
+    sam_x: float
+    sam_y: float
+
+    @property
+    def successful(self) -> bool:
+        """True if the acquisition succeeded and a centroid is there."""
+        return self.status == "SUCCESSFUL" and math.isfinite(self.x_det) and math.isfinite(self.y_det)
+
+
+def read_targ_acq(source: "str | os.PathLike[str] | HDUList") -> TargAcq:
+    """Read the TARG_ACQ extension of a TA ``_uncal`` product.
+
+    Parameters
+    ----------
+    source : path or astropy.io.fits.HDUList
+
+    Returns
+    -------
+    TargAcq
+        Dummies (-999) become NaN.
+
+    Raises
+    ------
+    FileError
+        If the file is missing or not FITS.
+    ProductError
+        If it has no TARG_ACQ extension.
+
+    Notes
+    -----
+    The keywords DTCENCOL and DTCENROW are taken as SIAF Det coordinates, 1-based, like the "detector coord"
+    of the event log. No product with the extension was at hand to check this against a log.
+    """
+    from astropy.io import fits
+
+    if isinstance(source, fits.HDUList):
+        return _read(source)
+    path = Path(source)
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            return _read(hdus)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        msg = f"{path} cannot be read ({error}); give the path of a TA _uncal product"
+        raise FileError(msg) from error
+
+
+def _read(hdus: "HDUList") -> TargAcq:
+    primary = hdus[0].header
+    label = primary.get("FILENAME") or hdus.filename() or "HDUList"
+    if "TARG_ACQ" not in hdus:
+        msg = f"{label} has no TARG_ACQ extension; only TA _uncal products carry one"
+        raise ProductError(msg)
+    header = hdus["TARG_ACQ"].header
+
+    def number(keyword: str) -> float:
+        value: Any = header.get(keyword)
+        try:
+            result = float(value)
+        except (TypeError, ValueError):
+            return math.nan
+        return math.nan if result <= DUMMY else result
+
+    return TargAcq(
+        filename=str(label),
+        visit_id=str(primary.get("VISIT_ID", "")).strip(),
+        detector=str(primary.get("DETECTOR", "")).strip(),
+        date_beg=str(primary.get("DATE-BEG", "")).strip(),
+        status=str(header.get("TASTATUS", "")).strip().upper(),
+        reason=str(header.get("STAT_RSN", "")).strip(),
+        x_det=number("DTCENCOL"),
+        y_det=number("DTCENROW"),
+        target_v2=number("TARGETV2"),
+        target_v3=number("TARGETV3"),
+        sam_x=number("SAM_X"),
+        sam_y=number("SAM_Y"),
+    )

@@ -1,5 +1,9 @@
 """Files appear whole or not at all."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -63,3 +67,86 @@ def test_dask_arrays_are_written_with_a_progress_bar_on_request(tmp_path, capsys
     xta.to_netcdf(ds, tmp_path / "a.nc", progress=True)
     with xr.open_dataset(tmp_path / "a.nc") as again:
         xr.testing.assert_equal(again.load(), ds.compute())
+
+
+@pytest.fixture(scope="module")
+def analysed(nircam):
+    return xta.analyze(nircam.science[0]).load()
+
+
+UNKNOWN_TO_UDUNITS = {"pixel", "MJy/sr", "(MJy/sr)2"}
+
+
+@pytest.mark.parametrize("recentred", [False, True])
+def test_files_follow_the_cf_conventions(analysed, tmp_path, recentred):
+    """compliance-checker finds nothing but units that astronomers write and UDUNITS does not know."""
+    from compliance_checker.runner import CheckSuite, ComplianceChecker
+
+    path, report = tmp_path / "a.nc", tmp_path / "report.json"
+    xta.to_netcdf(analysed.ta.recenter() if recentred else analysed, path)
+    CheckSuite.load_all_available_checkers()
+    ComplianceChecker.run_checker(
+        str(path), ["cf:1.11"], verbose=0, criteria="normal", output_filename=str(report), output_format="json"
+    )
+    (result,) = json.loads(report.read_text()).values()
+    found = [
+        message
+        for priority in ("high_priorities", "medium_priorities", "low_priorities")
+        for check in result[priority]
+        for message in check["msgs"]
+    ]
+    unexpected = [
+        message for message in found if not any(f'"{unit}" are not' in message for unit in UNKNOWN_TO_UDUNITS)
+    ]
+    assert found
+    assert unexpected == []
+
+
+def test_no_coordinate_has_a_fill_value(analysed, tmp_path):
+    import netCDF4
+
+    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    with netCDF4.Dataset(tmp_path / "a.nc") as file, xr.open_dataset(tmp_path / "a.nc") as ds:
+        for name in ds.coords:
+            assert "_FillValue" not in file[name].ncattrs(), name
+        assert "_FillValue" in file["sci"].ncattrs()
+
+
+def test_files_make_sense_without_xta(analysed, tmp_path):
+    """Plain xarray, in a process in which there is no xta to import."""
+    xta.to_netcdf(analysed.ta.recenter(), tmp_path / "a.nc")
+    code = (
+        "import sys, warnings\n"
+        "sys.modules['xta'] = None\n"
+        "warnings.simplefilter('ignore')\n"  # xarray says that the engine jwst cannot be loaded
+        "import xarray as xr\n"
+        "ds = xr.open_dataset(sys.argv[1])\n"
+        "here = ds.sel(x=0, y=0)\n"
+        "print(float(here.ra), float(here.dec), ds.sci.attrs['units'], ds.separation.attrs['long_name'], ds.history)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.nc")], capture_output=True, text=True, check=True
+    )
+    ra, dec, unit, *words = done.stdout.split()
+    assert float(ra) == pytest.approx(float(analysed["target_ra"]), abs=1e-9)
+    assert float(dec) == pytest.approx(float(analysed["target_dec"]), abs=1e-9)
+    assert unit == "MJy/sr"
+    assert "star" in words
+
+
+def test_flags_can_be_asked_by_name(analysed, tmp_path):
+    import cf_xarray  # noqa: F401
+
+    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as ds:
+        flagged = (ds["dq"].cf == "DO_NOT_USE").sum()
+        assert int(flagged) == int((analysed["dq"] & 1).sum()) > 0
+
+
+def test_what_compresses_is_small(analysed, tmp_path):
+    quiet = analysed.copy()
+    for name in ("sci", "err", "var_poisson", "var_rnoise", "var_flat"):
+        if name in quiet:
+            quiet[name] = xr.zeros_like(quiet[name])
+    xta.to_netcdf(quiet.drop_vars(["ra", "dec"]), tmp_path / "a.nc")
+    assert (tmp_path / "a.nc").stat().st_size < quiet.drop_vars(["ra", "dec"]).nbytes / 4

@@ -244,7 +244,9 @@ def _attributes(hdus: "HDUList") -> dict[str, Any]:
     values["target_name"] = values["target_name"] or values["target_proposer"]
     if values["pixel_area"]:
         values["pixel_scale"] = float(np.sqrt(values["pixel_area"]))  # [arcsec / pixel]
-    return {"Conventions": names.CONVENTIONS, **names.clean_attrs(values)}
+    words = (values[name] for name in ("telescope", "instrument", "filter", "exp_type"))
+    title = f"{values['target_name'] or 'exposure'}, {' '.join(str(word) for word in words if word)}"
+    return {"Conventions": names.CONVENTIONS, "title": title, **names.clean_attrs(values)}
 
 
 def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variable]:

@@ -282,6 +282,38 @@ def test_an_image_without_a_star_is_refused(nircam, edited):
         ta.ta.compute_offset(centroid="image")
 
 
+def test_a_moving_target_is_taken_where_it_was_acquired(nircam, edited):
+    """Between acquisition and science the target moved by an arcsecond, and the telescope with it."""
+
+    def moving(hdus):
+        hdus[0].header["TARGTYPE"] = "MOVING"
+
+    def moved(hdus):
+        moving(hdus)
+        hdus[0].header["TARG_DEC"] += 1 / 3600
+
+    ta = edited(nircam.ta[0], moving)
+    science = edited(nircam.science[0], moved)
+    fixed = xta.analyze(nircam.science[0])
+    ds = xta.analyze(science, acquisition=ta, oss=nircam.oss_log)
+    assert ds["offset_dec"].item() == fixed["offset_dec"].item()
+    ra, dec = fixed.ta.pixel_to_world(ds["target_x"], ds["target_y"])
+    assert float(dec - fixed["target_dec"]) * 3600 == pytest.approx(1, abs=1e-6)
+    assert float(ra) == pytest.approx(float(fixed["target_ra"]), abs=1e-9)
+
+
+def test_a_fixed_target_in_two_places_is_warned_of(nircam, edited):
+    """The star's pixel does not depend on the coordinates, as long as both images use the same."""
+
+    def other_place(hdus):
+        hdus[0].header["TARG_DEC"] += 1 / 3600
+
+    ta = edited(nircam.ta[0], other_place)
+    with pytest.warns(XtaWarning, match=r"1\.00 arcsec apart"):
+        ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
+    assert_star(ds, truth_of(nircam, nircam.science[0]))
+
+
 # Inputs that do not belong together
 
 

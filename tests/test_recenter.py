@@ -233,7 +233,8 @@ def test_a_cube_larger_than_memory_streams(tmp_path):
     n, side = 15_000, 320
     header = "".join(
         f"{card:<80}"
-        for card in ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0",
+        for card in ("SIMPLE  =                    T", "BITPIX  =                    8",
+                     "NAXIS   =                    0",
                      "EXTEND  =                    T", "TELESCOP= 'JWST    '", "END")
     )  # fmt: skip
     image = "".join(

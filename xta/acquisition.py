@@ -194,6 +194,8 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     for name in ("filename", "aperture", "exp_type", "detector"):
         coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
     coords["ta_time"] = (("ta_exposure",), np.array([onboard.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
+    for name in ("target_ra", "target_dec"):
+        coords[f"ta_{name}"] = (("ta_exposure",), [float(ta.attrs.get(name, np.nan)) for ta in exposures])
     intended = np.array([_intended(ta) for ta in exposures])
     coords["ta_intended_x"], coords["ta_intended_y"] = (("ta_exposure", intended[:, i]) for i in (0, 1))
     variables = {name: xr.Variable(dims, data, names.attrs(name)) for name, (dims, data) in coords.items()}

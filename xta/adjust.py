@@ -7,7 +7,7 @@ import xarray as xr
 
 from xta import names, siaf, sky, sphere, wcs
 from xta.errors import SiafError, WCSError, warn
-from xta.offset import target_position
+from xta.offset import acquired_target, target_position
 
 __all__ = ["adjust_wcs"]
 
@@ -52,9 +52,9 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     if "star_x" in ds.coords:
         msg = "the dataset is recentred; adjust the WCS of the exposure before recenter()"
         raise WCSError(msg)
-    target = target_position(ds)
-    rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *target)
-    residual = _closed_loop(ds, rotation, target)
+    target, acquired = target_position(ds), acquired_target(ds)
+    rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *acquired)
+    residual = _closed_loop(ds, rotation, acquired)
     text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
     original = wcs.load(text)
     adjusted = wcs.adjust(original, rotation)

@@ -125,7 +125,7 @@ def floating_window(
     >>> y, x = np.mgrid[:32, :32]
     >>> star = 1000 * np.exp(-((x - 15.3) ** 2 + (y - 17.8) ** 2) / 4)
     >>> found = floating_window(star)
-    >>> round(found.x, 3), round(found.y, 3)
+    >>> round(found.x, 2), round(found.y, 2)
     (15.3, 17.8)
     """
     image = np.asarray(image, dtype=float)

@@ -11,7 +11,7 @@ from xta import acquisition, dq, names, siaf, sphere, wcs
 from xta.centroid import ImageCentroid, floating_window
 from xta.errors import AcquisitionError, ArgumentError, CentroidError, warn
 
-__all__ = ["compute_offset", "image_centroid", "search_region", "target_position"]
+__all__ = ["acquired_target", "compute_offset", "image_centroid", "search_region", "target_position"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
             msg = "no target acquisition is attached; call ds.ta.attach() first"
             raise AcquisitionError(msg)
         ds = acquisition.attach(ds)
-    target_ra, target_dec = target_position(ds)
+    target_ra, target_dec = acquired_target(ds)
     x, y, source = _centroid(ds, centroid)
     k = int(ds.attrs["ta_in_use"])
     ta_wcs = wcs.load(ds["ta_wcs"].values[k])
@@ -112,6 +112,31 @@ def target_position(ds: xr.Dataset) -> tuple[float, float]:
         )
         raise AcquisitionError(msg)
     return ra, dec
+
+
+SAME_TARGET = 0.1  # [arcsec] beyond this the headers of one visit do not speak of the same place
+
+
+def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
+    """Give the position of the target at its acquisition [deg, ICRS].
+
+    That of the exposure itself, so that an error of the catalogue is the same in both images and cancels; of
+    a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
+    """
+    here = target_position(ds)
+    k = int(ds.attrs["ta_in_use"])
+    there = tuple(float(ds[name].values[k]) for name in ("ta_target_ra", "ta_target_dec") if name in ds.coords)
+    if len(there) != 2 or not all(math.isfinite(value) for value in there):
+        return here
+    if str(ds.attrs.get("target_type", "")).upper() == "MOVING":
+        return there[0], there[1]
+    apart = math.hypot(*sphere.sky_offset(*here, there[0], there[1]))
+    if apart > SAME_TARGET:
+        warn(
+            f"the target of the exposure and of its acquisition are {apart:.2f} arcsec apart in their headers "
+            f"(TARG_RA, TARG_DEC); the position of {ds.attrs.get('filename', 'the exposure')} is used for both"
+        )
+    return here
 
 
 def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import xta
-from xta import acquisition, adjust, names, offset, recenter, sky
+from xta import acquisition, adjust, fits, names, offset, recenter, sky
 from xta.accessor import TaAccessor
 from xta.errors import XtaError
 
@@ -83,6 +83,7 @@ FUNCTIONS = {
     "compute_offset": offset.compute_offset,
     "adjust_wcs": adjust.adjust_wcs,
     "recenter": recenter.recenter,
+    "to_fits": fits.to_fits,
     "assign_sky": sky.assign_sky,
     "sel_sky": sky.sel_sky,
     "pixel_to_world": sky.pixel_to_world,

@@ -1,12 +1,13 @@
 """The accessor ``ds.ta``: names for the functions of this package, and nothing else."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import xarray as xr
 
-from xta import adjust, offset, sky
+from xta import adjust, fits, offset, sky
 from xta.acquisition import attach
 from xta.recenter import Size, recenter
 
@@ -51,6 +52,10 @@ class TaAccessor:
     @_as(recenter)
     def recenter(self, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
         return recenter(self._obj, method=method, size=size, fill=fill)
+
+    @_as(fits.to_fits)
+    def to_fits(self, path: str | os.PathLike[str], *, template: str | os.PathLike[str] | None = None) -> None:
+        fits.to_fits(self._obj, path, template=template)
 
     @_as(sky.assign_sky)
     def assign_sky(self) -> xr.Dataset:

@@ -39,7 +39,8 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     MissingError
         If no offset was computed.
     WCSError
-        If the exposure has no imaging WCS, the target cannot be inverted, or the loop does not close.
+        If the exposure has no imaging WCS or one that was corrected already (a file of `to_fits`), the target
+        cannot be inverted, or the loop does not close.
 
     Notes
     -----
@@ -49,6 +50,9 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     Always starts from the file's WCS: calling it twice changes nothing more.
     """
     names.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
+    if "corrected_ra" in ds.attrs:
+        msg = f"the WCS of {ds.attrs.get('filename', 'the file')} was corrected already; start from the original product"
+        raise WCSError(msg)
     if "star_x" in ds.coords:
         msg = "the dataset is recentred; adjust the WCS of the exposure before recenter()"
         raise WCSError(msg)

@@ -205,6 +205,8 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.
     ds = _assign_times(ds, hdus, label)
     if corner is not None:
         ds = _assign_wcs(ds, hdus, label)
+    if "corrected_ra" in ds.attrs:
+        ds = ds.assign_coords(names.describe(_written_positions(hdus)))
     if "IMSHIFTS" in hdus and np.any(hdus["IMSHIFTS"].data):
         shifts = np.array2string(np.asarray(hdus["IMSHIFTS"].data), precision=3, threshold=4)
         warn(
@@ -212,6 +214,18 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.
             "pixels before the shift; do not trust sky positions, give the star's pixel by hand"
         )
     return names.with_history(ds, f"open_exposure {Path(label).name}")
+
+
+def _written_positions(hdus: "HDUList") -> dict[str, float]:
+    """Read the star and the mask that `to_fits` wrote (1-based in the header)."""
+    cards = {
+        "target_x": "STARCENX",
+        "target_y": "STARCENY",
+        "mask_x": "MASKCENX",
+        "mask_y": "MASKCENY",
+    }
+    values = {name: _keyword(hdus, card) for name, card in cards.items()}
+    return {name: float(value) - 1 for name, value in values.items() if value is not None}
 
 
 def _check_product(hdus: "HDUList", label: str) -> None:

@@ -1,0 +1,378 @@
+"""Write exposures as JWST products: FITS files that the pipeline and PSF-subtraction software read."""
+
+import copy
+import logging
+import os
+import textwrap
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import names, netcdf, sky, sphere, wcs
+from xta.backend import open_exposure
+from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning
+
+__all__ = ["to_fits"]
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+
+ARRAYS = {
+    "sci": ("data", np.float32),
+    "err": ("err", np.float32),
+    "dq": ("dq", np.uint32),
+    "var_poisson": ("var_poisson", np.float32),
+    "var_rnoise": ("var_rnoise", np.float32),
+    "var_flat": ("var_flat", np.float32),
+}
+"""Variable of a dataset -> array of a JWST data model and its type."""
+
+EXPOSURE = ("visit_id", "exposure", "detector", "date_beg")
+"""Attributes that together tell one exposure from any other."""
+
+FITS_TEXT = 72  # characters of a HISTORY card
+
+
+def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None) -> None:
+    """Write an exposure with its corrected WCS as a JWST product.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One exposure with a WCS and the star's pixel ``target_x``, ``target_y``: analysed (`adjust_wcs`), cropped
+        or recentred (`recenter`). Dask arrays are computed in memory.
+    path : path
+        Of the new file, ``*.fits``; replaced if it exists, once the new file is complete. Other software takes
+        the stage of the product from the name: end it in ``_calints.fits``, or ``_cal.fits`` for an image.
+    template : path, optional
+        The product that `ds` was read from. Its header and other extensions (INT_TIMES, AREA, tables) are kept
+        where they fit the array. By default the file that `ds` was opened from, if it is still there;
+        without one, the header is made of the attributes of `ds`.
+
+    Raises
+    ------
+    MissingError
+        If there is no image, no star position, or neither a template nor attributes to make a header of.
+    WCSError
+        If there is no WCS or several, the labels are not successive pixels of the readout (a strided, binned or
+        averaged dataset), or the WCS cannot be written as FITS keywords.
+    ProductError
+        If `template` is of another exposure or in another unit, or the variables are not one image or cube.
+    FileError
+        If a file cannot be read or written, or `path` is that of the original product.
+    ArgumentError
+        If `path` does not end in ``.fits``.
+
+    Notes
+    -----
+    The pixel frame of the file begins at the array's corner: FITS pixel = label - first label + 1. SUBSIZE1/2 are
+    the size of the array, and SUBSTRT1/2 its first pixel on the detector, for a recentred array to the nearest
+    pixel. So a crop is a readout of its own, and opened again its labels begin at 0.
+
+    The GWCS goes to the ASDF extension, with a shift in front where the labels do not begin at 0. From it the
+    pipeline's own functions derive the FITS keywords (TAN with SIP polynomials, within 0.01 pixel) and S_REGION.
+    CRPIX is the star in a recentred array, otherwise the mask's reference point. RA_REF, DEC_REF, ROLL_REF,
+    RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
+
+    STARCENX/Y and MASKCENX/Y in the SCI header are the star and the mask [pixel, 1-based], as spaceKLIP and
+    pyKLIP read them (pyKLIP with ``center_include_offset=False``). TADRA, TADDEC and TADROLL [arcsec] say how the
+    attitude was changed, and HISTORY how that was measured. The TA images are not written.
+
+    References
+    ----------
+    .. [1] jwst, https://jwst-pipeline.readthedocs.io: ``jwst.assign_wcs.util.update_fits_wcsinfo`` and
+       ``update_s_region_imaging``.
+    """
+    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    first = _first_pixel(ds)
+    star, mask = _position(ds, "target", first), _position(ds, "mask", first)
+    if star is None:
+        msg = (
+            "the star's pixel is not known; call ds.ta.adjust_wcs() first, or give it by hand: "
+            "ds.assign_coords(target_x=..., target_y=...)"
+        )
+        raise MissingError(msg)
+    gwcs = _file_wcs(ds, first)
+    target = _target(ds, path, template)
+    ds = names.with_history(ds, f"to_fits {target.name}")
+    with _model(ds, template, first) as model:
+        model.meta.filename = target.name
+        _set_arrays(model, ds)
+        _set_times(model, ds)
+        _set_subarray(model, ds, first)
+        _set_wcs(model, gwcs, star if mask is None or "star_x" in ds.coords else mask)
+        _set_cards(model, ds, star, mask)
+        for line in _history(ds):
+            model.add_history_entry(line)
+        _write(model, target)
+
+
+def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
+    """Labels of the array's corner, once the dataset is known to be one image or cube of successive pixels."""
+    dims = set(ds["sci"].dims)
+    if dims - {"integration"} != {"x", "y"}:
+        msg = f"sci has the dimensions {ds['sci'].dims}; a product holds (y, x) or (integration, y, x): select first"
+        raise ProductError(msg)
+    if not ds["sci"].size:
+        msg = "sci is empty; nothing can be written"
+        raise ProductError(msg)
+    for name in ARRAYS.keys() & ds.data_vars.keys():
+        if set(ds[name].dims) != dims:
+            msg = f"{name} has the dimensions {ds[name].dims}, sci {ds['sci'].dims}; they have to be the same"
+            raise ProductError(msg)
+    first = {}
+    for axis in ("x", "y"):
+        labels = np.asarray(ds[axis].values, dtype=float)
+        if labels[0] % 1 or not np.all(np.diff(labels) == 1):
+            msg = (
+                f"the labels {axis} are not successive pixels of the readout (a strided, reversed, binned or "
+                "averaged dataset); write it before such a step"
+            )
+            raise WCSError(msg)
+        first[axis] = int(labels[0])
+    return first
+
+
+def _position(ds: xr.Dataset, name: str, first: dict[str, int]) -> tuple[float, float] | None:
+    """Star ("target") or mask in pixels of the file, 1-based; None where it is not known."""
+    if f"{name}_x" not in ds.coords or f"{name}_y" not in ds.coords:
+        return None
+    values = [ds[f"{name}_{axis}"].values for axis in ("x", "y")]
+    if any(value.ndim or not np.isfinite(value) for value in values):
+        return None
+    x, y = (float(value) - first[axis] + 1 for axis, value in zip(("x", "y"), values, strict=True))
+    return x, y
+
+
+def _file_wcs(ds: xr.Dataset, first: dict[str, int]) -> Any:
+    """WCS in the 0-based pixels of the file, with a bounding box."""
+    gwcs = sky.the_wcs(ds)
+    # The parsed WCS is shared with others; a bounding box is set on a copy.
+    gwcs = wcs.shift(gwcs, first["x"], first["y"]) if any(first.values()) else copy.deepcopy(gwcs)
+    gwcs.bounding_box = tuple((-0.5, ds.sizes[axis] - 0.5) for axis in ("x", "y"))
+    return gwcs
+
+
+def _target(ds: xr.Dataset, path: PathLike, template: PathLike | None) -> Path:
+    """Path of the new file, which must not be that of the original."""
+    target = Path(path)
+    if target.suffix.lower() != ".fits":
+        msg = f"{target} does not end in .fits; products of the pipeline do"
+        raise ArgumentError(msg)
+    for original in (template, ds.encoding.get("source")):
+        if original is not None and target.exists() and Path(original).exists() and target.samefile(original):
+            msg = f"{target} is the original product, which would be lost; give another name"
+            raise FileError(msg)
+    return target
+
+
+def _model(ds: xr.Dataset, template: PathLike | None, first: dict[str, int]) -> Any:
+    """Make a data model with the header of the exposure and without its images."""
+    from jwst.datamodels import CubeModel, ImageModel
+
+    kind = CubeModel if "integration" in ds["sci"].dims else ImageModel
+    source = template if template is not None else ds.encoding.get("source")
+    if source is not None:
+        try:
+            return kind(_template(ds, source, first))
+        except (FileError, ProductError) as error:
+            if template is not None:
+                raise
+            logger.info("the header is made of the dataset's attributes: %s", error)
+    return _from_attributes(ds, kind())
+
+
+def _template(ds: xr.Dataset, path: PathLike, first: dict[str, int]) -> Any:
+    """Read the HDUs of the original product, without the arrays that are replaced or no longer fit."""
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        # What is wrong with the original was said when the dataset was opened.
+        warnings.simplefilter("ignore", XtaWarning)
+        original = open_exposure(path)
+    with original, fits.open(path, memmap=False) as hdus:
+        _check_exposure(ds, original, path)
+        kept = [_kept(hdu, ds, original, first) for hdu in hdus]
+        return fits.HDUList([hdu for hdu in kept if hdu.name != "ASDF" or "wcs" in original.coords])
+
+
+def _check_exposure(ds: xr.Dataset, original: xr.Dataset, path: PathLike) -> None:
+    names.require(ds, "visit_id", step="xta.open_exposure")
+    pairs = {names.KEYWORDS[name]: (original.attrs.get(name), ds.attrs.get(name)) for name in EXPOSURE}
+    units = original["sci"].attrs.get("units"), ds["sci"].attrs.get("units")
+    if all(units):
+        pairs["BUNIT"] = units
+    different = [f"{keyword} {theirs}, not {ours}" for keyword, (theirs, ours) in pairs.items() if theirs != ours]
+    if different:
+        msg = f"the template {path} is of another exposure than the dataset: {'; '.join(different)}"
+        raise ProductError(msg)
+
+
+def _kept(hdu: Any, ds: xr.Dataset, original: xr.Dataset, first: dict[str, int]) -> Any:
+    """Copy an HDU of the original, cut to the dataset; what is replaced or does not fit is left empty."""
+    from astropy.io import fits
+
+    empty = fits.ImageHDU(name=hdu.name)  # the ASDF extension may refer to it
+    if hdu.name.lower() in ARRAYS:
+        return fits.ImageHDU(header=hdu.header) if hdu.name.lower() in ds else empty
+    if hdu.name == "INT_TIMES":
+        rows = _rows(ds, original)
+        known = rows is not None and len(hdu.data) == original.sizes["integration"]
+        return fits.BinTableHDU(hdu.data[rows], header=hdu.header) if known else empty
+    readout = tuple(original.attrs.get(f"subsize{k}", original.sizes[axis]) for k, axis in ((2, "y"), (1, "x")))
+    maps = {readout, (original.sizes["y"], original.sizes["x"])}
+    if not isinstance(hdu, fits.ImageHDU) or hdu.shape[-2:] not in maps:
+        return hdu.copy()
+    if hdu.shape == readout and "star_x" not in ds.coords and min(first.values()) >= 0:
+        cut = hdu.data[first["y"] :, first["x"] :][: ds.sizes["y"], : ds.sizes["x"]]
+        if cut.shape == (ds.sizes["y"], ds.sizes["x"]):
+            return fits.ImageHDU(cut, header=hdu.header)
+    logger.info("%s does not fit the array and is left out", hdu.name)
+    return empty
+
+
+def _rows(ds: xr.Dataset, original: xr.Dataset) -> Any:
+    """Index of each integration in the original product; None where there are none, or others."""
+    if "integration" not in ds["sci"].dims or "integration" not in original.dims:
+        return None
+    rows = original.indexes["integration"].get_indexer(ds["integration"].values)
+    return rows if (rows >= 0).all() else None
+
+
+def _from_attributes(ds: xr.Dataset, model: Any) -> Any:
+    """Fill the header with the attributes that came from it."""
+    names.require(ds, "telescope", "instrument", step="xta.open_exposure")
+    for name, value in names.clean_attrs(ds.attrs).items():
+        paths = model.find_fits_keyword(names.KEYWORDS[name]) if name in names.KEYWORDS else []
+        # Of two places, as for V2_REF, the first belongs to guider products.
+        for place in paths[-1:]:
+            model[place] = bool(value) if name == "is_psf" else value
+    model.meta.coordinates.reference_frame = "ICRS"
+    model.meta.cal_step.assign_wcs = "COMPLETE"
+    return model
+
+
+def _set_arrays(model: Any, ds: xr.Dataset) -> None:
+    dims = [dim for dim in ("integration", "y", "x") if dim in ds["sci"].dims]
+    # One computation: the variables of a recentred dataset share their bad pixels.
+    arrays = ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True).compute()
+    for name in arrays:
+        attribute, dtype = ARRAYS[str(name)]
+        setattr(model, attribute, np.ascontiguousarray(arrays[name].transpose(*dims).values, dtype=dtype))
+    model.meta.bunit_data = ds["sci"].attrs.get("units")
+    model.meta.bunit_err = ds["err"].attrs.get("units") if "err" in ds else None
+
+
+def _set_times(model: Any, ds: xr.Dataset) -> None:
+    """Set NINTS, and from the coordinates the times that the header does not give."""
+    time = ds["time"] if "time" in ds.coords else None
+    if "integration" not in ds["sci"].dims:
+        if time is not None and not time.ndim:
+            model.meta.exposure.mid_time = float(_mjd(time.values))
+        return
+    count = ds.sizes["integration"]
+    model.meta.exposure.nints = count
+    if model.int_times is not None or time is None or time.dims != ("integration",):
+        return
+    table = np.zeros(count, model.get_dtype("int_times"))
+    for name in table.dtype.names[1:]:
+        table[name] = np.nan
+    table["integration_number"] = np.arange(1, count + 1)
+    table["int_mid_MJD_UTC"] = _mjd(time.values)
+    if "time_bjd_tdb" in ds.coords:
+        table["int_mid_BJD_TDB"] = ds["time_bjd_tdb"].values
+    model.int_times = table
+
+
+def _mjd(time: Any) -> Any:
+    """Convert datetime64 (UTC) to modified Julian dates [day]; NaT to NaN."""
+    return (time - np.datetime64("1858-11-17", "ns")) / np.timedelta64(1, "D")
+
+
+def _set_subarray(model: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
+    subarray = model.meta.subarray
+    for axis, keyword in (("x", "substrt1"), ("y", "substrt2")):
+        setattr(subarray, f"{axis}size", ds.sizes[axis])
+        corner = float(first[axis])
+        if "star_x" in ds.coords:
+            corner += float(ds[f"star_{axis}"]) - float(ds[f"target_{axis}"])
+        if keyword in ds.attrs:
+            setattr(subarray, f"{axis}start", int(ds.attrs[keyword]) + round(corner))
+
+
+def _set_wcs(model: Any, gwcs: Any, crpix: tuple[float, float]) -> None:
+    """Set the GWCS, and all keywords that follow from it."""
+    from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
+
+    model.meta.wcs = gwcs
+    info = model.meta.wcsinfo
+    for name, value in wcs.reference(gwcs).items():
+        if name in {"ra_ref", "dec_ref", "roll_ref"} or getattr(info, name) is None:
+            setattr(info, name, float(value))
+    for name, value in _telescope(gwcs).items():
+        setattr(model.meta.pointing, name, value)
+    if info.v3yangle is not None:
+        model.meta.aperture.position_angle = (info.roll_ref + info.v3yangle) % 360
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Failed to achieve requested SIP")
+            update_fits_wcsinfo(model, crpix=list(crpix))
+    except (RuntimeWarning, ValueError) as error:
+        msg = f"the WCS cannot be written as FITS keywords within 0.01 pixel over the whole array ({error}); crop it"
+        raise WCSError(msg) from error
+    update_s_region_imaging(model)
+
+
+def _telescope(gwcs: Any) -> dict[str, float]:
+    """Direction of the axis V1 and position angle of V3 there [deg]."""
+    frame = [name for name in gwcs.available_frames if name.startswith("v2v3")][-1]
+    to_sky = gwcs.get_transform(frame, gwcs.available_frames[-1])
+    (ra, dec), v3 = to_sky(0.0, 0.0), to_sky(0.0, 90 * 3600.0)
+    east, north = sphere.tangent_offset(float(ra), float(dec), *v3)
+    return {"ra_v1": float(ra), "dec_v1": float(dec), "pa_v3": float(np.rad2deg(np.arctan2(east, north)) % 360)}
+
+
+def _set_cards(model: Any, ds: xr.Dataset, star: tuple[float, float], mask: tuple[float, float] | None) -> None:
+    """Set the keywords that JWST products do not have; a model keeps them apart, through any number of files."""
+    cards: dict[str, tuple[float, str]] = {}
+    for what, key, point in (("star", "STARCEN", star), ("coronagraphic mask", "MASKCEN", mask)):
+        for k, value in enumerate(point or ()):
+            cards[f"{key}{'XY'[k]}"] = value, f"[pixel] {what}, axis {k + 1}, 1-indexed"
+    for name in ("RA", "DEC", "ROLL"):
+        if f"adjust_{name.lower()}" in ds.coords:
+            cards[f"TAD{name}"] = float(ds[f"adjust_{name.lower()}"]), f"[arcsec] correction of {name}_REF by TA"
+    extension = model.instance.setdefault("extra_fits", {}).setdefault("SCI", {})
+    stale = {"MASKCENX", "MASKCENY", *cards}
+    others = [card for card in extension.get("header", []) if card[0] not in stale]
+    extension["header"] = others + [[key, *card] for key, card in cards.items()]
+
+
+def _history(ds: xr.Dataset) -> list[str]:
+    """Lines for HISTORY: what was done, and the measurement behind it."""
+    lines = str(ds.attrs["history"]).splitlines()
+    a = ds.attrs
+    if "oss_x_det" in a:
+        lines.append(
+            f"xta: OSS centroid {a['oss_x_det']}, {a['oss_y_det']} px (SIAF Det, 1-based), {a.get('oss_time')}, "
+            f"{a.get('oss_status')}"
+        )
+    for name, unit in (("centroid", "px (TA readout, 0-based)"), ("offset", "px (WCS minus centroid)")):
+        if f"{name}_x" in ds.coords:
+            lines.append(f"xta: {name} {float(ds[f'{name}_x']):.6f}, {float(ds[f'{name}_y']):.6f} {unit}")
+    if "offset_ra" in ds.coords:
+        lines.append(f"xta: offset RA, Dec {float(ds['offset_ra']):.6f}, {float(ds['offset_dec']):.6f} arcsec")
+    ascii_only = (line.encode("ascii", "replace").decode() for line in lines)
+    return [part for line in ascii_only for part in textwrap.wrap(line, FITS_TEXT, subsequent_indent="  ")]
+
+
+def _write(model: Any, target: Path) -> None:
+    from astropy.io.fits.verify import VerifyWarning
+
+    with netcdf.whole_file(target) as temporary, warnings.catch_warnings():
+        # Long keywords of other software in a template stay what they are: HIERARCH cards.
+        warnings.filterwarnings("ignore", ".*a HIERARCH card will be created", VerifyWarning)
+        model.to_fits(temporary, overwrite=True)

@@ -28,19 +28,23 @@ def row_of(path):
     }  # fmt: skip
 
 
+def serve(visit):
+    """An archive that holds the acquisition and the log of a sample visit."""
+    with visit.oss_log.open(newline="") as file:
+        rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
+    return ArchiveServer(
+        products={path.name: path.read_bytes() for path in visit.ta},
+        tables={"Nircam": [row_of(path) for path in visit.ta]},
+        logs={"ICTM_EVENT_MSG": rows},
+    )
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch, nircam):
-    """The archive, holding the acquisition and the log of the sample visit."""
     monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
     for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
         monkeypatch.delenv(name, raising=False)
-    with nircam.oss_log.open(newline="") as file:
-        rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
-    with ArchiveServer(
-        products={path.name: path.read_bytes() for path in nircam.ta},
-        tables={"Nircam": [row_of(path) for path in nircam.ta]},
-        logs={"ICTM_EVENT_MSG": rows},
-    ) as running:
+    with serve(nircam) as running:
         monkeypatch.setenv("XTA_MAST_URL", running.url)
         yield running
 

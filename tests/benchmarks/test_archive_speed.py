@@ -44,3 +44,34 @@ def test_second_time_is_free(server):
     print(f"\n20 visits from the cache: {1000 * again:.0f} ms")  # noqa: T201
     assert len(server.asked()) == asked
     assert again < 0.5
+
+
+def test_an_analysis_from_the_cache_is_as_quick_as_from_the_folder(tmp_path, monkeypatch):
+    """The second analysis of a visit makes no request and takes no longer than with the files at hand."""
+    import shutil
+    import statistics
+
+    import xta
+    from tests.test_archive_wiring import serve
+    from xta import datasets
+
+    visit = datasets.make_visit(tmp_path / "visit", mode="nircam")
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache2"))
+    (tmp_path / "alone").mkdir()
+    alone = shutil.copy(visit.science[0], tmp_path / "alone")
+    with serve(visit) as running:
+        monkeypatch.setenv("XTA_MAST_URL", running.url)
+        for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
+            monkeypatch.delenv(name, raising=False)
+        xta.analyze(alone)
+        asked = len(running.asked())
+        times = {"cache": [], "folder": []}
+        for _ in range(9):
+            for name, path in (("cache", alone), ("folder", visit.science[0])):
+                begin = time.perf_counter()
+                xta.analyze(path)
+                times[name].append(time.perf_counter() - begin)
+        assert len(running.asked()) == asked
+    ratio = statistics.median(times["cache"]) / statistics.median(times["folder"])
+    print(f"\nanalysis from the cache / from the folder: {ratio:.2f}")  # noqa: T201
+    assert ratio <= 1.1

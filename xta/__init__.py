@@ -14,10 +14,24 @@ from xta.analysis import analyze
 from xta.backend import open_exposure
 from xta.errors import XtaError, XtaWarning
 from xta.netcdf import to_netcdf
+from xta.onboardcheck import closure
+from xta.psfsub import inject, klip, to_pyklip, to_vip
 
-__all__ = ["TaAccessor", "XtaError", "XtaWarning", "analyze", "open_exposure", "to_netcdf"]
+__all__ = [
+    "TaAccessor",
+    "XtaError",
+    "XtaWarning",
+    "analyze",
+    "closure",
+    "inject",
+    "klip",
+    "open_exposure",
+    "to_netcdf",
+    "to_pyklip",
+    "to_vip",
+]
 
-_MODULES = frozenset({"archive", "centroid", "datasets", "errors", "osslog", "plot", "siaf", "sky", "wcs"})
+_MODULES = frozenset({"archive", "centroid", "datasets", "errors", "osslog", "plot", "psfsub", "siaf", "sky", "wcs"})
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,10 @@
+"""Subtraction of the star's PSF: KLIP with pyKLIP's engine, and adaptors for pyKLIP and VIP themselves.
+
+pyKLIP is an optional dependency, ``pip install "xta[klip]"``.
+"""
+
+from xta.psfsub.adaptors import to_pyklip, to_vip
+from xta.psfsub.injection import inject
+from xta.psfsub.subtract import klip
+
+__all__ = ["inject", "klip", "to_pyklip", "to_vip"]

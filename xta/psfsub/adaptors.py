@@ -1,0 +1,120 @@
+"""Hand recentred frames to the engines themselves: pyKLIP and VIP."""
+
+from typing import Any
+
+import numpy as np
+
+from xta.errors import KlipError
+from xta.psfsub import north
+from xta.psfsub.frames import Datasets, Exposure, Frames, prepare
+
+__all__ = ["to_pyklip", "to_vip"]
+
+
+def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> tuple[Any, Any]:
+    """Make pyKLIP's data set and PSF library in memory.
+
+    Parameters
+    ----------
+    science, reference : xarray.Dataset or iterable of them
+        As in `klip`.
+
+    Returns
+    -------
+    dataset : pyklip.instruments.Instrument.GenericData
+        A frame for each integration, NaN where bad; ``centers`` are the central pixel to the bit, so that
+        pyKLIP does not interpolate again; ``PAs`` are position angles of +y at the star by the WCS.
+    library : pyklip.rdi.PSFLibrary or None
+        Prepared for `dataset`; None without references.
+
+    Raises
+    ------
+    KlipError
+        As `klip`, or if an exposure is mirrored.
+    WCSError
+        If a science exposure has no WCS.
+
+    Notes
+    -----
+    pyKLIP turns frames rigidly: it does not take the distortion out, see `klip`. It sets NaN to the mean of
+    the section while it models, and back to NaN in its output. ``wvs`` are all 1. Frames are named after file
+    and integration, since pyKLIP looks them up by name.
+
+    Examples
+    --------
+    >>> dataset, library = to_pyklip([roll1, roll2], reference=star)  # doctest: +SKIP
+    >>> pyklip.parallelized.klip_dataset(  # doctest: +SKIP
+    ...     dataset, mode="ADI+RDI", psf_library=library, annuli=1, subsections=1, numbasis=[1, 5], movement=1
+    ... )
+    """
+    try:
+        from pyklip import rdi
+        from pyklip.instruments.Instrument import GenericData
+    except ImportError as error:
+        msg = f'pyKLIP is not here ({error}); install it with: pip install "xta[klip]"'
+        raise KlipError(msg) from error
+    frames = prepare(science, reference)
+    ny, nx = frames.shape
+    centre = np.array([nx // 2, ny // 2], dtype=float)
+    cube, angles, labels = _stacked(frames.science)
+    dataset = GenericData(cube, np.tile(centre, (len(cube), 1)), parangs=angles, filenames=np.array(labels))
+    if not frames.reference:
+        return dataset, None
+    library = np.concatenate([*(exposure.frames for exposure in frames.reference), cube])
+    labels = [*(label for exposure in frames.reference for label in exposure.labels), *labels]
+    psf_library = rdi.PSFLibrary(library, centre, np.array(labels), compute_correlation=True)
+    psf_library.prepare_library(dataset)
+    return dataset, psf_library
+
+
+def _stacked(exposures: tuple[Exposure, ...]) -> tuple[Any, Any, list[str]]:
+    """Join the frames of exposures, with an angle and a name for each."""
+    for exposure in exposures:
+        if north.handedness(exposure.ds) > 0:
+            msg = f"{exposure.name} is mirrored: east is to the right of north; flip it along x before"
+            raise KlipError(msg)
+    cube = np.concatenate([exposure.frames for exposure in exposures])
+    angles = np.repeat([north.up_angle(exposure.ds) for exposure in exposures], [len(e.frames) for e in exposures])
+    return cube, angles, [label for exposure in exposures for label in exposure.labels]
+
+
+def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str, Any]:
+    """Make the arrays that VIP's functions take.
+
+    Parameters
+    ----------
+    science, reference : xarray.Dataset or iterable of them
+        As in `klip`.
+
+    Returns
+    -------
+    dict
+        ``cube`` (n, y, x) and ``cube_ref``, the same of the references or None, finite everywhere; ``angles``
+        (n,), VIP's ``angle_list`` [deg]: position angles of +y at the star by the WCS.
+
+    Raises
+    ------
+    KlipError
+        As `klip`, or if an exposure is mirrored.
+    WCSError
+        If a science exposure has no WCS.
+
+    Notes
+    -----
+    Bad pixels are filled from their neighbours inside the field and are 0 outside. VIP turns frames rigidly:
+    it does not take the distortion out, see `klip`. The frames are odd, so that its centre is the star.
+
+    Examples
+    --------
+    >>> data = to_vip([roll1, roll2], reference=star)  # doctest: +SKIP
+    >>> image = vip_hci.psfsub.pca(  # doctest: +SKIP
+    ...     data["cube"], data["angles"], cube_ref=data["cube_ref"], ncomp=5
+    ... )
+    """
+    frames: Frames = prepare(science, reference)
+    _, angles, _ = _stacked(frames.science)
+    cubes = [
+        np.concatenate([np.where(exposure.field, exposure.filled, 0.0) for exposure in group]) if group else None
+        for group in (frames.science, frames.reference)
+    ]
+    return {"cube": cubes[0], "angles": angles, "cube_ref": cubes[1]}

@@ -1,0 +1,169 @@
+"""Principal components of the frames that model a star's PSF, section by section, and what they leave of a frame.
+
+Sections are sectors of rings around the star, in the orientation of the detector, as pyKLIP divides a frame.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xta.errors import KlipError
+from xta.psfsub.frames import Exposure, Frames
+
+__all__ = ["Library", "Section", "divide"]
+
+Array: TypeAlias = NDArray[np.float64]
+Mask: TypeAlias = NDArray[np.bool_]
+
+UNIT = 1e-3  # largest error of the norm of a component; one that is rounding noise has any norm
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """Part of a frame that is modelled by itself."""
+
+    inner: float
+    outer: float
+    """Radii of its ring [pixel]."""
+    pixels: Mask
+    """Shape (y, x)."""
+
+
+def divide(
+    shape: tuple[int, int], *, annuli: int, subsections: int, inner: float, outer: float | None
+) -> list[Section]:
+    """Divide a frame into sectors of rings around its central pixel.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the frame (ny, nx), odd.
+    annuli, subsections : int
+        Number of rings of equal width, and of sectors of each, the first from the +x direction to +y.
+    inner, outer : float
+        Inner edge of the first ring and outer edge of the last one [pixel]. Without an outer edge the rings
+        are laid out to the nearer edge of the frame, and the last one goes on to the corners.
+
+    Returns
+    -------
+    list of Section
+    """
+    y, x = (grid - n // 2 for grid, n in zip(np.indices(shape), shape, strict=True))
+    radius, sector = np.hypot(x, y), np.arctan2(y, x) % (2 * np.pi) // (2 * np.pi / subsections)
+    near, corner = min(shape) // 2, float(radius.max()) + 1
+    edges = np.linspace(inner, outer or (near if near > inner else corner), annuli + 1)
+    if outer is None:
+        edges[-1] = corner
+    return [
+        Section(float(low), float(high), (radius >= low) & (radius < high) & (sector == k))
+        for low, high in pairwise(edges)
+        for k in range(subsections)
+    ]
+
+
+class Library:
+    """The frames that model the science frames.
+
+    Parameters
+    ----------
+    frames : Frames
+    angles : sequence of float
+        Position angle of +y of each science exposure [deg].
+    mode : str
+        With "ADI" in it, science frames of other rolls model; with "RDI", frames of reference stars.
+    movement : float
+        Least distance that a source moves between rolls for one to model the other [pixel].
+    """
+
+    def __init__(self, frames: Frames, angles: Sequence[float], *, mode: str, movement: float) -> None:
+        self.science = frames.science
+        self.references = frames.reference if "RDI" in mode else ()
+        self.rolls = "ADI" in mode
+        self.angles = np.asarray(angles)
+        self.mode, self.movement = mode, movement
+        everyone: tuple[Exposure, ...] = (*self.science, *self.references)
+        self.filled = np.concatenate([exposure.filled for exposure in everyone])
+        self.owner = np.repeat(np.arange(len(everyone)), [len(exposure.frames) for exposure in everyone])
+        models = everyone if self.rolls else self.references
+        groups = (self.science, models)
+        self.usable: Mask = np.logical_and.reduce(
+            [exposure.field for exposure in everyone]
+            + [np.any([np.isfinite(e.frames).any(axis=0) for e in group], axis=0) for group in groups]
+        )
+
+    def admitted(self, k: int, section: Section) -> Mask:
+        """Tell which frames may model science exposure `k` in a section, shape (frames,)."""
+        radius = (section.inner + section.outer) / 2
+        moves = 2 * radius * np.abs(np.sin(np.deg2rad(self.angles - self.angles[k]) / 2))
+        use = np.concatenate([(moves >= self.movement) & self.rolls, np.ones(len(self.references), dtype=bool)])
+        return np.asarray(use[self.owner])
+
+    def size(self, sections: Sequence[Section]) -> tuple[int, str]:
+        """Count the frames where they are fewest, and say where that is."""
+        return min(
+            (
+                int(self.admitted(k, section).sum()),
+                f"{exposure.name} from {section.inner:.1f} to {section.outer:.1f} px",
+            )
+            for k, exposure in enumerate(self.science)
+            for section in sections
+        )
+
+    def residuals(self, sections: Sequence[Section], numbasis: Sequence[int], engine: Any) -> Iterator[Array]:
+        """Subtract the model from the science frames.
+
+        Parameters
+        ----------
+        sections : sequence of Section
+            Each with a usable pixel.
+        numbasis : sequence of int
+            Numbers of components, not more than there are frames.
+        engine : module
+            ``pyklip.klip``.
+
+        Yields
+        ------
+        numpy.ndarray
+            For each science exposure, shape (n, numbasis, y, x); NaN where bad or not in a section.
+
+        Raises
+        ------
+        KlipError
+            If fewer components than wanted are independent.
+        """
+        for k, exposure in enumerate(self.science):
+            n, ny, nx = exposure.frames.shape
+            result = np.full((n, len(numbasis), ny, nx), np.nan)
+            for section in sections:
+                pixels = section.pixels & self.usable
+                values = self.filled[:, pixels]
+                basis = _basis(values[self.admitted(k, section)], max(numbasis), engine)
+                result[:, :, pixels] = _subtract(values[self.owner == k], basis, numbasis)
+            yield np.where(np.isfinite(exposure.frames)[:, np.newaxis], result, np.nan)
+
+
+def _basis(models: Array, count: int, engine: Any) -> Array:
+    """Compute the first `count` principal components of frames (n, pixels), shape (count, pixels)."""
+    # The engine's own covariance fails for a single frame.
+    covariance = np.atleast_2d(np.cov(models))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        _, basis = engine.klip_math(models[0], models, np.array([count]), covar_psfs=covariance, return_basis=True)
+    good = np.abs((basis**2).sum(axis=1) - 1) < UNIT
+    if not good.all():
+        msg = (
+            f"only {int(np.argmin(good))} of the {len(models)} frames that model a section of {models.shape[1]} "
+            "pixels are independent; take a smaller numbasis or larger sections"
+        )
+        raise KlipError(msg)
+    return np.asarray(basis)
+
+
+def _subtract(values: Array, basis: Array, numbasis: Sequence[int]) -> Array:
+    """Subtract from frames (n, pixels) their projections on the first components, shape (n, numbasis, pixels)."""
+    values = values - values.mean(axis=1, keepdims=True)
+    weights = values @ basis.T
+    return np.stack([values - weights[:, :count] @ basis[:count] for count in numbasis], axis=1)

@@ -1,0 +1,205 @@
+"""Bring exposures together for PSF subtraction: the star on the central pixel, one size, one instrument setting.
+
+Bad pixels are NaN in the frames, whatever the exposures were filled with.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xta import dq, names, shift
+from xta.errors import ArgumentError, KlipError, RecenterError
+from xta.psfsub import north
+from xta.recenter import recenter
+
+__all__ = ["Exposure", "Frames", "prepare"]
+
+Array: TypeAlias = NDArray[np.float64]
+Datasets: TypeAlias = xr.Dataset | Iterable[xr.Dataset]
+
+SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
+"""Attributes that have to agree: with another value the PSF is another one."""
+
+DERIVED = ("ra", "dec", "separation", "position_angle")
+SCALE_TOLERANCE = 0.005  # relative difference of pixel scales; visits differ by 1e-4 by velocity aberration
+CENTRED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
+
+
+@dataclass(frozen=True, eq=False)
+class Exposure:
+    """One recentred exposure."""
+
+    name: str
+    ds: xr.Dataset
+    frames: Array
+    """Shape (n, y, x), NaN where bad."""
+
+    @property
+    def field(self) -> NDArray[np.bool_]:
+        """Pixels that were observed, shape (y, x); bad pixels inside the field count as observed."""
+        from scipy import ndimage
+
+        return np.asarray(ndimage.binary_fill_holes(np.isfinite(self.frames).any(axis=0)))
+
+    @property
+    def filled(self) -> Array:
+        """The frames with bad pixels filled from their neighbours."""
+        return np.asarray(shift.fill_bad(self.frames))
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for each frame: file and integration."""
+        known = "integration" in self.ds.coords
+        numbers = np.atleast_1d(self.ds["integration"].values if known else np.arange(1, len(self.frames) + 1))
+        return [f"{self.name}_INT{int(number)}" for number in numbers]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Science and reference exposures of one size (y, x), both odd."""
+
+    science: tuple[Exposure, ...]
+    reference: tuple[Exposure, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (ny, nx) of the frames."""
+        _, ny, nx = self.science[0].frames.shape
+        return ny, nx
+
+
+def prepare(science: Datasets, reference: Datasets | None = None) -> Frames:
+    """Recentre exposures that are not, check that they fit together, and crop them to one size.
+
+    Parameters
+    ----------
+    science, reference : xarray.Dataset or iterable of them
+        Exposures with a star position, recentred or not.
+
+    Returns
+    -------
+    Frames
+
+    Raises
+    ------
+    ArgumentError
+        If something else than datasets is given.
+    KlipError
+        If there is no star position, the setting or the pixel scale differ, an exposure is given twice, a frame
+        is bad everywhere, or the exposures have no field in common.
+    """
+    groups = {"science": _listed(science, "science"), "reference": _listed(reference, "reference")}
+    if not groups["science"]:
+        msg = "there is no science exposure; give one dataset or more"
+        raise KlipError(msg)
+    named = {kind: [(_name(ds, f"{kind}[{k}]"), ds) for k, ds in enumerate(group)] for kind, group in groups.items()}
+    everyone = [*named["science"], *named["reference"]]
+    _refuse_mixed(everyone)
+    centred = {kind: [(name, _recentred(name, ds)) for name, ds in group] for kind, group in named.items()}
+    everyone = [*centred["science"], *centred["reference"]]
+    _refuse_scales(everyone)
+    half = {axis: min(_reach(name, ds, axis) for name, ds in everyone) for axis in ("x", "y")}
+    made = {kind: tuple(_exposure(name, ds, half) for name, ds in group) for kind, group in centred.items()}
+    _refuse_twice([*made["science"], *made["reference"]])
+    return Frames(made["science"], made["reference"])
+
+
+def _listed(given: Datasets | None, kind: str) -> list[xr.Dataset]:
+    result: list[Any] = [given] if isinstance(given, xr.Dataset) else list(given or ())
+    for item in result:
+        if not isinstance(item, xr.Dataset):
+            msg = f"{kind} holds {type(item).__name__}, not a dataset; open files with xta.analyze(file) first"
+            raise ArgumentError(msg)
+    return result
+
+
+def _name(ds: xr.Dataset, default: str) -> str:
+    return str(ds.attrs.get("filename") or default)
+
+
+def _refuse_twice(exposures: Iterable[Exposure]) -> None:
+    seen: set[str] = set()
+    for label in (label for exposure in exposures for label in exposure.labels):
+        if label in seen:
+            msg = f"{label} is given twice; a frame as its own reference would subtract itself"
+            raise KlipError(msg)
+        seen.add(label)
+
+
+def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
+    first_name, first = exposures[0]
+    for name, ds in exposures[1:]:
+        for key in SETTING:
+            if key in first.attrs and key in ds.attrs and first.attrs[key] != ds.attrs[key]:
+                msg = (
+                    f"{key} of {name} is {ds.attrs[key]} and of {first_name} {first.attrs[key]}; "
+                    "give exposures of one instrument setting"
+                )
+                raise KlipError(msg)
+        units = [d["sci"].attrs.get("units", "") if "sci" in d else "" for d in (first, ds)]
+        if units[0] != units[1]:
+            msg = f"the unit of {name} is {units[1] or 'unknown'} and of {first_name} {units[0] or 'unknown'}"
+            raise KlipError(msg)
+
+
+def _recentred(name: str, ds: xr.Dataset) -> xr.Dataset:
+    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    if set(ds["sci"].dims) - {"integration"} != {"y", "x"}:
+        msg = f"sci of {name} has dimensions {ds['sci'].dims}; give each exposure by itself: (integration, y, x)"
+        raise KlipError(msg)
+    if "star_x" not in ds.coords:
+        try:
+            ds = recenter(ds)
+        except RecenterError as error:
+            msg = f"{name}: {error}"
+            raise KlipError(msg) from error
+    left = [float(ds[f"target_{axis}"]) for axis in ("x", "y")]
+    if max(map(abs, left)) > CENTRED:
+        msg = (
+            f"the star of {name} is {left[0]:+.3f}, {left[1]:+.3f} px off the central pixel; recentre it by "
+            "interpolation: ds.ta.recenter(method='fourier')"
+        )
+        raise KlipError(msg)
+    return ds
+
+
+def _refuse_scales(exposures: list[tuple[str, xr.Dataset]]) -> None:
+    scales = {name: north.pixel_scale(ds) for name, ds in exposures if "wcs" in ds.coords}
+    for name, scale in scales.items():
+        first_name, first = next(iter(scales.items()))
+        if abs(scale / first - 1) > SCALE_TOLERANCE:
+            msg = f"a pixel of {name} is {scale:.5f} arcsec and of {first_name} {first:.5f}; they cannot be combined"
+            raise KlipError(msg)
+
+
+def _reach(name: str, ds: xr.Dataset, axis: str) -> int:
+    """How many pixels the exposure extends from the star to both sides."""
+    labels = np.asarray(ds[axis].values, dtype=float)
+    if not np.all(np.diff(labels) == 1) or not (labels == 0).any():
+        msg = (
+            f"the labels {axis} of {name} ({labels[0]:g} to {labels[-1]:g}) are not successive pixels around the "
+            "star; select less"
+        )
+        raise KlipError(msg)
+    reach = int(min(-labels[0], labels[-1]))
+    if reach < 1:
+        msg = f"the star of {name} is at the edge along {axis}; there is no field around it to match with the others"
+        raise KlipError(msg)
+    return reach
+
+
+def _exposure(name: str, ds: xr.Dataset, half: dict[str, int]) -> Exposure:
+    # Derived coordinates would be evaluated by the selection.
+    ds = ds.drop_vars(DERIVED, errors="ignore").sel({axis: slice(-reach, reach) for axis, reach in half.items()})
+    images = [ds[key].transpose(..., "y", "x").values for key in ("sci", "dq") if key in ds]
+    frames = np.where(dq.bad_pixels(*images), np.nan, images[0]).astype(float)
+    exposure = Exposure(name, ds, frames.reshape(-1, *frames.shape[-2:]))
+    for label, frame in zip(exposure.labels, exposure.frames, strict=True):
+        if not np.isfinite(frame).any():
+            msg = f"integration {label.rpartition('_INT')[2]} of {name} has no good pixel; leave it out"
+            raise KlipError(msg)
+    return exposure

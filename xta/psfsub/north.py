@@ -1,0 +1,165 @@
+"""Where north is in a recentred exposure, and the way from its pixels to a grid with north up and east left.
+
+Offsets on the sky are east and north [arcsec] along great circles from the star, which is at the label (0, 0).
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.polynomial import polynomial
+from numpy.typing import ArrayLike, NDArray
+
+from xta import shift, sky, sphere, wcs
+from xta.errors import WCSError
+
+__all__ = ["derotate", "handedness", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+DEGREE = 5  # of the polynomials from sky offsets to pixels; that of a JWST distortion
+NODES = 14  # along a side of the lattice that they are fitted to
+FIT_TOLERANCE = 1e-3  # largest error of the fit [pixel]
+ORDER = 5  # of the interpolating spline
+
+
+def _offsets(ds: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
+    """Give the sky offsets of labels from the star, shape (2, ...) [arcsec]."""
+    gwcs = sky.the_wcs(ds)
+    ra0, dec0 = wcs.pixel_to_world(gwcs, 0.0, 0.0)
+    return np.stack(sphere.tangent_offset(float(ra0), float(dec0), *wcs.pixel_to_world(gwcs, x, y)))
+
+
+def _jacobian(ds: xr.Dataset) -> Array:
+    """Differentiate (east, north) by (x, y) at the star [arcsec/pixel]."""
+    h = 0.5
+    plus, minus = _offsets(ds, [h, 0.0], [0.0, h]), _offsets(ds, [-h, 0.0], [0.0, -h])
+    return (plus - minus) / (2 * h)
+
+
+def up_angle(ds: xr.Dataset) -> float:
+    """Measure the position angle of the +y direction at the star.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Recentred, with a WCS.
+
+    Returns
+    -------
+    float
+        East of north, 0 to 360 [deg]: the angle by which the image is turned counter-clockwise to have north
+        up. By the keywords it is ROLL_REF - V3I_YANG * VPARITY, but for the distance between the star and the
+        reference point.
+    """
+    east, north = _jacobian(ds)[:, 1]
+    return float(np.rad2deg(np.arctan2(east, north)) % 360)
+
+
+def handedness(ds: xr.Dataset) -> int:
+    """Tell whether east is to the left of north, as on the sky (-1), or to the right (+1)."""
+    return int(np.sign(np.linalg.det(_jacobian(ds))))
+
+
+def pixel_scale(ds: xr.Dataset) -> float:
+    """Measure the pixel at the star: the square root of its area [arcsec]."""
+    return float(np.sqrt(abs(np.linalg.det(_jacobian(ds)))))
+
+
+def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Array, Array]:
+    """Convert offsets from the star to pixel labels.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Recentred, with a WCS.
+    east, north : array_like
+        [arcsec]; broadcast against each other.
+
+    Returns
+    -------
+    x, y : numpy.ndarray
+        Labels [pixel].
+
+    Raises
+    ------
+    WCSError
+        If the WCS is not smooth enough for the fit.
+
+    Notes
+    -----
+    A polynomial fitted to the forward WCS on a lattice over the frame; an error above 1e-3 px there is refused.
+    On coronagraphic subarrays it is below 1e-6 px. Beyond the frame it extrapolates.
+    """
+    axes = [np.linspace(float(ds[axis][0]), float(ds[axis][-1]), NODES) for axis in ("x", "y")]
+    nodes = np.stack([grid.ravel() for grid in np.meshgrid(*axes)], axis=-1)
+    offsets = _offsets(ds, nodes[:, 0], nodes[:, 1])
+    scale = float(np.abs(offsets).max())  # keeps the powers near 1
+    powers = polynomial.polyvander2d(offsets[0] / scale, offsets[1] / scale, (DEGREE, DEGREE))
+    coefficients = np.linalg.lstsq(powers, nodes, rcond=None)[0]
+    worst = float(np.abs(powers @ coefficients - nodes).max())
+    if not worst < FIT_TOLERANCE:
+        msg = f"the WCS of {ds.attrs.get('filename', 'the exposure')} is not smooth over its frame ({worst:.1g} px)"
+        raise WCSError(msg)
+    east, north = np.broadcast_arrays(np.asarray(east) / scale, np.asarray(north) / scale)
+    matrices = coefficients.T.reshape(2, DEGREE + 1, DEGREE + 1)
+    x, y = (np.asarray(polynomial.polyval2d(east, north, matrix)) for matrix in matrices)
+    return x, y
+
+
+def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float) -> Array:
+    """Resample images of an exposure to a grid with north up and east left, without distortion.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Shape (k, y, x), on the labels of `ds`, bad at the same pixels; surface brightness. NaN where bad.
+    ds : xarray.Dataset
+        Recentred, with a WCS.
+    size : int
+        Of the square result, odd; the star is on its central pixel.
+    scale : float
+        Its pixel [arcsec].
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (k, size, size). NaN outside, and where one of the 2 x 2 pixels around a position is bad.
+    """
+    from scipy import ndimage
+
+    steps = scale * (np.arange(size) - size // 2)
+    x, y = sky_to_pixel(ds, -steps, steps[:, np.newaxis])
+    where = np.stack([y - float(ds["y"][0]), x - float(ds["x"][0])])
+    bad = ~np.isfinite(images[0])
+    share = ndimage.map_coordinates(bad.astype(float), where, order=1, cval=1.0)
+    result = np.stack(
+        [ndimage.map_coordinates(image, where, order=ORDER, mode="mirror") for image in shift.fill_bad(images)]
+    )
+    result[:, share > 1e-6] = np.nan  # weights of rounding do not spoil a pixel
+    return result
+
+
+def north_up(ra: float, dec: float, scale: float) -> Any:
+    """Make a tangential WCS with north up, east left and the star at the pixel (0, 0).
+
+    Parameters
+    ----------
+    ra, dec : float
+        Star, ICRS [deg].
+    scale : float
+        Pixel [arcsec].
+
+    Returns
+    -------
+    gwcs.WCS
+    """
+    from astropy import coordinates, units
+    from astropy.modeling import models
+    from gwcs import WCS, coordinate_frames
+
+    pixel = coordinate_frames.Frame2D(name="image", axes_names=("x", "y"), unit=(units.pix, units.pix))
+    world = coordinate_frames.CelestialFrame(name="world", reference_frame=coordinates.ICRS())
+    degrees = models.Scale(-scale / 3600) & models.Scale(scale / 3600)
+    tangential = models.Pix2Sky_TAN() | models.RotateNative2Celestial(ra, dec, 180.0)
+    return WCS([(pixel, degrees | tangential), (world, None)])

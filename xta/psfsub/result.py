@@ -1,0 +1,152 @@
+"""The result of a PSF subtraction as a dataset: image with north up, residual noise, where it comes from."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xta import names, sky, wcs
+from xta.errors import ArgumentError
+from xta.psfsub import north
+from xta.psfsub.components import Library
+from xta.psfsub.frames import Frames
+from xta.recenter import assign_polar
+
+__all__ = ["dataset", "noise", "resolution"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+PRIMARY = 6.5  # diameter of the primary mirror [m]
+GAUSSIAN = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+KEPT = (
+    *("telescope", "instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask"),
+    *("aperture", "program", "target_name"),
+)
+"""Attributes of the first exposure that hold for the result."""
+
+
+def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
+    """Give the resolution element [arcsec], as asked for or by the wavelength in the filter's name.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not positive, or not known from the filter.
+    """
+    if fwhm is not None:
+        if not fwhm > 0:
+            msg = f"fwhm is {fwhm}; give a positive number of arcsec"
+            raise ArgumentError(msg)
+        return float(fwhm)
+    name = str(ds.attrs.get("filter", ""))
+    number = re.match(r"F(\d{3,4})[A-Z]", name)  # the wavelength in units of 10 nm
+    if number is None:
+        msg = f"filter {name!r} does not tell the wavelength; give fwhm=, the resolution element in arcsec"
+        raise ArgumentError(msg)
+    return float(np.rad2deg(int(number[1]) * 1e-8 / PRIMARY) * 3600)
+
+
+def noise(images: Array, *, element: float) -> tuple[Array, Array]:
+    """Measure the residual noise in rings around the star.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Shape (numbasis, y, x), the star on the central pixel.
+    element : float
+        Width of the resolution element and of the rings [pixel].
+
+    Returns
+    -------
+    radius : numpy.ndarray
+        Middles of the rings [pixel], out to the edges of the image.
+    noise : numpy.ndarray
+        Shape (numbasis, rings), as in the notes of `klip`; NaN where a ring has fewer than two elements.
+    """
+    from scipy import special
+
+    _, ny, nx = images.shape
+    y, x = np.ogrid[:ny, :nx]
+    ring = (np.hypot(x - nx // 2, y - ny // 2) / element).astype(int)
+    count = int(min(ny, nx) // 2 / element)
+    values: Array = np.full((len(images), count), np.nan)
+    for k in range(count):
+        for row, image in zip(values, images, strict=True):
+            inside = image[(ring == k) & np.isfinite(image)]
+            elements = inside.size / element**2
+            if elements >= 2:
+                deviation = GAUSSIAN * np.median(np.abs(inside - np.median(inside)))
+                row[k] = deviation * special.stdtrit(elements - 1, special.ndtr(1.0)) * np.sqrt(1 + 1 / elements)
+    return np.asarray((np.arange(count) + 0.5) * element), values
+
+
+def _labels(size: int, scale: float) -> dict[str, Any]:
+    offset = np.arange(size) - size // 2
+    return {
+        "x": ("x", offset, {"units": "pixel", "long_name": "pixel offset from the star, to the west"}),
+        "y": ("y", offset, {"units": "pixel", "long_name": "pixel offset from the star, to the north"}),
+        "dx": ("x", -scale * offset, {"units": "arcsec", "long_name": "offset from the star to the east"}),
+        "dy": ("y", scale * offset, {"units": "arcsec", "long_name": "offset from the star to the north"}),
+    }
+
+
+def dataset(
+    images: Array,
+    rings: tuple[Array, Array],
+    numbers: Sequence[int],
+    *,
+    frames: Frames,
+    library: Library,
+    scale: float,
+    options: Mapping[str, Any],
+) -> xr.Dataset:
+    """Label the images: numbers of components, offsets, WCS, noise, and what they were made of.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Shape (numbasis, size, size).
+    rings : tuple of numpy.ndarray
+        Of `noise`.
+    numbers : sequence of int
+    frames : Frames
+    library : Library
+    scale : float
+        Pixel [arcsec].
+    options : mapping
+        Become attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+    """
+    first = frames.science[0].ds
+    unit = {"units": first["sci"].attrs["units"]} if "units" in first["sci"].attrs else {}
+    radius, values = rings
+    images = images.astype(first["sci"].dtype, copy=False) if first["sci"].dtype.kind == "f" else images
+    ds = xr.Dataset(
+        {
+            "klip": (("numbasis", "y", "x"), images, unit | {"long_name": "image after subtraction of the star"}),
+            "noise": (("numbasis", "radius"), values, unit | {"long_name": "residual noise of a pixel, 1 sigma"}),
+        },
+        _labels(images.shape[-1], scale)
+        | {
+            "numbasis": ("numbasis", list(numbers), {"units": "1", "long_name": "number of principal components"}),
+            "radius": ("radius", radius * scale, {"units": "arcsec", "long_name": "middle of the ring"}),
+        },
+    )
+    star = sky.pixel_to_world(first, 0.0, 0.0)
+    position = {"target_x": 0.0, "target_y": 0.0, "target_ra": star[0], "target_dec": star[1]}
+    ds = ds.assign_coords(names.describe(position))
+    ds = assign_polar(sky.assign_wcs(ds, wcs.dump(north.north_up(*star, scale))))
+    made_of = {
+        "science": ", ".join(exposure.name for exposure in frames.science),
+        "reference": ", ".join(exposure.name for exposure in library.references),
+    }
+    kept = {key: first.attrs[key] for key in KEPT if key in first.attrs}
+    ds.attrs = names.clean_attrs({"Conventions": names.CONVENTIONS} | kept | made_of | dict(options))
+    what = f"klip, {library.mode}, of {made_of['science']}"
+    return names.with_history(ds, f"{what}; references {made_of['reference']}" if library.references else what)

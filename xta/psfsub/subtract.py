@@ -1,0 +1,213 @@
+"""KLIP: model the star's PSF by the principal components of other frames, subtract it, turn north up, average."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xta import sphere
+from xta.errors import ArgumentError, KlipError
+from xta.psfsub import north, result
+from xta.psfsub.components import Library, Section, divide
+from xta.psfsub.frames import Datasets, Frames, prepare
+
+__all__ = ["MODES", "klip"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+MODES = ("ADI", "RDI", "ADI+RDI")
+"""Where the frames come from that model the star: other rolls, reference stars, or both."""
+
+USUAL = (1, 5, 10)  # numbers of components, as far as there are frames
+SEVERAL_ROLLS = 1.0  # rolls that differ by more are several [deg]
+
+
+def klip(
+    science: Datasets,
+    *,
+    reference: Datasets | None = None,
+    numbasis: int | Sequence[int] | None = None,
+    annuli: int = 1,
+    subsections: int = 1,
+    mode: str | None = None,
+    iwa: float = 0.0,
+    owa: float | None = None,
+    movement: float = 1.0,
+    fwhm: float | None = None,
+) -> xr.Dataset:
+    """Subtract the star's PSF by KLIP, with pyKLIP's engine.
+
+    Parameters
+    ----------
+    science : xarray.Dataset or iterable of them
+        Exposures of the target with a star position: analysed, or with one given by hand,
+        ``ds.assign_coords(target_x=..., target_y=...)``. Those not recentred yet are recentred here. Every
+        integration is a frame.
+    reference : xarray.Dataset or iterable of them, optional
+        The same of reference stars.
+    numbasis : int or sequence of int, optional
+        Numbers of principal components. By default those of 1, 5 and 10 for which there are frames.
+    annuli, subsections : int
+        Rings of equal width, and equal sectors of each, that are modelled by themselves.
+    mode : "ADI", "RDI" or "ADI+RDI", optional
+        Frames to model the star with: those of other rolls, of reference stars, or both. By default all that
+        there are.
+    iwa, owa : float
+        Inner and outer edge of what is reduced [arcsec]. By default everything; rings are then laid out to the
+        nearer edge of the frame, and the last one takes in the corners.
+    movement : float
+        How far a source in the middle of its ring has to move between two rolls for one to model the other
+        [pixel].
+    fwhm : float, optional
+        Resolution element [arcsec], for the noise; by default lambda / 6.5 m with the wavelength in the name
+        of the filter.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``klip`` (numbasis, y, x): mean of the subtracted frames, north up, east left, in the unit of the
+        input; ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east and to the north
+        [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation``, ``position_angle`` as in an exposure.
+        ``noise`` (numbasis, radius): residual noise of a pixel, see Notes.
+
+    Raises
+    ------
+    KlipError
+        If pyKLIP is not installed, the inputs do not fit together, the mode has no frames to work with, or
+        `numbasis` is larger than their number; the message says which.
+    ArgumentError
+        If an option is not of the form above.
+    WCSError
+        If a science exposure has no WCS.
+
+    Notes
+    -----
+    *One interpolation before the subtraction*, that of `recenter`. One after it, by a quintic spline, from
+    the exposure's own WCS to a tangential grid whose pixel has the area of the detector's. A rigid turn would
+    keep the distortion: the long-wave pixels of NIRCam are 1.4 % longer in y than in x.
+
+    *Components* are those of ``pyklip.klip.klip_math`` [1]_ over all frames admitted, without preselection.
+
+    *Bad pixels* are filled from their neighbours for the model and left out of the mean. Pixels that are bad
+    in all science or in all model frames, or outside the field of one exposure, are left out altogether.
+
+    *Noise*: 1.4826 times the median absolute deviation in a ring one resolution element wide, times
+    t sqrt(1 + 1/n), where n is the number of resolution elements in the ring and t the quantile of Student's t
+    with n - 1 degrees of freedom at the probability of one Gaussian sigma [2]_.
+
+    References
+    ----------
+    .. [1] R. Soummer, L. Pueyo, J. Larkin, ApJ 755, L28 (2012).
+    .. [2] D. Mawet et al., ApJ 792, 97 (2014).
+
+    Examples
+    --------
+    >>> image = klip([roll1, roll2], reference=star, numbasis=[1, 5])  # doctest: +SKIP
+    """
+    engine, version = _engine()
+    wanted = _checked(numbasis, annuli=annuli, subsections=subsections, iwa=iwa, owa=owa, movement=movement)
+    frames = prepare(science, reference)
+    first = frames.science[0].ds
+    scale = north.pixel_scale(first)
+    element = result.resolution(first, fwhm) / scale
+    angles = [north.up_angle(exposure.ds) for exposure in frames.science]
+    mode = _mode(mode, frames, angles)
+    library = Library(frames, angles, mode=mode, movement=movement)
+    outer = None if owa is None else owa / scale
+    sections = divide(frames.shape, annuli=annuli, subsections=subsections, inner=iwa / scale, outer=outer)
+    sections = [section for section in sections if (section.pixels & library.usable).any()]
+    numbers = _numbers(wanted, library, sections)
+    images = _average(frames, library.residuals(sections, numbers, engine), scale)
+    noise = result.noise(images, element=element)
+    options = {"mode": mode, "annuli": annuli, "subsections": subsections, "movement": movement}
+    options |= {"iwa": iwa, "owa": owa, "fwhm": element * scale, "pixel_scale": scale, "pyklip_version": version}
+    return result.dataset(images, noise, numbers, frames=frames, library=library, scale=scale, options=options)
+
+
+def _engine() -> tuple[Any, str]:
+    """Import pyKLIP's module of linear algebra; give its version, too."""
+    try:
+        from pyklip import __version__
+        from pyklip import klip as engine
+    except ImportError as error:
+        msg = f'pyKLIP is not here ({error}); install it with: pip install "xta[klip]"'
+        raise KlipError(msg) from error
+    return engine, str(__version__)
+
+
+def _checked(numbasis: Any, *, annuli: int, subsections: int, iwa: float, owa: float | None, movement: float) -> Any:
+    """Check the options; give the numbers of components as a list, or None."""
+    numbers = None if numbasis is None else np.atleast_1d(numbasis)
+    if numbers is not None and not (
+        numbers.ndim == 1 and numbers.dtype.kind in "iu" and numbers.size and numbers.min() >= 1
+    ):
+        msg = f"numbasis is {numbasis!r}; give integers from 1"
+        raise ArgumentError(msg)
+    for name, value in (("annuli", annuli), ("subsections", subsections)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            msg = f"{name} is {value!r}; give an integer from 1"
+            raise ArgumentError(msg)
+    if not 0 <= iwa < (math.inf if owa is None else owa):
+        msg = f"iwa is {iwa} and owa {owa} arcsec; give 0 <= iwa < owa"
+        raise ArgumentError(msg)
+    if not movement > 0:
+        msg = f"movement is {movement}; give a positive number of pixels, or a frame would model itself"
+        raise ArgumentError(msg)
+    return None if numbers is None else sorted({int(number) for number in numbers})
+
+
+def _mode(mode: str | None, frames: Frames, angles: Sequence[float]) -> str:
+    """Choose the mode by what there is, or check the one that is asked for."""
+    if mode is not None and mode not in MODES:
+        msg = f"mode is {mode!r}; it can be {', '.join(MODES)}"
+        raise ArgumentError(msg)
+    rolls = bool(np.max(np.abs(sphere.wrap_degrees(np.subtract(angles, angles[0])))) > SEVERAL_ROLLS)
+    there = {"ADI": rolls, "RDI": bool(frames.reference)}
+    if mode is None:
+        mode = "+".join(name for name in there if there[name])
+    needed = mode.split("+") if mode else ["ADI", "RDI"]
+    missing = [{"ADI": "exposures at several rolls", "RDI": "references"}[name] for name in needed if not there[name]]
+    if missing:
+        msg = (
+            f"there are {len(frames.science)} science exposures at {'several rolls' if rolls else 'one roll'} and "
+            f"{len(frames.reference)} references; for {mode or 'a subtraction'} give {' or '.join(missing)}"
+        )
+        raise KlipError(msg)
+    return mode
+
+
+def _numbers(wanted: list[int] | None, library: Library, sections: Sequence[Section]) -> list[int]:
+    """Choose the numbers of components, or check those asked for."""
+    if not sections:
+        msg = "between iwa and owa [arcsec] no pixel was observed in all exposures and is good in one of them"
+        raise KlipError(msg)
+    size, where = library.size(sections)
+    numbers = [number for number in USUAL if number <= size] if wanted is None else wanted
+    if not size or max(numbers) > size:
+        msg = (
+            f"the library ({library.mode}) has {size} frames for {where}, fewer than numbasis {max(numbers or [1])}; "
+            "give a smaller numbasis or more exposures"
+        )
+        if library.rolls:
+            msg += f", or admit rolls by a smaller movement (now {library.movement:g} px)"
+        raise KlipError(msg)
+    return numbers
+
+
+def _average(frames: Frames, residuals: Iterator[Array], scale: float) -> Array:
+    """Average the frames of each exposure, turn north up, and average the exposures by their numbers of frames."""
+    images = []
+    for exposure, residual in zip(frames.science, residuals, strict=True):
+        mean = _mean(residual, np.ones(len(residual)))
+        images.append(north.derotate(mean, exposure.ds, size=max(frames.shape), scale=scale))
+    return _mean(np.stack(images), np.array([len(exposure.frames) for exposure in frames.science]))
+
+
+def _mean(images: Array, weights: Array) -> Array:
+    """Average over the first axis, without what is not finite; NaN where nothing is."""
+    weight = np.isfinite(images) * weights.reshape(-1, 1, 1, 1)
+    total = weight.sum(axis=0)
+    return np.asarray((np.nan_to_num(images) * weight).sum(axis=0) / np.where(total, total, np.nan))

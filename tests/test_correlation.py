@@ -1,0 +1,107 @@
+"""Masked cross-correlation against sums written out, and against positions that are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xta.correlation import match_template, normalised_correlation
+from xta.errors import ArgumentError
+
+
+def blob(x, y, shape):
+    """An image of speckles, different along x and y, sampled well, centred on (x, y)."""
+    j, i = np.indices(shape, dtype=float)
+    i, j = i - x, j - y
+    envelope = np.exp(-(i**2 + j**2) / 90)
+    return envelope * (1 + np.cos(0.9 * i + 0.2) * np.cos(0.7 * j) + 0.4 * np.sin(1.1 * j - 0.5 * i))
+
+
+def test_whole_pixel_shifts_are_those_of_the_definition():
+    rng = np.random.default_rng(1)
+    image, model = rng.normal(7, 1, (9, 8)), rng.normal(-3, 2, (5, 6))
+    good, known = rng.random(image.shape) > 0.2, rng.random(model.shape) > 0.2
+    correlation, number = normalised_correlation(image, good, model, known)
+    assert correlation.shape == (13, 13)
+    checked = 0
+    for row, column in np.ndindex(correlation.shape):
+        f, g = [], []
+        for j, i in np.argwhere(known):
+            y, x = j + row - 4, i + column - 5
+            if 0 <= y < 9 and 0 <= x < 8 and good[y, x]:
+                f.append(image[y, x])
+                g.append(model[j, i])
+        assert number[row, column] == max(len(f), 1)
+        if np.isfinite(correlation[row, column]):
+            checked += 1
+            assert correlation[row, column] == pytest.approx(np.corrcoef(f, g)[0, 1], abs=1e-9)
+    assert checked > 40
+
+
+@given(
+    x=st.floats(18, 40),
+    y=st.floats(18, 30),
+    scale=st.floats(1e-3, 1e6),
+    level=st.floats(-1e3, 1e3),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=40, deadline=None)
+def test_positions_are_found_through_holes(x, y, scale, level, seed):
+    """Scale, background and bad pixels do not matter."""
+    image = scale * (blob(x, y, (52, 61)) + level)
+    holes = np.random.default_rng(seed).random(image.shape) < 0.03
+    image[holes] = np.where(np.arange(holes.sum()) % 2, np.nan, 1e9)
+    found = match_template(image, blob(16, 15, (31, 33)), bad=holes)
+    assert (found.dx + 16, found.dy + 15) == pytest.approx((x, y), abs=3e-3)
+    assert found.correlation > 0.9999
+
+
+def test_holes_in_the_model():
+    model = blob(20, 20, (41, 41))
+    model[[3, 15, 30], [8, 12, 33]] = np.nan
+    found = match_template(blob(31.27, 29.61, (64, 64)), model)
+    assert (found.dx + 20, found.dy + 20) == pytest.approx((31.27, 29.61), abs=2e-3)
+
+
+def test_a_model_that_is_larger_than_the_image():
+    found = match_template(blob(14.3, 16.9, (32, 32)), blob(40, 40, (81, 81)))
+    assert (found.dx + 40, found.dy + 40) == pytest.approx((14.3, 16.9), abs=1e-3)
+
+
+def test_the_standard_error_is_the_scatter():
+    rng = np.random.default_rng(3)
+    image, model, err = blob(25.3, 24.6, (50, 50)), blob(15, 15, (31, 31)), np.full((50, 50), 0.1)
+    found = [match_template(image + rng.normal(0, 0.1, image.shape), model, err=err) for _ in range(60)]
+    for name, axis, truth in (("x_err", "dx", 10.3), ("y_err", "dy", 9.6)):
+        values = np.array([getattr(one, axis) for one in found])
+        sigma = np.mean([getattr(one, name) for one in found])
+        assert abs(values.mean() - truth) < 5 * sigma / np.sqrt(60)
+        assert 0.75 < values.std() / sigma < 1.3
+    assert np.mean([one.chi2 for one in found]) == pytest.approx(1, abs=0.05)
+
+
+def test_a_model_that_does_not_fit_widens_the_error():
+    err = np.full((50, 50), 0.01)
+    image = blob(25.3, 24.6, (50, 50))
+    good = match_template(image, blob(15, 15, (31, 31)), err=err)
+    poor = match_template(image, blob(15, 15, (31, 31)) ** 2, err=err)
+    assert poor.chi2 > 10 > 1 > good.chi2
+    assert poor.x_err > 3 * good.x_err
+    assert poor.correlation < good.correlation
+    assert np.isnan(match_template(image, blob(15, 15, (31, 31))).x_err)
+
+
+def test_faults():
+    image, model = blob(25, 24, (50, 50)), blob(15, 15, (31, 31))
+    with pytest.raises(ArgumentError, match="no usable pixel"):
+        match_template(np.full((9, 9), np.nan), model)
+    with pytest.raises(ArgumentError, match="have to be"):
+        match_template(image[0], model)
+    with pytest.raises(ArgumentError, match="have to be"):
+        match_template(image, model, bad=np.zeros((3, 3), bool))
+    with pytest.raises(ArgumentError, match="have to be alike"):
+        match_template(image, model, err=np.ones((3, 3)))
+    with pytest.raises(ArgumentError, match="nothing to correlate"):
+        match_template(np.ones((50, 50)), model)
+    with pytest.raises(ArgumentError, match="upsample is 0"):
+        match_template(image, model, upsample=0)

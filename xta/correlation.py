@@ -1,0 +1,294 @@
+"""Find a model image in an image that has holes: masked cross-correlation, to a hundredth of a pixel and below.
+
+Arrays in, numbers out. Positions are 0-based pixels, x along columns, y along rows.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xta.errors import ArgumentError, CentroidError
+
+__all__ = ["Match", "match_template", "normalised_correlation"]
+
+Array: TypeAlias = NDArray[np.float64]
+Mask: TypeAlias = NDArray[np.bool_]
+
+OVERLAP = 0.3  # part of the largest possible overlap that a shift must have to be looked at
+MARGIN = 4  # [pixel] at the edges of the overlap, where a shifted model rings
+
+
+@dataclass(frozen=True)
+class Match:
+    """Where a model image was found.
+
+    Attributes
+    ----------
+    dx, dy : float
+        Pixel of the image on which pixel (0, 0) of the model lies.
+    x_err, y_err : float
+        Standard error from the pixel errors, enlarged by what the model leaves unexplained [pixel]; NaN where
+        no pixel errors were given.
+    correlation : float
+        Coefficient of the two over the pixels that both have, -1 to 1.
+    chi2 : float
+        Reduced chi-square of the fit of the model; NaN where no pixel errors were given.
+    """
+
+    dx: float
+    dy: float
+    x_err: float
+    y_err: float
+    correlation: float
+    chi2: float
+
+
+def normalised_correlation(image: Array, good: Mask, model: Array, known: Mask) -> tuple[Array, Array]:
+    """Correlate two masked images at every whole-pixel shift.
+
+    Parameters
+    ----------
+    image, model : array, shape (y, x), each its own
+    good, known : array of bool
+        True where a pixel of `image`, of `model` may be used.
+
+    Returns
+    -------
+    correlation : array
+        Coefficient over the pixels that are usable in both; NaN where their number is below 30 % of the
+        largest. Element [0, 0] is of the shift that puts the last pixel of the model on the first of the image.
+    number : array
+        Of pixels usable in both.
+
+    References
+    ----------
+    D. Padfield, "Masked object registration in the Fourier domain", IEEE Transactions on Image Processing 21,
+    2706 (2012).
+    """
+    from scipy import fft
+
+    shape = [int(n + m - 1) for n, m in zip(image.shape, model.shape, strict=True)]
+    fast = [fft.next_fast_len(n, real=True) for n in shape]
+
+    def spectrum(array: Array) -> Any:
+        return fft.rfft2(array, s=fast)
+
+    def back(product: Any) -> Array:
+        return np.asarray(fft.irfft2(product, s=fast))[: shape[0], : shape[1]]
+
+    # The mean of a constant background would cost digits.
+    f = np.where(good, image - np.mean(image[good]), 0.0)
+    g = np.where(known, model - np.mean(model[known]), 0.0)[::-1, ::-1]
+    mf, mg, f1, g1 = (spectrum(a) for a in (good.astype(float), known.astype(float)[::-1, ::-1], f, g))
+    number = np.maximum(np.rint(back(mf * mg)), 1.0)
+    sum_f, sum_g = back(f1 * mg), back(mf * g1)
+    covariance = back(f1 * g1) - sum_f * sum_g / number
+    var_f = back(spectrum(f**2) * mg) - sum_f**2 / number
+    var_g = back(mf * spectrum(g**2)) - sum_g**2 / number
+    floor = 1e-12 * max(float(var_f.max()) * float(var_g.max()), np.finfo(float).tiny)
+    usable = (number >= OVERLAP * number.max()) & (var_f * var_g > floor)
+    correlation = np.full(number.shape, np.nan)
+    correlation[usable] = covariance[usable] / np.sqrt((var_f * var_g)[usable])
+    return correlation, number
+
+
+def match_template(
+    image: ArrayLike,
+    model: ArrayLike,
+    *,
+    bad: ArrayLike | None = None,
+    err: ArrayLike | None = None,
+    upsample: int = 20,
+) -> Match:
+    """Find a model image in an image.
+
+    Parameters
+    ----------
+    image : array, shape (ny, nx)
+    model : array, shape (my, mx)
+        Of the same pixel scale and orientation; any size, brightness and background.
+    bad : array of bool, shape (ny, nx), optional
+        Pixels of `image` not to use; those that are not finite are never used, in either array.
+    err : array, shape (ny, nx), optional
+        Standard error of each pixel of `image`.
+    upsample : int
+        Steps per pixel of the fine search.
+
+    Returns
+    -------
+    Match
+
+    Raises
+    ------
+    ArgumentError
+        If the arrays are not 2-D, differ in shape where they must not, or hold nothing to correlate.
+    CentroidError
+        If the best shift is at the edge of what was searched.
+
+    Notes
+    -----
+    First every whole-pixel shift (`normalised_correlation`). Then shifts of 1/`upsample` pixel within one pixel
+    of the best: the coefficient over the pixels that both have there is evaluated exactly for a model shifted
+    by its Fourier phase, all sums by matrix products with the Fourier matrix. A paraboloid through the
+    highest value and its neighbours gives the maximum. The model has to be sampled well, as those of JWST
+    are at the pixels of NIRCam beyond 2 (short channel) and 4 micron (long channel).
+
+    References
+    ----------
+    M. Guizar-Sicairos, S. T. Thurman, J. R. Fienup, "Efficient subpixel image registration algorithms", Optics
+    Letters 33, 156 (2008): the matrix products.
+
+    Examples
+    --------
+    >>> def star(x, y, n):
+    ...     j, i = np.mgrid[:n, :n]
+    ...     return np.exp(-((i - x) ** 2 + (j - y) ** 2) / 8)
+    >>> found = match_template(5 * star(21.3, 17.8, 40) + 2, star(10, 10, 21))
+    >>> round(10 + found.dx, 3), round(10 + found.dy, 3)
+    (21.3, 17.8)
+    """
+    image, model = np.asarray(image, dtype=float), np.asarray(model, dtype=float)
+    good, known = _usable(image, bad), _usable(model, None)
+    if err is not None and np.shape(err) != image.shape:
+        msg = f"the errors have the shape {np.shape(err)}, the image {image.shape}; they have to be alike"
+        raise ArgumentError(msg)
+    if upsample < 1:
+        msg = f"upsample is {upsample}; it is a whole number of steps per pixel, 1 or more"
+        raise ArgumentError(msg)
+    coarse, _ = normalised_correlation(image, good, model, known)
+    if np.isnan(coarse).all():
+        msg = "there is nothing to correlate: the usable pixels of the image or of the model are all alike"
+        raise ArgumentError(msg)
+    row, column = np.unravel_index(int(np.nanargmax(coarse)), coarse.shape)
+    y0, x0 = int(row) - model.shape[0] + 1, int(column) - model.shape[1] + 1
+    window, reference = _overlap(image, good, model, known, x0, y0)
+    dx, dy, correlation = _fine(window, reference, upsample)
+    box = (slice(max(y0, 0), y0 + model.shape[0]), slice(max(x0, 0), x0 + model.shape[1]))
+    errors = None if err is None else np.asarray(err, dtype=float)[box]
+    return Match(x0 + dx, y0 + dy, *_precision(window, reference, dx, dy, errors, correlation))
+
+
+def _usable(array: Array, bad: ArrayLike | None) -> Mask:
+    good: Mask = np.isfinite(array)
+    mask = ~good if bad is None else np.asarray(bad, dtype=bool)
+    if array.ndim != 2 or mask.shape != array.shape:
+        msg = f"an image of shape {array.shape} with a mask of {mask.shape}; both have to be (y, x), alike"
+        raise ArgumentError(msg)
+    good &= ~mask
+    if not good.any():
+        msg = "no usable pixel; is the image empty or all flagged?"
+        raise ArgumentError(msg)
+    return good
+
+
+def _overlap(
+    image: Array, good: Mask, model: Array, known: Mask, x0: int, y0: int
+) -> tuple[tuple[Array, Mask], tuple[Array, Mask]]:
+    """Cut image and model to what they share at a whole-pixel shift: each with its usable pixels."""
+    mine = tuple(slice(max(o, 0), o + m) for o, m in zip((y0, x0), model.shape, strict=True))
+    there = tuple(slice(max(-o, 0), min(m, n - o)) for o, m, n in zip((y0, x0), model.shape, image.shape, strict=True))
+    return (image[mine], good[mine]), (model[there], known[there])
+
+
+def _window(window: tuple[Array, Mask], reference: tuple[Array, Mask]) -> tuple[Array, Mask, Array]:
+    """Give image, pixels to use and filled model of the overlap."""
+    from scipy import ndimage
+
+    from xta.shift import fill_bad
+
+    (image, good), (model, known) = window, reference
+    inner = np.zeros(good.shape, dtype=bool)
+    margin = [min(MARGIN, (n - 1) // 4) for n in good.shape]
+    inner[margin[0] : good.shape[0] - margin[0], margin[1] : good.shape[1] - margin[1]] = True
+    use = good & inner
+    if not known.all():
+        use &= ~ndimage.binary_dilation(~known, iterations=2)
+    return image, use, fill_bad(model - np.mean(model[known]), bad=~known)
+
+
+def _fine(window: tuple[Array, Mask], reference: tuple[Array, Mask], upsample: int) -> tuple[float, float, float]:
+    """Maximise the coefficient within a pixel: (dx, dy, coefficient)."""
+    image, use, model = _window(window, reference)
+    light = np.where(use, image - np.mean(image[use]), 0.0)
+    steps = np.arange(-upsample - 1, upsample + 2) / upsample
+    number = float(use.sum())
+    covariance = _correlate(light, model, steps)
+    total = _correlate(use.astype(float), model, steps)
+    square = _correlate_square(use.astype(float), model, steps)
+    values = covariance / np.sqrt((square - total**2 / number) * np.sum(light**2))
+    j, i = np.unravel_index(int(np.argmax(values)), values.shape)
+    if not (0 < j < steps.size - 1 and 0 < i < steps.size - 1):
+        msg = (
+            "the correlation has no maximum within a pixel of its best whole-pixel shift; does the model fit the image?"
+        )
+        raise CentroidError(msg)
+    di, dj, top = _paraboloid(values[j - 1 : j + 2, i - 1 : i + 2])
+    return float(steps[i] + di / upsample), float(steps[j] + dj / upsample), top
+
+
+def _kernel(frequency: Array, size: int, steps: Array) -> Any:
+    return np.exp(2j * np.pi * np.outer(steps, frequency) / size)
+
+
+def _correlate(weight: Array, model: Array, steps: Array) -> Array:
+    """Sum `weight` times the model, shifted by (steps, steps), over the pixels; result [y, x]."""
+    from scipy import fft
+
+    ny, nx = model.shape
+    product = fft.fft2(weight) * np.conj(fft.fft2(model)) / model.size
+    ky, kx = fft.fftfreq(ny, 1 / ny), fft.fftfreq(nx, 1 / nx)
+    return np.asarray((_kernel(ky, ny, steps) @ product @ _kernel(kx, nx, steps).T).real)
+
+
+def _correlate_square(weight: Array, model: Array, steps: Array) -> Array:
+    """Sum `weight` times the square of the shifted model: its spectrum is twice as wide as the model's."""
+    from scipy import fft
+
+    ny, nx = model.shape
+    wide = np.zeros((2 * ny, 2 * nx), dtype=complex)
+    ky, kx = (fft.fftfreq(n, 1 / n).astype(int) for n in (ny, nx))
+    wide[np.ix_(ky, kx)] = 4 * fft.fft2(model)
+    squared = fft.fft2(fft.ifft2(wide).real ** 2) / 4
+    ky, kx = (fft.fftfreq(2 * n, 1 / (2 * n)).astype(int) for n in (ny, nx))
+    product = fft.fft2(weight)[np.ix_(ky, kx)] * np.conj(squared) / model.size
+    return np.asarray((_kernel(ky.astype(float), ny, steps) @ product @ _kernel(kx.astype(float), nx, steps).T).real)
+
+
+def _paraboloid(values: Array) -> tuple[float, float, float]:
+    """Fit a paraboloid to 3 x 3 values: (x, y) of its top from the middle, and its height."""
+    y, x = (axis.ravel() for axis in np.mgrid[-1:2, -1:2])
+    design = np.stack([np.ones(9), x, y, x * x, x * y, y * y], axis=1)
+    c, cx, cy, cxx, cxy, cyy = np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
+    dx, dy = np.linalg.solve([[2 * cxx, cxy], [cxy, 2 * cyy]], [-cx, -cy])
+    return float(np.clip(dx, -1, 1)), float(np.clip(dy, -1, 1)), float(c + (cx * dx + cy * dy) / 2)
+
+
+def _precision(
+    window: tuple[Array, Mask],
+    reference: tuple[Array, Mask],
+    dx: float,
+    dy: float,
+    err: Array | None,
+    correlation: float,
+) -> tuple[float, float, float, float]:
+    """Propagate the pixel errors through the least-squares fit of position, scale and background."""
+    from scipy import fft
+
+    if err is None:
+        return np.nan, np.nan, correlation, np.nan
+    image, use, model = _window(window, reference)
+    ny, nx = model.shape
+    phase = np.exp(-2j * np.pi * (fft.fftfreq(ny)[:, None] * dy + fft.fftfreq(nx) * dx))
+    there = fft.ifft2(fft.fft2(model) * phase).real
+    slope_y, slope_x = np.gradient(there)
+    use &= np.isfinite(err) & (err > 0)
+    weight = 1 / err[use]
+    linear = np.stack([there[use], np.ones(int(use.sum()))], axis=1) * weight[:, None]
+    (scale, level), *_ = np.linalg.lstsq(linear, image[use] * weight, rcond=None)
+    design = np.concatenate([scale * np.stack([slope_x[use], slope_y[use]], axis=1) * weight[:, None], linear], axis=1)
+    covariance = np.linalg.inv(design.T @ design)
+    chi2 = float(np.mean(((image[use] - scale * there[use] - level) * weight) ** 2))
+    x_err, y_err = np.sqrt(np.diag(covariance)[:2] * max(chi2, 1.0))
+    return float(x_err), float(y_err), correlation, chi2

@@ -1,0 +1,444 @@
+"""Put independent estimates of the star's position side by side.
+
+All are given in the science frame: 0-based pixels of the exposure's own readout, the labels ``x``, ``y``. What
+takes an estimate there decides what it is independent of:
+
+- *oss*, *image*, *gaussian*: a pixel of the TA image goes through the TA WCS to the sky; the rotation that takes
+  it to the target corrects the science WCS; the target through that is the star. They differ in the centroid.
+- *sam*: the net small-angle manoeuvre of the event log is by how much the pointing was wrong. The target by the
+  attitude of the science header, less this in V2, V3, is where the star is; the SIAF that was onboard gives its
+  pixel. If the header holds the attitude that was asked for, this is the reference point of the aperture, plus the
+  dither: where the star was sent. What it deviates from that is what the guiders measured beyond the request. It
+  rests on no image and no distortion file, but on the SIAF between TA region and mask.
+- *guide star*: the centroid's V2, V3 by the TA WCS, turned as the guide star moved in the guider between TA and
+  science exposure (Ideal coordinates of the headers), and back through the science WCS. It rests on no attitude.
+- *template*: the star's own speckles in the science image, by a model image.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import dq, nearby, onboard, osslog, siaf, sky, sphere, wcs
+from xta import names as model
+from xta.centroid import ImageCentroid
+from xta.errors import AcquisitionError, CentroidError, MissingError, SiafError, WCSError, XtaError
+from xta.manoeuvres import NetManoeuvre, net_manoeuvre
+from xta.offset import acquired_target, image_centroid, target_position
+from xta.onboardcheck import closure, siaf_det
+from xta.template import estimate_center
+
+__all__ = ["METHODS", "estimates"]
+
+METHODS = ("oss", "image", "gaussian", "sam", "guide star", "template")
+
+ACCURACY = {"MIRI": 14.0 / math.sqrt(2)}
+ACCURACY_NEAR_INFRARED = 5.5 / math.sqrt(2)
+"""What a target acquisition is good for, one axis, one sigma [mas]: 14 mas radial for MIRI, 5.5 mas for the others.
+
+Source: JWST User Documentation, "JWST Pointing Accuracy", "Pointing accuracy after target acquisition".
+"""
+
+GUIDING = 1.0
+"""Noise of the guider, one axis, one sigma [mas].
+
+Source: JWST User Documentation, "JWST Fine Guide Stability".
+"""
+
+AGREES = 3.0  # standard errors, each axis
+SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
+HOT = 4.0  # a pixel that exceeds its brightest neighbour by this factor is no star
+GUIDER_FIELD = 180.0  # [arcsec] more than half its width; beyond are dummies such as -999
+WINDOW = 9  # [pixel] around the star: of the Gaussian, and of the checks
+
+ATTRS = {
+    "estimate": ("", "how the star was found"),
+    "x": ("pixel", "star, 0-based x of the exposure's own readout"),
+    "y": ("pixel", "star, 0-based y of the exposure's own readout"),
+    "x_sigma": ("pixel", "standard error of x"),
+    "y_sigma": ("pixel", "standard error of y"),
+    "dx": ("pixel", "x minus that of the adopted position"),
+    "dy": ("pixel", "y minus that of the adopted position"),
+    "agrees": ("1", "1 where the estimate agrees with the adopted position, 0 where not, -1 where there is none"),
+    "why": ("", "what the estimate says, or why there is none"),
+}
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """One position in the science frame [pixel], and what has to be said about it."""
+
+    x: float = math.nan
+    y: float = math.nan
+    x_sigma: float = math.nan
+    y_sigma: float = math.nan
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What the ways have in common."""
+
+    ds: xr.Dataset
+    ta: xr.Dataset
+    """The TA exposure in use."""
+    target: tuple[float, float]
+    """At the time of the exposure [deg]."""
+    acquired: tuple[float, float]
+    """At the time of the acquisition [deg]."""
+    original: Any
+    """The WCS of the exposure as its file had it."""
+    scale: float
+    """Size of a pixel at the star [arcsec]."""
+
+    @property
+    def instrument(self) -> str:
+        return str(self.ds.attrs["instrument"]).upper()
+
+    @property
+    def accuracy(self) -> float:
+        """What a target acquisition is good for, one axis [pixel]."""
+        return ACCURACY.get(self.instrument, ACCURACY_NEAR_INFRARED) / (1e3 * self.scale)
+
+    @property
+    def centroid(self) -> tuple[float, float]:
+        """The one in use, pixel of the TA readout."""
+        return float(self.ds["centroid_x"]), float(self.ds["centroid_y"])
+
+    @property
+    def onboard(self) -> bool:
+        return self.ds.attrs.get("oss_status") == "SUCCESS"
+
+
+def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Dataset:
+    """Estimate where the star is in every way that the data allow.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the adopted position: `compute_offset` and `adjust_wcs` done.
+    template : optional
+        Model image for "template", see `xta.template.estimate_center`.
+    oss : path, str, table or OssLog, optional
+        Event log of the visit for "sam". By default the one beside the file or in the cache, else the lines that
+        the dataset keeps; the network is not asked.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``estimate``, in the order of `METHODS`. ``x``, ``y``, ``x_sigma``, ``y_sigma``; ``dx``, ``dy``,
+        the difference to the adopted position [pixel]; ``agrees`` (1, 0, or -1 without an estimate) and ``why``, a
+        sentence. An estimate that is not possible is NaN, and its ``why`` is the reason.
+
+    Raises
+    ------
+    MissingError
+        If there is no adopted position.
+
+    Notes
+    -----
+    Standard errors: "oss" photon noise of the TA image and the last step of the onboard iteration; "image" photon
+    noise; "gaussian" the covariance of the fit, enlarged for a star that is no Gaussian; "sam" the accuracy
+    of a target acquisition (14 mas radial for MIRI, 5.5 mas else), which includes what the SIAF does not know;
+    "guide star" that of the centroid in use and 1 mas of the guider in each exposure; "template" see there.
+    An estimate agrees where each coordinate is within three standard errors of the adopted one, those of the
+    estimate and of a target acquisition added in quadrature.
+
+    References
+    ----------
+    JWST User Documentation, "JWST Pointing Accuracy" and "JWST Fine Guide Stability".
+    """
+    model.require(ds, "target_x", "ta_wcs", "wcs_original", step="ds.ta.adjust_wcs()")
+    if "star_x" in ds.coords:
+        msg = "the dataset is recentred, its pixels are not those of the readout; take the exposure before recenter()"
+        raise MissingError(msg)
+    case = _Case(
+        ds,
+        onboard.in_use(ds).transpose(..., "ta_y", "ta_x"),
+        target_position(ds),
+        acquired_target(ds),
+        sky.the_wcs(ds, "wcs_original"),
+        _pixel_scale(ds),
+    )
+    ways: dict[str, Callable[[], _Estimate]] = {
+        "oss": lambda: _oss(case),
+        "image": lambda: _image(case),
+        "gaussian": lambda: _gaussian(case),
+        "sam": lambda: _sam(case, oss),
+        "guide star": lambda: _guide_star(case),
+        "template": lambda: _template(case, template),
+    }
+    return _table(case, {method: _attempt(ways[method]) for method in METHODS})
+
+
+def _attempt(way: Callable[[], _Estimate]) -> _Estimate:
+    try:
+        return way()
+    except XtaError as error:
+        return _Estimate(note=str(error))
+
+
+def _table(case: _Case, found: dict[str, _Estimate]) -> xr.Dataset:
+    """Compare all estimates with the adopted position."""
+    ds, limit = case.ds, case.accuracy
+    adopted = float(ds["target_x"]), float(ds["target_y"])
+    columns: dict[str, list[Any]] = {name: [] for name in ATTRS if name != "estimate"}
+    for one in found.values():
+        dx, dy = one.x - adopted[0], one.y - adopted[1]
+        spans = [AGREES * math.hypot(limit, s if math.isfinite(s) else 0.0) for s in (one.x_sigma, one.y_sigma)]
+        agrees = -1 if math.isnan(dx + dy) else int(abs(dx) <= spans[0] and abs(dy) <= spans[1])
+        why = one.note
+        if agrees >= 0:
+            words = "agrees" if agrees else "does not agree"
+            why = f"{words}: {dx:+.3f}, {dy:+.3f} px, allowed {spans[0]:.3f}, {spans[1]:.3f}"
+            why += f"; {one.note}" if one.note else ""
+        values = one.x, one.y, one.x_sigma, one.y_sigma, dx, dy, agrees, why
+        for name, value in zip(columns, values, strict=True):
+            columns[name].append(value)
+    attrs = {name: ({"units": units} if units else {}) | {"long_name": text} for name, (units, text) in ATTRS.items()}
+    variables = {name: (("estimate",), column, attrs[name]) for name, column in columns.items()}
+    table = xr.Dataset(variables, coords={"estimate": (("estimate",), list(found), attrs["estimate"])})
+    table["agrees"] = table["agrees"].astype(np.int8)
+    about = {key: ds.attrs[key] for key in ("visit_id", "filename", "centroid_source") if key in ds.attrs}
+    return table.assign_attrs(about, adopted_x=adopted[0], adopted_y=adopted[1])
+
+
+def _pixel_scale(ds: xr.Dataset) -> float:
+    """Give the size of a pixel at the star [arcsec]."""
+    x, y = float(ds["target_x"]), float(ds["target_y"])
+    ra, dec = wcs.pixel_to_world(sky.the_wcs(ds), [x, x + 1, x], [y, y, y + 1])
+    east, north = sphere.tangent_offset(ra[0], dec[0], ra[1:], dec[1:])
+    return math.sqrt(abs(east[0] * north[1] - east[1] * north[0]))
+
+
+def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], note: str = "") -> _Estimate:
+    """Take a position in the TA image through the sky, with its standard error."""
+    ra, dec = wcs.pixel_to_world(wcs.load(case.ta["ta_wcs"].item()), [x, x + 1, x], [y, y, y + 1])
+    there = []
+    for lon, lat in zip(ra, dec, strict=True):
+        adjusted = wcs.adjust(case.original, sphere.rotation_between(float(lon), float(lat), *case.acquired))
+        there.append([float(value) for value in wcs.world_to_pixel(adjusted, *case.target)])
+    here, *neighbours = np.array(there)
+    jacobian = (np.array(neighbours) - here).T
+    x_sigma, y_sigma = np.sqrt(jacobian**2 @ np.square(sigma))
+    return _Estimate(float(here[0]), float(here[1]), float(x_sigma), float(y_sigma), note)
+
+
+def _oss(case: _Case) -> _Estimate:
+    ds = case.ds
+    if not case.onboard:
+        msg = f"there is no onboard centroid ({ds.attrs.get('oss_status', 'no event log')})"
+        raise AcquisitionError(msg)
+    noise, note = (math.nan, math.nan), ""
+    try:
+        found = image_centroid(ds)
+        noise = found.x_err, found.y_err
+    except (CentroidError, MissingError):
+        note = "its photon noise is not known"
+    step = [abs(value) if math.isfinite(value) else 0.0 for value in _last_step(ds)]
+    sigma = math.hypot(noise[0], step[0]), math.hypot(noise[1], step[1])
+    return _from_ta(case, float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), sigma=sigma, note=note)
+
+
+def _last_step(ds: xr.Dataset) -> tuple[float, float]:
+    """Give the last step of the onboard iteration along x and y of the readout, from the lines of the log [pixel]."""
+    for record in _records(ds):
+        if (record.x_det, record.y_det) == (ds.attrs["oss_x_det"], ds.attrs["oss_y_det"]):
+            return siaf_det(str(ds.attrs["instrument"]), record.last_dx, record.last_dy)
+    return math.nan, math.nan
+
+
+def _records(ds: xr.Dataset) -> list[osslog.Centroid]:
+    lines = ds.attrs.get("oss_log")
+    return osslog.read(f"{lines}\n").centroids() if lines else []
+
+
+def _image(case: _Case) -> _Estimate:
+    found = image_centroid(case.ds)
+    return _from_ta(case, found.x, found.y, sigma=(found.x_err, found.y_err), note=_blemishes(case, found))
+
+
+def _stamp(case: _Case, name: str, found: ImageCentroid) -> Any:
+    """Cut a window around the star out of the TA image in use; None where the dataset has none of that name."""
+    if name not in case.ta:
+        return None
+    part, half = case.ta[name], WINDOW // 2 + 0.5
+    near = {dim: abs(part[dim] - centre) <= half for dim, centre in (("ta_x", found.x), ("ta_y", found.y))}
+    return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
+
+
+def _blemishes(case: _Case, found: ImageCentroid) -> str:
+    """Say what is wrong with the pixels near the star."""
+    light, flags = _stamp(case, "ta_sci", found), _stamp(case, "ta_dq", found)
+    image = light.values - found.background
+    bad = dq.bad_pixels(image, None if flags is None else flags.values)
+    wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
+    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
+        wrong.append(f"{number} saturated pixel(s)")
+    padded = np.pad(np.where(bad, 0.0, image), 1)
+    rows, columns = image.shape
+    shifts = [(j, i) for j in range(3) for i in range(3) if (j, i) != (1, 1)]
+    brightest = np.max([padded[j : j + rows, i : i + columns] for j, i in shifts], axis=0)
+    hot = (padded[1:-1, 1:-1] > HOT * np.maximum(brightest, 0.0)) & (padded[1:-1, 1:-1] > 0.1 * found.peak)
+    for j, i in np.argwhere(hot):
+        wrong.append(f"pixel ({int(light['ta_x'][i])}, {int(light['ta_y'][j])}) of the TA image looks hot")
+    return "; ".join(wrong)
+
+
+def _gaussian(case: _Case) -> _Estimate:
+    """Fit a Gaussian, integrated over the pixels, by least squares."""
+    import warnings
+
+    from astropy.utils.exceptions import AstropyUserWarning
+    from photutils.psf import fit_2dgaussian
+
+    start = image_centroid(case.ds)
+    light, flags, err = (_stamp(case, name, start) for name in ("ta_sci", "ta_dq", "ta_err"))
+    bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
+    error = None
+    if err is not None:
+        bad |= ~(np.isfinite(err.values) & (err.values > 0))
+        error = np.where(bad, 1.0, err.values)
+    corner = float(light["ta_x"][0]), float(light["ta_y"][0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)  # the flags say it, too
+        fit = fit_2dgaussian(
+            np.where(bad, 0.0, light.values - start.background),
+            xypos=[(start.x - corner[0], start.y - corner[1])],
+            fwhm=2.0,
+            fix_fwhm=False,
+            fit_shape=min(n - 1 + n % 2 for n in bad.shape),
+            mask=bad,
+            error=error,
+        ).results[0]
+    if fit["flags"] & ~1 or not math.isfinite(float(fit["x_fit"]) + float(fit["y_fit"])):
+        msg = f"the Gaussian did not converge (photutils flags {int(fit['flags'])})"
+        raise CentroidError(msg)
+    stretch = math.sqrt(max(float(fit["reduced_chi2"]), 1.0)) if error is not None else math.nan
+    sigma = float(fit["x_err"]) * stretch, float(fit["y_err"]) * stretch
+    x, y = float(fit["x_fit"]) + corner[0], float(fit["y_fit"]) + corner[1]
+    note = f"FWHM {float(fit['fwhm_fit']):.2f} px"
+    if blemishes := _blemishes(case, start):
+        note += f"; {blemishes}"
+    return _from_ta(case, x, y, sigma=sigma, note=note)
+
+
+def _v_frame(one: Any) -> tuple[Any, Any]:
+    """Give the transforms from the pixel to the last frame before the sky, which is V2, V3, and from it to the sky."""
+    first, *_, frame, last = one.available_frames
+    if not frame.startswith("v2v3"):
+        msg = f"the frame before the sky is {frame}, not V2, V3; only imaging WCSs can be compared with the guider"
+        raise WCSError(msg)
+    return one.get_transform(first, frame), one.get_transform(frame, last)
+
+
+def _sam(case: _Case, oss: Any) -> _Estimate:
+    prd, note = _onboard_prd(case)
+    net = _net(case, oss, prd)
+    _, to_sky = _v_frame(case.original)
+    v2, v3 = (float(value) for value in to_sky.inverse(*case.target))
+    a = case.ds.attrs
+    home = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), prd)
+    x, y = _siaf_pixel(home, float(sphere.wrap_degrees(v2 / 3600)) * 3600 - net.v2, v3 - net.v3)
+    reference = siaf.reference_pixel(siaf.aperture(a["instrument"], a["aperture"], prd), home)
+    far = f"{x - reference[0]:+.3f}, {y - reference[1]:+.3f} px from the reference point"
+    move = f"{net.rule}: {net.v2:.4f}, {net.v3:.4f} arcsec in V2, V3"
+    return _Estimate(x, y, case.accuracy, case.accuracy, f"{move}; {far}; {note}")
+
+
+def _onboard_prd(case: _Case) -> tuple[str | None, str]:
+    """Find the SIAF release that was onboard by the closure of the acquisition in use."""
+    prd = case.ds.attrs.get("prd_version")
+    records = [record for record in _records(case.ds) if record.usable]
+    if records:
+        found = closure(records[-1], prd=prd, aperture=str(case.ta["ta_aperture"].item()))
+        if found.passed:
+            return found.prd, f"SIAF onboard {found.prd}"
+    return prd, f"SIAF of the product, {siaf.release(prd)}, for which was onboard is not known"
+
+
+def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
+    """Add up the manoeuvres of the log that is at hand, and check it against the TA exposures."""
+    ds = case.ds
+    log, _ = nearby.event_log(ds, oss, offline=True)
+    if log is None:
+        if not ds.attrs.get("oss_log"):
+            msg = "no event log is at hand; give oss="
+            raise AcquisitionError(msg)
+        log = osslog.read(f"{ds.attrs['oss_log']}\n")
+    tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(nearby.TACQ_TYPES))]
+    guider = str(ds.attrs.get("guider_aperture", ""))[3:4]
+    net = net_manoeuvre(
+        log,
+        instrument=case.instrument,
+        regions=[str(name) for name in tacq] if case.instrument == "MIRI" else [],
+        guider=int(guider) if guider in {"1", "2"} else None,
+        prd=prd,
+    )
+    dithers = sum(sam.kind == "dither" for sam in net.sams)
+    if case.instrument == "NIRCAM" and dithers != tacq.size - 1:
+        msg = f"the log at hand has {dithers} dither SAMs before the TA SAM for {tacq.size} TA exposures; give oss="
+        raise AcquisitionError(msg)
+    return net
+
+
+def _siaf_pixel(ap: Any, v2: float, v3: float) -> tuple[float, float]:
+    """Invert the forward polynomials of an aperture by Newton's method: 0-based pixel of a readout."""
+    x, y = siaf.reference_pixel(ap, ap)
+    for _ in range(20):
+        tel = siaf.convert(ap, x + np.array([0, 0.5, -0.5, 0, 0]), y + np.array([0, 0, 0, 0.5, -0.5]), "pixel", "tel")
+        here, right, left, above, below = np.transpose(tel)
+        dx, dy = np.linalg.solve(np.transpose([right - left, above - below]), np.array([v2, v3]) - here)
+        x, y = x + float(dx), y + float(dy)
+        if math.hypot(dx, dy) < 1e-9:
+            return x, y
+    msg = f"V2, V3 = {v2:.3f}, {v3:.3f} arcsec is on no pixel of {ap.AperName} or near it"
+    raise SiafError(msg)
+
+
+def _guide_star(case: _Case) -> _Estimate:
+    """Turn the star with the guide star from the TA to the science exposure."""
+    ds = case.ds
+    if "guide_star_x" not in ds.attrs or "ta_guide_star_x" not in case.ta:
+        msg = "the headers of TA and science exposure do not both say where the guide star was (GSIDL_X, GSIDL_Y)"
+        raise MissingError(msg)
+    if case.acquired != case.target:
+        msg = "the target moves, and the guide star with it by more than the manoeuvre"
+        raise AcquisitionError(msg)
+    before = float(case.ta["ta_guide_star_x"]), float(case.ta["ta_guide_star_y"])
+    after = float(ds.attrs["guide_star_x"]), float(ds.attrs["guide_star_y"])
+    if not all(abs(value) < GUIDER_FIELD for value in (*before, *after)):
+        msg = f"the headers have no usable Ideal coordinates of the guide star (GSIDL_X, GSIDL_Y): {before}, {after}"
+        raise MissingError(msg)
+    guider = siaf.aperture("FGS", str(ds.attrs.get("guider_aperture", "")), ds.attrs.get("prd_version"))
+    start, end = ([float(v) / 3600 for v in siaf.convert(guider, *idl, "idl", "tel")] for idl in (before, after))
+    to_v, _ = _v_frame(wcs.load(case.ta["ta_wcs"].item()))
+    _, to_sky = _v_frame(case.original)
+    v2, v3 = to_v(*case.centroid)
+    there = sphere.rotation_between(*start, *end) @ sphere.unit_vector(v2 / 3600, v3 / 3600)
+    lon, lat = np.rad2deg([np.arctan2(there[1], there[0]), np.arctan2(there[2], np.hypot(there[0], there[1]))])
+    x, y = (float(value) for value in wcs.world_to_pixel(case.original, *to_sky(lon * 3600, lat * 3600)))
+    guiding = math.sqrt(2) * GUIDING / (1e3 * case.scale)
+    x_sigma, y_sigma = (math.hypot(sigma, guiding) for sigma in _centroid_sigma(case))
+    moved = math.hypot(after[0] - before[0], after[1] - before[1])
+    return _Estimate(x, y, x_sigma, y_sigma, f"the guide star moved by {moved:.3f} arcsec")
+
+
+def _centroid_sigma(case: _Case) -> tuple[float, float]:
+    """Give the standard error of the centroid in use, in the science frame; 0 where it is not known."""
+    onboard_one = case.onboard and case.centroid[0] == float(case.ds.attrs["oss_x"])
+    found = _attempt(lambda: _oss(case) if onboard_one else _image(case))
+    x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (found.x_sigma, found.y_sigma))
+    return x_sigma, y_sigma
+
+
+def _template(case: _Case, template: Any) -> _Estimate:
+    if template is None:
+        return _Estimate(note="no model image was given (template=)")
+    found = estimate_center(case.ds, template=template)
+    x, y, x_sigma, y_sigma = (float(found[name]) for name in ("x", "y", "x_sigma", "y_sigma"))
+    return _Estimate(x, y, x_sigma, y_sigma, f"correlation {float(found['correlation']):.4f}")

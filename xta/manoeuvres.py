@@ -1,0 +1,239 @@
+"""Net small-angle manoeuvre (SAM) of an acquisition, from the event log alone, in V2, V3.
+
+What the telescope was told to do after it had found the star, less what it would have done anyway (dithers,
+moves from region to region), is its pointing error: a second estimate that rests on no image, no header and no
+distortion file of the ground.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from xta import siaf
+from xta.errors import ArgumentError, OssLogError
+
+if TYPE_CHECKING:
+    from xta.osslog import OssLog, Sam
+
+__all__ = ["MSA_HALF_FACET", "NetManoeuvre", "net_manoeuvre", "sam_to_v"]
+
+INSTRUMENTS = {"NRC": "NIRCAM", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSPEC"}
+"""How the name of a detector begins -> instrument."""
+
+MSA_HALF_FACET = (-0.27566, 0.10979)
+"""Move between the two exposures of a NIRSpec MSA acquisition, V2 and V3 [arcsec]; the log only says that it was made.
+
+Source: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperrin/misc_jwst
+"""
+
+HALF_FACET_ID = 8557
+"""Id of the message that tells of it."""
+
+
+@dataclass(frozen=True)
+class NetManoeuvre:
+    """What an acquisition did to the pointing.
+
+    Attributes
+    ----------
+    v2, v3 : float
+        Move of the star that corrects the pointing: where it was meant to be minus where it was, before any
+        dither [arcsec].
+    roll : float
+        As the log gives it, NIRSpec MSA only.
+    instrument : str
+    guider : int
+    rule : str
+        In words, what was added up.
+    sams : tuple of osslog.Sam
+        The manoeuvres that went into it.
+    """
+
+    v2: float
+    v3: float
+    roll: float
+    instrument: str
+    guider: int
+    rule: str
+    sams: "tuple[Sam, ...]"
+
+
+def net_manoeuvre(
+    log: "OssLog",
+    *,
+    visit: str | int | None = None,
+    instrument: str | None = None,
+    regions: Sequence[str] = (),
+    guider: int | None = None,
+    prd: str | None = None,
+) -> NetManoeuvre:
+    """Add up the manoeuvres of an acquisition.
+
+    Parameters
+    ----------
+    log : osslog.OssLog
+        With the texts of the messages, their ids, or both.
+    visit : str or int, optional
+        Which visit of the log; needed where it has several.
+    instrument : str, optional
+        As in INSTRUME. By default that of the detector in the log.
+    regions : sequence of str, optional
+        The TA apertures in order of time, as in APERNAME. MIRI coronagraphy needs its two, such as
+        ("MIRIM_TA1140_UR", "MIRIM_TA1140_CUR"), which the log does not name.
+    guider : int, optional
+        1 or 2, where the log does not tell.
+    prd : str, optional
+        SIAF release that was onboard, see `siaf.release`.
+
+    Returns
+    -------
+    NetManoeuvre
+
+    Raises
+    ------
+    OssLogError
+        If the acquisition failed, its manoeuvres are not those of a known kind of acquisition, or the guider
+        is not known.
+    ArgumentError
+        If MIRI coronagraphy is met and `regions` are not two.
+    SiafError
+        If a region is not in the SIAF.
+
+    Notes
+    -----
+    NIRCam: the dither SAMs before the TA SAM, plus it, minus the wedge correction of coronagraphy, where there
+    is one. NIRISS: two dither SAMs plus the TA SAM. MIRI: with one TA SAM that; with two (slitless prism) the
+    second, for the first is the constant move from the block of TA regions to one of them; with three
+    (coronagraphy) the second plus the third minus the offset from the first region to the second. NIRSpec:
+    the TA SAM, for the MSA plus the half-facet move. Real logs of a NIRCam TA and a NIRSpec WATA agree with
+    this to 1e-6 arcsec; of the other kinds none is public.
+
+    References
+    ----------
+    Message ids and rules: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperrin/misc_jwst
+    """
+    log = log if visit is None else log.select(visit)
+    sams, centroids = log.sams(), log.centroids()
+    facet = _half_facet(log)
+    detectors = [centroid.detector for centroid in centroids if centroid.detector]
+    if facet or any(sam.kind == "nrs" for sam in sams):
+        detectors.append("NRS")
+    name = instrument.upper() if instrument else INSTRUMENTS.get(detectors[0][:3], "") if detectors else ""
+    if name not in INSTRUMENTS.values():
+        msg = f"the log does not tell by which instrument the star was acquired (found {detectors}); give instrument="
+        raise OssLogError(msg)
+    failed = next((c.failure or f"convergence {c.convergence}" for c in centroids if _failed(c)), None)
+    if failed or (name == "NIRISS" and any(f.kind == "target locate" for f in log.failures())):
+        msg = f"the acquisition failed ({failed or 'NIRISS target locate'}): its manoeuvres are not a correction"
+        raise OssLogError(msg)
+    plus, minus, offset, rule = _parts(name, sams, blocks=len(centroids), facet=facet, regions=regions, prd=prd)
+    used = (*plus, *minus)
+    if not all(isfinite(sam.x + sam.y) for sam in used):
+        msg = "a manoeuvre in the log has no readable numbers; get the log again"
+        raise OssLogError(msg)
+    number = _guider(sams, guider)
+    x = sum(sam.x for sam in plus) - sum(sam.x for sam in minus)
+    y = sum(sam.y for sam in plus) - sum(sam.y for sam in minus)
+    v2, v3 = sam_to_v(x, y, guider=number, prd=prd)
+    return NetManoeuvre(v2 + offset[0], v3 + offset[1], plus[-1].r, name, number, rule, used)
+
+
+def _failed(centroid: object) -> bool:
+    return getattr(centroid, "converged", None) is False or getattr(centroid, "failure", None) is not None
+
+
+def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tuple[float, float]:
+    """Convert a manoeuvre from the Ideal frame of the guider to V2, V3.
+
+    Parameters
+    ----------
+    x, y : float
+        As logged: Ideal frame of FGSn_FULL_OSS [arcsec].
+    guider : int
+        1 or 2.
+    prd : str, optional
+        See `siaf.release`.
+
+    Returns
+    -------
+    v2, v3 : float
+        Move of the star [arcsec].
+
+    Examples
+    --------
+    >>> v2, v3 = sam_to_v(-0.0119608742, 0.0197077842, guider=1, prd="PRDOPSSOC-059")
+    >>> round(69.6123499 + v2, 5), round(-515.868572 + v3, 5)  # to the reference point of NRCA3_FP1
+    (69.59996, -515.84913)
+    """
+    fgs = siaf.aperture("FGS", f"FGS{guider}_FULL_OSS", prd)
+    v2, v3 = siaf.convert(fgs, x, y, "idl", "tel")
+    return float(v2 - fgs.V2Ref), float(v3 - fgs.V3Ref)
+
+
+Parts = tuple["list[Sam]", "list[Sam]", tuple[float, float], str]
+
+
+def _half_facet(log: "OssLog") -> bool:
+    """Tell whether the log has the half-facet move of the MSA, by message or by id."""
+    ids = [] if log.ids is None else log.ids.tolist()
+    return HALF_FACET_ID in ids or any("half facet SAM" in text for text in log.messages.tolist())
+
+
+def _parts(
+    name: str, sams: "Sequence[Sam]", *, blocks: int, facet: bool, regions: Sequence[str], prd: str | None
+) -> Parts:
+    """Choose what to add, what to subtract, and a constant move in V2, V3, by instrument."""
+    kinds = {kind: [sam for sam in sams if sam.kind == kind] for kind in ("ta", "nrs", "wedge")}
+    ta = kinds["nrs" if name == "NIRSPEC" else "ta"]
+    if not ta:
+        msg = f"the log has no TA SAM of {name}: there was no acquisition, it failed, or the log is cut short"
+        raise OssLogError(msg)
+    if name == "MIRI":
+        return _miri(ta, blocks=blocks, regions=regions, prd=prd)
+    if len(ta) > 1 or len(kinds["wedge"]) > 1:
+        msg = f"the log has {len(ta)} TA SAMs of {name}, of as many acquisitions; cut it to the one that is meant"
+        raise OssLogError(msg)
+    if name == "NIRSPEC":
+        return ta, [], MSA_HALF_FACET if facet else (0.0, 0.0), "TA SAM" + (" + half facet" if facet else "")
+    dithers = [sam for sam in takewhile(lambda sam: sam.kind != "ta", sams) if sam.kind == "dither"]
+    if len(dithers) not in ({2} if name == "NIRISS" else {0, 2}):
+        msg = f"the log has {len(dithers)} dither SAMs before the TA SAM; an acquisition of {name} has another number"
+        raise OssLogError(msg)
+    wedge = kinds["wedge"] if name == "NIRCAM" else []
+    rule = f"{len(dithers)} dither SAMs + TA SAM" if dithers else "TA SAM"
+    return [*dithers, *ta], wedge[:1], (0.0, 0.0), rule + (" - wedge correction" if wedge else "")
+
+
+def _miri(ta: "list[Sam]", *, blocks: int, regions: Sequence[str], prd: str | None) -> Parts:
+    """Tell one-stage, slitless and two-stage acquisitions apart; `blocks` is the number of analyses."""
+    if len(ta) == 3 and blocks in {0, 2}:
+        if len(regions) != 2:
+            msg = f"three TA SAMs are those of MIRI coronagraphy; give its two regions=(first, second), not {regions!r}"
+            raise ArgumentError(msg)
+        first, second = (siaf.aperture("MIRI", region, prd) for region in regions)
+        offset = float(first.V2Ref - second.V2Ref), float(first.V3Ref - second.V3Ref)
+        return ta[1:], [], offset, f"second + third TA SAM - offset from {regions[0]} to {regions[1]}"
+    if len(ta) == 1 and blocks in {0, 1} and len(regions) < 2:
+        return ta, [], (0.0, 0.0), "TA SAM"
+    if len(ta) == 2 and blocks in {0, 1} and len(regions) < 2:
+        return ta[1:], [], (0.0, 0.0), "second TA SAM"
+    msg = (
+        f"{len(ta)} TA SAMs and {blocks} analyses (regions {list(regions)}) are not those of a MIRI acquisition that "
+        "was completed: one of each, two and one (slitless), or three and two (coronagraphy)"
+    )
+    raise OssLogError(msg)
+
+
+def _guider(sams: "Sequence[Sam]", given: int | None) -> int:
+    logged = {sam.guider for sam in sams if sam.guider}
+    if given is not None and given not in {1, 2}:
+        msg = f"guider is {given!r}; it is 1 or 2"
+        raise ArgumentError(msg)
+    known = {given} if given and not logged else logged
+    if len(known) != 1 or (given and known != {given}):
+        told = f", the caller {given}" if given else ""
+        msg = f"the log names the guiders {sorted(logged)}{told}; there has to be one, give guider="
+        raise OssLogError(msg)
+    return int(known.pop())

@@ -224,6 +224,146 @@ def test_intended_positions_follow_the_dithers(tmp_path):
     assert ds.attrs["ta_in_use"] == 2
 
 
+@pytest.fixture(scope="module")
+def dithered(tmp_path_factory):
+    return datasets.make_visit(tmp_path_factory.mktemp("dithered"), mode="nircam", integrations=1, ta_dithers=True)
+
+
+@pytest.mark.parametrize("given", [[0], [1], [0, 1]])
+def test_the_centroid_of_a_dither_that_is_missing_is_not_given_to_another(dithered, given):
+    """OSS centroids at the last of three positions; with the others alone the image has to serve."""
+    files = [dithered.ta[k] for k in given]
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(dithered.science[0], acquisition=files, oss=dithered.oss_log)
+    assert_star(ds, truth_of(dithered, dithered.science[0]), 0.05)
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        alone = xta.analyze(files[-1], oss=dithered.oss_log)
+    assert_star(alone, truth_of(dithered, files[-1]), 0.05)
+
+
+def test_without_exposure_lines_a_dithered_acquisition_is_known_by_its_header(dithered, tmp_path):
+    lines = [line for line in dithered.oss_log.read_text().splitlines() if "NRC_TACQ" not in line]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    ds = xta.analyze(dithered.science[0], oss=tmp_path / "log.csv")
+    assert_star(ds, truth_of(dithered, dithered.science[0]))
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(dithered.science[0], acquisition=dithered.ta[1], oss=tmp_path / "log.csv")
+    assert_star(ds, truth_of(dithered, dithered.science[0]), 0.05)
+
+
+def test_the_exposure_in_use_is_a_label_not_a_position(miri):
+    ds = xta.open_exposure(miri.science[0]).ta.attach()
+    truth = truth_of(miri, miri.science[0])
+    k = ds.attrs["ta_in_use"]
+    for choice in (slice(None, None, -1), [k], k):
+        assert_star(ds.isel(ta_exposure=choice).ta.compute_offset().ta.adjust_wcs(), truth)
+    with pytest.raises(MissingError, match="dropped by a selection"):
+        ds.isel(ta_exposure=[k - 1]).ta.compute_offset()
+
+
+def test_a_transposed_ta_dataset_is_the_same_one(nircam):
+    ta = xta.open_exposure(nircam.ta[0])
+    found = ta.transpose("x", "y").ta.compute_offset(centroid="image")
+    assert found["centroid_x"].item() == ta.ta.compute_offset(centroid="image")["centroid_x"].item()
+    for changed in (ta.isel(x=slice(None, None, 2)), ta.coarsen(x=2, y=2).mean()):
+        with pytest.raises(AcquisitionError, match="not successive pixels"):
+            changed.ta.attach()
+
+
+def test_a_ta_cube_is_averaged_without_its_flagged_pixels(nircam):
+    """One cosmic ray, flagged in one of ten integrations, leaves the centroid where it is."""
+    ta = xta.open_exposure(nircam.ta[0]).load()
+    cube = xr.concat([ta] * 10, dim="integration")
+    x, y = (round(value) for value in truth_of(nircam, nircam.ta[0]))
+    cube["sci"].values[3, y + 1, x + 2] = 1e6
+    cube["dq"].values[3, y + 1, x + 2] |= 1
+    plain = ta.ta.compute_offset(centroid="image")
+    found = cube.ta.compute_offset(centroid="image")
+    assert float(found["centroid_x"]) == pytest.approx(float(plain["centroid_x"]), abs=1e-4)
+    assert float(found["centroid_y"]) == pytest.approx(float(plain["centroid_y"]), abs=1e-4)
+    assert int(found["ta_dq"].sel(ta_x=x + 2, ta_y=y + 1).item()) & 1 == 0
+
+
+def test_a_star_whose_core_is_flagged_is_not_centroided(nircam, edited):
+    x, y = (round(value) for value in truth_of(nircam, nircam.ta[0]))
+
+    def saturate(hdus):
+        hdus["DQ"].data[y - 3 : y + 4, x - 3 : x + 4] |= 1
+
+    ta = xta.open_exposure(edited(nircam.ta[0], saturate))
+    with pytest.raises(CentroidError, match="in the star itself"):
+        ta.ta.compute_offset(centroid="image")
+
+
+@pytest.mark.parametrize(
+    ("remove", "says"),
+    [
+        (["VISIT_ID"], "does not say its visit"),
+        (["INSTRUME"], "does not say its instrument"),
+        (["APERNAME"], "no APERNAME"),
+    ],
+)
+def test_a_ta_exposure_without_its_keywords_is_refused(nircam, edited, remove, says):
+    def edit(hdus):
+        for keyword in remove:
+            hdus[0].header.remove(keyword)
+
+    with pytest.raises(AcquisitionError, match=says):
+        xta.analyze(nircam.science[0], acquisition=edited(nircam.ta[0], edit), oss=nircam.oss_log)
+
+
+def test_a_readout_that_is_not_the_array_is_refused(miri, edited):
+    def edit(hdus):
+        for keyword in ("SUBARRAY", "SUBSTRT1", "SUBSTRT2"):
+            hdus[0].header.remove(keyword)
+
+    ta = [edited(path, edit) for path in miri.ta[:2]]
+    with pytest.raises(AcquisitionError, match="correct these keywords"):
+        xta.analyze(miri.science[0], acquisition=ta, oss=miri.oss_log)
+
+
+def test_a_guide_star_that_one_file_does_not_name_is_warned_of(nircam, edited):
+    path = edited(nircam.ta[0], lambda hdus: hdus[0].header.remove("GDSTARID"))
+    with pytest.warns(XtaWarning, match="does not say its guide star"):
+        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+
+
+@pytest.mark.parametrize("value", ["abc", None])
+def test_a_ta_target_that_is_no_number_is_left_out(nircam, edited, value):
+    path = edited(nircam.ta[0], lambda hdus: hdus[0].header.set("TARG_RA", value))
+    ds = xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+    assert_star(ds, truth_of(nircam, nircam.science[0]))
+
+
+@pytest.mark.parametrize("options", [{"acquisition": 5}, {"acquisition": {"a": 1}}, {"targ_acq": 5}])
+def test_what_is_no_acquisition_is_refused(nircam, options):
+    with pytest.raises(ArgumentError):
+        xta.analyze(nircam.science[0], **options)
+
+
+def test_two_visits_in_one_folder_find_their_own_logs(tmp_path):
+    """The log of a visit mentions its neighbour; the neighbour's own log is the one to use."""
+    first = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990001001")
+    second = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990002001", seed=1)
+    padded = first.oss_log.read_text() + "2024-03-10 09:00:00.000,60379.375,VISIT V09990002001 STARTED,varchar\n"
+    first.oss_log.write_text(padded)
+    (tmp_path / "0_across_notes.txt").write_text(f"notes on V{second.visit_id}, lost in space\n")
+    ds = xta.analyze(second.science[0])
+    assert ds.attrs["centroid_source"] == "OSS event log"
+    assert_star(ds, truth_of(second, second.science[0]))
+
+
+def test_linked_files_have_the_neighbours_of_both_places(nircam, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "work").mkdir()
+    stored = shutil.copy(nircam.science[0], tmp_path / "store" / "abc123")
+    link = tmp_path / "work" / nircam.science[0].name
+    link.symlink_to(stored)
+    for path in (*nircam.ta, nircam.oss_log):
+        shutil.copy(path, tmp_path / "work")
+    assert_star(xta.analyze(link), truth_of(nircam, nircam.science[0]))
+
+
 # A failed acquisition
 
 
@@ -349,7 +489,7 @@ def test_no_acquisition_says_where_it_was_looked_for(nircam, tmp_path):
 def test_a_dataset_without_a_file_needs_its_acquisition(nircam):
     ds = xta.open_exposure(nircam.science[0])
     ds.encoding = {}
-    with pytest.raises(MissingError, match="give acquisition"):
+    with pytest.raises(AcquisitionError, match="does not know its file"):
         ds.ta.attach()
 
 
@@ -459,6 +599,24 @@ def test_targ_acq_serves_where_there_is_no_log(nircam, tmp_path):
     assert given.attrs["centroid_source"] == "OSS event log"
 
 
+def test_targ_acq_of_another_exposure_is_not_used(miri):
+    """The record of the inner image with the outer image alone."""
+    x, y = truth_of(miri, miri.ta[1])
+    with fits.open(miri.ta[1], memmap=False) as hdus:
+        header = hdus[0].header.copy()
+    header["FILENAME"] = miri.ta[1].name.replace("_cal", "_uncal")
+    x_det, y_det = siaf.pixel_to_det(siaf.readout("MIRI", "MIRIM_TA1140_CUR", "MASK1140", header["PRD_VER"]), x, y)
+    card = fits.Header({"TASTATUS": "SUCCESSFUL", "DTCENCOL": x_det, "DTCENROW": y_det})
+    record = fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(name="TARG_ACQ", header=card)])
+    science = xta.open_exposure(miri.science[0])
+    science.encoding = {}
+    with pytest.warns(XtaWarning, match="of none of the TA exposures"):
+        ds = science.ta.attach(miri.ta[0], targ_acq=record)
+    assert ds.attrs["oss_status"] != "SUCCESS"
+    both = science.ta.attach(miri.ta[:2], targ_acq=record).ta.compute_offset().ta.adjust_wcs()
+    assert_star(both, truth_of(miri, miri.science[0]))
+
+
 @pytest.mark.parametrize(
     "dummy", [{"status": "UNSUCCESSFUL", "STAT_RSN": "Target Locate Summary Failed"}, {"DTCENCOL": -999}]
 )
@@ -498,8 +656,13 @@ def test_the_log_lines_carry_their_units(nircam, caplog):
 
 
 PUBLISHED = {
-    "V01386001001": {"reference": (31.5, 31.5), "oss": (32.1563, 29.52431), "tolerance": 1e-3},
-    "V01386008001": {"reference": (132.5, 124.5), "oss": (132.591458, 124.606848), "tolerance": 2e-3},
+    "V01386001001": {"reference": (31.5, 31.5), "oss": (32.1563, 29.52431), "tolerance": 1e-3, "sky": (0.2447, 0.3639)},
+    "V01386008001": {
+        "reference": (132.5, 124.5),
+        "oss": (132.591458, 124.606848),
+        "tolerance": 2e-3,
+        "sky": (-0.1234, -0.2915),
+    },
 }
 
 
@@ -531,6 +694,8 @@ def test_published_analyses(shared, visit):
     assert analytic("target", "inverse_error") == pytest.approx(printed, abs=case["tolerance"])
     assert analytic("ta_target", "ta_inverse_error") == pytest.approx(expected["ta_target_wcs"], abs=1e-6)
     assert analytic("offset", "ta_inverse_error") == pytest.approx(expected["offset_px"], abs=1e-6)
+    assert (value["offset_east"], value["offset_north"]) == pytest.approx(case["sky"], abs=5e-5)
+    assert max(abs(value["residual_x"]), abs(value["residual_y"])) < 1e-8
     assert (value["offset_ra"], value["offset_dec"]) == pytest.approx(expected["offset_radec"], abs=1e-6)
     assert (value["centroid_ra"], value["centroid_dec"]) == pytest.approx(
         [float(number) for number in expected["published"]["OSS centroid RA, Dec"].split()], abs=6e-7

@@ -1,6 +1,11 @@
 """Opening products: everything in the data model, lazily, and nothing that cannot be trusted."""
 
+import bz2
+import contextlib
+import gzip
+import lzma
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -355,3 +360,251 @@ def test_the_crop_of_real_files_is_known(shared):
     x, y = ds.ta.world_to_pixel(ds.attrs["target_ra"], ds.attrs["target_dec"])
     assert abs(x - 13 - 106.7) < 3
     assert abs(y - 7 - 105.2) < 3
+
+
+def test_a_crop_that_left_the_header_alone_is_not_guessed(calints, edited):
+    """CRPIX is still the SIAF reference point: the array may begin anywhere."""
+
+    def edit(hdus):
+        crop(0, 0, 200, 180, move_crpix=True)(hdus)
+
+    with pytest.warns(XtaWarning, match=r"Where it begins is not known.*give origin"):
+        ds = xta.open_exposure(edited(calints, edit))
+    assert "wcs" not in ds.coords
+
+
+def segment(numbers, first, last):
+    def edit(hdus):
+        table = fits.BinTableHDU(np.repeat(hdus["INT_TIMES"].data[:1], len(numbers)), name="INT_TIMES")
+        table.data["integration_number"] = numbers
+        table.data["int_mid_MJD_UTC"] = 60000 + np.asarray(numbers)
+        hdus["INT_TIMES"] = table
+        hdus[0].header["INTSTART"], hdus[0].header["INTEND"] = first, last
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("numbers", "first", "last"),
+    [([4, 5, 6], 4, 6), ([4, 5, 6], 1, 3), (range(1, 11), 4, 6)],
+    ids=["own rows", "own rows win", "rows of all segments"],
+)
+def test_a_segment_keeps_its_integration_numbers(calints, edited, numbers, first, last):
+    ds = xta.open_exposure(edited(calints, segment(numbers, first, last)))
+    assert ds["integration"].values.tolist() == [4, 5, 6]
+    days = (ds["time"].values - np.datetime64("1858-11-17")) / np.timedelta64(1, "D")
+    np.testing.assert_array_equal(days, [60004, 60005, 60006])
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 10), (9, 11), ("4", "6")])
+def test_times_are_left_out_where_the_segment_is_not_clear(calints, edited, first, last):
+    with pytest.warns(XtaWarning, match="10 rows for 3 integration"):
+        ds = xta.open_exposure(edited(calints, segment(range(1, 11), first, last)))
+    assert "time" not in ds.coords
+
+
+def test_numbers_without_a_table_are_those_of_the_header(calints, edited):
+    def edit(hdus):
+        del hdus["INT_TIMES"]
+        hdus[0].header["INTSTART"] = 21
+
+    assert xta.open_exposure(edited(calints, edit))["integration"].values.tolist() == [21, 22, 23]
+
+
+def test_times_that_nobody_filled_in_are_missing(calints, edited):
+    def edit(hdus):
+        for name in ("int_mid_MJD_UTC", "int_mid_BJD_TDB", "integration_number"):
+            hdus["INT_TIMES"].data[name] = 0
+
+    ds = xta.open_exposure(edited(calints, edit))
+    assert np.isnat(ds["time"].values).all()
+    assert np.isnan(ds["time_bjd_tdb"].values).all()
+    assert ds["integration"].values.tolist() == [1, 2, 3]
+
+
+def test_chunks_agree(calints):
+    ds = xr.open_dataset(calints, engine="jwst", chunks={})
+    assert ds.chunks["integration"] == (1, 1, 1)
+    eager = xta.open_exposure(calints).load()
+    for part, whole in ((ds, eager), (ds.drop_vars(["ra", "dec"]), eager.drop_vars(["ra", "dec"]))):
+        mapped = part.map_blocks(lambda block: block[["sci"]] * 2).compute()
+        np.testing.assert_array_equal(mapped["sci"], whole["sci"] * 2)
+        np.testing.assert_array_equal(mapped["time"], whole["time"])
+
+
+def test_a_path_is_absolute(calints, monkeypatch, tmp_path):
+    monkeypatch.chdir(calints.parent)
+    monkeypatch.setenv("HOME", str(calints.parent))
+    expected = xta.open_exposure(calints).load()
+    for path in (calints.name, f"~/{calints.name}", str(calints).encode()):
+        monkeypatch.chdir(calints.parent)
+        ds = xta.open_exposure(path)
+        frozen = pickle.dumps(ds)
+        assert ds.encoding["source"] == str(calints)
+        monkeypatch.chdir(tmp_path)
+        ds.close()
+        np.testing.assert_array_equal(ds["sci"].values, expected["sci"].values)
+        np.testing.assert_array_equal(pickle.loads(frozen)["sci"].values, expected["sci"].values)
+
+
+@pytest.mark.parametrize("packer", [gzip, bz2, lzma])
+@pytest.mark.parametrize("name", ["a_calints.fits.gz", "a_calints.fits"])
+def test_compressed_files_are_whole_or_refused(calints, tmp_path, packer, name):
+    path = tmp_path / name
+    packed = packer.compress(calints.read_bytes())
+    path.write_bytes(packed)
+    ds = xta.open_exposure(path)
+    np.testing.assert_array_equal(ds["dq"].values, xta.open_exposure(calints)["dq"].values)
+    ds.close()
+    for size in (len(packed) // 2, len(packed) - 3):
+        path.write_bytes(packed[:size])
+        with pytest.raises(FileError, match=path.name):
+            xta.open_exposure(path)
+    path.write_bytes(packer.compress(calints.read_bytes()[:-2880]))
+    with pytest.raises(FileError, match="is cut short"):
+        xta.open_exposure(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "advice"),
+    [(b"\x89HDF\r\n\x1a\n", "looks like NetCDF"), (b"CDF\x01", "looks like NetCDF"), (b"PK\x03\x04", "ZIP")],
+)
+def test_files_of_other_kinds_are_named(tmp_path, head, advice):
+    path = tmp_path / "a_calints.fits"
+    path.write_bytes(head + b"rest" * 1000)
+    with pytest.raises(FileError, match=advice):
+        xr.open_dataset(path, engine="jwst")
+
+
+def damaged(content, seed):
+    rng = np.random.default_rng(seed)
+    changed = bytearray(content)
+    if seed % 3 == 0:  # a hole
+        start = int(rng.integers(len(changed)))
+        del changed[start : start + int(rng.integers(1, 5000))]
+    elif seed % 3 == 1:  # bytes anywhere
+        for at in rng.integers(len(changed), size=200):
+            changed[at] = rng.integers(256)
+    else:  # characters of headers and of the ASDF text
+        printable = [k for start in headers(content) for k in range(start, start + 2880)]
+        for at in rng.choice(printable, size=4):
+            changed[at] = rng.integers(32, 127)
+    return bytes(changed)
+
+
+def headers(content):
+    words = (b"SIMPLE  =", b"XTENSION=", b"#ASDF")
+    return [k for k in range(0, len(content) - 2880, 2880) if content[k : k + 2880].lstrip(b"\0").startswith(words)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_files_open_or_say_why(calints, tmp_path, seed):
+    path = tmp_path / calints.name
+    path.write_bytes(damaged(calints.read_bytes(), seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", XtaWarning)
+        with contextlib.suppress(XtaError):
+            ds = xta.open_exposure(path)
+            ds.isel(y=slice(0, 9), x=slice(0, 9)).load()
+
+
+def test_bytes_that_no_extension_holds_are_no_silent_loss(calints, tmp_path):
+    path = tmp_path / calints.name
+    path.write_bytes(calints.read_bytes() + bytes(2880))
+    with pytest.warns(XtaWarning, match=r"the 2880 bytes after its extension \d .* cannot be read"):
+        xta.open_exposure(path)
+
+
+def as_table(hdus, name):
+    hdus[name] = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])], name=name)
+
+
+def test_a_table_in_place_of_an_image(calints, edited):
+    with pytest.raises(ProductError, match="SCI extension is no image but BinTable"):
+        xta.open_exposure(edited(calints, lambda hdus: as_table(hdus, "SCI")))
+    with pytest.warns(XtaWarning, match="ERR is no image but BinTable"):
+        ds = xta.open_exposure(edited(calints, lambda hdus: as_table(hdus, "ERR")))
+    assert "err" not in ds
+
+
+def test_an_image_in_place_of_the_times(calints, edited):
+    def edit(hdus):
+        hdus["INT_TIMES"] = fits.ImageHDU(np.ones((3, 3)), name="INT_TIMES")
+
+    with pytest.warns(XtaWarning, match="INT_TIMES is not a table"):
+        xta.open_exposure(edited(calints, edit))
+
+
+@pytest.mark.parametrize("keyword", ["PIXAR_A2", "EXPMID", "TARG_RA", "SUBSIZE1"])
+def test_text_in_place_of_a_number_is_left_out(cal, edited, keyword):
+    def edit(hdus):
+        for hdu in (hdus[0], hdus["SCI"]):
+            hdu.header[keyword] = "unknown"
+
+    with pytest.warns(XtaWarning, match=f"{keyword} is 'unknown', not a number"):
+        ds = xta.open_exposure(edited(cal, edit))
+    assert "unknown" not in ds.attrs.values()
+    assert np.isfinite(ds["sci"].values).any()
+
+
+def test_a_spectrum_has_no_sky(calints, edited):
+    from tests.test_wcs import spectrograph
+
+    def edit(hdus):
+        content = np.frombuffer(wcs.dump(spectrograph()).encode(), "u1")
+        column = fits.Column("ASDF_METADATA", f"{content.size}B", array=[content])
+        hdus["ASDF"] = fits.BinTableHDU.from_columns([column], name="ASDF")
+
+    with pytest.warns(XtaWarning, match="3 outputs.*no wcs, ra and dec"):
+        ds = xta.open_exposure(edited(calints, edit))
+    assert "wcs" not in ds.coords
+
+
+@pytest.mark.parametrize("source", [None, (5,), 5, object()])
+def test_what_is_no_path_is_refused(source):
+    with pytest.raises(ArgumentError, match="give a path or an astropy HDUList"):
+        xta.open_exposure(source)
+
+
+def test_an_open_file_is_refused(calints):
+    with calints.open("rb") as file, pytest.raises(ArgumentError, match="give a path"):
+        xta.open_exposure(file)
+
+
+@pytest.mark.parametrize("origin", ["ab", 5, (0.6, 0.2), (1, 2, 3), (-1, 0), (1, None), []])
+def test_an_origin_that_is_no_pixel_is_refused(tmp_path, origin):
+    with pytest.raises(ArgumentError, match="two whole numbers"):
+        xta.open_exposure(tmp_path / "absent.fits", origin=origin)
+
+
+@pytest.mark.parametrize("size", [0, 30_000, -200_000, None])
+def test_a_file_that_changes_while_open_is_named(calints, tmp_path, size):
+    path = tmp_path / calints.name
+    path.write_bytes(calints.read_bytes())
+    ds = xta.open_exposure(path)
+    ds.close()
+    if size is None:
+        path.unlink()
+    else:
+        path.write_bytes(calints.read_bytes()[:size])
+    with pytest.raises(FileError, match=rf"{path.name} cannot be read any more"):
+        ds.load()
+
+
+def test_another_array_in_place_of_the_file_is_refused(calints, cal, tmp_path):
+    path = tmp_path / calints.name
+    path.write_bytes(calints.read_bytes())
+    ds = xta.open_exposure(path)
+    ds.close()
+    path.write_bytes(cal.read_bytes())
+    with pytest.raises(FileError, match="has the shape"):
+        ds["sci"].load()
+
+
+def test_a_dataset_of_an_hdu_list_is_a_copy():
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((4, 4), np.float32), name="SCI")])
+    hdus[0].header["TELESCOP"] = "JWST"
+    with pytest.warns(XtaWarning, match="no ASDF"):
+        ds = xta.open_exposure(hdus)
+    ds["sci"].values[0, 0] = 5
+    assert hdus["SCI"].data[0, 0] == 1

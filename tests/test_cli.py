@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+from xta import datasets
 from xta.cli import main
 
 
@@ -91,7 +92,6 @@ def test_a_failed_acquisition_warns_on_stderr(run, nircam, tmp_path):
         (["{science}", "--oss", "absent.csv"], "absent.csv"),
         (["{science}", "-o", "absent/folder/a.nc"], "does not exist"),
         (["{science}", "--centroid", "900,5"], "outside the TA image"),
-        (["{science}", "--plot", "picture.xyz"], "picture.xyz"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(run, nircam, tmp_path, monkeypatch, arguments, says):
@@ -140,3 +140,61 @@ def test_demo_says_where_it_cannot_write(run, tmp_path):
     done = run("demo", "-o", tmp_path / "file")
     assert done.exit_code == 1
     assert "Error: cannot make the folder" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-o", "--plot"])
+def test_an_input_is_never_overwritten(run, nircam, tmp_path, option):
+    science = shutil.copy(nircam.science[0], tmp_path)
+    before = Path(science).read_bytes()
+    (tmp_path / "link.nc").symlink_to(science)
+    for target in (science, tmp_path / "link.nc"):
+        done = run("analyze", science, "--ta", nircam.ta[0], "--oss", nircam.oss_log, option, target)
+        assert done.exit_code == 2
+    assert Path(science).read_bytes() == before
+
+
+def test_files_of_one_name_and_odd_pictures_are_refused_before_any_work(run, nircam, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(nircam.science[0], tmp_path / folder)
+    name = nircam.science[0].name
+    assert run("analyze", tmp_path / "a" / name, tmp_path / "b" / name, "-o", tmp_path / "out").exit_code == 2
+    assert run("analyze", nircam.science[0], "-o", tmp_path / "x.nc", "--plot", tmp_path / "p.xyz").exit_code == 2
+    assert not (tmp_path / "x.nc").exists()
+
+
+def test_one_bad_file_does_not_take_the_others_with_it(run, nircam, tmp_path):
+    done = run("analyze", tmp_path / "absent_calints.fits", nircam.science[0], "--json")
+    assert done.exit_code == 1
+    assert "Error: " in done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["filename"] == nircam.science[0].name
+
+
+def test_a_folder_that_cannot_be_made(run, nircam, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("analyze", nircam.science[0], nircam.ta[0], "-o", tmp_path / "file" / "sub")
+    assert done.exit_code == 1
+    assert "cannot make the folder" in done.stderr
+
+
+def test_recentring_and_klip_on_the_command_line(run, nircam, tmp_path):
+    analysed, centred, image = (tmp_path / name for name in ("a.nc", "b.nc", "klip.nc"))
+    other = datasets.make_visit(
+        tmp_path, mode="nircam", visit_id="09990003001", role="reference", companion=None, seed=3
+    )
+    assert run("analyze", nircam.science[0], "-o", analysed).exit_code == 0
+    assert run("recenter", analysed, "-o", centred, "--size", "101").exit_code == 0
+    with xr.open_dataset(centred) as ds:
+        assert ds.sizes["x"] == 101
+    done = run(
+        "klip", centred, "-r", other.science[0], "--numbasis", "1,2", "-o", image, "--plot", tmp_path / "klip.png"
+    )
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(image) as ds:
+        assert list(ds["numbasis"].values) == [1, 2]
+    assert (tmp_path / "klip.png").read_bytes().startswith(b"\x89PNG")
+    assert run("recenter", centred, "-o", tmp_path / "c.nc").exit_code == 1
+    assert run("recenter", analysed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 1
+    assert run("klip", centred, "-o", tmp_path / "c.nc", "--numbasis", "few").exit_code == 2
+    assert not (tmp_path / "c.nc").exists()

@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ import pytest
 import xarray as xr
 
 import xta
-from xta.errors import FileError
+from xta import sky, wcs
+from xta.errors import ArgumentError, FileError, XtaError
 from xta.netcdf import whole_file
 
 
@@ -150,3 +152,141 @@ def test_what_compresses_is_small(analysed, tmp_path):
             quiet[name] = xr.zeros_like(quiet[name])
     xta.to_netcdf(quiet.drop_vars(["ra", "dec"]), tmp_path / "a.nc")
     assert (tmp_path / "a.nc").stat().st_size < quiet.drop_vars(["ra", "dec"]).nbytes / 4
+
+
+def test_an_error_of_a_computation_is_no_disk_error(tmp_path):
+    with pytest.raises(RuntimeError, match="not converged") as caught:
+        write_half(tmp_path / "a.nc", RuntimeError("not converged"))
+    assert not isinstance(caught.value, XtaError)
+    assert list(tmp_path.iterdir()) == []
+
+    def fail(block):
+        msg = f"bad block {block.shape}"
+        raise ValueError(msg)
+
+    ds = xr.Dataset({"a": ("x", np.arange(4.0))}).chunk({"x": 2})
+    ds["a"] = ds["a"].copy(data=ds["a"].data.map_blocks(fail, dtype=float, meta=np.empty(0)))
+    with pytest.raises(ValueError, match="bad block") as caught:
+        xta.to_netcdf(ds, tmp_path / "a.nc")
+    assert not isinstance(caught.value, XtaError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_followed(tmp_path):
+    store, here = tmp_path / "store", tmp_path / "here"
+    store.mkdir()
+    here.mkdir()
+    link = here / "a.nc"
+    link.symlink_to(store / "real.nc")
+    for value in (1.0, 2.0):
+        xta.to_netcdf(xr.Dataset({"a": value}), link)
+        assert link.is_symlink()
+        assert list(here.iterdir()) == [link]
+        with xr.open_dataset(store / "real.nc") as again:
+            assert again["a"] == value
+
+
+def test_only_an_ordinary_file_is_replaced(tmp_path):
+    pipe = tmp_path / "a.nc"
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="not an ordinary file"):
+        xta.to_netcdf(xr.Dataset(), pipe)
+    assert pipe.is_fifo()
+
+
+ODD = {
+    "bools": np.array([True, False]),
+    "objects": np.array([{"a": 1}, None], dtype=object),
+    "big": 2**70,
+    "negative": -(2**63) - 1,
+    "unsigned": 2**64 - 1,
+    "list": [1, 2.5],
+    "texts": ["a", "b"],
+    "mixed": [1, "a"],
+    "ragged": [[1, 2], [3]],
+    "empty": [],
+    "half": np.array([0.5, 1.5], np.float16),
+    "swapped": np.array([1, 2], ">i4"),
+    "square": np.ones((2, 2)),
+    "complex": 1j,
+    "time": np.datetime64("2024-01-01T00:00:00", "ns"),
+    "times": np.array(["2024-01-01"], "M8[ns]"),
+    "bytes": b"abc",
+    5: "a number for a name",
+    "path/to": 1.5,
+}
+
+
+def test_odd_attributes_are_written(tmp_path):
+    ds = xr.Dataset({"a": ("x", np.arange(3.0), ODD)}, attrs=ODD)
+    xta.to_netcdf(ds, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        for found in (again.attrs, again["a"].attrs):
+            assert found["bools"].tolist() == [1, 0]
+            assert found["objects"] == "[{'a': 1} None]"
+            assert (found["big"], found["negative"]) == (str(2**70), str(-(2**63) - 1))
+            assert int(found["unsigned"]) == 2**64 - 1
+            assert found["list"].tolist() == [1, 2.5]
+            assert found["texts"] == ["a", "b"]
+            assert (found["mixed"], found["ragged"], found["empty"]) == ("[1, 'a']", "[[1, 2], [3]]", "[]")
+            assert found["half"].tolist() == [0.5, 1.5]
+            assert found["swapped"].tolist() == [1, 2]
+            assert found["time"].startswith("2024-01-01T00:00:00")
+            assert "2024-01-01" in found["times"]
+            assert (found["bytes"], found["complex"]) == ("abc", "1j")
+            assert found["5"] == "a number for a name"
+            assert found["path_to"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("ds", "culprit"),
+    [
+        (xr.Dataset({"good": 1.0}, attrs={"": 5}), "attribute '' of the dataset"),
+        (xr.Dataset({"good": ("x", [1.0], {"+sign": 5})}), "attribute '\\+sign' of variable good"),
+        (xr.Dataset({"good": 1.0, "odd": ("x", np.array([{"a": 1}, {}], dtype=object))}), "odd"),
+        (
+            xr.Dataset({"good": 1.0, "odd": ("x", np.array(["a", 5], dtype=object))}),
+            "variable odd holds text and",
+        ),
+        (xr.Dataset({"good": 1.0, "odd": ("x", np.zeros(2, "i4,f8"))}), "variable odd"),
+        (xr.Dataset({"good": 1.0, 7: 2.0}), "7"),
+    ],
+)
+def test_what_cannot_be_written_is_named(tmp_path, ds, culprit):
+    with pytest.raises(ArgumentError, match=culprit):
+        xta.to_netcdf(ds, tmp_path / "a.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def two_pointings(nircam):
+    first = xta.open_exposure(nircam.science[0])
+    moved = wcs.dump(wcs.shift(wcs.load(first["wcs"].item()), 3.0, 5.0))
+    second = sky.assign_wcs(first, moved)
+    return first, second, xr.concat([ds.drop_vars(["ra", "dec"]) for ds in (first, second)], "exposure")
+
+
+def test_joined_pointings_can_be_saved(nircam, tmp_path):
+    first, second, joined = two_pointings(nircam)
+    assert joined["wcs"].dims == ("exposure",)
+    xta.to_netcdf(joined, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as file:
+        again = file.ta.assign_sky()
+        for k, ds in enumerate((first, second)):
+            for name in ("ra", "dec"):
+                np.testing.assert_array_equal(again[name].isel(exposure=k).values, ds[name].values)
+
+
+def test_joined_pointings_can_be_saved_by_xarray_alone(nircam, tmp_path):
+    joined = two_pointings(nircam)[2]
+    texts = joined["wcs"].values.tolist()
+    assert {type(text) for text in texts} == {wcs.WcsText}
+    joined.to_netcdf(tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        assert again["wcs"].values.tolist() == texts
+
+
+def test_missing_text_is_empty(tmp_path):
+    ds = xr.Dataset({"a": ("x", np.array(["b", np.nan, None], dtype=object))})
+    xta.to_netcdf(ds, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        assert again["a"].values.tolist() == ["b", "", ""]

@@ -966,3 +966,33 @@ def test_long_lines_take_no_time():
                 use_all(osslog.read(f"{stamp}\tx\n{text}\n{stamp}"))
         except OssLogError:
             pass
+
+
+def script_rows():
+    return """2022-12-01 00:33:06.212 Script terminated: V01366011001P0000000001102:FGSMAIN:GS_ACQUIRED
+2022-12-04 20:52:51.095 VISIT V01635026002 ENDED, SSR ALMOST FULL
+2022-12-04 23:31:28.066 *** PLAN PROCESSING STARTED ***
+2022-12-04 23:31:31.138 VISIT V01635026003 STARTED
+2022-12-05 00:35:46.494 Script terminated: V01635026003P00
+2022-12-05 23:58:53.548 Group V01534001001:02 ended"""
+
+
+def test_a_script_without_a_status_ends_too():
+    log = osslog.read(script_rows())
+    assert [visit.visit for visit in log.visits()] == ["V01366011001", "V01635026002", "V01635026003", "V01534001001"]
+    assert log.centroids() == []
+    assert [f.visit for f in log.failures()] == ["V01635026002"]
+    last = log.select("V01635026003").messages.tolist()
+    assert last[:1] == ["VISIT V01635026003 STARTED"]
+    assert "Script terminated: V01635026003P00" in last
+
+
+def test_it_is_said_once_that_a_visit_cannot_be_checked():
+    log = osslog.read(["2023-06-12 03:46:18 TARGET LOCATE SUMMARY:"])
+    with pytest.warns(XtaWarning, match="cannot be checked") as caught:
+        part = log.select(A)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert len(part.centroids(A)) == len(log.centroids(A)) == 1  # a warning here would be an error
+    assert log.failures(A) == []
+    with pytest.warns(XtaWarning, match=B):
+        log.sams(B)

@@ -138,13 +138,25 @@ def test_frames_stay_lazy_and_equal_the_eager_ones(nircam, analysed):
     xr.testing.assert_identical(split.compute(), eager)
 
 
-def test_a_local_cluster_writes_the_same_bytes(nircam, tmp_path):
-    from distributed import Client, LocalCluster
+CLUSTER = """
+import sys
+import xta
+from distributed import Client, LocalCluster
 
-    ds = xta.analyze(nircam.science[0], chunks={})
-    xta.to_netcdf(ds.ta.recenter(), tmp_path / "threads.nc")
+if __name__ == "__main__":
+    ds = xta.analyze(sys.argv[1], chunks={})
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
-        xta.to_netcdf(ds.ta.recenter(), tmp_path / "cluster.nc")
+        xta.to_netcdf(ds.ta.recenter(), sys.argv[2])
+"""
+
+
+def test_a_local_cluster_writes_the_same_bytes(nircam, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(CLUSTER)
+    # A process of its own, with an end: workers that lose each other would wait for ever.
+    command = [sys.executable, str(script), str(nircam.science[0]), str(tmp_path / "cluster.nc")]
+    subprocess.run(command, check=True, capture_output=True, timeout=180)
+    xta.to_netcdf(xta.analyze(nircam.science[0], chunks={}).ta.recenter(), tmp_path / "threads.nc")
     # The order of the chunks within a file depends on who finished first; every value has the same bits.
     with xr.open_dataset(tmp_path / "threads.nc") as one, xr.open_dataset(tmp_path / "cluster.nc") as other:
         xr.testing.assert_identical(one.load(), other.load())
@@ -167,6 +179,19 @@ def test_a_star_by_hand_is_enough(nircam):
         (ds["dq"].isel(x=slice(100, 201), y=slice(120, 221)) & 1) == 0).values)  # fmt: skip
     without = ds.drop_vars(["wcs", "ra", "dec"]).ta.recenter(size=101)
     assert "separation" not in without.coords
+
+
+def test_other_variables_on_the_pixels_are_not_lost_without_a_word(analysed):
+    more = analysed.assign(mine=2 * analysed["sci"], number=5)
+    with pytest.warns(UserWarning, match="mine on the pixels of before is left out"):
+        ds = more.ta.recenter()
+    assert "mine" not in ds
+    assert int(ds["number"]) == 5
+
+
+def test_without_flags_it_works_too(analysed):
+    ds = analysed.drop_vars("dq").ta.recenter(size=51)
+    assert "dq" not in ds
 
 
 def test_an_image_is_recentred_too(nircam):
@@ -195,6 +220,8 @@ def test_the_input_is_left_alone(analysed):
         (lambda ds: ds, {"size": "big"}, ArgumentError, "odd"),
         (lambda ds: ds, {"size": (3, 4, 5)}, ArgumentError, "odd"),
         (lambda ds: ds, {"method": "nearest"}, ArgumentError, "nearest"),
+        (lambda ds: ds.chunk({"integration": 1}), {"method": "nearest"}, ArgumentError, "nearest"),
+        (lambda ds: ds, {"fill": "x"}, ArgumentError, "fill"),
     ],
 )
 def test_what_cannot_be_recentred_says_why(analysed, change, options, error, says):

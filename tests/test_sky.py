@@ -190,6 +190,8 @@ def test_positions_on_and_off_the_array():
     labelled = xr.DataArray([1.0, 2.0], dims="planet", coords={"planet": ["b", "c"]})
     ra, dec = ds.ta.pixel_to_world(labelled, labelled)
     assert ra.dims == ("planet",)
+    assert (ra.name, ra.attrs["units"]) == ("ra", "degree")
+    assert ds.ta.world_to_pixel(ra, dec)[0].attrs["units"] == "pixel"
     assert list(ra["planet"].values) == ["b", "c"]
 
 

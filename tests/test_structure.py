@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import xta
-from xta import acquisition, adjust, fits, names, offset, recenter, sky
+from xta import acquisition, adjust, estimates, fits, names, offset, recenter, sky, template
 from xta.accessor import TaAccessor
 from xta.errors import XtaError
 
@@ -17,12 +17,11 @@ PACKAGE = Path(xta.__file__).parent
 
 LAYERS = {
     **dict.fromkeys(("errors", "names", "__init__"), 0),
-    **dict.fromkeys(("centroid", "shift", "siaf", "sphere", "wcs", "osslog", "dq", "targacq"), 1),
-    **dict.fromkeys(("archive", "backend", "sky", "datasets", "netcdf"), 2),
-    **dict.fromkeys(
-        ("nearby", "onboard", "acquisition", "offset", "adjust", "recenter", "analysis", "psfsub", "fits", "results"), 3
-    ),
-    **dict.fromkeys(("plot", "report", "accessor", "demo", "cli"), 4),
+    **dict.fromkeys(("centroid", "correlation", "dq", "osslog", "shift", "siaf", "sphere", "targacq", "wcs", "wcstext"), 1),
+    **dict.fromkeys(("archive", "backend", "datasets", "manoeuvres", "netcdf", "onboardcheck", "product", "readout", "sky"), 2),
+    **dict.fromkeys(("nearby", "onboard", "acquisition", "offset", "adjust", "analysis", "estimates", "template"), 3),
+    **dict.fromkeys(("fits", "psfsub", "recenter", "results"), 3),
+    **dict.fromkeys(("plot", "card", "report", "accessor", "demo", "cli"), 4),
 }
 
 
@@ -84,6 +83,8 @@ FUNCTIONS = {
     "adjust_wcs": adjust.adjust_wcs,
     "recenter": recenter.recenter,
     "to_fits": fits.to_fits,
+    "estimates": estimates.estimates,
+    "estimate_center": template.estimate_center,
     "assign_sky": sky.assign_sky,
     "sel_sky": sky.sel_sky,
     "pixel_to_world": sky.pixel_to_world,

@@ -91,7 +91,12 @@ def test_the_text_is_the_same_in_every_process():
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "#ASDF 1.0.0\n", "#ASDF 1.0.0\n%YAML 1.1\n--- {wcs: 5}\n...\n"])
+BROKEN = "#ASDF 1.0.0\n%YAML 1.1\n--- {wcs: [5, }\n...\n"  # not YAML
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "#ASDF 1.0.0\n", "#ASDF 1.0.0\n%YAML 1.1\n--- {wcs: 5}\n...\n", BROKEN]
+)
 def test_text_that_is_no_wcs_is_refused(text):
     with pytest.raises(WCSError, match=r"GWCS|ASDF"):
         wcs.load(text)
@@ -181,3 +186,49 @@ def test_real_wcs_files(shared, name):
     rotation = sphere.rotation_between(10.0, 20.0, 10.01, 20.03)
     adjusted = sphere.unit_vector(*wcs.pixel_to_world(wcs.adjust(gwcs, rotation), x, y))
     assert np.abs(adjusted - sphere.unit_vector(*sky) @ rotation.T).max() < 1e-15
+
+
+def spectrograph():
+    from astropy import coordinates, units
+    from astropy.modeling.models import Identity, Mapping
+    from gwcs import WCS, coordinate_frames
+
+    pixel = coordinate_frames.Frame2D(name="detector", unit=(units.pix, units.pix))
+    celestial = coordinate_frames.CelestialFrame(name="sky", reference_frame=coordinates.ICRS())
+    spectral = coordinate_frames.SpectralFrame(axes_order=(2,), unit=(units.um,), name="spectral")
+    world = coordinate_frames.CompositeFrame([celestial, spectral], name="world")
+    return WCS([(pixel, Mapping((0, 1, 1)) | Identity(3)), (world, None)])
+
+
+def off_the_sky(build_wcs):
+    gwcs = build_wcs()
+    return type(gwcs)([(gwcs.pipeline[0].frame, gwcs.pipeline[0].transform), (gwcs.pipeline[1].frame, None)])
+
+
+def other_equinox(build_wcs):
+    from astropy import coordinates
+    from gwcs import coordinate_frames
+
+    gwcs = build_wcs()
+    world = coordinate_frames.CelestialFrame(name="world", reference_frame=coordinates.FK5())
+    return type(gwcs)([*((step.frame, step.transform) for step in gwcs.pipeline[:-1]), (world, None)])
+
+
+@pytest.mark.parametrize("kind", ["spectrograph", "v2v3", "fk5"])
+def test_only_a_wcs_from_pixels_to_icrs_is_taken(build_wcs, kind):
+    from astropy.io import fits
+
+    gwcs = {
+        "spectrograph": spectrograph,
+        "v2v3": lambda: off_the_sky(build_wcs),
+        "fk5": lambda: other_equinox(build_wcs),
+    }[kind]()
+    text = wcs.dump(gwcs)
+    with pytest.raises(WCSError, match="not one from the pixels x, y to ICRS"):
+        wcs.load(text)
+    content = np.frombuffer(text.encode(), "u1")
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column("ASDF_METADATA", f"{content.size}B", array=[content])], name="ASDF"
+    )
+    with pytest.raises(WCSError, match="not one from the pixels x, y to ICRS"):
+        wcs.from_fits(fits.HDUList([fits.PrimaryHDU(), table]))

@@ -9,7 +9,9 @@ import xarray as xr
 
 from xta import adjust, fits, offset, sky
 from xta.acquisition import attach
+from xta.estimates import estimates as all_estimates
 from xta.recenter import Size, recenter
+from xta.template import estimate_center
 
 __all__ = ["TaAccessor"]
 
@@ -48,6 +50,16 @@ class TaAccessor:
     @_as(adjust.adjust_wcs)
     def adjust_wcs(self) -> xr.Dataset:
         return adjust.adjust_wcs(self._obj)
+
+    @_as(all_estimates)
+    def estimates(self, *, template: Any = None, oss: Any = None) -> xr.Dataset:
+        return all_estimates(self._obj, template=template, oss=oss)
+
+    @_as(estimate_center)
+    def estimate_center(
+        self, *, template: Any, center: tuple[float, float] | None = None, upsample: int = 20
+    ) -> xr.Dataset:
+        return estimate_center(self._obj, template=template, center=center, upsample=upsample)
 
     @_as(recenter)
     def recenter(self, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:

@@ -3,15 +3,15 @@
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xta import names, nearby, onboard, siaf, sky
+from xta import dq, names, nearby, onboard, siaf, sky
 from xta.backend import open_exposure
-from xta.errors import AcquisitionError, ArgumentError, WCSError
+from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.nearby import TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = ["attach", "forget", "is_ta"]
@@ -72,7 +72,10 @@ def attach(
     writes it after the exposure ends, before the next one. The centroid in use is the last one that
     converged. Any earlier analysis in `ds` is taken back.
     """
-    names.require(ds, "visit_id", "instrument", step="xta.open_exposure")
+    for name, keyword in (("visit_id", "VISIT_ID"), ("instrument", "INSTRUME")):
+        if name not in ds.attrs:
+            msg = f"{ds.attrs.get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_attrs({name}=...)"
+            raise AcquisitionError(msg)
     bare = forget(ds)
     exposures = _exposures(bare, acquisition, offline)
     _check_belong(bare, exposures)
@@ -96,8 +99,9 @@ def _with_centroid(
     log, reason = nearby.event_log(ds, oss, offline=offline or any(record.successful for record in records))
     centroids: list[Any] = [None] * len(exposures)
     if log is not None:
-        centroids = onboard.pair(exposures, log.centroids(ds.attrs["visit_id"]))
-        reason = onboard.failure(log, ds.attrs["visit_id"])
+        visit = ds.attrs["visit_id"]
+        centroids = onboard.pair(exposures, log.centroids(visit), log.exposures(visit))
+        reason = onboard.failure(log, visit)
     ds = onboard.assign_centroids(ds, exposures, centroids)
     ds = ds.assign_attrs(onboard.status(ds, exposures, centroids, reason))
     return ds if ds.attrs["oss_status"] == "SUCCESS" else onboard.from_targ_acq(ds, exposures, records)
@@ -125,6 +129,9 @@ def _exposures(ds: xr.Dataset, acquisition: Any, offline: bool) -> list[xr.Datas
         acquisition = nearby.acquisition_files(ds, offline=offline)
     elif isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
         acquisition = [acquisition]
+    if not isinstance(acquisition, Iterable) or isinstance(acquisition, Mapping | bytes):
+        msg = f"acquisition is {acquisition!r}; give paths, HDULists or datasets of TA exposures"
+        raise ArgumentError(msg)
     exposures = [item if isinstance(item, xr.Dataset) else open_exposure(item) for item in acquisition]
     if not exposures:
         msg = "acquisition is empty; give at least one TA exposure"
@@ -141,7 +148,13 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
             raise AcquisitionError(msg)
         for name, what in (("visit_id", "visit"), ("instrument", "instrument"), ("guide_star", "guide star")):
             mine, other = ds.attrs.get(name), ta.attrs.get(name)
-            if mine is not None and other is not None and mine != other:
+            if other is None and name != "guide_star":
+                msg = f"{label} does not say its {what}, so it cannot be known to belong to the exposure"
+                raise AcquisitionError(msg)
+            if (mine is None) != (other is None):
+                silent = label if other is None else "the exposure"
+                warn(f"{silent} does not say its {what}; that it is the same in both is not known")
+            elif mine != other:
                 msg = (
                     f"{label} belongs to {what} {other}, the exposure {ds.attrs.get('filename', '')} to {mine}: "
                     f"its pointing error is another one; give a TA exposure of the same {what}"
@@ -151,6 +164,10 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
             if name not in ta.coords:
                 msg = f"{label} has no {name}, so its centroid cannot be put on the sky"
                 raise WCSError(msg)
+        for dim in ("x", "y"):
+            if dim not in ta.dims or not np.all(np.diff(ta[dim].values) == 1):
+                msg = f"{label}: its labels {dim} are not successive pixels; attach the TA exposure as it was opened"
+                raise AcquisitionError(msg)
 
 
 def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
@@ -159,21 +176,27 @@ def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
 
 
 def _image(ta: xr.Dataset, name: str) -> Any:
-    """One image of a TA exposure; the integrations of a cube are averaged, their flags joined."""
-    values = ta[name].values
+    """One image of a TA exposure, (y, x); of a cube the mean of the integrations in which a pixel is good."""
+    values = ta[name].transpose(..., "y", "x").values
     if "integration" not in ta[name].dims:
         return values
+    flags = ta["dq"].transpose(..., "y", "x").values if "dq" in ta else None
+    good = ~dq.bad_pixels(ta["sci"].transpose(..., "y", "x").values, flags)
+    n = good.sum(axis=0)
     if name == "dq":
-        return np.bitwise_or.reduce(values, axis=ta[name].dims.index("integration"))
-    n = ta.sizes["integration"]
-    if name == "sci":
-        return ta[name].mean("integration").values
-    return np.sqrt((ta[name] ** 2).mean("integration").values / n)
+        joined = np.bitwise_or.reduce(values, axis=0)
+        return np.where(n > 0, joined & ~np.uint32(dq.DO_NOT_USE), joined)
+    power = 2 if name == "err" else 1
+    total = np.where(good, values, 0.0) ** power
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total.sum(axis=0) / n  # NaN where no integration is good
+        return np.sqrt(mean / n) if name == "err" else mean
 
 
 def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     """Stack the TA exposures on ``ta_exposure``, each at its own labels, and describe them."""
-    axes = {dim: np.unique(np.concatenate([ta[dim].values for ta in exposures])) for dim in ("y", "x")}
+    ends = {dim: [ta[dim].values[[0, -1]] for ta in exposures] for dim in ("y", "x")}
+    axes = {dim: np.arange(np.min(values), np.max(values) + 1) for dim, values in ends.items()}
     shape = (len(exposures), axes["y"].size, axes["x"].size)
     dims = ("ta_exposure", "ta_y", "ta_x")
     stacked: dict[str, Any] = {}
@@ -194,14 +217,21 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     for name in ("filename", "aperture", "exp_type", "detector"):
         coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
     coords["ta_time"] = (("ta_exposure",), np.array([onboard.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
-    for name in ("target_ra", "target_dec"):
-        coords[f"ta_{name}"] = (("ta_exposure",), [float(ta.attrs.get(name, np.nan)) for ta in exposures])
+    for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):
+        coords[f"ta_{name}"] = (("ta_exposure",), [_number(ta.attrs.get(name)) for ta in exposures])
     intended = np.array([_intended(ta) for ta in exposures])
     coords["ta_intended_x"], coords["ta_intended_y"] = (("ta_exposure", intended[:, i]) for i in (0, 1))
     variables = {name: xr.Variable(dims, data, names.attrs(name)) for name, (dims, data) in coords.items()}
     texts = [sky.wcs_text(ta) for ta in exposures]
     variables["ta_wcs"] = names.text_variable("ta_wcs", texts, ("ta_exposure",))
     return {**stacked, **variables}
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _intended(ta: xr.Dataset) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import xarray as xr
 
-from xta import names, siaf, sky, sphere, wcs
+from xta import names, onboard, siaf, sky, sphere, wcs
 from xta.errors import SiafError, WCSError, warn
 from xta.offset import acquired_target, target_position
 
@@ -51,7 +51,8 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     """
     names.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
     if "corrected_ra" in ds.attrs:
-        msg = f"the WCS of {ds.attrs.get('filename', 'the file')} was corrected already; start from the original product"
+        name = ds.attrs.get("filename", "the file")
+        msg = f"the WCS of {name} was corrected already; start from the original product"
         raise WCSError(msg)
     if "star_x" in ds.coords:
         msg = "the dataset is recentred; adjust the WCS of the exposure before recenter()"
@@ -90,7 +91,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
 
 def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
     """Put the target through the adjusted TA WCS: it has to land on the centroid."""
-    ta_wcs = wcs.adjust(wcs.load(ds["ta_wcs"].values[int(ds.attrs["ta_in_use"])]), rotation)
+    ta_wcs = wcs.adjust(wcs.load(onboard.in_use(ds)["ta_wcs"].item()), rotation)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
     residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
     if max(abs(value) for value in residual) > CLOSED:

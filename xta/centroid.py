@@ -18,6 +18,7 @@ __all__ = ["ImageCentroid", "floating_window"]
 
 MAX_ITERATIONS = 100
 CONVERGED = 1e-6  # [pixel]; onboard 0.01 to 0.1, where arithmetic is dear
+WORST_WINDOW = 0.1  # share of flagged pixels in the window; more, and the fill decides where the star is
 SIGNIFICANT = 5.0  # the spot must exceed the noise of its 3 x 3 pixels by this factor
 
 
@@ -151,6 +152,9 @@ def floating_window(
     x, y, n_iter = _float(light, column, row, window)
     wx, wy = _weights(x, window, light.shape[1]), _weights(y, window, light.shape[0])
     total = float(wy @ light @ wx)
+    if wy @ unusable @ wx > WORST_WINDOW * wy.sum() * wx.sum():
+        msg = f"{int(unusable.sum())} flagged pixels, too many of them in the star itself; give the centroid by hand"
+        raise CentroidError(msg)
     near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
     x_err, y_err = _errors(err, (rows, columns), wx, wy, x, y, total)
     y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]

@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from xta.errors import XtaError, XtaWarning
 __all__ = ["main"]
 
 PATH = click.Path(path_type=Path)
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def _say(message: str) -> None:
@@ -68,17 +69,43 @@ def _centroid(text: str) -> Any:
     return x, y
 
 
-def _outputs(option: Path | None, files: Sequence[Path], suffix: str) -> list[Path | None]:
+def _outputs(option: Path | None, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path | None]:
     """Name the output of each input: the option itself for one, files in that folder for several."""
     if option is None:
         return [None] * len(files)
     if option.is_dir() or (len(files) > 1 and not option.suffix):
-        option.mkdir(parents=True, exist_ok=True)
-        return [option / f"{file.stem}{suffix}" for file in files]
-    if len(files) > 1:
+        _make_folder(option)
+        named = [option / f"{file.name.partition('.')[0]}{suffix}" for file in files]
+    elif len(files) > 1:
         msg = f"with {len(files)} files {option} has to be a folder"
         raise click.UsageError(msg)
-    return [option]
+    else:
+        named = [option]
+    if len(set(named)) < len(named):
+        msg = "several FILES have the same name, and so would their results; analyse them one by one"
+        raise click.UsageError(msg)
+    for path in named:
+        if any(path.resolve() == file.resolve() for file in (*files, *inputs)):
+            msg = f"{path} is one of the inputs and would be overwritten; choose another output"
+            raise click.UsageError(msg)
+    return list(named)
+
+
+def _make_folder(folder: Path) -> None:
+    from xta.errors import FileError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the folder {folder}: {error}; choose another with -o"
+        raise FileError(msg) from error
+
+
+def _check_picture(path: Path | None) -> None:
+    """Refuse, before any work, a picture of a kind that cannot be written."""
+    if path is not None and path.suffix and path.suffix.lower() not in PICTURES:
+        msg = f"no picture can be written as {path.name!r}; end its name with one of {', '.join(PICTURES)}"
+        raise click.UsageError(msg)
 
 
 @main.command()
@@ -88,7 +115,9 @@ def _outputs(option: Path | None, files: Sequence[Path], suffix: str) -> list[Pa
 @click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
 @click.option("--centroid", default="auto", show_default=True, help="auto, oss, image, or X,Y in the TA readout.")
 @click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
-@click.option("--plot", type=PATH, help="Picture of the acquisition and the science frame (.png, .pdf, .svg).")
+@click.option(
+    "--plot", "picture", type=PATH, help="Picture of the acquisition and the science frame (.png, .pdf, .svg)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
 @click.option("--offline", is_flag=True, help="Do not use the network.")
 @_command
@@ -99,7 +128,7 @@ def analyze(
     targ_acq: tuple[Path, ...],
     centroid: str,
     output: Path | None,
-    plot: Path | None,
+    picture: Path | None,
     as_json: bool,
     offline: bool,
 ) -> None:
@@ -107,42 +136,49 @@ def analyze(
     from xta import results
 
     chosen = _centroid(centroid)
-    found = []
-    for file, netcdf, picture in zip(
-        files, _outputs(output, files, "_ta.nc"), _outputs(plot, files, "_ta.png"), strict=True
-    ):
-        ds = xta.analyze(
-            file,
-            acquisition=list(ta) or None,
-            oss=oss,
-            targ_acq=list(targ_acq) or None,
-            centroid=chosen,
-            offline=offline,
-        )
-        if netcdf is not None:
-            xta.to_netcdf(ds, netcdf)
-            _say(f"wrote {netcdf}")
-        if picture is not None:
-            _save(ds, picture)
-        if as_json:
-            found.append(results.as_dict(ds))
-        else:
+    _check_picture(picture)
+    extra = [*ta, *targ_acq, *([oss] if oss else [])]
+    outputs, pictures = _outputs(output, files, "_ta.nc", *extra), _outputs(picture, files, "_ta.png", *extra)
+    found, failed = [], 0
+    for file, netcdf, drawing in zip(files, outputs, pictures, strict=True):
+        try:
+            ds = xta.analyze(
+                file,
+                acquisition=list(ta) or None,
+                oss=oss,
+                targ_acq=list(targ_acq) or None,
+                centroid=chosen,
+                offline=offline,
+            )
+            _write(ds, netcdf, drawing)
+        except XtaError as error:
+            failed += 1
+            _say(f"Error: {error}")
+            continue
+        found.append(results.as_dict(ds))
+        if not as_json:
             click.echo(results.as_table(ds))
     if as_json:
         click.echo(json.dumps(found, indent=2))
+    if failed:
+        raise SystemExit(1)
 
 
-def _save(ds: Any, path: Path) -> None:
-    """Write the summary picture, whole or not at all."""
-    from xta import plot
-    from xta.errors import ArgumentError
+def _write(ds: Any, netcdf: Path | None, drawing: Path | None) -> None:
+    """Write the files that were asked for."""
+    if netcdf is not None:
+        xta.to_netcdf(ds, netcdf)
+        _say(f"wrote {netcdf}")
+    if drawing is not None:
+        from xta import plot
+
+        _save(plot.summary(ds), drawing)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a picture, whole or not at all."""
     from xta.netcdf import whole_file
 
-    figure = plot.summary(ds)
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".").lower() not in known:
-        msg = f"no picture can be written as {path.name!r}; end its name with .png, .pdf or .svg"
-        raise ArgumentError(msg)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
     _say(f"wrote {path}")
@@ -188,6 +224,67 @@ def _opened(file: Path, *, offline: bool) -> Iterator[Any]:
 
 
 @main.command()
+@click.argument("science", nargs=-1, required=True, type=PATH)
+@click.option("-r", "--reference", multiple=True, type=PATH, help="Exposure of a reference star; may be repeated.")
+@click.option("--numbasis", help="Numbers of components, such as 1,5,10.  [default: those of 1, 5, 10 that fit]")
+@click.option("--annuli", type=int, default=1, show_default=True)
+@click.option("--subsections", type=int, default=1, show_default=True)
+@click.option("--mode", type=click.Choice(["ADI", "RDI", "ADI+RDI"]), help="Default: from what is given.")
+@click.option("-o", "--output", type=PATH, required=True, help="NetCDF file.")
+@click.option("--plot", "picture", type=PATH, help="Picture of the result (.png, .pdf, .svg).")
+@click.option("--offline", is_flag=True, help="Do not use the network.")
+@_command
+def klip(
+    science: tuple[Path, ...],
+    reference: tuple[Path, ...],
+    numbasis: str | None,
+    annuli: int,
+    subsections: int,
+    mode: str | None,
+    output: Path,
+    picture: Path | None,
+    offline: bool,
+) -> None:
+    """Subtract the star's PSF from SCIENCE, one or more exposures, with pyKLIP.
+
+    Files are products (_calints), which are analysed first, or the NetCDF of an analysis or of a recentred cube.
+    """
+    from xta import plot, psfsub
+
+    _check_picture(picture)
+    _outputs(output, science[:1], "", *science, *reference)
+    with ExitStack() as stack:
+        targets = [stack.enter_context(_opened(file, offline=offline)) for file in science]
+        references = [stack.enter_context(_opened(file, offline=offline)) for file in reference]
+        ds = psfsub.klip(
+            targets,
+            reference=references or None,
+            numbasis=_numbers(numbasis),
+            annuli=annuli,
+            subsections=subsections,
+            mode=mode,
+        )
+    xta.to_netcdf(ds, output)
+    _say(f"wrote {output}")
+    if picture is not None:
+        _save(plot.klip(ds).figure, picture)
+    for number in ds["numbasis"].values:
+        noise = ds["noise"].sel(numbasis=number)
+        best = float(noise.min())
+        click.echo(f"{int(number):4d} components: residual noise down to {best:.4g} {ds['klip'].attrs['units']}")
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        msg = f"{text!r} is no list of whole numbers, such as 1,5,10"
+        raise click.BadParameter(msg, param_hint="--numbasis") from None
+
+
+@main.command()
 @click.argument("items", nargs=-1, required=True, metavar="VISIT|FILE...")
 @click.option("--product", default="cal", show_default=True, help="cal, rate, rateints or uncal.")
 @click.option("--log", is_flag=True, help="Fetch the event logs of the visits as well.")
@@ -216,7 +313,7 @@ def _fetched(found: Any, output: Path | None) -> list[Path]:
     files = [found] if isinstance(found, Path) else list(found.files)
     if output is None:
         return files
-    output.mkdir(parents=True, exist_ok=True)
+    _make_folder(output)
     for file in files:
         with whole_file(output / file.name) as temporary:
             shutil.copyfile(file, temporary)

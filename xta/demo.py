@@ -1,18 +1,22 @@
 """What ``xta demo`` does: every step of the package on a sample programme whose truth is known."""
 
+import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from xta import datasets, plot, results
+from xta import datasets, plot, psfsub, results
 from xta.analysis import analyze
 from xta.errors import FileError, XtaError
 from xta.netcdf import to_netcdf, whole_file
 
 __all__ = ["run"]
 
+INNER = 0.5  # [arcsec] residuals of the star are looked past
 STAR_ERROR = 1e-4  # [pixel] what a star position may be off on the sample programme
 
 
@@ -51,8 +55,36 @@ def run(
     _compare(exposures, program.truth, show)
     for file, ds in zip(files, exposures, strict=True):
         to_netcdf(ds, folder / f"{file.stem}_ta.nc")
-        with whole_file(folder / f"{file.stem}_ta.png") as path:
-            plot.summary(ds).savefig(path, dpi=120)
+        _draw(plot.summary(ds), folder / f"{file.stem}_ta.png")
+    say("recentring the cubes")
+    cubes = [ds.ta.recenter() for ds in exposures]
+    for file, cube in zip(files, cubes, strict=True):
+        to_netcdf(cube, folder / f"{file.stem}_centered.nc")
+    if importlib.util.find_spec("pyklip") is None:
+        say('no PSF subtraction: pyKLIP is not installed (pip install "xta[klip]")')
+        return
+    say("subtracting the star: two rolls and the reference star, by KLIP")
+    image = psfsub.klip(cubes[: len(program.science)], reference=cubes[len(program.science) :])
+    to_netcdf(image, folder / "klip.nc")
+    _draw(plot.klip(image).figure, folder / "klip.png")
+    _companion(image, program.truth, show)
+
+
+def _draw(figure: Any, path: Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> None:
+    """Print where the brightest source of the KLIP image is, beside the truth."""
+    frame = image["klip"].isel(numbasis=-1)
+    peak = frame.where(image["separation"] > INNER).argmax(("y", "x"))
+    found = {name: float(image[name].isel(peak)) for name in ("separation", "position_angle")}
+    row = truth.isel(file=int(np.argmax(truth["kind"].values == "science")))
+    show(f"\n{'companion':<52}{'separation':>12}{'angle':>12}")
+    show(f"{'brightest pixel of the KLIP image':<52}{found['separation']:>11.3f}″{found['position_angle']:>11.2f}°")
+    separation, angle = float(row["companion_separation"]), float(row["companion_position_angle"])
+    show(f"{'truth':<52}{separation:>11.3f}″{angle:>11.2f}°")
 
 
 def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str], None]) -> None:

@@ -60,6 +60,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_detector": ("", "detector of the TA exposure"),
     "ta_target_ra": ("degree", "right ascension of the target in the header of the TA exposure (ICRS)"),
     "ta_target_dec": ("degree", "declination of the target in the header of the TA exposure (ICRS)"),
+    "ta_guide_star_x": ("arcsec", "guide star during the TA exposure, Ideal x of the guider"),
+    "ta_guide_star_y": ("arcsec", "guide star during the TA exposure, Ideal y of the guider"),
     "ta_intended_x": ("pixel", "intended x of the star in the TA exposure (SIAF and dither), 0-based"),
     "ta_intended_y": ("pixel", "intended y of the star in the TA exposure (SIAF and dither), 0-based"),
     "ta_oss_x_det": ("pixel", "onboard (OSS) centroid of the TA exposure, SIAF Det x, 1-based"),
@@ -168,6 +170,8 @@ KEYWORDS: dict[str, str] = {
     "guide_star": "GDSTARID",
     "guide_mode": "GUIDEMODE",
     "guider_aperture": "FGS_APER",
+    "guide_star_x": "GSIDL_X",
+    "guide_star_y": "GSIDL_Y",
     "is_psf": "IS_PSF",
     "substrt1": "SUBSTRT1",
     "substrt2": "SUBSTRT2",
@@ -229,6 +233,10 @@ def describe(values: Mapping[str, Any]) -> dict[str, xr.Variable]:
     return {name: xr.Variable((), value, attrs(name)) for name, value in values.items()}
 
 
+class _Texts(np.ndarray[Any, Any]):
+    """An array of text objects. xarray sends bare object arrays through pandas, as when it joins datasets."""
+
+
 def text_variable(name: str, values: Any, dims: tuple[str, ...] = ()) -> xr.Variable:
     """Make a variable of text objects, such as `wcs.WcsText`, that stay the objects they are.
 
@@ -243,10 +251,10 @@ def text_variable(name: str, values: Any, dims: tuple[str, ...] = ()) -> xr.Vari
     data = np.empty(np.shape(values), dtype=object)
     data[...] = values
     # The ordinary path goes through pandas, which turns str subclasses into str.
-    return xr.Variable(dims, data, attrs(name), fastpath=True)
+    return xr.Variable(dims, data.view(_Texts), attrs(name), fastpath=True)
 
 
-def clean_attrs(values: Mapping[str, Any]) -> dict[str, Any]:
+def clean_attrs(values: Mapping[Any, Any]) -> dict[str, Any]:
     """Keep of a mapping what a NetCDF attribute can hold.
 
     Parameters
@@ -256,27 +264,49 @@ def clean_attrs(values: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        None is dropped, a bool becomes an int, a NumPy scalar a Python one; texts are stripped; anything
-        else than str, int, float and 1-D arrays becomes text.
+        None is dropped, a bool becomes an int, a NumPy scalar a Python one, a list of numbers or texts a 1-D
+        array; texts are stripped; anything else than str, int, float and 1-D arrays becomes text, and so does
+        an int of more than 64 bits. Names become text, with "_" for "/".
 
     Examples
     --------
-    >>> clean_attrs({"a": None, "b": True, "c": np.float32(0.5), "d": " F335M "})
-    {'b': 1, 'c': 0.5, 'd': 'F335M'}
+    >>> clean_attrs({"a": None, "b": True, "c": np.float32(0.5), "d": " F335M ", "e/f": [1, 2]})
+    {'b': 1, 'c': 0.5, 'd': 'F335M', 'e_f': array([1, 2])}
     """
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        item = value.item() if isinstance(value, np.generic) else value
-        if item is None:
-            continue
-        if isinstance(item, bool):
-            item = int(item)
-        elif isinstance(item, str):
-            item = item.strip()
-        elif not isinstance(item, int | float) and not (isinstance(item, np.ndarray) and item.ndim == 1):
-            item = str(item)
-        result[key] = item
-    return result
+    return {str(key).replace("/", "_"): _clean(value) for key, value in values.items() if value is not None}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return str(value)  # item() would make nanoseconds a bare number
+    item = value.item() if isinstance(value, np.generic) else value
+    if isinstance(item, str | bytes):
+        return (item if isinstance(item, str) else item.decode(errors="replace")).strip()
+    if isinstance(item, int):
+        return int(item) if -(2**63) <= item < 2**64 else str(item)
+    if isinstance(item, float):
+        return float(item)
+    if isinstance(item, list | tuple | np.ndarray):
+        return _clean_array(item)
+    return str(item)
+
+
+def _clean_array(values: Any) -> Any:
+    """Make a 1-D array of numbers or texts, native and of a type that NetCDF has; else text."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError):  # rows of different lengths
+        return str(values)
+    if array.ndim == 0 and array.dtype != object:
+        return _clean(array[()])
+    mixed = array.dtype.kind == "U" and not all(isinstance(value, str) for value in values)
+    if array.ndim != 1 or not array.size or mixed or array.dtype.kind not in "biufU":
+        return str(values)
+    if array.dtype.kind == "b":
+        return array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize not in {4, 8}:
+        return array.astype(np.float64)  # NetCDF has neither half nor long doubles
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:

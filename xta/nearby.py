@@ -1,23 +1,26 @@
 """Find the acquisition of an exposure: beside its file, in the cache, in the archive, in this order."""
 
 import logging
-from collections.abc import Iterable, Sequence
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import xarray as xr
 
-from xta.errors import AcquisitionError, ArchiveError, FileError, MissingError, ProductError
+from xta.errors import AcquisitionError, ArchiveError, ArgumentError, FileError, ProductError, XtaWarning
 
 if TYPE_CHECKING:
-    import os
-
     from xta.osslog import OssLog
     from xta.targacq import TargAcq
 
 __all__ = ["TACONFIRM_TYPES", "TACQ_TYPES", "acquisition_files", "event_log", "find_log", "find_ta", "targ_acqs"]
 
 logger = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 TACQ_TYPES = frozenset({"NRC_TACQ", "MIR_TACQ", "NIS_TACQ", "NRS_TACQ", "NRS_WATA", "NRS_MSATA", "NRS_TASLIT"})
 TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", "NRS_TACONFIRM", "NRS_CONFIRM"})
@@ -30,12 +33,14 @@ def _headers(folder: Path, visit_id: str) -> Iterable[tuple[Path, Any]]:
     """Give the FITS files of a visit in a folder with their primary headers."""
     from astropy.io import fits
 
-    named = sorted(folder.glob(f"jw{visit_id}*.fits"))
-    for path in named or sorted(folder.glob("*.fits")):
+    def listed(start: str) -> list[Path]:
+        return sorted(path for end in (".fits", ".fits.gz") for path in folder.glob(f"{start}*{end}"))
+
+    for path in listed(f"jw{visit_id}") or listed(""):
         try:
             header = fits.getheader(path, 0)
         except OSError as error:
-            logger.debug("%s is passed over: %s", path, error)
+            logger.warning("%s is passed over: %s", path, error)
             continue
         if str(header.get("VISIT_ID", "")).strip() == visit_id:
             yield path, header
@@ -61,7 +66,7 @@ def find_ta(folder: "str | os.PathLike[str]", visit_id: str, *, kinds: Sequence[
     for path, header in _headers(Path(folder), visit_id):
         if str(header.get("EXP_TYPE", "")).strip() not in TACQ_TYPES | TACONFIRM_TYPES:
             continue
-        exposure, _, kind = path.stem.rpartition("_")
+        exposure, _, kind = path.name.partition(".")[0].rpartition("_")
         if f"_{kind}" in kinds:
             rank = kinds.index(f"_{kind}")
             best[exposure] = min(best.get(exposure, (rank, path)), (rank, path))
@@ -69,27 +74,62 @@ def find_ta(folder: "str | os.PathLike[str]", visit_id: str, *, kinds: Sequence[
 
 
 def find_log(folder: "str | os.PathLike[str]", visit_id: str) -> Path | None:
-    """Find an event log of a visit in a folder: a .csv or .txt file with "oss", the mnemonic or the visit in its
-    name, and the visit in its text.
+    """Find the event log of a visit in a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Looked through for .csv and .txt files with "oss", the mnemonic or the visit in their names.
+    visit_id : str
+        As in the keyword VISIT_ID.
 
     Returns
     -------
     pathlib.Path or None
-        The first by name.
-    """  # noqa: D205
-    marks = ("oss", "ictm_event", visit_id)
+        The one that tells most of the visit; of equal ones that with the visit in its name. A log of the
+        neighbouring visit, which only mentions this one, is none.
+    """
+    marks = re.compile(rf"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event|{visit_id}")
+    best: tuple[int, bool] = (1, False)  # a single row is the mention of a neighbour
+    found = None
     for path in sorted(Path(folder).iterdir()):
-        name = path.name.lower()
-        if path.suffix.lower() in {".csv", ".txt"} and any(mark in name for mark in marks) and path.is_file():
-            with path.open("rb") as file:
-                if any(f"V{visit_id}".encode() in line for line in file):
-                    return path
-    return None
+        if path.suffix.lower() not in {".csv", ".txt"} or not marks.search(path.name.lower()):
+            continue
+        rank = _rows_of_visit(path, visit_id), visit_id in path.name
+        if rank[0] > 1 and rank > best:
+            best, found = rank, path
+    return found
 
 
-def _folder(ds: xr.Dataset) -> Path | None:
+def _rows_of_visit(path: Path, visit_id: str) -> int:
+    """Count the rows that a file has of a visit; 0 for one that is no event log."""
+    from xta import osslog
+    from xta.errors import OssLogError
+
+    try:
+        with path.open("rb") as file:
+            if not any(f"V{visit_id}".encode() in line for line in file):
+                return 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", XtaWarning)  # the log that is chosen will be read again, and warn
+            return len(osslog.read(path).select(visit_id))
+    except (OSError, OssLogError) as error:
+        logger.warning("%s is passed over: %s", path, error)
+        return 0
+
+
+def _folders(ds: xr.Dataset) -> list[Path]:
+    """Folders beside the file of a dataset: that of its name, and, for a link, that of the file itself."""
     source = ds.encoding.get("source")
-    return Path(source).resolve().parent if source else None
+    if not source:
+        return []
+    path = Path(source).absolute()
+    return list(dict.fromkeys([path.parent, path.resolve().parent]))
+
+
+def _beside(ds: xr.Dataset, find: Callable[[Path], Found]) -> Found | None:
+    """Look into the folders beside the file of a dataset, until something is found."""
+    return next((found for found in map(find, _folders(ds)) if found), None)
 
 
 def acquisition_files(ds: xr.Dataset, *, offline: bool = False) -> list[Path]:
@@ -109,21 +149,17 @@ def acquisition_files(ds: xr.Dataset, *, offline: bool = False) -> list[Path]:
 
     Raises
     ------
-    MissingError
-        If the dataset does not know its file.
     AcquisitionError
         If the visit has no TA product beside the file, in the cache or in the archive.
     """
-    visit, folder = ds.attrs["visit_id"], _folder(ds)
-    if folder is None:
-        msg = "the dataset does not know its file, so its visit cannot be looked for beside it; give acquisition=[...]"
-        raise MissingError(msg)
-    found = find_ta(folder, visit)
+    visit = ds.attrs["visit_id"]
+    found = _beside(ds, lambda folder: find_ta(folder, visit))
     if found:
         return found
     from xta import archive
 
-    looked = f"beside the file (*{', *'.join(SUFFIXES)}.fits with EXP_TYPE *_TACQ in {folder})"
+    places = ", ".join(str(folder) for folder in _folders(ds)) or "no folder, for the dataset does not know its file"
+    looked = f"beside the file (*{', *'.join(SUFFIXES)}.fits with EXP_TYPE *_TACQ in {places})"
     try:
         return list(archive.fetch_visit(visit, instrument=ds.attrs["instrument"], log=False, offline=offline).files)
     except (ArchiveError, AcquisitionError) as error:
@@ -159,9 +195,9 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> "tuple[OssL
     """
     from xta import archive, osslog
 
-    visit, folder = ds.attrs["visit_id"], _folder(ds)
-    if oss is None and folder is not None:
-        oss = find_log(folder, visit)
+    visit = ds.attrs["visit_id"]
+    if oss is None:
+        oss = _beside(ds, lambda folder: find_log(folder, visit))
     if oss is None:
         try:
             window = {"start": ds.attrs["visit_start"], "end": ds.attrs["visit_end"]}
@@ -183,17 +219,18 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any) -> "list[TargAcq]":
     FileError, ProductError
         If one that was given cannot be read.
     """
-    import os
-
     from astropy.io.fits import HDUList
 
     from xta.targacq import read_targ_acq
 
     if targ_acq is not None:
-        given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList) else list(targ_acq)
+        given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList) else targ_acq
+        if not isinstance(given, Iterable):
+            msg = f"targ_acq is {targ_acq!r}; give paths or HDULists of TA _uncal products"
+            raise ArgumentError(msg)
         return [read_targ_acq(item) for item in given]
-    folder, found = _folder(ds), []
-    for path in find_ta(folder, ds.attrs["visit_id"], kinds=("_uncal",)) if folder else []:
+    found = []
+    for path in _beside(ds, lambda folder: find_ta(folder, ds.attrs["visit_id"], kinds=("_uncal",))) or []:
         try:
             found.append(read_targ_acq(path))
         except (ProductError, FileError) as error:

@@ -1,18 +1,23 @@
 """Write datasets to NetCDF: whole or not at all, compressed, without fill values on coordinates."""
 
 import os
+import re
 import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from xta import names
-from xta.errors import FileError
+from xta.errors import ArgumentError, FileError, XtaError
 
 __all__ = ["to_netcdf", "whole_file"]
+
+_OF_NETCDF = re.compile(r"\b(NetCDF|HDF5?)\b")
 
 
 @contextmanager
@@ -20,20 +25,14 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
     """Write a file whole or not at all.
 
     Yields the path of a temporary file beside `path`, which takes its place when the block ends well and is
-    removed when it does not.
+    removed when it does not. Where `path` is a symbolic link, what it points at is replaced.
 
     Raises
     ------
     FileError
-        If the folder does not exist or cannot be written, or the disk is full.
+        If the folder does not exist or cannot be written, `path` is no ordinary file, or the disk is full.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        msg = f"cannot write {target}: the folder {target.parent} does not exist; make it or choose another"
-        raise FileError(msg)
-    if target.is_dir():
-        msg = f"cannot write {target}: it is a folder; give a file name"
-        raise FileError(msg)
+    target = _target(path)
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(
@@ -47,13 +46,29 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except (OSError, RuntimeError) as error:
-        if isinstance(error, FileError):
+        # A RuntimeError is of the disk where the NetCDF library raised it; else it is of a computation.
+        if isinstance(error, XtaError) or (isinstance(error, RuntimeError) and not _OF_NETCDF.search(str(error))):
             raise
         msg = f"cannot write {target}: {error}; is the folder writable and the disk not full?"
         raise FileError(msg) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _target(path: "str | os.PathLike[str]") -> Path:
+    """Follow links to the file to write, which must be an ordinary file in a folder if it exists."""
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    if not target.parent.is_dir():
+        msg = f"cannot write {target}: the folder {target.parent} does not exist; make it or choose another"
+        raise FileError(msg)
+    if target.is_dir():
+        msg = f"cannot write {target}: it is a folder; give a file name"
+        raise FileError(msg)
+    if target.exists() and not target.is_file():
+        msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
+        raise FileError(msg)
+    return target
 
 
 def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
@@ -96,16 +111,72 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
     ------
     FileError
         If the file cannot be written; nothing is left behind.
+    ArgumentError
+        If `ds` holds what NetCDF cannot, such as complex numbers; it names the variable or attribute.
+
+    Notes
+    -----
+    Text is written as text, missing text as "".
     """
     clean = ds.copy()
     clean.attrs = names.clean_attrs(ds.attrs)
+    for name, variable in ds.variables.items():
+        if variable.dtype == object:
+            clean[name] = _plain_text(name, variable)
     for variable in clean.variables.values():
         variable.attrs = names.clean_attrs(variable.attrs)
         variable.encoding = {}
     with whole_file(path) as temporary:
-        task: Any = clean.to_netcdf(temporary, engine="netcdf4", encoding=encoding(clean), compute=not progress)
+        task = _define(clean, temporary)
         if progress:
             from dask.diagnostics.progress import ProgressBar
 
             with ProgressBar():  # type: ignore[no-untyped-call]
                 task.compute()
+        else:
+            task.compute()
+
+
+def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
+    """Make every text a plain str: a join of several exposures mixes subclasses, and NaN where one is missing."""
+    values = np.array(variable.values, dtype=object)
+    missing = np.array([not isinstance(value, str) and pd.isna(value) is True for value in values.flat])
+    text = np.array([isinstance(value, str) for value in values.flat])
+    if not np.any(text):
+        return variable  # no text; xarray knows what to make of it, or refuses it
+    if not np.all(text | missing):
+        kind = type(values.flat[int(np.argmin(text | missing))]).__name__
+        msg = f"variable {name} holds text and a {kind} too, which NetCDF cannot; make it all text or drop it"
+        raise ArgumentError(msg)
+    for index, value in np.ndenumerate(values):
+        values[index] = str(value) if isinstance(value, str) else ""
+    return xr.Variable(variable.dims, values, variable.attrs, fastpath=True)
+
+
+def _define(ds: xr.Dataset, path: Path) -> Any:
+    """Write all but the dask arrays, and give the task that writes these."""
+    try:
+        return ds.to_netcdf(path, engine="netcdf4", encoding=encoding(ds), compute=False)
+    except XtaError:
+        raise
+    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        msg = f"the dataset cannot be written as NetCDF: {_culprit(ds)}{error}; change or drop it"
+        raise ArgumentError(msg) from error
+
+
+def _culprit(ds: xr.Dataset) -> str:
+    """Name the variable or attribute that NetCDF refuses, as the start of a message."""
+    import netCDF4
+
+    owners = {"the dataset": ds.attrs} | {f"variable {name}": var.attrs for name, var in ds.variables.items()}
+    with netCDF4.Dataset("probe", "w", diskless=True) as file:
+        for owner, attrs in owners.items():
+            for name, value in attrs.items():
+                try:
+                    file.setncattr(name, value)
+                except (ValueError, TypeError, AttributeError, RuntimeError):
+                    return f"attribute {name!r} of {owner}: "
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind not in "biufOUSMm":
+            return f"variable {name} of type {variable.dtype}: "
+    return ""

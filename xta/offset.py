@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import acquisition, dq, names, siaf, sphere, wcs
+from xta import acquisition, dq, names, onboard, siaf, sphere, wcs
 from xta.centroid import ImageCentroid, floating_window
 from xta.errors import AcquisitionError, ArgumentError, CentroidError, warn
 
@@ -65,8 +65,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         ds = acquisition.attach(ds)
     target_ra, target_dec = acquired_target(ds)
     x, y, source = _centroid(ds, centroid)
-    k = int(ds.attrs["ta_in_use"])
-    ta_wcs = wcs.load(ds["ta_wcs"].values[k])
+    one = onboard.in_use(ds)
+    ta_wcs = wcs.load(one["ta_wcs"].item())
     target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
     analytic_x, analytic_y = (float(value) for value in wcs.world_to_pixel_analytic(ta_wcs, target_ra, target_dec))
     ra, dec = (float(value) for value in wcs.pixel_to_world(ta_wcs, x, y))
@@ -80,8 +80,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         "ta_target_y": target_y,
         "ta_inverse_error_x": analytic_x - target_x,
         "ta_inverse_error_y": analytic_y - target_y,
-        "ta_reference_x": float(ds["ta_intended_x"].values[k]),
-        "ta_reference_y": float(ds["ta_intended_y"].values[k]),
+        "ta_reference_x": float(one["ta_intended_x"]),
+        "ta_reference_y": float(one["ta_intended_y"]),
         "offset_x": target_x - x,
         "offset_y": target_y - y,
         "offset_ra": float(sphere.wrap_degrees(target_ra - ra)) * 3600,
@@ -124,8 +124,8 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
     """
     here = target_position(ds)
-    k = int(ds.attrs["ta_in_use"])
-    there = tuple(float(ds[name].values[k]) for name in ("ta_target_ra", "ta_target_dec") if name in ds.coords)
+    one = onboard.in_use(ds)
+    there = tuple(float(one[name]) for name in ("ta_target_ra", "ta_target_dec") if name in one.coords)
     if len(there) != 2 or not all(math.isfinite(value) for value in there):
         return here
     if str(ds.attrs.get("target_type", "")).upper() == "MOVING":
@@ -209,18 +209,17 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None) -> ImageCentr
     (MIRI, full arrays) the search is limited to it.
     """
     names.require(ds, "ta_sci", step="ds.ta.attach()")
-    k = int(ds.attrs["ta_in_use"]) if exposure is None else exposure
-    one = ds[["ta_sci"] + [name for name in ("ta_dq", "ta_err") if name in ds]].isel(ta_exposure=k)
+    one = onboard.in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
     image = one["ta_sci"].values
     bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
     err = one["ta_err"].values if "ta_err" in one else None
-    region = search_region(ds, k)
+    region = search_region(ds, exposure)
     try:
         found = floating_window(image, bad=bad, err=err, region=region)
     except CentroidError as error:
-        msg = f"{ds['ta_filename'].values[k]}: {error}"
+        msg = f"{one['ta_filename'].item()}: {error}"
         raise CentroidError(msg) from error
-    x0, y0 = float(ds["ta_x"].values[0]), float(ds["ta_y"].values[0])
+    x0, y0 = float(one["ta_x"].values[0]), float(one["ta_y"].values[0])
     return ImageCentroid(**{**vars(found), "x": found.x + x0, "y": found.y + y0})
 
 
@@ -228,16 +227,25 @@ LARGEST_REGION = 128
 """A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
 
 
-def search_region(ds: xr.Dataset, k: int) -> tuple[slice, slice]:
-    """Give the rows and columns of the TA region: the TA aperture's own size around the intended position."""
-    centre = {dim: float(ds[f"ta_intended_{dim}"].values[k]) for dim in ("x", "y")}
+def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
+    """Give the rows and columns of the TA region: the TA aperture's own size around the intended position.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    exposure : int, optional
+        Which TA exposure; the one in use by default.
+    """
+    one = onboard.in_use(ds, exposure)
+    centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in centre.values()):
         return slice(None), slice(None)
-    ap = siaf.aperture(ds.attrs["instrument"], str(ds["ta_aperture"].values[k]), ds.attrs.get("prd_version"))
+    ap = siaf.aperture(one.attrs["instrument"], str(one["ta_aperture"].item()), one.attrs.get("prd_version"))
     result = {}
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
         half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
-        labels = ds[f"ta_{dim}"].values
+        labels = one[f"ta_{dim}"].values
         inside = np.flatnonzero(np.abs(labels - centre[dim]) <= half)
         result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
     return result["y"], result["x"]

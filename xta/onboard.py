@@ -1,5 +1,7 @@
 """Pair onboard centroids with TA exposures, by time and detector, and choose the one in use."""
 
+import logging
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,14 +9,16 @@ import numpy as np
 import xarray as xr
 
 from xta import names, siaf
-from xta.errors import AcquisitionError, warn
+from xta.errors import AcquisitionError, MissingError, warn
 from xta.nearby import TACQ_TYPES
 
 if TYPE_CHECKING:
-    from xta.osslog import Centroid, OssLog
+    from xta.osslog import Centroid, Exposure, OssLog
     from xta.targacq import TargAcq
 
-__all__ = ["assign_centroids", "begin", "failure", "from_targ_acq", "pair", "status"]
+__all__ = ["assign_centroids", "begin", "failure", "from_targ_acq", "in_use", "pair", "status"]
+
+logger = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE = np.timedelta64(5, "s")
 """How much earlier than DATE-BEG of its exposure a TA block may begin and still belong to it."""
@@ -31,7 +35,9 @@ def begin(ta: xr.Dataset) -> np.datetime64:
         return np.datetime64("NaT", "ns")
 
 
-def pair(exposures: Sequence[xr.Dataset], centroids: "Sequence[Centroid]") -> "list[Centroid | None]":
+def pair(
+    exposures: Sequence[xr.Dataset], centroids: "Sequence[Centroid]", logged: "Sequence[Exposure]" = ()
+) -> "list[Centroid | None]":
     """Find the onboard centroid of each TA exposure, by time and detector.
 
     Parameters
@@ -40,33 +46,62 @@ def pair(exposures: Sequence[xr.Dataset], centroids: "Sequence[Centroid]") -> "l
         TA exposures in time order.
     centroids : sequence of osslog.Centroid
         TA blocks of the visit in time order.
+    logged : sequence of osslog.Exposure
+        Exposures that the log tells of. A block belongs to the last acquisition before it, whether or not that
+        one is among `exposures`.
 
     Returns
     -------
     list
-        One centroid or None for each exposure. A block that follows none of the exposures is left over.
+        One centroid or None for each exposure. A block that belongs to none of the exposures is left over.
     """
     result: list[Centroid | None] = [None] * len(exposures)
-    begins = [begin(ta) for ta in exposures]
+    acquisitions = [exposure for exposure in logged if exposure.exp_type in TACQ_TYPES]
     for centroid in centroids:
-        earlier = [
-            k
-            for k, ta in enumerate(exposures)
-            if ta.attrs.get("exp_type") in TACQ_TYPES
-            and _same_detector(ta.attrs.get("detector"), centroid.detector)
-            and begins[k] - CLOCK_TOLERANCE <= centroid.start
-        ]
-        if not earlier or result[earlier[-1]] is not None:
+        k = _owner(exposures, centroid, acquisitions)
+        if k is None or result[k] is not None:
+            logger.info("the onboard centroid of %s belongs to none of the TA exposures at hand", centroid.start)
             continue
-        k = earlier[-1]
-        if centroid.start - begins[k] > LATE:
-            minutes = (centroid.start - begins[k]) / np.timedelta64(60, "s")
-            warn(
-                f"the onboard centroid of {centroid.start} comes {minutes:.0f} minutes after its TA exposure "
-                f"{exposures[k].attrs.get('filename')} began; is a later TA exposure missing?"
-            )
         result[k] = centroid
     return result
+
+
+def _owner(exposures: Sequence[xr.Dataset], centroid: "Centroid", acquisitions: "Sequence[Exposure]") -> int | None:
+    """Index of the TA exposure that a block of the log was made from."""
+    candidates = [
+        k
+        for k, ta in enumerate(exposures)
+        if ta.attrs.get("exp_type") in TACQ_TYPES and _same_detector(ta.attrs.get("detector"), centroid.detector)
+    ]
+    before = [exposure for exposure in acquisitions if exposure.start <= centroid.start]
+    if before:
+        named = [k for k in candidates if _is_logged(exposures[k], before[-1])]
+        return named[-1] if named else None
+    earlier = [k for k in candidates if begin(exposures[k]) - CLOCK_TOLERANCE <= centroid.start]
+    if not earlier or _more_dithers_follow(exposures[earlier[-1]]):
+        return None
+    k = earlier[-1]
+    if centroid.start - begin(exposures[k]) > LATE:
+        minutes = (centroid.start - begin(exposures[k])) / np.timedelta64(60, "s")
+        warn(
+            f"the onboard centroid of {centroid.start} comes {minutes:.0f} minutes after its TA exposure "
+            f"{exposures[k].attrs.get('filename')} began; is a later TA exposure missing?"
+        )
+    return k
+
+
+def _is_logged(ta: xr.Dataset, exposure: "Exposure") -> bool:
+    """Tell whether a TA exposure is the one that the log names: by its product's name, else by its time."""
+    parts = str(ta.attrs.get("filename", "")).split("_")
+    if len(parts) >= 3 and re.fullmatch(r"[0-9a-z]{5}", parts[1]) and parts[2][:5].isdigit():
+        return exposure.exposure == f"{parts[1][2:]}{int(parts[2][:5]):03d}"
+    return bool(exposure.start - CLOCK_TOLERANCE <= begin(ta) <= exposure.time + CLOCK_TOLERANCE)
+
+
+def _more_dithers_follow(ta: xr.Dataset) -> bool:
+    """Tell whether the acquisition goes on after this exposure: a dithered one is centroided at its end."""
+    number, points = (ta.attrs.get(name) for name in ("dither_number", "dither_points"))
+    return isinstance(number, int) and isinstance(points, int) and number < points
 
 
 def _same_detector(header: Any, logged: str | None) -> bool:
@@ -81,8 +116,23 @@ def _same_detector(header: Any, logged: str | None) -> bool:
 
 
 def _readout(ta: xr.Dataset) -> Any:
+    """Find the readout of a TA exposure, and check that it is the exposure's array."""
     a = ta.attrs
-    return siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), a.get("prd_version"))
+    if "aperture" not in a:
+        msg = f"{a.get('filename', 'the TA exposure')} has no APERNAME, so its onboard centroid has no pixel"
+        raise AcquisitionError(msg)
+    ap = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), a.get("prd_version"))
+    size = a.get("subsize1", ap.XSciSize), a.get("subsize2", ap.YSciSize)
+    fits = int(ta["x"].max()) < ap.XSciSize and int(ta["y"].max()) < ap.YSciSize
+    if size != (ap.XSciSize, ap.YSciSize) or not fits:
+        msg = (
+            f"{a.get('filename', 'the TA exposure')}: its readout by APERNAME {a['aperture']} and SUBARRAY "
+            f"{a.get('subarray')} is {ap.AperName} with {ap.XSciSize} x {ap.YSciSize} pixels, but SUBSIZE1/2 say "
+            f"{size[0]} x {size[1]} and the array reaches pixel ({int(ta['x'].max())}, {int(ta['y'].max())}); "
+            "correct these keywords"
+        )
+        raise AcquisitionError(msg)
+    return ap
 
 
 def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]:
@@ -175,6 +225,7 @@ def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
 
 def from_targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]") -> xr.Dataset:
     """Use the centroid of a TARG_ACQ extension where the log has none."""
+    why = ds.attrs["oss_status"]
     for record in sorted(records, key=lambda record: record.date_beg, reverse=True):
         if record.visit_id != ds.attrs["visit_id"]:
             msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {ds.attrs['visit_id']}"
@@ -183,8 +234,13 @@ def from_targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Seq
             status = f"FAILED: TARG_ACQ says {record.status} {record.reason}".strip()
             ds = ds.assign_attrs(oss_status=status, centroid_source=f"none ({status})")
             continue
-        mine = [k for k, ta in enumerate(exposures) if _exposure_name(ta.attrs) == _exposure_name(record.filename)]
-        k = mine[-1] if mine else ds.attrs["ta_in_use"]
+        mine = [k for k, ta in enumerate(exposures) if _same_exposure(ta, record)]
+        if not mine:
+            warn(f"{record.filename} (TARG_ACQ) is of none of the TA exposures at hand; its centroid is not used")
+            continue
+        if why.startswith("FAILED"):
+            warn(f"the event log says {why}; the centroid of {record.filename} (TARG_ACQ) is used")
+        k = mine[-1]
         x, y = _to_pixel(exposures[k], record.x_det, record.y_det)
         _check_inside(exposures[k], x, y)
         return ds.assign_attrs(
@@ -200,5 +256,37 @@ def from_targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Seq
     return ds
 
 
-def _exposure_name(source: Any) -> str:
-    return str(source.get("filename", "") if isinstance(source, dict) else source).rpartition("_")[0]
+def _same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:
+    """Tell whether a TARG_ACQ extension is of a TA exposure: by the product's name, else by time and detector."""
+    name, other = (str(text).rpartition("_")[0] for text in (ta.attrs.get("filename", ""), record.filename))
+    if name and other:
+        return name == other
+    same_start = bool(record.date_beg) and record.date_beg == ta.attrs.get("date_beg")
+    return same_start and _same_detector(ta.attrs.get("detector"), record.detector)
+
+
+def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
+    """Select one of the attached TA exposures, by its label ``ta_exposure``.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    exposure : int, optional
+        The one in use by default.
+
+    Raises
+    ------
+    MissingError
+        If nothing is attached, or what was attached is no longer there.
+    """
+    names.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
+    label = ds.attrs.get("ta_in_use") if exposure is None else exposure
+    labels = np.atleast_1d(ds["ta_exposure"].values)
+    if label is None or label not in labels:
+        msg = (
+            f"TA exposure {label} is not in the dataset (it has {', '.join(str(known) for known in labels)}): "
+            "it was dropped by a selection, or the attributes were; attach the acquisition again"
+        )
+        raise MissingError(msg)
+    return ds.sel(ta_exposure=label) if ds["ta_exposure"].ndim else ds

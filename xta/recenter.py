@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xta import dq, names, shift, sky, sphere, wcs
-from xta.errors import ArgumentError, RecenterError
+from xta.errors import ArgumentError, RecenterError, warn
 
 __all__ = ["assign_polar", "recenter"]
 
@@ -57,6 +57,14 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     place. ``err`` and ``var_*`` go through the variance with the squared weights of the interpolation; flags
     are joined by bitwise OR, and a pixel that was not observed is DO_NOT_USE. The WCS gets a shift in front.
     """
+    if method not in shift.METHODS:
+        msg = f"method is {method!r}; give one of {', '.join(shift.METHODS)}"
+        raise ArgumentError(msg)
+    try:
+        fill = None if fill is None else float(fill)
+    except (TypeError, ValueError):
+        msg = f"fill is {fill!r}; give a number"
+        raise ArgumentError(msg) from None
     star = _star(ds)
     position = {axis: star[axis] - _first_label(ds, axis) for axis in ("x", "y")}
     ny, nx = _shape(ds, size)
@@ -66,7 +74,11 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     bad = _bad(images)
     moved = {name: _move(name, image, bad, options, fill) for name, image in images.items()}
     rest = ds.drop_vars(["ra", "dec", *images], errors="ignore")
-    rest = rest.drop_vars([name for name, v in rest.variables.items() if {"x", "y"} & set(v.dims)])
+    others = [name for name, variable in rest.variables.items() if {"x", "y"} & set(variable.dims)]
+    lost = sorted(str(name) for name in set(others) & set(rest.data_vars))
+    if lost:
+        warn(f"recenter moves {', '.join(images)}; {', '.join(lost)} on the pixels of before is left out")
+    rest = rest.drop_vars(others)
     left = {axis: position[axis] - whole[axis] for axis in ("x", "y")}
     result = rest.assign(moved).assign_coords(_labels(ny, nx))
     result = result[[name for name in ds.data_vars if name in result]]
@@ -123,7 +135,7 @@ def _shape(ds: xr.Dataset, size: Size) -> tuple[int, int]:
 
 
 def _bad(images: dict[str, xr.DataArray]) -> xr.DataArray:
-    arrays = [images["sci"]] + [images["dq"]] * ("dq" in images)
+    arrays = [images[name] for name in ("sci", "dq") if name in images]
     bad: xr.DataArray = xr.apply_ufunc(dq.bad_pixels, *arrays, dask="parallelized", output_dtypes=[bool])
     return bad
 

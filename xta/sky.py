@@ -178,10 +178,16 @@ def the_wcs(ds: xr.Dataset, name: str = "wcs") -> Any:
     return wcs.load(wcs_text(ds, name))
 
 
-def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any) -> tuple[Any, Any]:
-    """Apply to scalars, arrays or DataArrays; scalars come back as floats."""
-    first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []])
-    if isinstance(first, xr.DataArray) or np.ndim(first):
+def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any, called: tuple[str, str]) -> tuple[Any, Any]:
+    """Apply to scalars, arrays or DataArrays; scalars come back as floats, DataArrays under their new names."""
+    first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []], keep_attrs=False)
+    if isinstance(first, xr.DataArray):
+        results = (
+            array.rename(name).assign_attrs(names.attrs(name))
+            for array, name in zip((first, second), called, strict=True)
+        )
+        return next(results), next(results)
+    if np.ndim(first):
         return first, second
     return float(first), float(second)
 
@@ -206,7 +212,7 @@ def pixel_to_world(ds: xr.Dataset, x: Any, y: Any) -> tuple[Any, Any]:
     WCSError
         If the dataset has no WCS or several.
     """
-    return _apply(partial(wcs.pixel_to_world, the_wcs(ds)), x, y)
+    return _apply(partial(wcs.pixel_to_world, the_wcs(ds)), x, y, ("ra", "dec"))
 
 
 def world_to_pixel(ds: xr.Dataset, ra: Any, dec: Any) -> tuple[Any, Any]:
@@ -229,7 +235,7 @@ def world_to_pixel(ds: xr.Dataset, ra: Any, dec: Any) -> tuple[Any, Any]:
     WCSError
         If the dataset has no WCS or several, or a position does not converge.
     """
-    return _apply(partial(wcs.world_to_pixel, the_wcs(ds)), ra, dec)
+    return _apply(partial(wcs.world_to_pixel, the_wcs(ds)), ra, dec, ("x", "y"))
 
 
 def _nearest(ds: xr.Dataset, dim: str, wanted: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Read, write, evaluate, invert and adjust the GWCS of a JWST image; no xarray here.
+"""Evaluate, invert and adjust the GWCS of a JWST image, and read and write it as text; no xarray here.
 
 Pixels are 0-based positions in the readout that the GWCS belongs to, in the order x, y. Sky positions are
 ICRS right ascension and declination in degrees. Bounding boxes are ignored: a position off the array is a
@@ -8,21 +8,17 @@ The analytic inverse that a GWCS carries is a fit (0.01 to 0.03 px off on real f
 reference files), so a pixel is always found by inverting the forward transform numerically.
 """
 
-import io
-import re
-import warnings
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xta.errors import WCSError
 from xta.sphere import tangent_basis, unit_vector, wrap_degrees
+from xta.wcstext import WcsText, dump, from_fits, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from astropy.io.fits import HDUList
     from gwcs import WCS
     from numpy.typing import ArrayLike, NDArray
 
@@ -49,126 +45,6 @@ MAX_ITERATIONS = 50
 MAX_STEP = 500.0  # [pixel] one Newton step; farther, the Jacobian of a distorted field says little
 FARTHEST = 10_000.0  # [pixel] from the array's centre; beyond, a polynomial describes no instrument
 DERIVATIVE_STEP = 0.5  # [pixel] half width of the central differences
-
-
-class WcsText(str):
-    """The ASDF text of a GWCS: a str whose repr, and what f-strings make of it, is one short line.
-
-    ``str(text)`` is the whole text: Zarr and others take that for the value.
-
-    Examples
-    --------
-    >>> WcsText("#ASDF 1.0.0")
-    <GWCS as ASDF text, 11 characters>
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<GWCS as ASDF text, {len(self)} characters>"
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
-
-
-def _open_asdf(content: bytes) -> "Mapping[str, Any]":
-    import asdf
-
-    # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
-    with warnings.catch_warnings(), asdf.config_context() as config:
-        warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)
-        config.validate_on_read = False
-        try:
-            # The tree stays usable after the file is closed: its arrays are inline or read here.
-            with asdf.open(io.BytesIO(content), lazy_load=False, lazy_tree=True, memmap=False) as file:
-                tree = file.tree
-                return {"wcs": tree.get("wcs", tree.get("meta", {}).get("wcs"))}
-        except (ValueError, OSError, EOFError, AttributeError, KeyError, TypeError) as error:
-            msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
-            raise WCSError(msg) from error
-
-
-def dump(wcs: "WCS") -> WcsText:
-    """Write a GWCS as ASDF text with inline arrays.
-
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-
-    Returns
-    -------
-    WcsText
-        12 to 25 kB; `load` gives a WCS that evaluates to the same bits. Equal in every process.
-    """
-    import asdf
-
-    file = io.BytesIO()
-    asdf.AsdfFile({"wcs": wcs}).write_to(file, all_array_storage="inline")
-    # The list of extensions used comes in the order of a set, another one in each process.
-    text = re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
-    return WcsText(text)
-
-
-@lru_cache(maxsize=64)
-def _load(text: str) -> "WCS":
-    import gwcs
-
-    wcs = _open_asdf(text.encode())["wcs"]
-    if not isinstance(wcs, gwcs.WCS):
-        msg = f"the ASDF text holds no GWCS under 'wcs' but {type(wcs).__name__}"
-        raise WCSError(msg)
-    return wcs
-
-
-def load(text: str) -> "WCS":
-    """Parse the ASDF text of a GWCS; equal text is parsed once.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    gwcs.WCS
-        Shared between callers: not to be changed.
-
-    Raises
-    ------
-    WCSError
-        If the text is not ASDF or holds no GWCS.
-    """
-    return _load(str(text))
-
-
-def from_fits(hdus: "HDUList") -> WcsText:
-    """Read the GWCS of a JWST product.
-
-    Parameters
-    ----------
-    hdus : astropy.io.fits.HDUList
-        An open product; its ASDF extension holds ``meta.wcs``.
-
-    Returns
-    -------
-    WcsText
-
-    Raises
-    ------
-    WCSError
-        If there is no ASDF extension, it cannot be read, or it holds no GWCS.
-    """
-    import gwcs
-
-    if "ASDF" not in hdus:
-        msg = "there is no ASDF extension, so no GWCS; use a product on which assign_wcs has run (S_WCS COMPLETE)"
-        raise WCSError(msg)
-    table = hdus["ASDF"].data
-    content = table["ASDF_METADATA"].tobytes() if hasattr(table, "names") else table.tobytes()
-    wcs = _open_asdf(content)["wcs"]
-    if not isinstance(wcs, gwcs.WCS):
-        msg = "the ASDF extension holds no GWCS (meta.wcs); use a product on which assign_wcs has run"
-        raise WCSError(msg)
-    return dump(wcs)
 
 
 def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:

@@ -5,7 +5,6 @@ acquisition (TA) leaves a block of rows in it, headed ``TARGET LOCATE SUMMARY``,
 1-based pixels of the full detector. Nothing here asks the network.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from xta.errors import ArgumentError, OssLogError, XtaWarning
+from xta.errors import ArgumentError, OssLogError, warn
 from xta.osslog import blocks
 from xta.osslog.records import Centroid, Exposure, Failure, Row, Sam, Visit
 from xta.osslog.text import columns
@@ -74,11 +73,9 @@ def read(source: Any) -> "OssLog":
     found = columns(source)
     if found.damaged:
         count = len(found.damaged)
-        warnings.warn(
+        warn(
             f"{count} of {count + len(found.messages)} rows in {found.where} have no readable time or are cut "
-            f"short, and are left out; the first is {found.damaged[0]!r:.120}",
-            XtaWarning,
-            stacklevel=2,
+            f"short, and are left out; the first is {found.damaged[0]!r:.120}"
         )
     return OssLog(found.times, found.messages, found.ids, found.sources)
 
@@ -130,6 +127,11 @@ class OssLog:
         return f"<OssLog: {len(self)} rows, {first} to {last}>"
 
     @cached_property
+    def _said(self) -> set[str]:
+        """Visits of which it was said that they cannot be checked: once is enough."""
+        return set()
+
+    @cached_property
     def _owners(self) -> Ownership:
         return ownership(self.messages.tolist())
 
@@ -169,12 +171,14 @@ class OssLog:
         XtaWarning
             If no row of the log carries any visit's id: all rows are taken to be of `visit`.
         """
-        _, rows, doubts = self._claimed(visit, stacklevel=3)
+        _, rows, doubts = self._claimed(visit)
         for stretch, owners in doubts:
             if any(self._pick(stretch, find).size for find in (blocks.relevant, blocks.of_exposures)):
                 raise self._doubt(stretch, owners)
         extra = [None if column is None else column[rows] for column in (self.ids, self.sources)]
-        return OssLog(self.times[rows], self.messages[rows], *extra)
+        part = OssLog(self.times[rows], self.messages[rows], *extra)
+        part._said.update(self._said)
+        return part
 
     def centroids(self, visit: str | int | None = None) -> list[Centroid]:
         """List the target acquisitions, in time order.
@@ -257,7 +261,7 @@ class OssLog:
     ) -> list[T]:
         """Parse the rows that `find` picks, those of each visit by themselves."""
         if visit is not None:
-            name, rows, doubts = self._claimed(visit, stacklevel=4)
+            name, rows, doubts = self._claimed(visit)
             for stretch, owners in doubts:
                 if list(parse(self._rows(stretch, find), name)):
                     raise self._doubt(stretch, owners)
@@ -283,13 +287,14 @@ class OssLog:
         ids = [None] * rows.size if self.ids is None else self.ids[rows]
         return [Row(*row) for row in zip(self.times[rows], self.messages[rows], ids, strict=True)]
 
-    def _claimed(self, visit: str | int, *, stacklevel: int) -> tuple[str, Indices, list[Doubt]]:
+    def _claimed(self, visit: str | int) -> tuple[str, Indices, list[Doubt]]:
         """Find the rows of a visit, and the stretches that it may own with others."""
         name = normalise_visit(visit)
         owners = self._owners
         if not owners.names:
-            message = f"no row of the event log names a visit: that it is of {name} cannot be checked"
-            warnings.warn(message, XtaWarning, stacklevel=stacklevel)
+            if name not in self._said:
+                self._said.add(name)
+                warn(f"no row of the event log names a visit: that it is of {name} cannot be checked")
             return name, np.arange(len(self)), []
         if name not in owners.names:
             listed = ", ".join(owners.names[:8]) + (", ..." if len(owners.names) > 8 else "")

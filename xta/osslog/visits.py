@@ -283,7 +283,9 @@ def _script_spans(messages: Sequence[str], rows: list[int], n: int) -> Iterator[
         if text.startswith("Script a"):
             running[text[18:]] = row
         elif text.startswith("Script t"):
-            name = text[19:].rpartition(":")[0]
+            name = text[19:]
+            if name not in running:  # a status may follow it
+                name = name.rpartition(":")[0] or name
             yield _script(running.pop(name, begun.get(name[:12], 0)), row, name)
         elif text.startswith("VISIT"):
             visit = text[6:18]

@@ -1,0 +1,22 @@
+"""Pictures of an exposure, its acquisition and what became of it, in the manner of xarray's plot methods.
+
+Each function draws on the axes that it is given, or on new ones, returns what it drew, and shows nothing.
+Everything comes from the dataset, so one that was reopened from a file is drawn as well. Importing this package
+does not import matplotlib.
+
+The grey scale and the inferno map are perceptually uniform. Colours are those of Okabe and Ito [1]_, and
+each mark has a shape of its own. New figures are as wide as a column (3.5 inch) or a page (7.1 inch) of a
+journal; save them as PDF for vectors, or as PNG with 200 dots per inch.
+
+References
+----------
+.. [1] M. Okabe, K. Ito, "Color Universal Design", https://jfly.uni-koeln.de/color/ (2008).
+"""
+
+from xta.plot.centred import klip, recentered
+from xta.plot.exposures import acquisition, science
+from xta.plot.methods import PlotAccessor
+from xta.plot.page import summary
+from xta.plot.visits import offsets
+
+__all__ = ["PlotAccessor", "acquisition", "klip", "offsets", "recentered", "science", "summary"]

@@ -1,0 +1,188 @@
+"""Pictures of a recentred exposure and of a PSF subtraction."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xta import names, sky
+from xta.errors import ArgumentError
+from xta.plot import frame, places
+from xta.plot.exposures import median_image, sky_marks
+from xta.plot.style import drawing, on_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+__all__ = ["klip", "recentered"]
+
+ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+"""Steps of the rings that are drawn by default [arcsec]."""
+
+GREY = "#808080"  # bad pixels on the inferno map
+
+
+def recentered(
+    ds: xr.Dataset,
+    *,
+    ax: "Axes | None" = None,
+    integration: int | None = None,
+    rings: Sequence[float] | None = None,
+    legend: bool = True,
+    caption: bool = True,
+    **kwargs: Any,
+) -> "AxesImage":
+    """Draw a recentred exposure with the star, the mask and rings of equal separation.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of `recenter`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+    integration : int, optional
+        Integration number, as in the label; the median of all by default.
+    rings : sequence of float, optional
+        Separations from the star [arcsec]; round ones by default, none for an empty sequence.
+    legend, caption : bool
+        Whether to explain the marks below, and to write above what the exposure is.
+    **kwargs
+        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        Its ``axes`` have the labels ``x``, ``y`` as data coordinates: pixels from the star.
+
+    Raises
+    ------
+    MissingError
+        If the dataset is not recentred.
+    ArgumentError
+        If there is no such integration.
+
+    Notes
+    -----
+    The rings follow ``separation``, so they have the distortion of the detector.
+    """
+    names.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
+    image = median_image(ds, integration).values
+    marks = {"star": (places.scalar(ds, "target_x"), places.scalar(ds, "target_y"))}
+    marks = places.known(marks | {"SIAF reference": (places.scalar(ds, "mask_x"), places.scalar(ds, "mask_y"))})
+    with drawing(ax, height=1.6 + 2.6 * image.shape[0] / image.shape[1]) as axes:
+        bad, labels = ~np.isfinite(image), (ds["x"].values, ds["y"].values)
+        drawn = frame.show(axes, image, bad, *labels, bad_label="no data", **kwargs)
+        axes.set(xlabel="x from the star [pixel]", ylabel="y from the star [pixel]")
+        if "wcs" in ds.coords and "star" in marks:
+            sky_marks(axes, ds)
+            _rings(axes, ds, rings)
+            frame.arcsec_axes(axes, marks["star"], places.jacobian(sky.the_wcs(ds), *marks["star"]), of="star")
+        frame.mark(axes, marks)
+        if caption:
+            about = "  ".join(str(ds.attrs[name]) for name in ("aperture", "filter") if name in ds.attrs)
+            star = f"star was at {float(ds['star_x']):.3f}, {float(ds['star_y']):.3f} px"
+            frame.caption(axes, [str(ds.attrs.get("filename", "")).removesuffix(".fits"), about, star])
+        if legend:
+            frame.legend(axes)
+    return drawn
+
+
+def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
+    from xta.recenter import assign_polar
+
+    polar = ds if "separation" in ds.coords else assign_polar(ds)
+    separation = polar["separation"].transpose("y", "x").values
+    if rings is None:
+        reach = min(separation[0].min(), separation[-1].min(), separation[:, 0].min(), separation[:, -1].min())
+        step = next((step for step in ROUND if 5 * step >= reach), ROUND[-1])
+        rings = np.arange(step, 0.98 * reach, step).tolist()
+    levels = sorted(float(ring) for ring in rings if separation.min() < ring < separation.max())
+    if not levels:
+        return
+    x, y = ds["x"].values, ds["y"].values
+    ax.contour(x, y, separation, levels=levels, colors="white", linewidths=0.6, linestyles=[(0, (3, 3))], alpha=0.8)
+    row = int(np.abs(y - float(ds["target_y"])).argmin())
+    along = np.where(x > float(ds["target_x"]), separation[row], np.nan)
+    for level in levels:
+        if not np.nanmin(along, initial=np.inf) < level < np.nanmax(along, initial=-np.inf):
+            continue  # it does not cross the row of the star to the right
+        place = x[np.nanargmin(np.abs(along - level))], y[row]
+        ax.annotate(f"{level:g}″", place, (2, 2), textcoords="offset points", ha="left", va="bottom", **on_image())
+
+
+def klip(
+    ds: xr.Dataset,
+    *,
+    ax: "Axes | None" = None,
+    numbasis: int | None = None,
+    add_colorbar: bool = True,
+    caption: bool = True,
+    **kwargs: Any,
+) -> "AxesImage":
+    """Draw the image of a PSF subtraction, north up and east left.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of `xta.klip`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+    numbasis : int, optional
+        Number of principal components; the largest by default.
+    add_colorbar, caption : bool
+        Whether to draw a colour bar on the right, and to write above what the image is.
+    **kwargs
+        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        Its ``axes`` have ``dx`` and ``dy`` as data coordinates: arcsec to the east and to the north of the star.
+
+    Raises
+    ------
+    MissingError
+        If the dataset holds no such image.
+    ArgumentError
+        If it holds none for `numbasis`.
+
+    Notes
+    -----
+    The stretch is asinh, linear within three times the median of the noise.
+    """
+    names.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
+    given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
+    number = max(given) if numbasis is None else numbasis
+    if number not in given:
+        msg = f"numbasis is {numbasis!r}; the dataset has {', '.join(map(str, given))}"
+        raise ArgumentError(msg)
+    one = ds.sel(numbasis=number) if "numbasis" in ds.dims else ds
+    image = one["klip"].transpose("y", "x").values
+    if "norm" not in kwargs:
+        kwargs["norm"] = _around_noise(one, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
+    options = {"cmap": "inferno", "bad_colour": GREY} | kwargs
+    with drawing(ax, height=3.2 if add_colorbar else 3.6) as axes:
+        drawn = frame.show(axes, image, ~np.isfinite(image), one["dx"].values, one["dy"].values, **options)
+        axes.set(xlabel="east of the star [arcsec]", ylabel="north of the star [arcsec]")
+        frame.mark(axes, {"star": (0.0, 0.0)})
+        frame.compass(axes, np.eye(2))
+        frame.scale_bar(axes, 1.0)
+        if add_colorbar:
+            frame.colour_bar(drawn, str(one["klip"].attrs.get("units", "")))
+        if caption:
+            about = "  ".join(str(ds.attrs[key]) for key in ("target_name", "filter", "mode") if key in ds.attrs)
+            frame.caption(axes, [about, f"{number} component" + ("s" if number > 1 else "")])
+    return drawn
+
+
+def _around_noise(ds: xr.Dataset, *, vmin: float | None, vmax: float | None) -> Any:
+    from matplotlib.colors import AsinhNorm
+
+    good = ds["klip"].values[np.isfinite(ds["klip"].values)]
+    known = ds["noise"].values[np.isfinite(ds["noise"].values)]
+    noise = float(np.median(known)) if known.size else 0.0
+    noise = noise or (float(np.std(good)) if good.size else 0.0) or 1.0
+    high = max(float(np.percentile(good, 99.9)) if good.size else 0.0, 10 * noise)
+    return AsinhNorm(3 * noise, vmin=-5 * noise if vmin is None else vmin, vmax=high if vmax is None else vmax)

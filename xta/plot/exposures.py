@@ -1,0 +1,289 @@
+"""Pictures of a target acquisition and of a science exposure."""
+
+import re
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xta import dq, names, sky, wcs
+from xta.errors import ArgumentError, SiafError
+from xta.offset import search_region
+from xta.plot import frame, places
+from xta.plot.style import drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+    from xta.plot.places import Places
+
+__all__ = ["acquisition", "guider", "median_image", "science", "sky_marks"]
+
+CONTEXT = 40  # least width of the crop around a TA region [pixel]
+FARTHEST = 64  # a mark that is farther from its middle does not widen it [pixel]
+ZOOM, LARGEST_ZOOM = 3.0, 12.0  # half width of the inset [pixel]
+
+
+def acquisition(
+    ds: xr.Dataset,
+    *,
+    ax: "Axes | None" = None,
+    exposure: int | None = None,
+    zoom: bool = True,
+    legend: bool = True,
+    caption: bool = True,
+    **kwargs: Any,
+) -> "AxesImage":
+    """Draw a TA image with the centroid, the target by the WCS, and where the star was meant to be.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached; the marks of `compute_offset` and `adjust_wcs` are drawn if there.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+    exposure : int, optional
+        Which TA exposure, as in ``ta_exposure``; the one in use by default.
+    zoom, legend, caption : bool
+        Whether to show the surroundings of the centroid in a corner, to explain the marks below, and to write
+        above what the exposure is.
+    **kwargs
+        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        Its ``axes`` have the pixels of the TA readout as data coordinates.
+
+    Raises
+    ------
+    MissingError
+        If no acquisition is attached.
+    ArgumentError
+        If there is no such exposure.
+
+    Notes
+    -----
+    The stretch is asinh, linear within the noise of the sigma-clipped background. Of a readout that is larger
+    than the TA region the surroundings of the region are shown, and its outline.
+    """
+    names.require(ds, "ta_sci", "ta_in_use", step="ds.ta.attach()")
+    k = _exposure(ds, exposure)
+    marks = places.in_acquisition(ds, k)
+    one, region = _crop(ds, k, marks)
+    image = one["ta_sci"].values
+    bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
+    star = places.centroid(marks)
+    with drawing(ax) as axes:
+        drawn = frame.show(axes, image, bad, one["ta_x"].values, one["ta_y"].values, **kwargs)
+        axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
+        _outline(axes, region)
+        frame.mark(axes, marks)
+        free = frame.corners(axes, marks)
+        insets = []
+        if zoom and star and frame.inside(axes, marks[star]):
+            insets.append(frame.zoom(drawn, marks[star], ZOOM, marks, corner=free.pop(0)))
+        frame.note(axes, "\n".join(_offset_lines(ds, k, marks)), corner=free[0])
+        centre = star or ("SIAF reference" if "SIAF reference" in marks else None)
+        if centre:
+            gwcs = wcs.load(str(ds["ta_wcs"].values[k]))
+            frame.arcsec_axes(axes, marks[centre], places.jacobian(gwcs, *marks[centre]), of=centre)
+        if caption:
+            frame.caption(axes, _acquisition_caption(ds, k))
+        if legend:
+            frame.legend(axes, *insets)
+    return drawn
+
+
+def _exposure(ds: xr.Dataset, exposure: int | None) -> int:
+    k = int(ds.attrs["ta_in_use"]) if exposure is None else exposure
+    if not (isinstance(k, int | np.integer) and 0 <= k < ds.sizes["ta_exposure"]):
+        msg = f"exposure is {exposure!r}; the dataset has TA exposures 0 to {ds.sizes['ta_exposure'] - 1}"
+        raise ArgumentError(msg)
+    return int(k)
+
+
+def _crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[np.float64]]:
+    """Cut out the TA region with some context and the marks: (the cut, edges (x0, x1), (y0, y1) of the region)."""
+    one = ds[["ta_sci", *(["ta_dq"] if "ta_dq" in ds else [])]].isel(ta_exposure=k)
+    read: xr.DataArray = xr.ufuncs.isfinite(one["ta_sci"])  # an exposure of a smaller readout is padded with NaN
+    if read.any():
+        one = one.isel({dim: _span(read.any([d for d in read.dims if d != dim]).values) for dim in read.dims})
+    labels = [one["ta_x"].values, one["ta_y"].values]
+    try:
+        rows, columns = search_region(ds, k)
+    except SiafError:  # an aperture that the SIAF does not have: all of the readout
+        rows = columns = slice(None)
+    within = [ds["ta_x"].values[columns], ds["ta_y"].values[rows]]
+    region = np.array([[axis[0] - 0.5, axis[-1] + 0.5] for axis in within])
+    middle = region.mean(axis=1)
+    half = max(np.ptp(region, axis=1).max(), CONTEXT) / 2
+    for place in marks.values():
+        far = float(np.abs(np.array(place) - middle).max())
+        half = max(half, far + 3 if far <= FARTHEST else 0)
+    slices = [_span(np.abs(axis - centre) <= half) for axis, centre in zip(labels, middle, strict=True)]
+    return one.isel(ta_x=slices[0], ta_y=slices[1]), region
+
+
+def _span(inside: NDArray[np.bool_]) -> slice:
+    index = np.flatnonzero(inside)
+    return slice(int(index[0]), int(index[-1]) + 1) if index.size else slice(None)
+
+
+def _outline(ax: "Axes", region: NDArray[np.float64]) -> None:
+    """Draw the edges of a TA region that is clearly smaller than the view."""
+    view = np.array([ax.get_xlim(), ax.get_ylim()])
+    if (np.ptp(region, axis=1) < 0.75 * np.abs(np.ptp(view, axis=1))).any():
+        (x0, x1), (y0, y1) = region
+        ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", lw=0.7, ls=(0, (4, 3)))
+        ax.set(xlim=view[0], ylim=view[1])
+
+
+def _offset_lines(ds: xr.Dataset, k: int, marks: "Places") -> list[str]:
+    """Say how far the WCS is from the centroid in an exposure, or why that is not known."""
+    label = places.centroid(marks)
+    if label and "WCS" in marks:
+        dx, dy = np.subtract(marks["WCS"], marks[label])
+        lines = [f"WCS − {'OSS' if label == 'OSS centroid' else 'centroid'}", f"{dx:+.3f}, {dy:+.3f} px"]
+        if k == int(ds.attrs["ta_in_use"]):
+            lines.append(f"{float(ds['offset_east']):+.3f}″ E, {float(ds['offset_north']):+.3f}″ N")
+        return [line.replace("-", "−") for line in lines]
+    return [] if label else ["no onboard centroid"]
+
+
+def guider(ds: xr.Dataset) -> str:
+    """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
+    aperture = str(ds.attrs.get("guider_aperture", "")).partition("_")[0]
+    logged = re.search(r"guider (\d)", str(ds.attrs.get("oss_log", "")))
+    return aperture or (f"FGS{logged[1]}" if logged else "")
+
+
+def _acquisition_caption(ds: xr.Dataset, k: int) -> list[str]:
+    about = {
+        name: str(ds[f"ta_{name}"].values[k])
+        for name in ("filename", "aperture", "filter", "exp_type")
+        if f"ta_{name}" in ds.coords
+    }
+    count = ds.sizes["ta_exposure"]
+    which = f"ta_exposure = {k} (of {count})" if count > 1 else f"ta_exposure = {k}"
+    lines = [
+        about.get("filename", "").removesuffix(".fits"),
+        "  ".join(filter(None, (about.get("aperture"), about.get("filter"), guider(ds)))),
+        "  ".join(filter(None, (about.get("exp_type"), which))),
+    ]
+    if k == int(ds.attrs["ta_in_use"]) and not str(ds.attrs.get("centroid_source", "OSS")).startswith("OSS"):
+        lines += textwrap.wrap(f"centroid: {ds.attrs['centroid_source']}", 48)
+    return lines
+
+
+def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
+    """Give one integration, or the median of all, without the pixels that are not to be used."""
+    sci = ds["sci"]
+    flags = ds.get("dq")
+    if "integration" in sci.dims and integration is not None:
+        known = ds["integration"].values if "integration" in ds.coords else np.arange(sci.sizes["integration"])
+        if integration not in known:
+            msg = f"integration is {integration!r}; the dataset has {known[0]} to {known[-1]}"
+            raise ArgumentError(msg)
+        at = int(np.flatnonzero(known == integration)[0])
+        sci, flags = sci.isel(integration=at), None if flags is None else flags.isel(integration=at)
+    good = sci if flags is None else sci.where((flags & dq.DO_NOT_USE) == 0)
+    image = _median(good) if "integration" in good.dims else good
+    if set(image.dims) != {"y", "x"}:
+        msg = f"sci has the dimensions {image.dims}; select one exposure first"
+        raise ArgumentError(msg)
+    return image.transpose("y", "x")
+
+
+def _median(cube: xr.DataArray) -> xr.DataArray:
+    with warnings.catch_warnings():
+        # A pixel that is bad in all integrations is drawn as bad.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return cube.median("integration").compute()
+
+
+def science(
+    ds: xr.Dataset,
+    *,
+    ax: "Axes | None" = None,
+    integration: int | None = None,
+    zoom: bool = True,
+    legend: bool = True,
+    caption: bool = True,
+    **kwargs: Any,
+) -> "AxesImage":
+    """Draw a science frame with the star behind the mask, the file's idea of it, and the mask.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        An exposure; the marks of `adjust_wcs` are drawn if there.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+    integration : int, optional
+        Integration number, as in the label; the median of all by default.
+    zoom, legend, caption : bool
+        As in `acquisition`; the inset shows the marks, which a whole frame would pile up on a point.
+    **kwargs
+        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        Its ``axes`` have the labels ``x``, ``y`` as data coordinates.
+
+    Raises
+    ------
+    MissingError
+        If there are no images or labels.
+    ArgumentError
+        If there is no such integration, or several exposures are joined.
+    """
+    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    image = median_image(ds, integration).values
+    marks = places.in_science(ds)
+    star = next((label for label in ("WCS adjusted", "star", "WCS", "SIAF reference") if label in marks), None)
+    with drawing(ax, height=1.3 + 3 * image.shape[0] / image.shape[1]) as axes:
+        drawn = frame.show(axes, image, ~np.isfinite(image), ds["x"].values, ds["y"].values, **kwargs)
+        axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
+        insets = []
+        if zoom and star and frame.inside(axes, marks[star]):
+            distance = {label: float(np.abs(np.subtract(place, marks[star])).max()) for label, place in marks.items()}
+            half = min(max(float(np.ceil(1.4 * max(distance.values()))), ZOOM), LARGEST_ZOOM)
+            # In the whole frame the marks would hide each other and the star.
+            frame.mark(axes, {label: place for label, place in marks.items() if distance[label] >= half})
+            insets.append(frame.zoom(drawn, marks[star], half, marks, corner="upper right"))
+        else:
+            frame.mark(axes, marks)
+        if "wcs" in ds.coords:
+            sky_marks(axes, ds)
+        if caption:
+            frame.caption(axes, _science_caption(ds, integration))
+        if legend:
+            frame.legend(axes, *insets)
+    return drawn
+
+
+def sky_marks(ax: "Axes", ds: xr.Dataset) -> None:
+    """Draw the directions and the scale that the WCS has in the middle of a frame."""
+    x, y = (float(ds[dim].values[[0, -1]].mean()) for dim in ("x", "y"))
+    jacobian = places.jacobian(sky.the_wcs(ds), x, y)
+    frame.compass(ax, jacobian)
+    frame.scale_bar(ax, float(np.hypot(*jacobian[:, 0])))
+
+
+def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
+    a = ds.attrs
+    which = "" if "integration" not in ds.dims else f"median of {ds.sizes['integration']}"
+    lines = [
+        str(a.get("filename", "")).removesuffix(".fits"),
+        "  ".join(str(a[name]) for name in ("aperture", "filter") if name in a),
+        which if integration is None else f"integration = {integration}",
+    ]
+    if "target_x" in ds.coords:
+        lines[2] += f"  star at {float(ds['target_x']):.3f}, {float(ds['target_y']):.3f} px"
+    return lines

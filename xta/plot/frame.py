@@ -1,0 +1,273 @@
+"""One image on axes, and what is drawn on it: marks, inset, arcsec axes, compass, scale bar, text."""
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xta.errors import ArgumentError
+from xta.plot.places import Place, Places
+from xta.plot.style import BAD, MARKS, colour_map, halo, on_image, stretch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+__all__ = [
+    "arcsec_axes",
+    "caption",
+    "colour_bar",
+    "compass",
+    "corners",
+    "inside",
+    "legend",
+    "mark",
+    "note",
+    "scale_bar",
+    "show",
+    "zoom",
+]
+
+Corner = Literal["upper right", "upper left", "lower left", "lower right"]
+
+CORNERS: dict[Corner, tuple[int, int]] = {
+    "upper right": (1, 1),
+    "upper left": (0, 1),
+    "lower left": (0, 0),
+    "lower right": (1, 0),
+}
+INSET = 0.34  # of the width of the axes
+CROWDED = 0.07  # ticks that are nearer to zero than this part of a colour bar are left out
+
+
+def _edges(labels: NDArray[Any], name: str) -> tuple[float, float]:
+    """Give the outer edges of the first and the last pixel."""
+    steps = np.diff(labels.astype(float))
+    step = steps.mean() if steps.size else 1.0
+    if not (labels.size and np.allclose(steps, step, rtol=1e-6) and step != 0):
+        msg = f"the labels {name} are not evenly spaced, so the picture would be distorted; select a slice"
+        raise ArgumentError(msg)
+    return float(labels[0] - step / 2), float(labels[-1] + step / 2)
+
+
+def show(
+    ax: "Axes",
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    *,
+    bad_colour: str = BAD,
+    bad_label: str = "bad pixel",
+    **kwargs: Any,
+) -> "AxesImage":
+    """Draw an image at its labels, bad pixels in a colour of their own; `kwargs` are those of ``Axes.imshow``."""
+    if "norm" not in kwargs:
+        kwargs["norm"] = stretch(image, bad, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
+    cmap = colour_map(kwargs.pop("cmap", "gray"), bad=bad_colour)
+    extent = (*_edges(x, "x"), *_edges(y, "y"))
+    options: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "extent": extent, "cmap": cmap} | kwargs
+    drawn = ax.imshow(np.ma.masked_where(bad, image), **options)
+    if bad.any():  # a line in the legend
+        ax.scatter([], [], marker="s", s=36, color=bad_colour, label=bad_label)
+    return drawn
+
+
+def mark(ax: "Axes", places: Places) -> None:
+    """Mark places; to one outside the view an arrow points from the edge."""
+    view = ax.get_xlim(), ax.get_ylim()
+    for label, place in places.items():
+        style = MARKS[label]
+        ink: dict[str, Any] = {"c": style.colour}
+        if style.open:
+            ink = {"facecolors": "none", "edgecolors": style.colour}
+        shape: dict[str, Any] = {"s": style.size**2, "marker": style.marker, "linewidths": 1.1}
+        ax.scatter(place[0], place[1], label=label, zorder=3, path_effects=halo(1.1), **shape, **ink)
+    ax.set(xlim=view[0], ylim=view[1])
+    for label, place in places.items():
+        _point_to(ax, place, MARKS[label].colour)
+
+
+def _fraction(ax: "Axes", place: Place) -> NDArray[np.float64]:
+    """Convert a place to fractions of the view."""
+    limits = np.array([ax.get_xlim(), ax.get_ylim()])
+    return np.asarray((np.array(place) - limits[:, 0]) / (limits[:, 1] - limits[:, 0]))
+
+
+def _point_to(ax: "Axes", place: Place, colour: str) -> None:
+    if inside(ax, place):
+        return
+    direction = _fraction(ax, place) - 0.5
+    tip, tail = (tuple(0.5 + direction * reach / np.abs(direction).max()) for reach in (0.49, 0.40))
+    arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": colour, "lw": 1.3, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", tip, tail, xycoords="axes fraction", textcoords="axes fraction", arrowprops=arrow, zorder=3)
+
+
+def inside(ax: "Axes", place: Place) -> bool:
+    """Tell whether a place is within the view."""
+    return bool(np.abs(_fraction(ax, place) - 0.5).max() <= 0.5)
+
+
+def corners(ax: "Axes", places: Places) -> list[Corner]:
+    """List the corners, the one with most room first."""
+    fractions = [np.clip(_fraction(ax, place), 0, 1) for place in places.values()]
+
+    def room(corner: Corner) -> float:
+        middle = INSET / 2 + (1 - INSET) * np.array(CORNERS[corner])
+        return min((float(np.abs(fraction - middle).max()) for fraction in fractions), default=1.0)
+
+    return sorted(CORNERS, key=room, reverse=True)
+
+
+def zoom(drawn: "AxesImage", centre: Place, half: float, places: Places, *, corner: Corner) -> "Axes":
+    """Show the surroundings of a place, in a stretch of their own, and the marks in it, in a corner of the axes."""
+    from matplotlib.colors import PowerNorm
+    from matplotlib.patches import Rectangle
+
+    ax = drawn.axes
+    x0, y0 = (0.02 + (0.96 - INSET) * side for side in CORNERS[corner])
+    inset: Axes = ax.inset_axes((x0, y0, INSET, INSET), xticks=[], yticks=[], zorder=4)
+    options: dict[str, Any] = {
+        "origin": drawn.origin,
+        "extent": drawn.get_extent(),
+        "interpolation": "nearest",
+        "cmap": drawn.cmap,
+    }
+    inset.imshow(_pixels(drawn), norm=PowerNorm(0.5, *_range_within(drawn, centre, half)), **options)
+    inset.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
+    for spine in inset.spines.values():
+        spine.set(color="white", linewidth=0.8)
+    least = centre[0] - half, centre[1] - half
+    ax.add_patch(Rectangle(least, 2 * half, 2 * half, fill=False, edgecolor="white", linewidth=0.8))
+    mark(inset, {label: place for label, place in places.items() if _distance(place, centre) < half - 0.4})
+    inset.text(0.5, 0.02, f"{2 * half:g} px", transform=inset.transAxes, ha="center", va="bottom", **on_image())
+    return inset
+
+
+def _distance(a: Place, b: Place) -> float:
+    return max(abs(a[0] - b[0]), abs(a[1] - b[1]))
+
+
+def _pixels(drawn: "AxesImage") -> Any:
+    return drawn.get_array()
+
+
+def _range_within(drawn: "AxesImage", centre: Place, half: float) -> tuple[float | None, float | None]:
+    """Give the least and the largest good value within a box."""
+    image = _pixels(drawn)
+    left, right, bottom, top = drawn.get_extent()
+    x = left + (np.arange(image.shape[1]) + 0.5) * (right - left) / image.shape[1]
+    y = bottom + (np.arange(image.shape[0]) + 0.5) * (top - bottom) / image.shape[0]
+    box = image[np.ix_(np.abs(y - centre[1]) < half + 0.5, np.abs(x - centre[0]) < half + 0.5)]
+    good = np.ma.compressed(box)
+    return (float(good.min()), float(good.max())) if good.size else (None, None)
+
+
+def colour_bar(drawn: "AxesImage", label: str) -> None:
+    """Put a colour bar as high as the image on its right, with ticks at zero and at powers of ten."""
+    ax = drawn.axes
+    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)))
+    bar.set_label(label)
+    low, high = drawn.get_clim()
+    powers = 10.0 ** np.arange(-20, 21)
+    ticks = np.array([0.0, *(value for value in (*-powers, *powers) if low <= value <= high)])
+    along: Any = drawn.norm(ticks)
+    ticks = ticks[(ticks == 0) | (np.abs(along - along[0]) > CROWDED)]
+    if len(ticks) > 2:
+        bar.set_ticks(ticks.tolist(), labels=[f"{value:g}".replace("-", "−") for value in ticks])
+        bar.minorticks_off()
+
+
+def _to_arcsec(value: Any, zero: float, scale: float) -> Any:
+    return (np.asarray(value) - zero) * scale
+
+
+def _from_arcsec(value: Any, zero: float, scale: float) -> Any:
+    return np.asarray(value) / scale + zero
+
+
+def arcsec_axes(ax: "Axes", zero: Place, jacobian: NDArray[np.float64], *, of: str) -> None:
+    """Put axes in arcsec from a place at the top and on the right; `of` names the place."""
+    ax.tick_params(top=False, right=False)
+    sides: tuple[Any, ...] = (ax.secondary_xaxis, "top", "x"), (ax.secondary_yaxis, "right", "y")
+    for k, (add, side, name) in enumerate(sides):
+        options = {"zero": zero[k], "scale": float(np.hypot(*jacobian[:, k]))}
+        axis = add(side, functions=(partial(_to_arcsec, **options), partial(_from_arcsec, **options)))
+        label = f"{name} from the {of} [arcsec]"
+        axis.set(**{f"{name}label": label})
+
+
+def compass(ax: "Axes", jacobian: NDArray[np.float64]) -> None:
+    """Draw arrows to the north and the east where the coordinates are least."""
+    low, high = np.sort([ax.get_xlim(), ax.get_ylim()], axis=1).T
+    length = 0.11 * (high - low).min()
+    inverse = np.linalg.inv(jacobian)
+    arrows = {label: inverse[:, k] / np.hypot(*inverse[:, k]) * length for k, label in enumerate("EN")}
+    # The box of arrows and letters lies in the corner, whichever way they point.
+    ends = np.array([[0, 0], *(1.45 * arrow for arrow in arrows.values())])
+    origin = low + 0.03 * (high - low) - ends.min(axis=0)
+    for label, arrow in arrows.items():
+        style = {"arrowstyle": "->", "color": "white", "lw": 1.0, "shrinkA": 0, "shrinkB": 0, "path_effects": halo(1.0)}
+        ax.annotate("", tuple(origin + arrow), tuple(origin), arrowprops=style)
+        x, y = origin + 1.25 * arrow
+        ax.text(x, y, label, ha="center", va="center", **on_image())
+
+
+def scale_bar(ax: "Axes", scale: float) -> None:
+    """Draw a bar of a round length where x is largest and y least; `scale` in arcsec per unit of the axes."""
+    (left, low), (right, high) = np.sort([ax.get_xlim(), ax.get_ylim()], axis=1).T
+    about = 0.2 * (right - left) * scale
+    power = 10.0 ** math.floor(math.log10(about))
+    length = max(step for step in (power, 2 * power, 5 * power) if step <= about)
+    end, y = right - 0.04 * (right - left), low + 0.05 * (high - low)
+    x = end - length / scale, end
+    ax.plot(x, (y, y), color="white", lw=1.6, solid_capstyle="butt", path_effects=halo(1.6))
+    middle = sum(x) / 2, y
+    ax.annotate(f"{length:g}″", middle, (0, 2), textcoords="offset points", ha="center", va="bottom", **on_image())
+
+
+def note(ax: "Axes", text: str, *, corner: Corner) -> None:
+    """Write on the image, in a corner."""
+    right, upper = CORNERS[corner]
+    where: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "xytext": (5 - 11 * right, 5 - 10 * upper),
+        "textcoords": "offset points",
+    }
+    align: dict[str, Any] = {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
+    ax.annotate(text, (right, upper), **where, **align, linespacing=1.25, zorder=5, **on_image())
+
+
+def caption(ax: "Axes", lines: list[str]) -> None:
+    """Write lines above the axes, from the left."""
+    ax.set_title("\n".join(line for line in lines if line), loc="left", fontsize="small", linespacing=1.25)
+
+
+def legend(ax: "Axes", *insets: "Axes") -> None:
+    """Explain the marks of the axes and of its insets, below the label of the x axis."""
+    import matplotlib as mpl
+    from matplotlib.transforms import ScaledTranslation
+
+    entries: dict[str, Any] = {}
+    for each in (ax, *insets):
+        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    order = list(dict.fromkeys(label for label in (*MARKS, *entries) if label in entries))
+    if not order:
+        return
+    below = ScaledTranslation(0, -3.4 * mpl.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
+    ax.legend(
+        [entries[label] for label in order],
+        order,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=ax.transAxes + below,
+        ncols=2 if len(order) in {2, 4} else 3,
+        frameon=False,
+        borderaxespad=0,
+        columnspacing=1.0,
+        handlelength=1.2,
+        handletextpad=0.7,
+    )

@@ -1,0 +1,155 @@
+"""All of an exposure on one page."""
+
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xta import names, results
+from xta.acquisition import is_ta
+from xta.errors import AcquisitionError
+from xta.offset import target_position
+from xta.plot.centred import klip, recentered
+from xta.plot.exposures import acquisition, guider, science
+from xta.plot.style import DPI, PAGE, STYLE
+from xta.plot.visits import offsets
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["summary"]
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, width and height of a panel, from the upper left corner of the page [inch]."""
+
+LEFT = (0.55, 4.1)  # of the two columns
+IMAGES, SIDE = 1.35, 2.3  # top and width of the images; captions and arcsec axes are above
+LOWER, TABLE = 4.6, 1.9  # top of the lower row; height of the numbers
+PANELS: dict[str, Callable[..., Any]] = {
+    "acquisition": acquisition,
+    "science": science,
+    "recentered": recentered,
+    "offsets": offsets,
+}
+
+
+def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
+    """Draw what is known of an exposure on one page.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        An exposure, with an acquisition attached, analysed or recentred; or the result of `xta.klip`.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to draw; by default a new figure as wide as a page of a journal.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A new one is not registered with pyplot: notebooks show it, nothing pops up, and it need not be
+        closed. For a window give ``figure=plt.figure(figsize=(7.1, 7.6))``.
+
+    Raises
+    ------
+    MissingError
+        If the dataset holds no images.
+
+    Notes
+    -----
+    The acquisition in use, the science frame (or the recentred one), the pointing errors where there are
+    several TA exposures, and the numbers.
+    """
+    import matplotlib as mpl
+
+    boxes, height = _plan(ds)
+    with mpl.rc_context(STYLE):
+        if figure is None:
+            from xta.plot.figure import Page
+
+            figure = Page(figsize=(PAGE, height), dpi=DPI)
+        for panel, (left, top, width, high) in boxes.items():
+            ax = figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height))
+            _draw(ds, panel, ax)
+        about = [str(ds.attrs.get(name, "")) for name in ("target_name", "visit_id", "instrument", "filter")]
+        title = "   ".join(filter(None, about))
+        figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold")
+    return figure
+
+
+def _plan(ds: xr.Dataset) -> tuple[dict[str, Box], float]:
+    """Choose the panels of a page, and its height [inch]."""
+    if "klip" in ds.variables:
+        numbers = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
+        places = [(LEFT[k % 2], 0.75 + 3.2 * (k // 2), 2.3, 2.3) for k in range(len(numbers))]
+        return {f"klip {n}": box for n, box in zip(numbers, places, strict=True)}, places[-1][1] + 2.9
+    images = ["acquisition"] if "ta_sci" in ds.variables else []
+    if not (images and is_ta(ds)):  # an acquisition by itself is not drawn twice
+        names.require(ds, "sci", step="xta.open_exposure")
+        images.append("recentered" if "star_x" in ds.coords else "science")
+    boxes = {panel: (left, IMAGES, SIDE, SIDE) for panel, left in zip(images, LEFT, strict=False)}
+    several = "ta_wcs" in ds.variables and ds.sizes["ta_exposure"] > 1 and _has_target(ds)
+    if several:
+        boxes["offsets"] = (LEFT[0] + 0.3, LOWER + 0.25, 2.0, 2.0)
+    if len(images) == 1:
+        corners = (LEFT[1] - 0.25, IMAGES - 0.4), (LEFT[1] - 0.25, IMAGES + TABLE - 0.3)
+    elif several:
+        corners = (LEFT[1] - 0.25, LOWER), (LEFT[1] - 0.25, LOWER + TABLE + 0.1)
+    else:
+        corners = (LEFT[0], LOWER), (LEFT[1] - 0.25, LOWER)
+    boxes["table"], boxes["facts"] = ((left, top, 3.15, TABLE) for left, top in corners)
+    low = 2.9 if several else TABLE + 0.1 if len(images) > 1 else 0.0
+    return boxes, LOWER + low
+
+
+def _has_target(ds: xr.Dataset) -> bool:
+    try:
+        target_position(ds)
+    except AcquisitionError:
+        return False
+    return True
+
+
+def _draw(ds: xr.Dataset, panel: str, ax: "Axes") -> None:
+    if panel.startswith("klip"):
+        klip(ds, ax=ax, numbasis=int(panel.split()[1]))
+    elif panel in PANELS:
+        PANELS[panel](ds, ax=ax)
+    else:
+        ax.set_axis_off()
+        _write(ax, _numbers(ds) if panel == "table" else _facts(ds))
+
+
+def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
+    """Give the lines of the table: where a text begins (or ends, if not at 0) in parts of the width -> the text."""
+    lines = []
+    for what, *pair, decimals in results.ROWS:
+        if all(name in ds.coords and not ds[name].ndim for name in pair):
+            form = f".{decimals}f" if decimals <= 6 else ".0e"
+            first, second = (f"{float(ds[name]):{form}}".replace("-", "−") for name in pair)
+            lines.append({0.0: what, 0.78: first, 1.0: second})
+    return [{0.78: "x, RA, east", 1.0: "y, Dec, north"}, *lines] if lines else []
+
+
+def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
+    facts = {
+        "centroid": ds.attrs.get("centroid_source"),
+        "guider": guider(ds),
+        "mask": ds.attrs.get("coronagraphic_mask"),
+        "SIAF": ds.attrs.get("prd_version"),
+    }
+    lines = []
+    for what, fact in facts.items():
+        first, *more = textwrap.wrap(str(fact or ""), 46) or [""]
+        if first:
+            lines += [{0.0: f"{what}: {first}"}, *({0.0: f"    {line}"} for line in more)]
+    return lines
+
+
+def _write(ax: "Axes", lines: list[dict[float, str]]) -> None:
+    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 7}
+    for k, line in enumerate(lines):
+        for x, text in line.items():
+            ax.annotate(text, (x, 1), (0, -11 * k), ha="right" if x else "left", **style)

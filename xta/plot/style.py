@@ -1,0 +1,158 @@
+"""How pictures look: size and type for print, colours, marks, and the stretch of an image."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+
+__all__ = [
+    "BAD",
+    "COLUMN",
+    "DPI",
+    "MARKS",
+    "PAGE",
+    "STYLE",
+    "Mark",
+    "colour_map",
+    "drawing",
+    "halo",
+    "on_image",
+    "stretch",
+]
+
+COLUMN, PAGE = 3.5, 7.1
+"""Widths of one column and of a page of two [inch]."""
+
+DPI = 200
+
+STYLE: Any = {
+    "font.size": 8.5,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "legend.fontsize": 7.5,
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
+}
+"""Type and lines of the figures that are made here; axes that are given keep their own."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one kind of position is drawn."""
+
+    marker: str
+    colour: str
+    size: float
+    """Of the marker [point]; of marks at one place none covers another."""
+    open: bool = False
+    dark: str = ""
+    """Colour on white, if another."""
+
+
+MARKS = {
+    # Okabe and Ito's colours, told apart by colour-blind readers, and by shape in print.
+    "SIAF reference": Mark("s", "#56B4E9", 9.5, open=True),
+    "WCS": Mark("x", "#E69F00", 6),
+    "WCS adjusted": Mark("o", "#009E73", 7.5, open=True),
+    "OSS centroid": Mark("+", "#D55E00", 7),
+    "image centroid": Mark("D", "#F0E442", 5, open=True, dark="#CC79A7"),
+    "centroid by hand": Mark("D", "#F0E442", 5, open=True, dark="#CC79A7"),
+    "star": Mark("+", "#FFFFFF", 7),
+}
+"""Label in the legend -> mark."""
+
+BAD = "#7D4E7A"
+"""Colour of bad pixels: neither a grey, nor of the inferno map, nor of a mark."""
+
+
+@contextmanager
+def drawing(ax: "Axes | None", *, height: float = 4.2) -> "Iterator[Axes]":
+    """Give the axes to draw on: `ax`, or those of a new pyplot figure in the style of this module.
+
+    A new figure is closed again if the drawing fails.
+    """
+    if ax is not None:
+        yield ax
+        return
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    from xta.plot.figure import Page
+
+    with mpl.rc_context(STYLE):
+        figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="tight")
+        try:
+            yield figure.add_subplot()
+        except BaseException:
+            plt.close(figure)
+            raise
+
+
+def halo(width: float) -> list[Any]:
+    """Make a dark outline that parts a bright line or text from a bright image."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width + 0.9, foreground="black")]
+
+
+def on_image() -> dict[str, Any]:
+    """Make the style of text that is written on an image."""
+    return {"color": "white", "fontsize": "small", "path_effects": halo(0.8)}
+
+
+def colour_map(cmap: Any, *, bad: str = BAD) -> Any:
+    """Look up a colour map and give it the colour of bad pixels."""
+    import matplotlib as mpl
+
+    return mpl.colormaps.get_cmap(cmap).with_extremes(bad=bad)
+
+
+def _asinh(value: Any, level: float, width: float) -> Any:
+    return np.arcsinh((value - level) / width)
+
+
+def _sinh(value: Any, level: float, width: float) -> Any:
+    return level + width * np.sinh(value)
+
+
+def stretch(
+    image: NDArray[Any], bad: NDArray[np.bool_], *, vmin: float | None = None, vmax: float | None = None
+) -> "Normalize":
+    """Make an asinh stretch on the background: linear within its noise, logarithmic above.
+
+    Parameters
+    ----------
+    image, bad : numpy.ndarray
+    vmin, vmax : float, optional
+        Ends of the scale; by default 3 sigma of the sigma-clipped background below it, and the value that
+        0.05 % of the good pixels exceed, at least 10 sigma above it.
+
+    Returns
+    -------
+    matplotlib.colors.Normalize
+    """
+    from astropy.stats import sigma_clipped_stats
+    from matplotlib.colors import FuncNorm, Normalize
+
+    good = np.asarray(image[~bad], dtype=float)
+    if not good.size:
+        return Normalize(vmin, vmax)
+    _, level, noise = (float(value) for value in sigma_clipped_stats(good, sigma=3, maxiters=5))
+    noise = noise or float(np.ptp(good)) / 100 or 1.0
+    low = level - 3 * noise if vmin is None else vmin
+    high = max(float(np.percentile(good, 99.95)), level + 10 * noise) if vmax is None else vmax
+    options = {"level": level, "width": 2 * noise}
+    return FuncNorm((partial(_asinh, **options), partial(_sinh, **options)), vmin=low, vmax=high)

@@ -1,0 +1,213 @@
+"""Open the FITS file of a product: whole or refused; its keywords with care, its arrays when used."""
+
+import bz2
+import gzip
+import lzma
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xarray.backends import BackendArray, CachingFileManager
+from xarray.core import indexing
+
+from xta.errors import FileError, warn
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
+
+__all__ = ["FitsArray", "array", "damage", "keyword", "number", "opened"]
+
+COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+"""First bytes of a compressed file -> what reads it."""
+
+OTHERS = {
+    b"\x89HDF": "it looks like NetCDF, such as an analysis that was saved; open it with xarray.open_dataset(path)",
+    b"CDF": "it looks like NetCDF, such as an analysis that was saved; open it with xarray.open_dataset(path)",
+    b"PK\x03\x04": "it is a ZIP archive; unpack it first",
+    b"\x1f\x9d": "it is compressed by Unix compress; unpack it first",
+    b"#ASDF": "it is an ASDF file; give the FITS product",
+}
+"""First bytes of what is no FITS -> what to do about it."""
+
+BLOCK = 1 << 22  # [byte] read at a time to measure what a compressed file holds
+
+
+def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyUserWarning
+
+    with warnings.catch_warnings():
+        # astropy warns of a truncated file; `_check_whole` and `FitsArray` raise.
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        # A memory map cannot scale the unsigned integers of DQ in sections.
+        hdus = fits.open(path, mode=mode, memmap=False)
+        with ExitStack() as stack:
+            stack.callback(hdus.close)
+            len(hdus)  # reads all headers
+            stack.pop_all()  # all well: it stays open
+    return hdus
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """List the errors by which astropy and its decompressors show that a file is damaged."""
+    from astropy.io.fits import VerifyError
+
+    python = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
+    return (*python, struct.error, zlib.error, lzma.LZMAError, VerifyError)
+
+
+def opened(path: str) -> Any:
+    """Open a FITS file that is whole.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+
+    Returns
+    -------
+    xarray.backends.CachingFileManager
+        Of an astropy ``HDUList`` whose headers have been read.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, cut short, damaged or not FITS.
+
+    Warns
+    -----
+    XtaWarning
+        If bytes after the last extension cannot be read.
+    """
+    manager = None
+    try:
+        _check_kind(path)
+        manager = CachingFileManager(_open_fits, path, mode="readonly")
+        _check_whole(path, manager.acquire())
+    except damage() as error:
+        if manager is not None:
+            manager.close()
+        if isinstance(error, FileError):
+            raise
+        msg = f"{path} cannot be read as FITS ({error}); is it a whole JWST product? Fetch it again"
+        raise FileError(msg) from error
+    return manager
+
+
+def _check_kind(path: str) -> None:
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        msg = f"{path} {what}; give the path of a JWST product, such as a _calints.fits or _cal.fits"
+        raise FileError(msg)
+    with Path(path).open("rb") as file:
+        head = file.read(8)
+    for magic, advice in OTHERS.items():
+        if head.startswith(magic):
+            msg = f"{path} cannot be read as FITS: {advice}"
+            raise FileError(msg)
+
+
+def _check_whole(path: str, hdus: "HDUList") -> None:
+    """Refuse a file that ends before its headers say it does; say what comes after that."""
+    size = _content_size(path)
+    last = hdus[-1].fileinfo()
+    needed = last["datLoc"] + last["datSpan"]
+    if size < needed:
+        msg = f"{path} is cut short: it has {size} bytes, its headers need {needed}; fetch it again"
+        raise FileError(msg)
+    if size > needed:
+        warn(
+            f"{path}: the {size - needed} bytes after its extension {len(hdus) - 1} ({hdus[-1].name}) cannot be read, "
+            "and what stood there is left out; is the file damaged? Fetch it again"
+        )
+
+
+def _content_size(path: str) -> int:
+    """Count the bytes of a file, unpacked; a compressed one that was cut short raises EOFError."""
+    with Path(path).open("rb") as file:
+        head = file.read(8)
+    for magic, unpack in COMPRESSED.items():
+        if head.startswith(magic):
+            with unpack(path, "rb") as file:
+                return sum(len(block) for block in iter(lambda: file.read(BLOCK), b""))
+    return Path(path).stat().st_size
+
+
+def keyword(hdus: "HDUList", name: str) -> Any:
+    """Look up a keyword in the primary and then the SCI header; None where absent, empty or N/A."""
+    for header in (hdus[0].header, hdus["SCI"].header):
+        value = header.get(name)
+        # Undefined cards hold an object of astropy.
+        if isinstance(value, bool | int | float) or (isinstance(value, str) and value.strip() not in {"", "N/A"}):
+            return value
+    return None
+
+
+def number(hdus: "HDUList", name: str, *, label: str) -> Any:
+    """Look up a keyword that has to be a finite number; None, with a warning, where it is something else."""
+    value = keyword(hdus, name)
+    if value is None or (isinstance(value, int | float) and np.isfinite(value)):
+        return value
+    warn(f"{label}: {name} is {value!r:.40}, not a number; it is left out")
+    return None
+
+
+class FitsArray(BackendArray):
+    """One image extension of a file, read a few frames at a time, in native byte order."""
+
+    def __init__(self, manager: Any, lock: Any, hdu: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.manager, self.lock, self.hdu = manager, lock, hdu
+        self.shape, self.dtype = shape, dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        first, rest = key[0], key[1:]
+        rows = range(self.shape[0])[first]
+        # Read the block of whole frames (or rows) that holds the request: one contiguous part of the file.
+        chosen = [rows] if isinstance(rows, int) else list(rows)
+        if not chosen:
+            return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *rest)]
+        start, stop = min(chosen), max(chosen) + 1
+        block = self._block(start, stop)
+        within = rows - start if isinstance(rows, int) else np.asarray(chosen) - start
+        return block[within][(*(() if isinstance(rows, int) else (slice(None),)), *rest)]
+
+    def _block(self, start: int, stop: int) -> Any:
+        """Read frames (or rows) `start` to `stop`; the file may have changed since it was opened."""
+        try:
+            with self.lock:
+                hdu = self.manager.acquire(needs_lock=False)[self.hdu]
+                if hdu.shape == self.shape:
+                    return np.asarray(hdu.section[start:stop], dtype=self.dtype)
+            found = f"extension {self.hdu} has the shape {hdu.shape}, it had {self.shape}"
+        except damage() as error:
+            found = f"{type(error).__name__}: {error}"
+            raise self._changed(found) from error
+        raise self._changed(found)
+
+    def _changed(self, found: str) -> FileError:
+        path = self.manager._args[0]
+        return FileError(
+            f"{path} cannot be read any more ({found}); was it changed or removed since it was opened? Open it again"
+        )
+
+
+def array(hdus: "HDUList", hdu: Any, *, manager: Any, lock: Any) -> Any:
+    """Make the array of an image extension: lazy, or a copy where there is no file manager."""
+    from astropy.io.fits.hdu.base import BITPIX2DTYPE
+
+    unsigned = hdu.header.get("BZERO") == 2 ** (hdu.header["BITPIX"] - 1) and hdu.header.get("BSCALE", 1) == 1
+    dtype = np.dtype(f"u{abs(hdu.header['BITPIX']) // 8}" if unsigned else BITPIX2DTYPE[hdu.header["BITPIX"]])
+    if hdu.name == "DQ":
+        dtype = np.dtype(np.uint32)
+    if manager is None:
+        return np.array(hdu.data, dtype=dtype)
+    lazy = FitsArray(manager, lock, hdus.index_of(hdu.name), hdu.shape, dtype.newbyteorder("="))
+    return indexing.LazilyIndexedArray(lazy)

@@ -1,0 +1,198 @@
+"""Tell where in the full readout an array begins, and when its integrations were taken."""
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xta import names
+from xta.errors import ArgumentError, warn
+from xta.product import keyword, number
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
+
+__all__ = ["assign_times", "check_origin", "corner"]
+
+LAST_DATE = 106_000.0  # [d] modified Julian date, year 2149
+
+
+def check_origin(origin: Any) -> tuple[int, int] | None:
+    """Check that an origin is None or two whole numbers that are not negative.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else.
+    """
+    if origin is None:
+        return None
+    try:
+        x0, y0 = (operator.index(value) for value in origin)
+    except (TypeError, ValueError):
+        x0 = y0 = -1
+    if x0 < 0 or y0 < 0:
+        msg = f"origin is {origin!r:.60}; give the pixel (x, y) of the readout, two whole numbers from 0"
+        raise ArgumentError(msg)
+    return x0, y0
+
+
+def corner(ds: xr.Dataset, hdus: "HDUList", *, label: str, origin: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Find the pixel (x, y) of the readout at which the array begins; None where that cannot be known.
+
+    Raises
+    ------
+    ArgumentError
+        If `origin` puts the array outside the readout.
+
+    Warns
+    -----
+    XtaWarning
+        If other software cropped the array.
+    """
+    nx, ny = ds.sizes["x"], ds.sizes["y"]
+    full = ds.attrs.get("subsize1", nx), ds.attrs.get("subsize2", ny)
+    if origin is not None:
+        if origin[0] + nx > full[0] or origin[1] + ny > full[1]:
+            msg = f"origin {origin} puts an array of {nx} x {ny} outside the readout of {full[0]} x {full[1]}"
+            raise ArgumentError(msg)
+        return origin
+    if (nx, ny) == full:
+        return 0, 0
+    found = _corner_from_crpix(ds, hdus, label)
+    cropped = (
+        f"{label}: the array has {nx} x {ny} pixels, SUBSIZE1/2 say {full[0]} x {full[1]}: other software cropped it"
+    )
+    if found is None:
+        warn(
+            f"{cropped}. Where it begins is not known, so x and y count from its own corner and there is no WCS; "
+            "give origin=(x, y)"
+        )
+        return None
+    warn(f"{cropped}. CRPIX is still the SIAF reference point, so it begins at pixel {found}; check, or give origin")
+    return found
+
+
+def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int, int] | None:
+    """Software that crops moves CRPIX along; in a pipeline product it is the SIAF reference point."""
+    from xta import siaf
+    from xta.errors import SiafError
+
+    crpix = [number(hdus, name, label=label) for name in ("CRPIX1", "CRPIX2")]
+    full = ds.attrs.get("subsize1"), ds.attrs.get("subsize2")
+    try:
+        ap = siaf.aperture(*(ds.attrs[name] for name in ("instrument", "aperture", "prd_version")))
+    except (KeyError, SiafError):
+        return None
+    if None in crpix or None in full or ap.XSciRef is None or (ap.XSciSize, ap.YSciSize) != full:
+        return None
+    shift = np.array([ap.XSciRef - crpix[0], ap.YSciRef - crpix[1]])
+    first = np.round(shift).astype(int)
+    inside = np.all(first >= 0) and np.all(first + np.array([ds.sizes["x"], ds.sizes["y"]]) <= full)
+    if np.abs(shift - first).max() > 1e-3 or not inside:
+        return None
+    # CRPIX that never moved says nothing: software that leaves the header alone crops anywhere.
+    return (int(first[0]), int(first[1])) if first.any() else None
+
+
+def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
+    """Assign integration numbers and times: those of INT_TIMES, for an image that of EXPMID.
+
+    Warns
+    -----
+    XtaWarning
+        If INT_TIMES does not belong to these integrations; they have no times then.
+    """
+    if "integration" not in ds.dims:
+        mid = number(hdus, "EXPMID", label=label)
+        return ds if mid is None else ds.assign_coords(time=((), _datetime(mid), names.attrs("time")))
+    count = ds.sizes["integration"]
+    table = _table(hdus, label)
+    rows = None if table is None else _rows(table, hdus, count)
+    if table is not None and rows is None:
+        warn(
+            f"{label}: INT_TIMES has {len(table)} rows for {count} integration(s), as in coadded or cut files; "
+            "the integrations have no times"
+        )
+    numbers = None if table is None or rows is None else _numbers(table, rows)
+    if numbers is None:
+        numbers = np.arange(count) + _first_number(hdus)
+    ds = ds.assign_coords(integration=("integration", numbers, names.attrs("integration")))
+    if table is None or rows is None:
+        return ds
+    for name, column in (("time", "int_mid_mjd_utc"), ("time_bjd_tdb", "int_mid_bjd_tdb")):
+        values = _column(table, column)
+        if values is None:
+            continue
+        days = _known(values[rows])
+        data = _datetime(days) if name == "time" else days
+        # As the data: chunks that differ along a dimension break `Dataset.chunks` and `map_blocks`.
+        encoding = {"preferred_chunks": {"integration": 1}}
+        ds = ds.assign_coords({name: xr.Variable("integration", data, names.attrs(name), encoding)})
+    return ds
+
+
+def _table(hdus: "HDUList", label: str) -> Any:
+    """Give the rows of INT_TIMES, None where there are none."""
+    if "INT_TIMES" not in hdus:
+        return None
+    table = hdus["INT_TIMES"].data
+    if table is None or not len(table):
+        return None
+    if not hasattr(table, "names"):
+        warn(f"{label}: INT_TIMES is not a table; the integrations have no times")
+        return None
+    return table
+
+
+def _column(table: Any, wanted: str) -> Any:
+    """Read a column of INT_TIMES as floats; None where it is absent or no column of numbers."""
+    for name in table.names:
+        if name.lower() == wanted and table[name].ndim == 1 and table[name].dtype.kind in "iuf":
+            return np.asarray(table[name], dtype=float)
+    return None
+
+
+def _rows(table: Any, hdus: "HDUList", count: int) -> Any:
+    """Find the rows of INT_TIMES of the integrations in the file; None where that cannot be told.
+
+    All segments of an exposure may carry the whole table; INTSTART and INTEND say which part is here.
+    """
+    if len(table) == count:
+        return np.arange(count)
+    first, last = keyword(hdus, "INTSTART"), keyword(hdus, "INTEND")
+    numbers = _column(table, "integration_number")
+    if numbers is None or type(first) is not int or type(last) is not int or last - first + 1 != count:
+        return None
+    rows = np.flatnonzero((numbers >= first) & (numbers <= last))
+    return rows if np.array_equal(numbers[rows], np.arange(first, last + 1)) else None
+
+
+def _numbers(table: Any, rows: Any) -> Any:
+    """Read the integration numbers of rows; None where they do not count up from 1 or later."""
+    numbers = _column(table, "integration_number")
+    if numbers is None or not np.all(numbers[rows] >= 1) or not np.all(np.diff(numbers[rows]) > 0):
+        return None
+    return numbers[rows].astype(np.int64)
+
+
+def _first_number(hdus: "HDUList") -> int:
+    first = keyword(hdus, "INTSTART")
+    return first if type(first) is int and first >= 1 else 1
+
+
+def _known(mjd: Any) -> Any:
+    """Put NaN for a date that nobody filled in (0) and for one that datetime64[ns] does not reach."""
+    mjd = np.asarray(mjd, dtype=float)
+    return np.where((mjd > 0) & (mjd < LAST_DATE), mjd, np.nan)
+
+
+def _datetime(mjd: Any) -> Any:
+    """Convert modified Julian dates (UTC) to datetime64[ns]; NaN to NaT."""
+    mjd = _known(mjd)
+    day = np.floor(np.nan_to_num(mjd))
+    nanoseconds = np.round((np.nan_to_num(mjd) - day) * 86_400e6).astype(np.int64) * 1000
+    # Doubles resolve 1 µs at MJD 60000; more digits would be invented.
+    time = np.datetime64("1858-11-17", "ns") + day.astype(np.int64) * np.timedelta64(86_400 * 10**9, "ns")
+    return np.where(np.isfinite(mjd), time + nanoseconds.astype("timedelta64[ns]"), np.datetime64("NaT", "ns"))

@@ -1,0 +1,153 @@
+"""Read and write the GWCS of a JWST image as ASDF text."""
+
+import io
+import re
+import warnings
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from xta.errors import WCSError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from astropy.io.fits import HDUList
+    from gwcs import WCS
+
+__all__ = ["WcsText", "dump", "from_fits", "load"]
+
+MISREAD = (ValueError, OSError, EOFError, AttributeError, LookupError, TypeError, ArithmeticError, RuntimeError)
+"""Errors by which asdf, astropy and gwcs show that a text is damaged; YAML and schema errors beside them."""
+
+
+class WcsText(str):
+    """The ASDF text of a GWCS: a str whose repr, and what f-strings make of it, is one short line.
+
+    ``str(text)`` is the whole text: Zarr and others take that for the value.
+
+    Examples
+    --------
+    >>> WcsText("#ASDF 1.0.0")
+    <GWCS as ASDF text, 11 characters>
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<GWCS as ASDF text, {len(self)} characters>"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+
+def _open_asdf(content: bytes) -> "Mapping[str, Any]":
+    import asdf
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
+    with warnings.catch_warnings(), asdf.config_context() as config:
+        warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)
+        config.validate_on_read = False
+        try:
+            # The tree stays usable after the file is closed: its arrays are inline or read here.
+            with asdf.open(io.BytesIO(content), lazy_load=False, lazy_tree=True, memmap=False) as file:
+                tree = file.tree
+                return {"wcs": tree.get("wcs", tree.get("meta", {}).get("wcs"))}
+        except (*MISREAD, YAMLError, asdf.exceptions.ValidationError) as error:
+            msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
+            raise WCSError(msg) from error
+
+
+def _checked(wcs: Any, where: str) -> "WCS":
+    """Refuse what is no WCS from two pixel coordinates to ICRS, such as that of a spectrograph."""
+    import gwcs
+
+    if not isinstance(wcs, gwcs.WCS):
+        msg = f"{where} holds no GWCS but {type(wcs).__name__}; use a product on which assign_wcs has run"
+        raise WCSError(msg)
+    frame, transform = wcs.output_frame, wcs.forward_transform
+    axes = getattr(transform, "n_inputs", 0), getattr(transform, "n_outputs", 0)
+    sky = isinstance(frame, gwcs.CelestialFrame) and getattr(frame.reference_frame, "name", None) == "icrs"
+    if axes != (2, 2) or not sky:
+        msg = (
+            f"{where} holds a GWCS of {axes[0]} inputs and {axes[1]} outputs ({getattr(frame, 'name', frame)}), not "
+            "one from the pixels x, y to ICRS right ascension and declination; use an imaging product"
+        )
+        raise WCSError(msg)
+    return wcs
+
+
+def dump(wcs: "WCS") -> WcsText:
+    """Write a GWCS as ASDF text with inline arrays.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+
+    Returns
+    -------
+    WcsText
+        12 to 25 kB; `load` gives a WCS that evaluates to the same bits. Equal in every process.
+    """
+    import asdf
+
+    file = io.BytesIO()
+    asdf.AsdfFile({"wcs": wcs}).write_to(file, all_array_storage="inline")
+    # The list of extensions used comes in the order of a set, another one in each process.
+    text = re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
+    return WcsText(text)
+
+
+@lru_cache(maxsize=64)
+def _load(text: str) -> "WCS":
+    return _checked(_open_asdf(text.encode())["wcs"], "the ASDF text")
+
+
+def load(text: str) -> "WCS":
+    """Parse the ASDF text of a GWCS; equal text is parsed once.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    gwcs.WCS
+        Shared between callers: not to be changed.
+
+    Raises
+    ------
+    WCSError
+        If the text is not ASDF or holds no GWCS from two pixel coordinates to ICRS.
+    """
+    return _load(str(text))
+
+
+def from_fits(hdus: "HDUList") -> WcsText:
+    """Read the GWCS of a JWST product.
+
+    Parameters
+    ----------
+    hdus : astropy.io.fits.HDUList
+        An open product; its ASDF extension holds ``meta.wcs``.
+
+    Returns
+    -------
+    WcsText
+
+    Raises
+    ------
+    WCSError
+        If there is no ASDF extension, it cannot be read, or it holds no GWCS from two pixel coordinates to
+        ICRS.
+    """
+    if "ASDF" not in hdus:
+        msg = "there is no ASDF extension, so no GWCS; use a product on which assign_wcs has run (S_WCS COMPLETE)"
+        raise WCSError(msg)
+    table = hdus["ASDF"].data
+    try:
+        content = table["ASDF_METADATA"].tobytes() if hasattr(table, "names") else table.tobytes()
+    except (AttributeError, KeyError) as error:
+        msg = f"the ASDF extension is empty or has no column ASDF_METADATA ({error}); fetch the product again"
+        raise WCSError(msg) from error
+    return dump(_checked(_open_asdf(content)["wcs"], "the ASDF extension (meta.wcs)"))

@@ -17,8 +17,12 @@ PACKAGE = Path(xta.__file__).parent
 
 LAYERS = {
     **dict.fromkeys(("errors", "names", "__init__"), 0),
-    **dict.fromkeys(("centroid", "correlation", "dq", "osslog", "shift", "siaf", "sphere", "targacq", "wcs", "wcstext"), 1),
-    **dict.fromkeys(("archive", "backend", "datasets", "manoeuvres", "netcdf", "onboardcheck", "product", "readout", "sky"), 2),
+    **dict.fromkeys(
+        ("centroid", "correlation", "dq", "osslog", "shift", "siaf", "sphere", "targacq", "wcs", "wcstext"), 1
+    ),
+    **dict.fromkeys(
+        ("archive", "backend", "datasets", "manoeuvres", "netcdf", "onboardcheck", "product", "readout", "sky"), 2
+    ),
     **dict.fromkeys(("nearby", "onboard", "acquisition", "offset", "adjust", "analysis", "estimates", "template"), 3),
     **dict.fromkeys(("fits", "psfsub", "recenter", "results"), 3),
     **dict.fromkeys(("plot", "card", "report", "accessor", "demo", "cli"), 4),

@@ -64,8 +64,8 @@ class _FromLabels(xr.indexes.CoordinateTransform):
         result = tuple(np.full(x.shape, np.nan) for _ in self.coord_names)
         for index in np.ndindex(self.texts.shape):
             text = self.texts[index]
-            if not isinstance(text, str):
-                continue  # filled by an outer join: no exposure there
+            if not isinstance(text, str) or not text:
+                continue  # filled by an outer join, or a file's way to say so: no exposure there
             mine = np.all([np.broadcast_to(w, x.shape) == k for w, k in zip(which, index, strict=True)], axis=0)
             for whole, part in zip(result, self.function(text, x[mine], y[mine]), strict=True):
                 whole[mine] = part

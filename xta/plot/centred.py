@@ -97,7 +97,7 @@ def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
     if rings is None:
         reach = min(separation[0].min(), separation[-1].min(), separation[:, 0].min(), separation[:, -1].min())
         step = next((step for step in ROUND if 5 * step >= reach), ROUND[-1])
-        rings = np.arange(step, 0.98 * reach, step).tolist()
+        rings = np.arange(step, 0.93 * reach, step).tolist()
     levels = sorted(float(ring) for ring in rings if separation.min() < ring < separation.max())
     if not levels:
         return

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import xarray as xr
 
@@ -12,6 +12,9 @@ from xta.acquisition import attach
 from xta.estimates import estimates as all_estimates
 from xta.recenter import Size, recenter
 from xta.template import estimate_center
+
+if TYPE_CHECKING:
+    from xta.plot import PlotAccessor
 
 __all__ = ["TaAccessor"]
 
@@ -36,6 +39,23 @@ class TaAccessor:
 
     def __init__(self, obj: xr.Dataset) -> None:
         self._obj = obj
+
+    def __repr__(self) -> str:
+        from xta import card
+
+        return card.as_text(self._obj)
+
+    def _repr_html_(self) -> str:
+        from xta import card
+
+        return card.as_html(self._obj)
+
+    @property
+    def plot(self) -> "PlotAccessor":
+        """Pictures: ``ds.ta.plot()`` is a page of them, ``ds.ta.plot.acquisition()`` and so on are single."""
+        from xta.plot import PlotAccessor
+
+        return PlotAccessor(self._obj)
 
     @_as(attach)
     def attach(

@@ -140,6 +140,8 @@ def test_adjusting_twice_changes_nothing_more(analysed):
         assert again[name].item() == analysed[name].item()
     remeasured = analysed.ta.compute_offset()
     assert remeasured["offset_x"].item() == analysed["offset_x"].item()
+    assert remeasured["wcs"].item() == analysed["wcs_original"].item()
+    assert not names.ADJUSTED & set(remeasured.coords)
 
 
 def test_another_centroid_starts_from_the_file_s_wcs(nircam, analysed):
@@ -570,6 +572,8 @@ def test_a_recentred_dataset_is_not_analysed_again(analysed):
     recentred = analysed.assign_coords(star_x=149.0, star_y=173.0)
     with pytest.raises(AcquisitionError, match="recentred"):
         recentred.ta.attach()
+    with pytest.raises(AcquisitionError, match="recentred"):
+        recentred.ta.compute_offset()
     with pytest.raises(WCSError, match="recentred"):
         recentred.ta.adjust_wcs()
 

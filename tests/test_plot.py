@@ -294,6 +294,14 @@ def test_a_large_readout_is_cropped_to_the_region(of_miri):
         assert region in ax.get_title(loc="left")
 
 
+def test_the_crop_takes_in_the_marks(of_miri, ax):
+    x = float(of_miri["ta_intended_x"][1]) + 30
+    left, right, _, _ = plot.acquisition(of_miri.assign_coords(ta_target_x=x), ax=ax).get_extent()
+    assert right - x > 2
+    assert left == pytest.approx(x - 63.5, abs=1)  # as far to the other side
+    assert not [text for text in ax.texts if not text.get_text()]
+
+
 def test_a_mark_off_the_image_is_pointed_at(analysed):
     with_arrow, without = (mpl.figure.Figure().add_subplot() for _ in range(2))
     far = analysed.assign_coords(ta_target_x=300.0, ta_target_y=-80.0)

@@ -39,7 +39,8 @@ def check(ds):
     held = np.isfinite(ds["sci"])
     error = np.abs(ds["sci"] - expected).where(held)
     assert float(error.max().fillna(0)) < 1e-6
-    texts, x, y, ra, dec = xr.broadcast(ds["wcs"], ds["x"], ds["y"], ds["ra"], ds["dec"])
+    # ra first: xarray before 2026.9 cannot broadcast a scalar text by itself.
+    ra, dec, texts, x, y = xr.broadcast(ds["ra"], ds["dec"], ds["wcs"], ds["x"], ds["y"])
     flat = [value.transpose(*texts.dims).values.ravel() for value in (texts, x, y, ra, dec)]
     known = np.array([isinstance(text, str) for text in flat[0]]) & np.isfinite(flat[1] + flat[2])
     for text in {str(t) for t in flat[0][known]}:

@@ -14,7 +14,7 @@ from xta.backend import open_exposure
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.nearby import TACONFIRM_TYPES, TACQ_TYPES
 
-__all__ = ["attach", "forget", "is_ta"]
+__all__ = ["attach", "forget", "is_ta", "unadjusted"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +107,20 @@ def _with_centroid(
     return ds if ds.attrs["oss_status"] == "SUCCESS" else onboard.from_targ_acq(ds, exposures, records)
 
 
-def forget(ds: xr.Dataset) -> xr.Dataset:
-    """Take back an earlier analysis: drop what attach and later steps added, restore the WCS of the file."""
+def unadjusted(ds: xr.Dataset) -> xr.Dataset:
+    """Take back `adjust_wcs`: restore the WCS of the file, drop the star and what else that step added."""
     if "star_x" in ds.coords:
         msg = "the dataset is recentred, its pixels are not those of the readout; start from the exposure"
         raise AcquisitionError(msg)
-    if "wcs_original" in ds.coords:
-        ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
+    if "wcs_original" not in ds.coords:
+        return ds
+    ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
+    return ds.drop_vars([name for name in names.ADJUSTED if name in ds.variables])
+
+
+def forget(ds: xr.Dataset) -> xr.Dataset:
+    """Take back an earlier analysis: drop what attach and later steps added, restore the WCS of the file."""
+    ds = unadjusted(ds)
     added = [name for name in ds.variables if str(name).startswith("ta_") or name in names.ANALYSIS]
     result = ds.drop_vars(added)
     result.attrs = {key: value for key, value in ds.attrs.items() if key not in names.ANALYSIS_ATTRS}
@@ -214,7 +221,7 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
         stacked["ta_sci"].attrs["ancillary_variables"] = " ".join(present)
     coords: dict[str, Any] = {f"ta_{dim}": ((f"ta_{dim}",), axes[dim]) for dim in axes}
     coords["ta_exposure"] = (("ta_exposure",), np.arange(len(exposures)))
-    for name in ("filename", "aperture", "exp_type", "detector"):
+    for name in ("filename", "aperture", "exp_type", "detector", "filter"):
         coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
     coords["ta_time"] = (("ta_exposure",), np.array([onboard.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
     for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):

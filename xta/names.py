@@ -13,6 +13,7 @@ import xarray as xr
 from xta.errors import MissingError
 
 __all__ = [
+    "ADJUSTED",
     "ANALYSIS",
     "ANALYSIS_ATTRS",
     "ATTRS",
@@ -57,6 +58,7 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_filename": ("", "file name of the TA exposure"),
     "ta_aperture": ("", "SIAF aperture of the TA exposure"),
     "ta_exp_type": ("", "exposure type of the TA exposure"),
+    "ta_filter": ("", "filter of the TA exposure"),
     "ta_detector": ("", "detector of the TA exposure"),
     "ta_target_ra": ("degree", "right ascension of the target in the header of the TA exposure (ICRS)"),
     "ta_target_dec": ("degree", "declination of the target in the header of the TA exposure (ICRS)"),
@@ -111,14 +113,18 @@ ATTRS: dict[str, tuple[str, str]] = {
 """Units and long name of every variable and coordinate. Text, times and counts have no unit here: a time
 carries its own, and the unit of an image comes from BUNIT."""
 
-ANALYSIS = frozenset(
+ADJUSTED = frozenset(
     {
-        *("centroid_x", "centroid_y", "centroid_ra", "centroid_dec"),
-        *("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north"),
         *("target_x", "target_y", "target_ra", "target_dec", "mask_x", "mask_y", "residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
     }
 )
+"""Coordinates that adjust_wcs adds."""
+
+ANALYSIS = ADJUSTED | {
+    *("centroid_x", "centroid_y", "centroid_ra", "centroid_dec"),
+    *("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north"),
+}
 """Coordinates that compute_offset and adjust_wcs add; those of attach begin with ``ta_``."""
 
 ANALYSIS_ATTRS = frozenset(

@@ -42,7 +42,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     Raises
     ------
     AcquisitionError
-        If nothing is attached, the target has no position, or "oss" is asked for and there is none.
+        If nothing is attached, the target has no position, "oss" is asked for and there is none, or the
+        dataset is recentred.
     CentroidError
         If the star cannot be found in the image.
     WCSError
@@ -56,13 +57,15 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     Notes
     -----
     The pixel of the target comes from the numerical inverse of the TA WCS, not from its analytic one. The
-    offset is measured on the WCS as the file had it, so the step can be repeated.
+    offset is measured on the WCS as the file had it, so the step can be repeated; it takes an earlier
+    `adjust_wcs` back.
     """
     if "ta_wcs" not in ds.variables:
         if not acquisition.is_ta(ds):
             msg = "no target acquisition is attached; call ds.ta.attach() first"
             raise AcquisitionError(msg)
         ds = acquisition.attach(ds)
+    ds = acquisition.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
     x, y, source = _centroid(ds, centroid)
     one = onboard.in_use(ds)

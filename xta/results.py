@@ -13,6 +13,7 @@ __all__ = ["as_dict", "as_table"]
 ROWS: tuple[tuple[str, str, str, int], ...] = (
     # (what, x or RA or east, y or Dec or north, decimals)
     ("star behind the mask [px]", "target_x", "target_y", 4),
+    ("star in the original readout [px]", "star_x", "star_y", 4),
     ("SIAF reference of the mask [px]", "mask_x", "mask_y", 3),
     ("target RA, Dec [deg]", "target_ra", "target_dec", 6),
     ("centroid in the TA readout [px]", "centroid_x", "centroid_y", 5),

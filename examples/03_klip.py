@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy import ndimage, optimize
 
 import xta
@@ -40,9 +41,10 @@ image = klip(rolls, reference=reference)
 print(image)
 
 # %%
-axes = xta.plot.klip(image).axes
+figure = Figure(figsize=(5, 4.6), layout="constrained")
+axes = xta.plot.klip(image, ax=figure.subplots()).axes
 axes.set(xlim=(3, -3), ylim=(-3, 3))
-axes.figure.savefig(folder / "klip.png", dpi=120)
+figure.savefig(folder / "klip.png", dpi=120)
 
 # %% [markdown]
 # ## The companion

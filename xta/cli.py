@@ -267,7 +267,11 @@ def klip(
     xta.to_netcdf(ds, output)
     _say(f"wrote {output}")
     if picture is not None:
-        _save(plot.klip(ds).figure, picture)
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(5, 4.6), layout="constrained")
+        plot.klip(ds, ax=figure.subplots())
+        _save(figure, picture)
     for number in ds["numbasis"].values:
         noise = ds["noise"].sel(numbasis=number)
         best = float(noise.min())

@@ -60,13 +60,17 @@ def run(
     cubes = [ds.ta.recenter() for ds in exposures]
     for file, cube in zip(files, cubes, strict=True):
         to_netcdf(cube, folder / f"{file.stem}_centered.nc")
+    from matplotlib.figure import Figure
+
     if importlib.util.find_spec("pyklip") is None:
         say('no PSF subtraction: pyKLIP is not installed (pip install "xta[klip]")')
         return
     say("subtracting the star: two rolls and the reference star, by KLIP")
     image = psfsub.klip(cubes[: len(program.science)], reference=cubes[len(program.science) :])
     to_netcdf(image, folder / "klip.nc")
-    _draw(plot.klip(image).figure, folder / "klip.png")
+    figure = Figure(figsize=(5, 4.6), layout="constrained")
+    plot.klip(image, ax=figure.subplots())
+    _draw(figure, folder / "klip.png")
     _companion(image, program.truth, show)
 
 

@@ -39,8 +39,7 @@ INSTRUMENTS = {name.upper(): name for name in ("NIRCam", "MIRI", "NIRISS", "NIRS
 NIRCAM_TA_DITHERS = ((0.0, 0.0), (2.0, 4.0), (5.0, -1.0))
 """Moves of the star in the TA exposures 1, 2, 3 of a NIRCam acquisition [detector pixels, SIAF Det axes].
 
-Source: the small-grid dither of the NIRCam target-acquisition template (JWST User Documentation, "NIRCam
-Coronagraphic Imaging Target Acquisition").
+The values of the NIRCam acquisition template, taken as given: no document that states them was at hand.
 """
 
 _import_lock = threading.Lock()

@@ -128,7 +128,7 @@ class Client:
         self._sockets: list[socket.socket] = []
         self._late = False
         self._session = requests.Session()
-        self._session.headers["User-Agent"] = f"xta/{__version__} {self._session.headers['User-Agent']}"
+        self._session.headers["User-Agent"] = f"xta/{__version__} {requests.utils.default_user_agent()}"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(self._watch))
         self._end = time.monotonic() + self.policy.deadline

@@ -16,12 +16,12 @@ from xta.template import estimate_center
 if TYPE_CHECKING:
     from xta.plot import PlotAccessor
 
-__all__ = ["TaAccessor"]
+__all__ = ["TaAccessor", "documented_as"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _as(function: Callable[..., Any]) -> Callable[[F], F]:
+def documented_as(function: Callable[..., Any]) -> Callable[[F], F]:
     """Give a method the documentation and, less its first parameter, the signature of a function."""
 
     def decorate(method: F) -> F:
@@ -57,50 +57,50 @@ class TaAccessor:
 
         return PlotAccessor(self._obj)
 
-    @_as(attach)
+    @documented_as(attach)
     def attach(
         self, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
     ) -> xr.Dataset:
         return attach(self._obj, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
 
-    @_as(offset.compute_offset)
+    @documented_as(offset.compute_offset)
     def compute_offset(self, *, centroid: offset.Centroid = "auto") -> xr.Dataset:
         return offset.compute_offset(self._obj, centroid=centroid)
 
-    @_as(adjust.adjust_wcs)
+    @documented_as(adjust.adjust_wcs)
     def adjust_wcs(self) -> xr.Dataset:
         return adjust.adjust_wcs(self._obj)
 
-    @_as(all_estimates)
+    @documented_as(all_estimates)
     def estimates(self, *, template: Any = None, oss: Any = None) -> xr.Dataset:
         return all_estimates(self._obj, template=template, oss=oss)
 
-    @_as(estimate_center)
+    @documented_as(estimate_center)
     def estimate_center(
         self, *, template: Any, center: tuple[float, float] | None = None, upsample: int = 20
     ) -> xr.Dataset:
         return estimate_center(self._obj, template=template, center=center, upsample=upsample)
 
-    @_as(recenter)
+    @documented_as(recenter)
     def recenter(self, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
         return recenter(self._obj, method=method, size=size, fill=fill)
 
-    @_as(fits.to_fits)
+    @documented_as(fits.to_fits)
     def to_fits(self, path: str | os.PathLike[str], *, template: str | os.PathLike[str] | None = None) -> None:
         fits.to_fits(self._obj, path, template=template)
 
-    @_as(sky.assign_sky)
+    @documented_as(sky.assign_sky)
     def assign_sky(self) -> xr.Dataset:
         return sky.assign_sky(self._obj)
 
-    @_as(sky.sel_sky)
+    @documented_as(sky.sel_sky)
     def sel_sky(self, ra: Any, dec: Any) -> xr.Dataset:
         return sky.sel_sky(self._obj, ra, dec)
 
-    @_as(sky.pixel_to_world)
+    @documented_as(sky.pixel_to_world)
     def pixel_to_world(self, x: Any, y: Any) -> tuple[Any, Any]:
         return sky.pixel_to_world(self._obj, x, y)
 
-    @_as(sky.world_to_pixel)
+    @documented_as(sky.world_to_pixel)
     def world_to_pixel(self, ra: Any, dec: Any) -> tuple[Any, Any]:
         return sky.world_to_pixel(self._obj, ra, dec)

@@ -2,12 +2,12 @@
 
 # ruff: noqa: D102 (each method takes over the docstring of its function)
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from xta.accessor import documented_as
 from xta.plot import centred, exposures, page, visits
 
 if TYPE_CHECKING:
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlotAccessor"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _as(function: Callable[..., Any]) -> Callable[[F], F]:
-    """Give a method the documentation and, less its first parameter, the signature of a function."""
-
-    def decorate(method: F) -> F:
-        return functools.update_wrapper(method, function)  # type: ignore[return-value]
-
-    return decorate
-
 
 class PlotAccessor:
     """Pictures of a dataset: ``ds.ta.plot()`` is a page of them, ``ds.ta.plot.acquisition()`` and so on are single."""
@@ -36,11 +25,11 @@ class PlotAccessor:
     def __init__(self, obj: xr.Dataset) -> None:
         self._obj = obj
 
-    @_as(page.summary)
+    @documented_as(page.summary)
     def __call__(self, *, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
         return page.summary(self._obj, figure=figure)
 
-    @_as(exposures.acquisition)
+    @documented_as(exposures.acquisition)
     def acquisition(
         self,
         *,
@@ -55,7 +44,7 @@ class PlotAccessor:
             self._obj, ax=ax, exposure=exposure, zoom=zoom, legend=legend, caption=caption, **kwargs
         )
 
-    @_as(exposures.science)
+    @documented_as(exposures.science)
     def science(
         self,
         *,
@@ -70,7 +59,7 @@ class PlotAccessor:
             self._obj, ax=ax, integration=integration, zoom=zoom, legend=legend, caption=caption, **kwargs
         )
 
-    @_as(visits.offsets)
+    @documented_as(visits.offsets)
     def offsets(
         self,
         *,
@@ -82,7 +71,7 @@ class PlotAccessor:
     ) -> "list[PathCollection]":
         return visits.offsets(self._obj, ax=ax, labels=labels, legend=legend, caption=caption, **kwargs)
 
-    @_as(centred.recentered)
+    @documented_as(centred.recentered)
     def recentered(
         self,
         *,
@@ -97,7 +86,7 @@ class PlotAccessor:
             self._obj, ax=ax, integration=integration, rings=rings, legend=legend, caption=caption, **kwargs
         )
 
-    @_as(centred.klip)
+    @documented_as(centred.klip)
     def klip(
         self,
         *,

@@ -1,6 +1,7 @@
 """Where the marks of a picture are, and the local scale and directions, from what a dataset holds."""
 
 import math
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -95,11 +96,9 @@ def in_science(ds: xr.Dataset) -> Places:
     original = "wcs_original" if "wcs_original" in ds.coords else "wcs"
     if original in ds.coords:
         target = scalar(ds, "target_ra"), scalar(ds, "target_dec")
-        try:
+        with suppress(AcquisitionError):  # a target without a position has no mark
             target = target if math.isfinite(target[0]) else target_position(ds)
             places["WCS"] = _through(sky.the_wcs(ds, original), target)
-        except AcquisitionError:  # a target without a position
-            pass
     label = "WCS adjusted" if "wcs_original" in ds.coords else "star"
     places[label] = _pair(ds, "target")
     return known(places)

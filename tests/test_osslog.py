@@ -756,6 +756,23 @@ def test_nirspec_facet():
     assert (s.kind, s.x, s.y) == ("facet", 0.5, -0.25)
 
 
+def test_nirspec_facet_without_numbers():
+    """The vocabulary has the words alone, and an id."""
+    (s,) = read_rows([(0, "NIRSpec TA MSA half facet SAM")]).sams()
+    assert s.kind == "facet"
+    assert math.isnan(s.x)
+    (by_id,) = osslog.OssLog([np.datetime64("2024-01-01", "us")], ["other words"], [8557]).sams()
+    assert by_id.kind == "facet"
+
+
+def test_a_half_facet_is_no_part_of_the_centroid():
+    block = [(0, "TARGET LOCATE SUMMARY:"), (1, "detector coord (colCentroid, rowCentroid) = (1.5, 2.5)")]
+    (c,) = read_rows(
+        [*block, (2, "NIRSpec TA MSA half facet SAM"), (3, "TA SAM for NRS (x, y, r) = 1, 2, 3")]
+    ).centroids()
+    assert (c.x_det, c.sam_x, c.sam_r) == (1.5, 1.0, 3.0)
+
+
 def test_numbers():
     (c,) = read_rows(SINGLE).centroids(A)
     assert c.moments[:2] == (1.5, 0.0)

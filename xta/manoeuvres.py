@@ -28,9 +28,6 @@ MSA_HALF_FACET = (-0.27566, 0.10979)
 Source: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperrin/misc_jwst
 """
 
-HALF_FACET_ID = 8557
-"""Id of the message that tells of it."""
-
 
 @dataclass(frozen=True)
 class NetManoeuvre:
@@ -116,7 +113,7 @@ def net_manoeuvre(
     """
     log = log if visit is None else log.select(visit)
     sams, centroids = log.sams(), log.centroids()
-    facet = _half_facet(log)
+    facet = any(sam.kind == "facet" for sam in sams)
     detectors = [centroid.detector for centroid in centroids if centroid.detector]
     if facet or any(sam.kind == "nrs" for sam in sams):
         detectors.append("NRS")
@@ -173,12 +170,6 @@ def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tupl
 
 
 Parts = tuple["list[Sam]", "list[Sam]", tuple[float, float], str]
-
-
-def _half_facet(log: "OssLog") -> bool:
-    """Tell whether the log has the half-facet move of the MSA, by message or by id."""
-    ids = [] if log.ids is None else log.ids.tolist()
-    return HALF_FACET_ID in ids or any("half facet SAM" in text for text in log.messages.tolist())
 
 
 def _parts(

@@ -11,12 +11,13 @@ import xarray as xr
 from xta import names, siaf
 from xta.errors import AcquisitionError, MissingError, warn
 from xta.nearby import TACQ_TYPES
+from xta.onboardcheck import siaf_det
 
 if TYPE_CHECKING:
     from xta.osslog import Centroid, Exposure, OssLog
     from xta.targacq import TargAcq
 
-__all__ = ["assign_centroids", "begin", "failure", "from_targ_acq", "in_use", "pair", "status"]
+__all__ = ["assign_centroids", "begin", "failure", "from_targ_acq", "in_use", "pair", "same_exposure", "status"]
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def _readout(ta: xr.Dataset) -> Any:
     if "aperture" not in a:
         msg = f"{a.get('filename', 'the TA exposure')} has no APERNAME, so its onboard centroid has no pixel"
         raise AcquisitionError(msg)
-    ap = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), a.get("prd_version"))
+    ap = _aperture(ta, a.get("subarray"))
     size = a.get("subsize1", ap.XSciSize), a.get("subsize2", ap.YSciSize)
     fits = int(ta["x"].max()) < ap.XSciSize and int(ta["y"].max()) < ap.YSciSize
     if size != (ap.XSciSize, ap.YSciSize) or not fits:
@@ -135,14 +136,22 @@ def _readout(ta: xr.Dataset) -> Any:
     return ap
 
 
+def _aperture(ta: xr.Dataset, subarray: str | None) -> Any:
+    a = ta.attrs
+    return siaf.readout(a["instrument"], a["aperture"], subarray, a.get("prd_version"), detector=a.get("detector"))
+
+
+def _det(ta: xr.Dataset, record: "Centroid | TargAcq") -> tuple[float, float]:
+    """Give an onboard centroid in SIAF Det: NIRISS and NIRSpec log column and row the other way round."""
+    return siaf_det(str(ta.attrs["instrument"]), float(record.x_det), float(record.y_det))
+
+
 def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]:
     """Convert a Det position to the 0-based readout pixel of a TA exposure, checked against SUBSTRT1/2."""
     x, y = siaf.det_to_pixel(_readout(ta), x_det, y_det)
     a = ta.attrs
-    if {"substrt1", "substrt2"} <= a.keys() and a["instrument"] in {"NIRCAM", "MIRI"}:
-        whole = "MIRIM_FULL" if a["instrument"] == "MIRI" else f"{a['aperture'].partition('_')[0]}_FULL"
-        full = siaf.aperture(a["instrument"], whole, a.get("prd_version"))
-        x_sci, y_sci = full.det_to_sci(x_det, y_det)
+    if {"substrt1", "substrt2"} <= a.keys():
+        x_sci, y_sci = _aperture(ta, "FULL").det_to_sci(x_det, y_det)
         if max(abs(x_sci - a["substrt1"] - x), abs(y_sci - a["substrt2"] - y)) > 0.5:
             msg = (
                 f"{a.get('filename')}: aperture {a['aperture']} puts the onboard centroid on pixel ({x:.2f}, {y:.2f}), "
@@ -164,8 +173,8 @@ def assign_centroids(
     for k, (ta, centroid) in enumerate(zip(exposures, centroids, strict=True)):
         if centroid is None:
             continue
-        columns["x_det"][k], columns["y_det"][k] = centroid.x_det, centroid.y_det
-        columns["x"][k], columns["y"][k] = _to_pixel(ta, centroid.x_det, centroid.y_det)
+        columns["x_det"][k], columns["y_det"][k] = x_det, y_det = _det(ta, centroid)
+        columns["x"][k], columns["y"][k] = _to_pixel(ta, x_det, y_det)
         columns["time"][k] = centroid.time
         columns["converged"][k] = -1 if centroid.converged is None else int(centroid.converged)
     coords = {f"ta_oss_{name}": (("ta_exposure",), value) for name, value in columns.items()}
@@ -192,11 +201,12 @@ def status(
                 f"the last onboard centroid of visit {ds.attrs['visit_id']} did not converge; "
                 f"the one of {centroid.time} is used"
             )
-        x, y = _to_pixel(exposures[k], centroid.x_det, centroid.y_det)
+        x_det, y_det = _det(exposures[k], centroid)
+        x, y = _to_pixel(exposures[k], x_det, y_det)
         _check_inside(exposures[k], x, y)
         return lines | {
-            "oss_x_det": float(centroid.x_det),
-            "oss_y_det": float(centroid.y_det),
+            "oss_x_det": x_det,
+            "oss_y_det": y_det,
             "oss_x": x,
             "oss_y": y,
             "oss_time": str(centroid.time),
@@ -227,25 +237,23 @@ def from_targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Seq
     """Use the centroid of a TARG_ACQ extension where the log has none."""
     why = ds.attrs["oss_status"]
     for record in sorted(records, key=lambda record: record.date_beg, reverse=True):
-        if record.visit_id != ds.attrs["visit_id"]:
-            msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {ds.attrs['visit_id']}"
-            raise AcquisitionError(msg)
         if not record.successful:
             status = f"FAILED: TARG_ACQ says {record.status} {record.reason}".strip()
             ds = ds.assign_attrs(oss_status=status, centroid_source=f"none ({status})")
             continue
-        mine = [k for k, ta in enumerate(exposures) if _same_exposure(ta, record)]
+        mine = [k for k, ta in enumerate(exposures) if same_exposure(ta, record)]
         if not mine:
             warn(f"{record.filename} (TARG_ACQ) is of none of the TA exposures at hand; its centroid is not used")
             continue
         if why.startswith("FAILED"):
             warn(f"the event log says {why}; the centroid of {record.filename} (TARG_ACQ) is used")
         k = mine[-1]
-        x, y = _to_pixel(exposures[k], record.x_det, record.y_det)
+        x_det, y_det = _det(exposures[k], record)
+        x, y = _to_pixel(exposures[k], x_det, y_det)
         _check_inside(exposures[k], x, y)
         return ds.assign_attrs(
-            oss_x_det=record.x_det,
-            oss_y_det=record.y_det,
+            oss_x_det=x_det,
+            oss_y_det=y_det,
             oss_x=x,
             oss_y=y,
             oss_time="",
@@ -256,7 +264,7 @@ def from_targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Seq
     return ds
 
 
-def _same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:
+def same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:
     """Tell whether a TARG_ACQ extension is of a TA exposure: by the product's name, else by time and detector."""
     name, other = (str(text).rpartition("_")[0] for text in (ta.attrs.get("filename", ""), record.filename))
     if name and other:
@@ -289,4 +297,6 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
             "it was dropped by a selection, or the attributes were; attach the acquisition again"
         )
         raise MissingError(msg)
-    return ds.sel(ta_exposure=label) if ds["ta_exposure"].ndim else ds
+    one = ds.sel(ta_exposure=label) if ds["ta_exposure"].ndim else ds
+    facts = [name for name in one.coords if str(name).startswith("ta_") and one[name].ndim == 0]
+    return one.assign_coords({name: one[name].compute() for name in facts})  # of a file opened in chunks

@@ -127,6 +127,7 @@ def closure(
     aperture: str | None = None,
     guider: int | None = None,
     visit: str | int | None = None,
+    explain: bool = True,
 ) -> Closure:
     """Test an onboard acquisition against the SIAF, and tell which release was onboard.
 
@@ -144,6 +145,8 @@ def closure(
         1 or 2, where the record does not tell; by default both are tried.
     visit : str or int, optional
         The visit that the record should be of.
+    explain : bool
+        Look for what is wrong with a record that does not close; this can take some seconds.
 
     Returns
     -------
@@ -186,17 +189,20 @@ def closure(
         return replace(
             found, reason=f"aperture {aperture} has no detector pixels in the SIAF; give that of the TA image"
         )
-    found = _with_ties(facts, found, prd) if found.passed else replace(found, reason=_explain(facts, found, aperture))
+    if found.passed:
+        found = _with_ties(facts, found, prd)
+    else:
+        found = replace(found, reason=_missed(found) + (f": {_explain(facts, found, aperture)}" if explain else ""))
     return _with_visit(found, record, visit)
 
 
 def siaf_det(letters: str, x_det: float, y_det: float) -> tuple[float, float]:
-    """Convert a logged "detector coord" to SIAF Det: NIRISS has column and row exchanged.
+    """Convert a logged "detector coord" to SIAF Det: NIRISS and NIRSpec have column and row exchanged.
 
     Parameters
     ----------
     letters : str
-        Name of the detector, aperture or instrument; what counts is that NIRISS is NIS...
+        Name of the detector, aperture or instrument; what counts is that NIRISS is NIS..., NIRSpec NRS...
     x_det, y_det : float
         As logged [1-based pixel].
 
@@ -205,12 +211,23 @@ def siaf_det(letters: str, x_det: float, y_det: float) -> tuple[float, float]:
     x_det, y_det : float
         SIAF Det [1-based pixel].
 
+    Notes
+    -----
+    These detectors read out along their y axis (keyword FASTAXIS is -2 and 2), which is the column of the log. For
+    NIRISS a real centroid shows it. For NIRSpec it follows from FASTAXIS, and public code takes it so; no real
+    NIRSpec centroid was at hand.
+
+    References
+    ----------
+    misc_jwst, module ``target_acq_tools`` (M. Perrin), https://github.com/mperrin/misc_jwst
+
     Examples
     --------
     >>> siaf_det("NIS", 1928.30737, 978.35867)
     (978.35867, 1928.30737)
     """
-    return (y_det, x_det) if letters.upper().startswith(("NIS", "NIRISS")) else (x_det, y_det)
+    exchanged = letters.upper().startswith(("NIS", "NIRISS", "NRS", "NIRSPEC"))
+    return (y_det, x_det) if exchanged else (x_det, y_det)
 
 
 def _facts(record: Any, aperture: str | None, guider: int | None) -> _Facts | None:
@@ -259,7 +276,7 @@ def _nothing(facts: _Facts) -> str:
 @cache
 def _entries(prd: str, instrument: str) -> dict[str, int]:
     """Hash each entry of a SIAF: to compare releases takes a tenth of the time of loading them."""
-    path = siaf._releases()[prd] / f"{siaf.INSTRUMENTS[instrument]}_SIAF.xml"
+    path = siaf.releases()[prd] / f"{siaf.INSTRUMENTS[instrument]}_SIAF.xml"
     text = re.sub(r"<(UseAfterDate|Comment)>[^<]*<", "<", path.read_text(encoding="utf-8"))
     entries = text.split("<SiafEntry>")[1:]
     named = ((re.search(r"<AperName>([^<]*)<", entry), entry) for entry in entries)
@@ -270,7 +287,7 @@ def _entries(prd: str, instrument: str) -> dict[str, int]:
 def _written(prd: str) -> str:
     """When the last SIAF file of a release was written: it was not onboard before."""
     stamps = [""]
-    for path in siaf._releases()[prd].glob("*_SIAF.xml"):
+    for path in siaf.releases()[prd].glob("*_SIAF.xml"):
         with path.open(encoding="utf-8") as file:
             match = re.search(r"Generated ([-\d]+T[:\d]+)", file.read(400))
         stamps += [match[1]] if match else []
@@ -294,7 +311,7 @@ def _fingerprint(prd: str, facts: _Facts, names: Sequence[str]) -> int:
 
 def _releases(prd: str | None, date: str) -> list[str]:
     """Order the releases: the one given, those that existed from the latest back, those that did not."""
-    everything = list(siaf._releases())
+    everything = list(siaf.releases())
     existed = [name for name in everything if not date or _written(name) <= date]
     given = [siaf.release(prd)] if prd else []
     return list(dict.fromkeys([*given, *reversed(existed), *everything]))
@@ -364,7 +381,7 @@ def _position_errors(facts: _Facts, ap: Any) -> tuple[float, float]:
 
 def _with_ties(facts: _Facts, found: Closure, given: str | None) -> Closure:
     """Add the releases that close as well: neighbours, as long as they do."""
-    everything = list(siaf._releases())
+    everything = list(siaf.releases())
     here = everything.index(str(found.prd))
     close: dict[int, bool] = {_fingerprint(str(found.prd), facts, found.apertures[:1]): True}
 
@@ -394,26 +411,29 @@ def _with_ties(facts: _Facts, found: Closure, given: str | None) -> Closure:
     return replace(found, prd=prd, prds=tuple(existed), reason=reason)
 
 
+def _missed(found: Closure) -> str:
+    return f"misses by {found.error * 1e3:.3g} mas with {found.prd}, the release that fits best"
+
+
 def _explain(facts: _Facts, found: Closure, aperture: str | None) -> str:
     """Say what is wrong with a record that does not close."""
     releases = _releases(found.prd, facts.date)[:LOOK_BACK]
-    missed = f"misses by {found.error * 1e3:.3g} mas with {found.prd}, the release that fits best: "
     mine, names = [str(found.aperture)], [n for n in _entries(releases[0], facts.instrument) if n[:3] == facts.letters]
     position = max(abs(found.v2_error), abs(found.v3_error)) if facts.has_position else 0.0
     if position > TOLERANCE:
         for what, change in _VARIANTS:
             x, y = change(facts.x_det, facts.y_det)
             if _anywhere(replace(facts, x_det=x, y_det=y, sam_x=nan), releases, mine):
-                return f"{missed}the detector coordinates are {what}"
+                return f"the detector coordinates are {what}"
         if other := _anywhere(replace(facts, sam_x=nan), releases, [name for name in names if "FULL" in name]):
-            return f"{missed}centroid and target location fit {other.aperture}, not {aperture or facts.prefix}"
-        return f"{missed}centroid and target location are not of one acquisition, or the SIAF onboard is not known"
+            return f"centroid and target location fit {other.aperture}, not {aperture or facts.prefix}"
+        return "centroid and target location are not of one acquisition, or the SIAF onboard is not known"
     if other := _anywhere(replace(facts, x_det=nan), releases, names):
-        return f"{missed}the SAM leads to the reference point of {other.aperture}, not of {found.aperture}"
+        return f"the SAM leads to the reference point of {other.aperture}, not of {found.aperture}"
     swapped = 3 - (facts.guider or 1)
     if _anywhere(replace(facts, x_det=nan, guider=swapped), releases, mine):
-        return f"{missed}the SAM is that of guider {swapped}"
-    return f"{missed}target location and SAM are not of one acquisition"
+        return f"the SAM is that of guider {swapped}"
+    return "target location and SAM are not of one acquisition"
 
 
 def _anywhere(facts: _Facts, releases: Sequence[str], names: Sequence[str]) -> Closure | None:

@@ -12,17 +12,23 @@ References
 .. [1] SIAF definitions, STScI JWST-STScI-001550; pysiaf, https://pysiaf.readthedocs.io
 """
 
+import copy
 import logging
+import math
 import re
 import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xta.errors import SiafError
 
 __all__ = [
     "NIRCAM_TA_DITHERS",
+    "NIRISS_TA_DITHERS",
+    "NIRSPEC_SUBARRAYS",
     "aperture",
     "convert",
     "det_to_pixel",
@@ -31,7 +37,9 @@ __all__ = [
     "readout",
     "reference_pixel",
     "release",
+    "releases",
     "siaf",
+    "tel_to_pixel",
 ]
 
 INSTRUMENTS = {name.upper(): name for name in ("NIRCam", "MIRI", "NIRISS", "NIRSpec", "FGS")}
@@ -40,6 +48,20 @@ NIRCAM_TA_DITHERS = ((0.0, 0.0), (2.0, 4.0), (5.0, -1.0))
 """Moves of the star in the TA exposures 1, 2, 3 of a NIRCam acquisition [detector pixels, SIAF Det axes].
 
 The values of the NIRCam acquisition template, taken as given: no document that states them was at hand.
+"""
+
+NIRISS_TA_DITHERS = ((0.0, 0.0), (4.0, 2.0), (-1.0, 5.0))
+"""The same for NIRISS, which always takes three.
+
+Source: misc_jwst, module ``target_acq_tools`` (M. Perrin), https://github.com/mperrin/misc_jwst, which takes
+the axes to be those of SIAF Det and leaves that to be checked. No real image has shown it here.
+"""
+
+NIRSPEC_SUBARRAYS = {"SUB32": (1399, 975, 32, 32), "SUB2048": (1, 975, 2048, 32)}
+"""First column and row (1-based) and size of the subarrays in which NIRSpec acquires a star in its wide aperture.
+
+NIRSpec's SIAF has no subarrays. Source: misc_jwst, module ``target_acq_tools`` (M. Perrin),
+https://github.com/mperrin/misc_jwst, which gives SUBSTRT1/2 of real images. `xta.attach` checks the header's.
 """
 
 _import_lock = threading.Lock()
@@ -66,8 +88,14 @@ def _pysiaf() -> Any:
 
 
 @cache
-def _releases() -> dict[str, Path]:
-    """List the PRD releases that pysiaf bundles, oldest first, with their folders of SIAF XML."""
+def releases() -> dict[str, Path]:
+    """List the PRD releases that pysiaf bundles, oldest first.
+
+    Returns
+    -------
+    dict
+        From the name of a release, such as "PRDOPSSOC-063", to its folder of SIAF XML files.
+    """
     root = Path(str(_pysiaf().__file__)).parent / "prd_data" / "JWST"
     flight = (path for path in root.iterdir() if re.fullmatch(r"PRDOPSSOC-\d{3}(-\d{3})?", path.name))
     return {path.name: path / "SIAFXML" / "SIAFXML" for path in sorted(flight)}
@@ -93,7 +121,7 @@ def release(prd: str | None = None) -> str:
     >>> release("PRDOPSSOC-058"), release("PRDOPSSOC-060")
     ('PRDOPSSOC-058', 'PRDOPSSOC-059')
     """
-    names = list(_releases())
+    names = list(releases())
     if not prd:
         return names[-1]
     # A name like PRDOPSSOC-058 sorts as text; anything else cannot be placed and means the newest.
@@ -104,7 +132,7 @@ def release(prd: str | None = None) -> str:
 
 @cache
 def _load(instrument: str, prd: str) -> Any:
-    return _pysiaf().Siaf(instrument, basepath=str(_releases()[prd]))
+    return _pysiaf().Siaf(instrument, basepath=str(releases()[prd]))
 
 
 def siaf(instrument: str, prd: str | None = None) -> Any:
@@ -166,12 +194,20 @@ def aperture(instrument: str, name: str, prd: str | None = None) -> Any:
         raise SiafError(msg) from None
 
 
-def readout(instrument: str, apername: str, subarray: str | None = None, prd: str | None = None) -> Any:
+def readout(
+    instrument: str,
+    apername: str,
+    subarray: str | None = None,
+    prd: str | None = None,
+    *,
+    detector: str | None = None,
+) -> Any:
     """Find the aperture whose ``sci`` frame is the pixel array of an exposure.
 
     For MIRI the aperture of an acquisition is a small region inside a larger readout, or one (the slit)
-    without pixels of its own, so the readout follows from SUBARRAY. Elsewhere it is APERNAME's, or the whole
-    detector where SUBARRAY says FULL.
+    without pixels of its own, so the readout follows from SUBARRAY. For NIRSpec it is a slit on a detector, and
+    the readout is a cut-out of that. Elsewhere it is APERNAME's. Where SUBARRAY says FULL it is the whole
+    detector: APERNAME's if that is one (behind the wedge of a coronagraph, for instance), else the ordinary one.
 
     Parameters
     ----------
@@ -181,10 +217,17 @@ def readout(instrument: str, apername: str, subarray: str | None = None, prd: st
         As in the keyword SUBARRAY.
     prd : str, optional
         Release to use, see `release`.
+    detector : str, optional
+        As in the keyword DETECTOR, for an aperture of NIRSpec that lies on both of its detectors.
 
     Returns
     -------
     pysiaf.JwstAperture
+
+    Raises
+    ------
+    SiafError
+        If there is no such aperture, or the pixels of a NIRSpec subarray are not known.
 
     Examples
     --------
@@ -193,18 +236,39 @@ def readout(instrument: str, apername: str, subarray: str | None = None, prd: st
     >>> readout("NIRCAM", "NRCA5_TAMASK335R", "SUB64A335R").AperName
     'NRCA5_TAMASK335R'
     """
-    name = apername
-    if instrument.upper() == "MIRI" and subarray:
-        if subarray == "FULL":
-            name = "MIRIM_FULL"
-        elif subarray == "SLITLESSPRISM" or subarray.startswith("MASK"):
-            name = f"MIRIM_{subarray}"
-    elif instrument.upper() == "NIRCAM" and subarray == "FULL":
-        name = f"{apername.partition('_')[0]}_FULL"
-    found = aperture(instrument, name, prd)
-    if found.XSciRef is None and instrument.upper() == "MIRI":
-        found = aperture(instrument, "MIRIM_FULL", prd)
+    if instrument.upper() == "NIRSPEC":
+        return _nirspec_readout(apername, subarray, release(prd), detector)
+    found = aperture(instrument, apername, prd)
+    if instrument.upper() == "MIRI" and f"MIRIM_{subarray}" in siaf(instrument, prd).apertures:
+        found = aperture(instrument, f"MIRIM_{subarray}", prd) if found.AperType != "FULLSCA" else found
+    if (subarray == "FULL" and found.AperType != "FULLSCA") or found.XSciRef is None:
+        whole = {"MIRI": "MIRIM_FULL", "NIRISS": "NIS_CEN"}.get(instrument.upper(), f"{apername[:5]}_FULL")
+        return aperture(instrument, whole, prd)
     return found
+
+
+@cache
+def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: str | None) -> Any:
+    """Cut the readout of a NIRSpec exposure out of its detector, whose distortion is that of the whole."""
+    ap = aperture("NIRSPEC", apername, prd)
+    name = detector or (apername if ap.AperType != "SLIT" else ap.DDCName)[:4]
+    if name not in {"NRS1", "NRS2"}:
+        msg = f"aperture {apername} of NIRSpec lies on both detectors; give detector= (keyword DETECTOR)"
+        raise SiafError(msg)
+    whole = aperture("NIRSPEC", f"{name}_FULL", prd)
+    if subarray in {None, "FULL"}:
+        return whole
+    if name != "NRS1" or subarray not in NIRSPEC_SUBARRAYS:
+        msg = (
+            f"the pixels of subarray {subarray} of {name} are not in the SIAF and not known here; "
+            f"known are FULL and, on NRS1, {', '.join(NIRSPEC_SUBARRAYS)}"
+        )
+        raise SiafError(msg)
+    x0, y0, nx, ny = NIRSPEC_SUBARRAYS[subarray]
+    part = copy.copy(whole)
+    part.AperName, part.XSciSize, part.YSciSize = f"NRS1_{subarray}", nx, ny
+    part.XSciRef, part.YSciRef = whole.XSciRef - x0 + 1, whole.YSciRef - y0 + 1
+    return part
 
 
 def det_to_pixel(ap: Any, x_det: Any, y_det: Any) -> tuple[Any, Any]:
@@ -260,8 +324,43 @@ def convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[An
     """
     if from_frame == "pixel":
         x, y, from_frame = x + 1, y + 1, "sci"
-    x, y = ap.convert(x, y, from_frame, "sci" if to_frame == "pixel" else to_frame)
+    goal = "sci" if to_frame == "pixel" else to_frame
+    # NIRSpec has two polynomials in a row, slits have none; pysiaf also refuses other frames.
+    plain = type(ap).__name__ == "JwstAperture" and ap.Sci2IdlDeg is not None and {from_frame, goal} <= _FRAMES
+    x, y = (_convert if plain else type(ap).convert)(ap, x, y, from_frame, goal)
     return (x - 1, y - 1) if to_frame == "pixel" else (x, y)
+
+
+_FRAMES = {"det", "sci", "idl", "tel"}
+
+
+def _convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
+    """Convert as pysiaf does (planar between "idl" and "tel"), which builds models for every call: 100 times slower."""
+    if from_frame == "det":
+        (x, y), from_frame = ap.det_to_sci(x, y), "sci"
+    goal = "sci" if to_frame == "det" else to_frame
+    cosine, sine = math.cos(math.radians(ap.V3IdlYAngle)), math.sin(math.radians(ap.V3IdlYAngle))
+    if from_frame == "sci" and goal != "sci":
+        dx, dy, from_frame = x - ap.XSciRef, y - ap.YSciRef, "idl"
+        x, y = _polynomial(ap, "Sci2IdlX", dx, dy), _polynomial(ap, "Sci2IdlY", dx, dy)
+    if from_frame == "idl" and goal == "tel":
+        dx = ap.VIdlParity * x
+        x, y, from_frame = ap.V2Ref + dx * cosine + y * sine, ap.V3Ref - dx * sine + y * cosine, "tel"
+    if from_frame == "tel" and goal != "tel":
+        dx, dy, from_frame = x - ap.V2Ref, y - ap.V3Ref, "idl"
+        x, y = ap.VIdlParity * (dx * cosine - dy * sine), dx * sine + dy * cosine
+    if from_frame == "idl" and goal == "sci":
+        x, y = ap.XSciRef + _polynomial(ap, "Idl2SciX", x, y), ap.YSciRef + _polynomial(ap, "Idl2SciY", x, y)
+    return ap.sci_to_det(x, y) if to_frame == "det" else (x, y)
+
+
+def _polynomial(ap: Any, name: str, x: Any, y: Any) -> Any:
+    """Evaluate one polynomial of an aperture: coefficient ij multiplies x ** (i - j) * y ** j."""
+    total = 0.0 * x
+    for i in range(int(ap.Sci2IdlDeg) + 1):
+        for j in range(i + 1):
+            total = total + (getattr(ap, f"{name}{i}{j}") or 0.0) * x ** (i - j) * y**j
+    return total
 
 
 def reference_pixel(ap: Any, readout_ap: Any) -> tuple[float, float]:
@@ -293,6 +392,40 @@ def reference_pixel(ap: Any, readout_ap: Any) -> tuple[float, float]:
     return float(x), float(y)
 
 
+def tel_to_pixel(readout_ap: Any, v2: float, v3: float) -> tuple[float, float]:
+    """Find the pixel of a direction by inverting the forward transform of a readout, not by its fitted inverse.
+
+    Parameters
+    ----------
+    readout_ap : pysiaf.JwstAperture
+    v2, v3 : float
+        [arcsec].
+
+    Returns
+    -------
+    x, y : float
+        0-based pixel of `readout_ap`.
+
+    Raises
+    ------
+    SiafError
+        If the direction is too far outside for the distortion to be inverted.
+    """
+    pixel = np.array([readout_ap.XSciRef - 1.0, readout_ap.YSciRef - 1.0])
+    for _ in range(30):
+        x, y = pixel[:, np.newaxis] + _STENCIL
+        here, right, left, above, below = np.transpose(convert(readout_ap, x, y, "pixel", "tel"))
+        step = np.linalg.solve(np.stack([right - left, above - below], axis=1), np.array([v2, v3]) - here)
+        pixel = pixel + step
+        if np.hypot(*step) < 1e-9:
+            return float(pixel[0]), float(pixel[1])
+    msg = f"V2, V3 = {v2:.3f}, {v3:.3f} arcsec is on no pixel of {readout_ap.AperName} or near it"
+    raise SiafError(msg)
+
+
+_STENCIL = np.array([[0, 0.5, -0.5, 0, 0], [0, 0, 0, 0.5, -0.5]])  # a pixel and half a pixel about it
+
+
 def intended_pixel(
     instrument: str,
     apername: str,
@@ -308,7 +441,8 @@ def intended_pixel(
     instrument, apername, subarray : str
         As in the keywords INSTRUME, APERNAME, SUBARRAY.
     exposure : int
-        1-based number of the TA exposure; NIRCam moves the star by `NIRCAM_TA_DITHERS` between them.
+        1-based number of the TA exposure; NIRCam and NIRISS move the star by `NIRCAM_TA_DITHERS` and
+        `NIRISS_TA_DITHERS` between them.
     prd : str, optional
         Release to use, see `release`.
 
@@ -317,10 +451,17 @@ def intended_pixel(
     x, y : float
         0-based pixel of the exposure's readout.
 
+    Raises
+    ------
+    SiafError
+        If the SIAF does not know the aperture or its readout.
+
     Notes
     -----
     The move is applied in Det axes and taken through ``det_to_sci``, so the sign that it has in the
-    readout of each detector comes from the SIAF.
+    readout of each detector comes from the SIAF. A slit has no reference point in pixels; that of V2, V3 is
+    taken, through the readout's distortion. For NIRSpec this holds for the nominal tilt of its grating wheel, and
+    the real one moves the image by some pixels.
 
     Examples
     --------
@@ -331,10 +472,11 @@ def intended_pixel(
     """
     ap = aperture(instrument, apername, prd)
     home = readout(instrument, apername, subarray, prd)
-    if instrument.upper() != "NIRCAM" or not 1 < exposure <= len(NIRCAM_TA_DITHERS):
+    if ap.XDetRef is None:
+        return tel_to_pixel(home, ap.V2Ref, ap.V3Ref)
+    moves = {"NIRCAM": NIRCAM_TA_DITHERS, "NIRISS": NIRISS_TA_DITHERS}.get(instrument.upper(), ())
+    if not 1 < exposure <= len(moves):
         return reference_pixel(ap, home)
-    x, y = reference_pixel(ap, home)
-    x_det, y_det = pixel_to_det(home, x, y)
-    dx, dy = NIRCAM_TA_DITHERS[exposure - 1]
-    x, y = det_to_pixel(home, x_det + dx, y_det + dy)
+    dx, dy = moves[exposure - 1]
+    x, y = det_to_pixel(home, ap.XDetRef + dx, ap.YDetRef + dy)
     return float(x), float(y)

@@ -1,4 +1,4 @@
-"""Sample visits with known truth: a coronagraphic programme without a telescope.
+"""Sample visits with known truth: a programme without a telescope, for every kind of target acquisition.
 
 The files look like those of the archive, down to the pipeline's own GWCS, and the event logs like those of
 the engineering database. The geometry is the SIAF's; the true pixel of the star in every file is known to
@@ -12,7 +12,7 @@ Examples
 """
 
 from xta.datasets.pixels import psf
-from xta.datasets.setups import SETUPS, Setup
+from xta.datasets.setups import ACQUISITIONS, SETUPS, Setup
 from xta.datasets.visits import Program, Visit, make_program, make_visit
 
-__all__ = ["SETUPS", "Program", "Setup", "Visit", "make_program", "make_visit", "psf"]
+__all__ = ["ACQUISITIONS", "SETUPS", "Program", "Setup", "Visit", "make_program", "make_visit", "psf"]

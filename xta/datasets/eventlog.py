@@ -1,8 +1,12 @@
 """Write the event log of a sample visit as the engineering database gives it.
 
-The wording, spacing, order and number of digits are those of public telemetry of NIRCam and MIRI
-acquisitions. No public log of a coronagraphic acquisition is known: where one has more (a second region, the
-dither moves, the wedge correction, a failure), the lines here are made up from what is known of their text.
+The wording, spacing, order and number of digits are those of public telemetry: of NIRCam for NIRCam, of a
+MIRI acquisition for MIRI, and of the four lines that follow an acquisition with the wide aperture for NIRSpec. Of
+NIRISS only numbers are public: that column and row are exchanged with respect to SIAF Det, and the threshold.
+The rest is made up from what is known of its text, and so is the block TARGET LOCATE SUMMARY of NIRISS and of
+NIRSpec; that NIRSpec, too, counts columns along its y axis follows from its readout and is not seen in a log.
+No public log of a coronagraphic acquisition is known: where one has more (a second region, the dither moves, the
+wedge correction, a failure), the lines here are made up as well.
 """
 
 import csv
@@ -11,19 +15,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from xta import siaf
+from xta.datasets.frame import Frame
 from xta.datasets.keywords import guide_star_ideal, mjd
 from xta.datasets.plan import Exposure, Order
 
 __all__ = ["Reading", "events", "read_star", "write"]
 
 Event: TypeAlias = tuple[datetime, str]
+Sky: TypeAlias = tuple[float, float]
 
 _STARS = "**********************************************"
+_NAMES = {"NRC": "NIRCam", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSpec"}
+_BOXES = {"NRC": ("(9, 9)", "0.1000000000"), "MIR": ("(5, 5)", "0.01000000000")} | {
+    "NIS": ("(5, 5)", "0.2000000000"),
+    "NRS": ("(3, 3)", "0.01000000000"),
+}
+"""Size of the centroid box and threshold of convergence, by instrument."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +81,18 @@ def read_star(order: Order, exposure: Exposure) -> Reading:
     rng = np.random.default_rng([order.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
     dx, dy = order.centroid_noise * rng.standard_normal(2)
     x_det, y_det = siaf.pixel_to_det(frame.readout, exposure.star[0] + dx, exposure.star[1] + dy)
-    v2, v3 = siaf.convert(frame.reference, x_det, y_det, "det", "tel")
+    v2, v3 = siaf.convert(_pixels(frame), x_det, y_det, "det", "tel")
     return Reading(float(x_det), float(y_det), float(v2), float(v3))
+
+
+def _pixels(frame: Frame) -> Any:
+    """Give the aperture of an acquisition, or, for a slit, which has no pixels, its readout."""
+    return frame.readout if frame.reference.XDetRef is None else frame.reference
+
+
+def _logged(order: Order, x: float, y: float) -> tuple[float, float]:
+    """Put Det x, y in the order column, row of the log."""
+    return (y, x) if order.setup.letters in {"NIS", "NRS"} else (x, y)
 
 
 def _move(order: Order, dv2: float, dv3: float) -> tuple[float, float]:
@@ -96,7 +118,7 @@ def _intended(exposure: Exposure) -> tuple[float, float]:
     return float(v2), float(v3)
 
 
-def _guiding(order: Order, exposure: Exposure, star: tuple[float, float], *, comma: str = "") -> str:
+def _guiding(order: Order, exposure: Exposure, star: Sky, *, comma: str = "") -> str:
     # The log has whole milliarcseconds here.
     x, y = (round(part, 3) for part in guide_star_ideal(order, exposure, star))
     return f"From guiding: guider {order.guider}{comma} X ideal {_nine(x)} Y ideal {_nine(y)}"
@@ -104,34 +126,42 @@ def _guiding(order: Order, exposure: Exposure, star: tuple[float, float], *, com
 
 def _summary(order: Order, exposure: Exposure, found: Reading | None) -> list[str]:
     """Write a block TARGET LOCATE SUMMARY; without a reading it says that there was none."""
-    ap = exposure.step.frame.reference
+    setup, ap = order.setup, _pixels(exposure.step.frame)
     corners = [ap.sci_to_det(1, 1), ap.sci_to_det(ap.XSciSize, ap.YSciSize)]
     left, bottom = (min(float(corner[axis]) for corner in corners) - 1 for axis in (0, 1))
-    miri = order.setup.instrument == "MIRI"
-    side, threshold = ("(5, 5)", "0.01000000000") if miri else ("(9, 9)", "0.1000000000")
+    side, threshold = _BOXES[setup.letters]
+    detector = setup.ta_detector + ("_LOS" if setup.los else "")
     head = [
         _STARS,
         "TARGET LOCATE SUMMARY:",
-        f"DETECTOR                                                             = {order.setup.detector}",
+        f"DETECTOR                                                             = {detector}",
         f"(numCols, numRows)                                                     = {side}",
         "cosmicrayMethod                                                      = STANDARD",
     ]
     flag = f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if found else 'FAILURE'}, {threshold})"
     if found is None:
         return [*head, flag, _STARS]
-    column, row = found.x_det - left, found.y_det - bottom
+    column, row = _logged(order, found.x_det - left, found.y_det - bottom)
     peak = f"({round(column)}, {round(row)})"
     total = 1e5 * order.star_flux
-    return [
-        *head,
+    brightest = [
         f"peakValue                                                          = {_nine(0.4 * total)}",
         f"peak postage-stamp coord (col, row)                    = {peak}",
-        "(backgroundMethod, backgroundValue)                = (FRACTION, 377.000000)",
+    ]
+    background = "(backgroundMethod, backgroundValue)                = (FRACTION, 377.000000)"
+    if setup.letters == "NRC":
+        reduced = f"reduction offset (col, row)                                     = ({round(column)}, {round(row)})"
+        brightest += [reduced, background]
+    else:
+        brightest = [background, *brightest]
+    return [
+        *head,
+        *brightest,
         f"(total, numIter)                                             = ({_nine(total)}, 3)",
         "last iteration diff (col, row)          = (0.000216130465, 0.00501714400)",
         f"postage-stamp coord (colPeak, rowPeak) = {peak}",
         f"postage-stamp coord (colCentroid, rowCentroid) = {_pair(column, row)}",
-        f"detector coord (colCentroid, rowCentroid)       = {_pair(found.x_det, found.y_det)}",
+        f"detector coord (colCentroid, rowCentroid)       = {_pair(*_logged(order, found.x_det, found.y_det))}",
         f"(colMoment2, rowMoment2)                        = {_pair(0, 0)}",
         f"(colMoment3, rowMoment3)                        = {_pair(0, 0)}",
         flag,
@@ -146,7 +176,7 @@ def _spread(start: datetime, lines: Iterable[str], *, every: float = 1.024) -> l
 
 def _exposure_lines(order: Order, exposure: Exposure) -> list[Event]:
     step, visit = exposure.step, f"V{order.visit_id}"
-    prefix = "MIR" if order.setup.instrument == "MIRI" else "NRC"
+    prefix = order.setup.letters
     main = f"{prefix}TAMAIN" if step.kind != "science" else f"{prefix}MAIN"
     script = f"{visit}P00000000{step.activity}02:{main}"
     name = f"{step.activity[2:]}{step.number:03d} {step.exp_type}"
@@ -160,23 +190,43 @@ def _exposure_lines(order: Order, exposure: Exposure) -> list[Event]:
         ),
         *_spread(
             exposure.end + timedelta(seconds=2),
-            [f"{name} completed exptime={seconds:.3f} pctime={seconds:.3f} cfg={order.setup.detector}"],
+            [f"{name} completed exptime={seconds:.3f} pctime={seconds:.3f} cfg={step.detector}"],
         ),
     ]
 
 
-def _acquisition_lines(order: Order, ta: Sequence[Exposure], star: tuple[float, float]) -> list[Event]:
+def _correction(order: Order, exposure: Exposure, found: Reading, following: Exposure, star: Sky) -> list[str]:
+    """Write what follows an analysis that found the star: where it is, and the move to where it should be."""
+    setup = order.setup
+    guiding = _guiding(order, exposure, star)
+    move = _sam(order, (found.v2, found.v3), _reference(following))
+    if setup.letters == "NRS":
+        return [
+            "NIRSpec TA offset vehicle slew calc and SAM",
+            guiding,
+            f"target location (v2, v3)                           = {_pair(found.v2, found.v3)}",
+            f"TA SAM for NRS (x, y) = {move}",
+        ]
+    lines = [
+        guiding,
+        f"target location (v2, v3)                          = {_pair(found.v2, found.v3)}",
+        f"TA SAM (x, y) = {move}",
+    ]
+    wedge = setup.letters == "NRC" and setup.mask != "none"
+    return [*lines, f"Correction to NRC SAM (x, y) = {_nine(0)}, {_nine(0)}"] if wedge else lines
+
+
+def _acquisition_lines(order: Order, ta: Sequence[Exposure], star: Sky) -> list[Event]:
     """Write what follows each acquisition image: a dither move, or an analysis and its correction."""
-    miri = order.setup.instrument == "MIRI"
     lines: list[Event] = []
-    if miri:  # the constant move from the region where the star arrives to the first one
+    if order.setup.block:  # the constant move from the region where the star arrives to the first one
         block = siaf.aperture("MIRI", "MIRIM_TABLOCK", order.prd)
         move = _sam(order, (block.V2Ref, block.V3Ref), _reference(ta[0]))
         lines += _spread(ta[0].begin - timedelta(seconds=60), [f"TA SAM (x, y) = {move}"])
     for index, exposure in enumerate(ta):
         last = index == len(ta) - 1
         following = exposure if last else ta[index + 1]
-        if not miri and not last:
+        if exposure.step.points > 1 and not last:
             move = _sam(order, _intended(exposure), _intended(following))
             guiding = _guiding(order, exposure, star, comma=",")
             lines += _spread(exposure.end + timedelta(seconds=4), [guiding, f"Dither SAM (x, y) = {move}"])
@@ -184,21 +234,14 @@ def _acquisition_lines(order: Order, ta: Sequence[Exposure], star: tuple[float, 
         found = None if last and order.failed_ta else read_star(order, exposure)
         text = _summary(order, exposure, found)
         if found is None:
-            text += [f"{'MIRI' if miri else 'NIRCam'} target locate failed"]
+            text += [f"{_NAMES[order.setup.letters]} target locate failed"]
         else:
-            goal = _reference(following)
-            text += [
-                _guiding(order, exposure, star),
-                f"target location (v2, v3)                          = {_pair(found.v2, found.v3)}",
-                f"TA SAM (x, y) = {_sam(order, (found.v2, found.v3), goal)}",
-            ]
-            if not miri:
-                text += [f"Correction to NRC SAM (x, y) = {_nine(0)}, {_nine(0)}"]
+            text += _correction(order, exposure, found, following, star)
         lines += _spread(exposure.end + timedelta(seconds=25), text)
     return lines
 
 
-def _dither_lines(order: Order, science: Sequence[Exposure], star: tuple[float, float]) -> list[Event]:
+def _dither_lines(order: Order, science: Sequence[Exposure], star: Sky) -> list[Event]:
     lines: list[Event] = []
     for exposure, following in itertools.pairwise(science):
         move = _sam(order, _intended(exposure), _intended(following))
@@ -255,7 +298,7 @@ def _frame_lines(order: Order, first: datetime, end: datetime) -> list[Event]:
     ]
 
 
-def events(order: Order, exposures: Sequence[Exposure], *, star: tuple[float, float], end: datetime) -> list[Event]:
+def events(order: Order, exposures: Sequence[Exposure], *, star: Sky, end: datetime) -> list[Event]:
     """Tell the story of a visit.
 
     Parameters

@@ -13,7 +13,7 @@ from xta import siaf
 from xta.datasets.attitude import Array, attitude, lonlat, unit
 from xta.errors import SiafError
 
-__all__ = ["Frame", "attitude_of", "pixel_of", "pixel_to_v", "v_to_pixel"]
+__all__ = ["Frame", "attitude_of", "home", "pixel_of", "pixel_to_v", "v_to_pixel"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,24 @@ def v_to_pixel(frame: Frame, v2: float, v3: float) -> tuple[float, float]:
             return float(pixel[0]), float(pixel[1])
     msg = f"V2, V3 = ({v2}, {v3}) arcsec is not a pixel of {frame.readout.AperName} or near it"
     raise SiafError(msg)
+
+
+def home(frame: Frame) -> tuple[float, float]:
+    """Give the pixel of the reference point of a frame: by detector pixels, for a slit by V2, V3.
+
+    Parameters
+    ----------
+    frame : Frame
+
+    Returns
+    -------
+    x, y : float
+        0-based [pixel].
+    """
+    ap = frame.reference
+    if ap.XDetRef is None:
+        return v_to_pixel(Frame(frame.readout, ap), ap.V2Ref, ap.V3Ref)
+    return siaf.reference_pixel(ap, frame.readout)
 
 
 def attitude_of(frame: Frame, *, x: float, y: float, ra: float, dec: float, roll: float) -> Array:

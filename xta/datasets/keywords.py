@@ -8,13 +8,19 @@ import numpy as np
 
 from xta import siaf
 from xta.datasets.attitude import lonlat, offset, position_angle, unit
+from xta.datasets.frame import home
 from xta.datasets.plan import SCIENCE_TIME, TA_TIME, Exposure, Order
 
 __all__ = ["file_name", "guide_star", "guide_star_ideal", "isot", "keywords", "mjd"]
 
 _MJD_ZERO = datetime(1858, 11, 17)  # UTC without a zone, as every time in this package
 _STERADIAN = math.radians(1 / 3600) ** 2  # in a square arcsec
-_FAST_SLOW = {"NRCALONG": (-1, 2), "NRCA2": (1, -2), "NRCA4": (1, -2), "MIRIMAGE": (1, 2)}
+_FAST_SLOW = {
+    **dict.fromkeys(("NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4"), (-1, 2)),
+    **dict.fromkeys(("NRCA2", "NRCA4", "NRCB1", "NRCB3", "NRCBLONG"), (1, -2)),
+    **{"MIRIMAGE": (1, 2), "NIS": (-2, -1), "NRS1": (2, 1)},
+}
+_PATTERNS = {"NRC": "RAPID", "MIR": "FASTR1", "NIS": "NISRAPID", "NRS": "NRSRAPID"}
 
 
 def mjd(time: datetime) -> float:
@@ -31,7 +37,7 @@ def file_name(order: Order, exposure: Exposure) -> str:
     """Name the file of an exposure by the rules of the archive."""
     step = exposure.step
     suffix = "calints" if step.kind == "science" else "cal"
-    return f"jw{order.visit_id}_{step.activity}_{step.number:05d}_{order.setup.detector.lower()}_{suffix}.fits"
+    return f"jw{order.visit_id}_{step.activity}_{step.number:05d}_{step.detector.lower()}_{suffix}.fits"
 
 
 def _guider(order: Order) -> Any:
@@ -98,15 +104,14 @@ def _observation(order: Order, exposure: Exposure) -> dict[str, Any]:
 def _instrument(order: Order, exposure: Exposure) -> dict[str, Any]:
     setup, step = order.setup, exposure.step
     readout = step.frame.readout
-    full = siaf.aperture(setup.instrument, setup.full, order.prd)
+    full = siaf.readout(setup.instrument, step.aperture, "FULL", order.prd)
     corner = siaf.det_to_pixel(full, *siaf.pixel_to_det(readout, 0, 0))
     area = readout.XSciScale * readout.YSciScale
-    fast, slow = _FAST_SLOW[setup.detector]
+    fast, slow = _FAST_SLOW[step.detector]
     words = {
         "instrument.name": setup.instrument,
-        "instrument.detector": setup.detector,
+        "instrument.detector": step.detector,
         "instrument.filter": step.filter,
-        "instrument.coronagraph": setup.coronagraph,
         "aperture.name": step.aperture,
         "aperture.pps_name": step.aperture,
         "subarray.name": step.subarray,
@@ -123,9 +128,10 @@ def _instrument(order: Order, exposure: Exposure) -> dict[str, Any]:
         "bunit_err": "MJy/sr",
     }
     if setup.instrument == "NIRCAM":
-        words["instrument.module"] = "A"
-        words["instrument.channel"] = "LONG" if setup.detector == "NRCALONG" else "SHORT"
-        words["instrument.pupil"] = setup.pupil
+        words["instrument.module"] = step.detector[3]
+        words["instrument.channel"] = "LONG" if step.detector.endswith("LONG") else "SHORT"
+    optional = {"coronagraph": setup.coronagraph, "pupil": step.pupil, "grating": setup.grating}
+    words |= {f"instrument.{name}": value for name, value in optional.items() if value not in {None, "NONE"}}
     return words
 
 
@@ -147,7 +153,7 @@ def _exposure(order: Order, exposure: Exposure) -> dict[str, Any]:
         "exposure.ngroups": 10,
         "exposure.nframes": 1,
         "exposure.groupgap": 0,
-        "exposure.readpatt": "FASTR1" if order.setup.instrument == "MIRI" else "RAPID",
+        "exposure.readpatt": _PATTERNS[order.setup.letters],
         "exposure.integration_time": each,
         "exposure.exposure_time": each * integrations,
         "exposure.effective_exposure_time": each * integrations,
@@ -199,11 +205,11 @@ def _pointing(order: Order, exposure: Exposure) -> dict[str, Any]:
     ra, dec = lonlat(matrix @ unit(v2 / 3600, v3 / 3600))
     roll = position_angle(matrix, v2, v3)
     ra_v1, dec_v1 = lonlat(matrix @ unit(0.0, 0.0))
-    # The angle of the detector's y axis: on MIRI and NIRCam, Ideal and science axes are parallel.
+    # The angle of the detector's y axis: Ideal and science axes are parallel, on NIRSpec nearly.
     angle = roll + frame.readout.V3IdlYAngle
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     parity = int(frame.readout.VIdlParity)
-    x, y = siaf.reference_pixel(frame.reference, frame.readout)
+    x, y = home(frame)
     return {
         "coordinates.reference_frame": "ICRS",
         "pointing.ra_v1": ra_v1,

@@ -18,7 +18,9 @@ from xta.datasets.setups import find
 __all__ = ["companion_pixel", "paint", "psf", "scene"]
 
 _STATIC = 60.0  # wavefront error that all visits share [nm]
-_TA_DIMMING = 1e-2  # of the neutral density square in front of the acquisition region
+_TA_DIMMING = 1e-2  # of the neutral density in front of the acquisition regions of coronagraphy
+_LARGE = 700  # a larger array has its star on a stamp of itself [pixel]
+_STAMP = 320  # side of the stamp [pixel]
 _BAD = 0.002  # part of the pixels
 _DO_NOT_USE, _JUMP, _HOT = 1, 4, 2048  # bits of the JWST data quality flags
 _CLEAN = 6.0  # no bad pixel this near to the star [pixel]
@@ -45,10 +47,10 @@ def companion_pixel(order: Order, exposure: Exposure) -> tuple[float, float]:
     return pixel_of(exposure.step.frame, exposure.true, ra=ra, dec=dec)
 
 
-def _camera(ap: Any, wavelength: float) -> Camera:
+def _camera(ap: Any, wavelength: float, shape: tuple[int, int] | None = None) -> Camera:
     from scipy import fft
 
-    size = max(128, int(1.25 * max(ap.XSciSize, ap.YSciSize)))
+    size = max(128, int(1.25 * max(shape or (ap.XSciSize, ap.YSciSize))))
     return Camera(wavelength, float(ap.XSciScale + ap.YSciScale) / 2, fft.next_fast_len(size))
 
 
@@ -105,23 +107,41 @@ def scene(order: Order, exposure: Exposure) -> NDArray[np.float64]:
     The star is at ``exposure.star`` to machine precision. In a science exposure it is seen behind the middle
     of the mask: its speckles are those of the telescope, the same in every visit but for a small drift.
     """
+    ap = exposure.step.frame.readout
+    shape = (int(ap.YSciSize), int(ap.XSciSize))
+    if max(shape) <= _LARGE:
+        return _stars(order, exposure, shape=shape, corner=(0, 0))
+    x0, y0 = (
+        min(max(0, round(at) - _STAMP // 2), max(0, size - _STAMP))
+        for at, size in zip(exposure.star, shape[::-1], strict=True)
+    )
+    part = min(_STAMP, shape[0]), min(_STAMP, shape[1])
+    image = np.zeros(shape)
+    image[y0 : y0 + part[0], x0 : x0 + part[1]] = _stars(order, exposure, shape=part, corner=(x0, y0))
+    return image
+
+
+def _stars(order: Order, exposure: Exposure, *, shape: tuple[int, int], corner: tuple[int, int]) -> NDArray[np.float64]:
+    """Render the star and its companion on part of an array that begins at a corner (x, y)."""
     setup, step = order.setup, exposure.step
     ap = step.frame.readout
-    shape = (int(ap.YSciSize), int(ap.XSciSize))
-    x, y = exposure.star
+    x, y = exposure.star[0] - corner[0], exposure.star[1] - corner[1]
     steradian = float(ap.XSciScale * ap.YSciScale) * math.radians(1 / 3600) ** 2
     total = order.star_flux * 1e-6 / steradian  # summed over the pixels [MJy/sr]
-    if step.kind != "science":
-        camera = _camera(ap, setup.ta_wavelength)
-        return _TA_DIMMING * total * place(point_source(camera), camera, x=x, y=y, shape=shape)
-    camera = _camera(ap, setup.wavelength)
+    camera = _camera(ap, step.wavelength, shape)
+    if step.kind != "science" and not step.masked:
+        dimming = 1.0 if setup.mask == "none" else _TA_DIMMING
+        return dimming * total * place(point_source(camera), camera, x=x, y=y, shape=shape)
     drift = np.random.default_rng([order.seed, 3]).integers(2**32)
     opd = draw_wavefront(order.wavefront, rms=_STATIC) + draw_wavefront(int(drift), rms=order.drift)
-    star = suppressed_source(camera, mask=setup.mask, mask_size=setup.mask_size, opd=opd)
+    if step.masked:
+        star = suppressed_source(camera, mask=setup.mask, mask_size=setup.mask_size, opd=opd)
+    else:
+        star = point_source(camera, opd=opd)
     image = total * place(star, camera, x=x, y=y, shape=shape)
     if order.companion is not None:
-        other = point_source(camera, opd=opd, stop=True)
-        x, y = companion_pixel(order, exposure)
+        other = point_source(camera, opd=opd, stop=step.masked)
+        x, y = (at - start for at, start in zip(companion_pixel(order, exposure), corner, strict=True))
         image += total * order.companion[2] * place(other, camera, x=x, y=y, shape=shape)
     return image
 

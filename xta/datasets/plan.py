@@ -1,14 +1,15 @@
 """What happens in a sample visit: which exposures, when, and where the telescope points in each of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
 from xta import siaf
 from xta.datasets.attitude import Array, lonlat, rotation, turn, unit
-from xta.datasets.frame import Frame, attitude_of, pixel_to_v, v_to_pixel
-from xta.datasets.setups import Setup
+from xta.datasets.frame import Frame, attitude_of, home, pixel_to_v, v_to_pixel
+from xta.datasets.mode import Setup
 
 __all__ = ["SCIENCE_TIME", "TA_TIME", "Exposure", "Order", "Step", "plan"]
 
@@ -39,7 +40,7 @@ class Order:
     dithers: tuple[tuple[float, float], ...]
     ta_dithers: bool
     quadrant: str
-    confirm: bool
+    confirm: bool | str
     failed_ta: bool
     centroid_noise: float
     star_flux: float
@@ -58,7 +59,11 @@ class Step:
     exp_type: str
     aperture: str
     subarray: str
+    detector: str
     filter: str
+    pupil: str | None
+    wavelength: float
+    """[micron]"""
     activity: str
     """Group, sequence and activity of the file name, such as "02102"."""
     number: int
@@ -71,6 +76,8 @@ class Step:
     """Positions in the dither pattern."""
     corrected: bool = False
     """Whether an acquisition before it has taken the pointing error out."""
+    masked: bool = False
+    """Whether the star is behind the mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,71 +104,92 @@ def _frame(order: Order, aperture: str, subarray: str) -> Frame:
     )
 
 
-def _acquisition_steps(order: Order) -> list[Step]:
-    """List the acquisition exposures: two regions for MIRI, one or three dithers for NIRCam."""
+def _regions(order: Order) -> list[str]:
+    """Name the aperture of each acquisition image: regions of MIRI coronagraphy, dithers, or one."""
     setup = order.setup
-    if setup.instrument == "MIRI":
-        names = [f"{setup.ta_aperture}_{order.quadrant}", f"{setup.ta_aperture}_C{order.quadrant}"]
-        stages = [(name, f"021{index + 1:02d}", 1, 1) for index, name in enumerate(names)]
-    else:
-        count = 3 if order.ta_dithers else 1
-        stages = [(setup.ta_aperture, "02102", number + 1, count) for number in range(count)]
-    if order.confirm:
-        stages.append((stages[-1][0], "02104", 1, 1))
-    steps = []
-    for index, (name, activity, number, points) in enumerate(stages):
-        confirm = order.confirm and index == len(stages) - 1
-        frame = _frame(order, name, setup.ta_subarray)
-        pixel = siaf.intended_pixel(setup.instrument, name, setup.ta_subarray, exposure=number, prd=order.prd)
-        home = siaf.reference_pixel(frame.reference, frame.readout)
-        x0, y0 = siaf.convert(frame.readout, *home, "pixel", "idl")
-        x1, y1 = siaf.convert(frame.readout, *pixel, "pixel", "idl")
-        steps.append(
-            Step(
-                kind="confirm" if confirm else "ta",
-                exp_type=("MIR" if setup.instrument == "MIRI" else "NRC") + ("_TACONFIRM" if confirm else "_TACQ"),
-                aperture=name,
-                subarray=setup.ta_subarray,
-                filter=setup.ta_filter,
-                activity=activity,
-                number=number,
-                dither=(float(x1 - x0), float(y1 - y0)),
-                points=points,
-                frame=frame,
-                pixel=pixel,
-                corrected=(setup.instrument == "MIRI" and index > 0) or (confirm and not order.failed_ta),
-            )
-        )
+    if setup.stages == 2:
+        return [f"{setup.ta_aperture}_{order.quadrant}", f"{setup.ta_aperture}_C{order.quadrant}"]
+    return [setup.ta_aperture] * (3 if order.ta_dithers or setup.dithered == "always" else 1)
+
+
+def _ta_step(order: Order, name: str, *, activity: str, number: int = 1, points: int = 1, **words: Any) -> Step:
+    """Plan an image at an acquisition aperture."""
+    setup = order.setup
+    subarray = words.pop("subarray", setup.ta_subarray)
+    frame = _frame(order, name, subarray)
+    pixel = siaf.intended_pixel(setup.instrument, name, subarray, exposure=number, prd=order.prd)
+    x0, y0 = siaf.convert(frame.readout, *home(frame), "pixel", "idl")
+    x1, y1 = siaf.convert(frame.readout, *pixel, "pixel", "idl")
+    exp_type = "NRS_WATA" if setup.letters == "NRS" else f"{setup.letters}_TACQ"
+    return Step(
+        aperture=name,
+        subarray=subarray,
+        detector=setup.ta_detector,
+        filter=setup.ta_filter,
+        pupil=setup.ta_pupil or setup.pupil,
+        wavelength=setup.ta_wavelength,
+        activity=activity,
+        number=number,
+        points=points,
+        frame=frame,
+        pixel=pixel,
+        dither=(float(x1 - x0), float(y1 - y0)),
+        **({"kind": "ta", "exp_type": exp_type} | words),
+    )
+
+
+def _acquisition_steps(order: Order) -> list[Step]:
+    """List the acquisition images: regions or dithers."""
+    names = _regions(order)
+    if order.setup.stages == 2:
+        return [
+            _ta_step(order, name, activity=f"021{index + 1:02d}", corrected=index > 0)
+            for index, name in enumerate(names)
+        ]
+    activity = "02102" if order.setup.letters == "NRC" else "02101"
+    return [
+        _ta_step(order, name, activity=activity, number=number, points=len(names))
+        for number, name in enumerate(names, start=1)
+    ]
+
+
+def _confirmation_steps(order: Order) -> list[Step]:
+    """List the images that confirm an acquisition: one, or of a pair a second one behind the mask."""
+    setup = order.setup
+    corrected = setup.stages == 2 or not order.failed_ta
+    words: dict[str, Any] = {"kind": "confirm", "exp_type": f"{setup.letters}_TACONFIRM", "corrected": corrected}
+    name, subarray = setup.confirm or (_regions(order)[-1], setup.ta_subarray)
+    steps = [_ta_step(order, name, activity="02104", subarray=subarray, **words)]
+    if order.confirm == "pair":
+        steps.append(replace(_science_step(order, (0.0, 0.0), number=1), activity="02106", points=1, **words))
     return steps
 
 
-def _science_steps(order: Order) -> list[Step]:
-    """List the science exposures, one per dither position."""
+def _science_step(order: Order, dither: tuple[float, float], *, number: int) -> Step:
+    """Plan an image behind the mask, or at the reference point of a mode without one."""
     setup = order.setup
     frame = _frame(order, setup.aperture, setup.subarray)
-    x, y = siaf.reference_pixel(frame.reference, frame.readout)
-    v2, v3 = siaf.convert(frame.readout, x + order.miss[0], y + order.miss[1], "pixel", "tel")
-    x_idl, y_idl = siaf.convert(frame.readout, v2, v3, "tel", "idl")
-    steps = []
-    for number, (dx, dy) in enumerate(order.dithers, start=1):
-        v2, v3 = siaf.convert(frame.readout, x_idl + dx, y_idl + dy, "idl", "tel")
-        steps.append(
-            Step(
-                kind="science",
-                exp_type=setup.exp_type,
-                aperture=setup.aperture,
-                subarray=setup.subarray,
-                filter=setup.filter,
-                activity="04101" if setup.instrument == "MIRI" else "03105",
-                number=number,
-                dither=(dx, dy),
-                points=len(order.dithers),
-                frame=frame,
-                pixel=v_to_pixel(Frame(frame.readout, frame.reference), float(v2), float(v3)),
-                corrected=setup.instrument == "MIRI" or not order.failed_ta,
-            )
-        )
-    return steps
+    x, y = home(frame)
+    x_idl, y_idl = siaf.convert(frame.readout, x + order.miss[0], y + order.miss[1], "pixel", "idl")
+    v2, v3 = siaf.convert(frame.readout, x_idl + dither[0], y_idl + dither[1], "idl", "tel")
+    return Step(
+        kind="science",
+        exp_type=setup.exp_type,
+        aperture=setup.aperture,
+        subarray=setup.subarray,
+        detector=setup.detector,
+        filter=setup.filter,
+        pupil=setup.pupil,
+        wavelength=setup.wavelength,
+        activity="04101" if setup.letters == "MIR" else "03105",
+        number=number,
+        dither=dither,
+        points=len(order.dithers),
+        frame=frame,
+        pixel=v_to_pixel(Frame(frame.readout, frame.reference), float(v2), float(v3)),
+        corrected=setup.stages == 2 or not order.failed_ta,
+        masked=setup.mask != "none",
+    )
 
 
 def _star_pixels(order: Order, steps: list[Step]) -> list[tuple[float, float]]:
@@ -170,7 +198,7 @@ def _star_pixels(order: Order, steps: list[Step]) -> list[tuple[float, float]]:
     pixels = []
     for step in steps:
         shift = _SETTLED * rng.standard_normal(2)
-        if step.kind == "science":
+        if step.kind == "science" or step.masked:
             shift = np.zeros(2)  # `miss` says it all
         if not step.corrected:
             shift -= order.pointing_error[:2]
@@ -219,7 +247,9 @@ def plan(order: Order) -> list[Exposure]:
     is the true one followed by one rotation of the sky, the same for the visit: that is what an error of the
     guide star's catalogue position does.
     """
-    steps = _acquisition_steps(order) + _science_steps(order)
+    steps = _acquisition_steps(order) + (_confirmation_steps(order) if order.confirm else [])
+    if order.setup.imaging:
+        steps += [_science_step(order, dither, number=number) for number, dither in enumerate(order.dithers, start=1)]
     stars = _star_pixels(order, steps)
     ra, dec = order.target
     trues = [

@@ -52,8 +52,9 @@ def distortion(ap: Any, *, corner: tuple[int, int]) -> Any:
 
     Notes
     -----
-    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. The analytic inverse is the SIAF's and
-    no better than that: up to 0.7 pixel wrong for NIRCam coronagraphs in recent releases.
+    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. NIRSpec has two polynomials, one on
+    either side of its grating wheel. The analytic inverse is the SIAF's and no better than that: up to 0.7 pixel
+    wrong for NIRCam coronagraphs in recent releases.
 
     References
     ----------
@@ -61,6 +62,8 @@ def distortion(ap: Any, *, corner: tuple[int, int]) -> Any:
     """
     from astropy.modeling.models import AffineTransformation2D, Mapping, Shift
 
+    if ap.InstrName.upper() == "NIRSPEC":
+        return _through_the_grating_wheel(ap, corner=corner)
     angle = np.radians(ap.V3IdlYAngle)
     parity, cosine, sine = ap.VIdlParity, np.cos(angle), np.sin(angle)
     to_tel = AffineTransformation2D(
@@ -77,6 +80,32 @@ def distortion(ap: Any, *, corner: tuple[int, int]) -> Any:
     return forward
 
 
+def _through_the_grating_wheel(ap: Any, *, corner: tuple[int, int]) -> Any:
+    """Build the same transform for NIRSpec, with its mirror in the wheel and the wheel at its nominal tilt.
+
+    The pipeline goes through more frames and corrects the tilt by the wheel's sensors, from reference files that
+    the SIAF does not have; this is the SIAF's approximation of it.
+    """
+    from astropy.modeling.models import AffineTransformation2D, Mapping, Scale, Shift
+
+    wheel = ap._CLEAR_GWA_OTE
+    dx, dy = 2 - corner[0] - ap.XSciRef, 2 - corner[1] - ap.YSciRef
+    both, mirror = Mapping((0, 1, 0, 1)), Scale(-1) & Scale(-1)
+    # Degrees of the telescope's field, XAN and YAN, to V2 and V3; YAN is counted from V3 = -468 arcsec, downwards.
+    to_tel = AffineTransformation2D(matrix=[[3600, 0], [0, -3600]], translation=[0, -468])
+    forward = (
+        (Shift(dx) & Shift(dy) | both | _polynomial(ap, "Sci2IdlX") & _polynomial(ap, "Sci2IdlY") | mirror | both)
+        | _polynomial(wheel, "Sci2IdlX") & _polynomial(wheel, "Sci2IdlY")
+        | to_tel
+    )
+    forward.inverse = (
+        (to_tel.inverse | both | _polynomial(wheel, "Idl2SciX") & _polynomial(wheel, "Idl2SciY") | mirror | both)
+        | _polynomial(ap, "Idl2SciX") & _polynomial(ap, "Idl2SciY")
+        | Shift(-dx) & Shift(-dy)
+    )
+    return forward
+
+
 def _assign_wcs(model: Any, ap: Any) -> None:
     """Give a model its GWCS by the pipeline's own code, with the SIAF in place of the reference files."""
     from jwst.assign_wcs.assign_wcs import load_wcs
@@ -85,9 +114,20 @@ def _assign_wcs(model: Any, ap: Any) -> None:
     corner = (model.meta.subarray.xstart, model.meta.subarray.ystart)
     reference = DistortionModel()
     reference.model = distortion(ap, corner=corner)
-    # NIRCam goes without a filter offset; MIRI wants the file, which may be empty.
-    miri = model.meta.instrument.name == "MIRI"
-    load_wcs(model, {"distortion": reference, "filteroffset": FilteroffsetModel() if miri else None})
+    # NIRCam and NIRISS go without a filter offset; MIRI wants the file, which may be empty.
+    instrument = model.meta.instrument.name
+    files = {"distortion": reference, "filteroffset": FilteroffsetModel() if instrument == "MIRI" else None}
+    if instrument != "NIRSPEC":
+        load_wcs(model, files)
+        return
+    from gwcs import WCS
+    from jwst.assign_wcs import nircam
+    from jwst.assign_wcs.util import update_s_region_imaging
+
+    # The pipeline's steps from one distortion to the sky; those of NIRSpec itself need files that nobody has here.
+    model.meta.wcs = WCS(nircam.imaging(model, files))
+    update_s_region_imaging(model)
+    model.meta.cal_step.assign_wcs = "COMPLETE"
 
 
 def _integration_times(exposure: Exposure, count: int, dtype: Any) -> NDArray[Any]:
@@ -118,7 +158,8 @@ def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: dict[str, A
     from jwst.datamodels import CubeModel, ImageModel
 
     cube = pixels.sci.ndim == 3
-    with (CubeModel if cube else ImageModel)(pixels.sci.shape) as model:
+    # One validation, when it is saved, in place of one a keyword.
+    with (CubeModel if cube else ImageModel)(pixels.sci.shape, validate_on_assignment=False) as model:
         model.data, model.err, model.dq = pixels.sci, pixels.err, pixels.dq
         model.var_poisson, model.var_rnoise = pixels.var_poisson, pixels.var_rnoise
         for name, value in header.items():

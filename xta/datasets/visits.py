@@ -149,8 +149,12 @@ def _check(order: Order) -> None:
     if order.integrations < 1 or not order.dithers:
         msg = f"a visit needs an integration and a dither position; got {order.integrations}, {order.dithers}"
         raise ArgumentError(msg)
-    if order.ta_dithers and order.setup.instrument != "NIRCAM":
-        msg = f"only NIRCam dithers its acquisition, not {order.setup.aperture}; leave ta_dithers=False"
+    pairs = (False, True, "pair") if order.setup.dithered == "may be" else (False, True)
+    if order.confirm not in pairs:
+        msg = f"confirm is {order.confirm!r}; for {order.setup.aperture} it can be {', '.join(map(repr, pairs))}"
+        raise ArgumentError(msg)
+    if order.ta_dithers and order.setup.dithered == "never":
+        msg = f"only NIRCam dithers its acquisition, for coronagraphy; {order.setup.aperture} needs ta_dithers=False"
         raise ArgumentError(msg)
 
 
@@ -207,8 +211,9 @@ def make_visit(
     integrations: int = 4,
     dithers: Sequence[tuple[float, float]] = ((0.0, 0.0),),
     ta_dithers: bool = False,
+    ta: str | None = None,
     quadrant: str = "UR",
-    confirm: bool = False,
+    confirm: bool | str = False,
     failed_ta: bool = False,
     centroid_noise: float = 0.0,
     star_flux: float | None = None,
@@ -217,15 +222,16 @@ def make_visit(
     drift: float = 2.0,
     seed: int = 0,
 ) -> Visit:
-    """Make one visit: acquisition images, coronagraphic exposures, an event log, and the truth.
+    """Make one visit: acquisition images, science exposures, an event log, and the truth.
 
     Parameters
     ----------
     folder : path
         Where the files go; made if it is not there.
     mode : str
-        "nircam" or "miri" for the usual mode of that instrument, or any key of `SETUPS`, the SIAF name of a
-        science aperture such as "NRCA5_MASKLWB".
+        "nircam" or "miri" for the usual mode of that instrument, or any key of `SETUPS` or `ACQUISITIONS`, the
+        SIAF name of a science aperture such as "NRCA5_MASKLWB". A visit of `ACQUISITIONS`, the spectroscopic
+        modes, has no science exposure.
     visit_id : str
         11 digits: program, observation, visit.
     role : {"science", "reference"}
@@ -255,11 +261,14 @@ def make_visit(
     dithers : sequence of (float, float)
         XOFFSET, YOFFSET of each science exposure [arcsec, Ideal].
     ta_dithers : bool
-        Take three dithered acquisition images (NIRCam) and centroid the last.
+        Take three dithered acquisition images (NIRCam coronagraphy) and centroid the last, as NIRISS always does.
+    ta : str, optional
+        Subarray of the acquisition where the mode has several: "SUBFSA335R", for instance, the square for faint
+        stars, or "SUB2048" for NIRSpec.
     quadrant : {"UL", "UR", "LL", "LR"}
-        Acquisition regions to use (MIRI).
-    confirm : bool
-        Take an image to confirm the acquisition.
+        Acquisition regions to use (MIRI coronagraphy).
+    confirm : bool or "pair"
+        Take an image to confirm the acquisition; of a "pair" (NIRCam coronagraphy) the second is behind the mask.
     failed_ta : bool
         The software does not find the star in its last acquisition image and does not correct for it: on
         NIRCam the star stays off the mask by the pointing error.
@@ -296,7 +305,7 @@ def make_visit(
     SIAF by a few mas. Velocity aberration scales each exposure about its own reference point. The log's
     centroid is the true pixel of the star, with nine digits as on board (5e-6 pixel).
     """
-    setup = find(mode)
+    setup = find(mode, ta=ta)
     order = Order(
         setup=setup,
         visit_id=visit_id,
@@ -355,6 +364,9 @@ def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed
     import xarray as xr
 
     folder, setup = Path(folder), find(mode)
+    if not setup.imaging:
+        msg = f"a programme needs images, and {mode!r} has spectra; make_visit makes its acquisition"
+        raise ArgumentError(msg)
     rng = np.random.default_rng([seed, 0])
     companion = (setup.separation, float(rng.uniform(0, 360)), setup.contrast)
     target, other = (201.150067, -51.504577), (209.567586, -42.100881)

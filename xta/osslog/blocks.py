@@ -56,8 +56,10 @@ SAM_KINDS = {
     "TASAMforNRS(x,y)": "nrs",
     "TASAMforNRS(x,y,r)": "nrs",
 }
-SAM_IDS = {8231: "ta", 8232: "dither", 8248: "wedge", 8230: "nrs", 8235: "nrs"}
+SAM_IDS = {8231: "ta", 8232: "dither", 8248: "wedge", 8230: "nrs", 8235: "nrs", 8557: "facet"}
 """Message ids of the same rows."""
+
+HALF_FACET = "NIRSpec TA MSA half facet SAM"
 
 FAILURES = {
     "target locate": re.compile(r"target locate failed|TA Roll too (?:big|large)"),
@@ -270,7 +272,7 @@ def _guiding(message: str) -> dict[str, Any]:
 
 
 def _sam_kind(row: Row, label: str) -> str | None:
-    if label.startswith("NIRSpecTAMSAhalffacetSAM"):
+    if row.message.startswith(HALF_FACET):  # alone, or with numbers
         return "facet"
     return SAM_KINDS.get(label) or SAM_IDS.get(row.id or 0)
 

@@ -92,3 +92,17 @@ def test_the_input_is_left_alone():
     before = image.copy()
     floating_window(image, err=np.ones_like(image), bad=np.zeros(image.shape, dtype=bool))
     np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("light", [3e3, 1e5])
+def test_the_error_is_the_scatter(light):
+    """Also where the window, which follows the error of its mean, makes it half as large again."""
+    from xta import datasets
+
+    rng = np.random.default_rng(3)
+    ideal = light * datasets.psf("nircam", x=35.52, y=34.33, shape=(64, 64)) + 5
+    err = np.sqrt(ideal + 144)
+    found = [floating_window(ideal + err * rng.standard_normal(ideal.shape), err=err) for _ in range(200)]
+    scatter = np.std([(one.x, one.y) for one in found], axis=0)
+    said = np.median([(one.x_err, one.y_err) for one in found], axis=0)
+    assert scatter == pytest.approx(said, rel=0.2)

@@ -283,3 +283,14 @@ def test_models_that_are_none(science, tmp_path):
         estimate_center(ds.isel(x=slice(None, None, 2)), template=np.ones((5, 5)))
     with pytest.raises(MissingError, match="sci"):
         estimate_center(ds.drop_vars("sci"), template=np.ones((5, 5)))
+
+
+def test_a_file_that_is_opened_in_chunks(nircam, tmp_path):
+    ds = xta.analyze(nircam.science[0])
+    xta.to_netcdf(ds, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc", chunks={}) as lazy:
+        for name in ("x", "y", "agrees"):
+            xr.testing.assert_equal(lazy.ta.estimates()[name], ds.ta.estimates()[name])
+        again = lazy.ta.compute_offset().ta.adjust_wcs()
+        xr.testing.assert_equal(again["target_x_err"].compute(), ds["target_x_err"])
+        xr.testing.assert_equal(again["check_reason"].compute(), ds["check_reason"])

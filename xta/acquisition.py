@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import dq, names, nearby, onboard, siaf, sky
+from xta import checks, dq, names, nearby, onboard, siaf, sky
 from xta.backend import open_exposure
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.nearby import TACONFIRM_TYPES, TACQ_TYPES
 
-__all__ = ["attach", "forget", "is_ta", "unadjusted"]
+__all__ = ["attach", "check_identity", "forget", "is_ta", "unadjusted"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def attach(
         With ``ta_sci``, ``ta_err``, ``ta_dq`` (ta_exposure, ta_y, ta_x), ``ta_wcs``, ``ta_time`` and other
         coordinates of the exposures, the onboard centroids paired with them, and as attributes the
         centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
-        TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``.
+        TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``. The
+        checks that log and headers allow, see `xta.checks`.
 
     Raises
     ------
@@ -72,10 +73,7 @@ def attach(
     writes it after the exposure ends, before the next one. The centroid in use is the last one that
     converged. Any earlier analysis in `ds` is taken back.
     """
-    for name, keyword in (("visit_id", "VISIT_ID"), ("instrument", "INSTRUME")):
-        if name not in ds.attrs:
-            msg = f"{ds.attrs.get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_attrs({name}=...)"
-            raise AcquisitionError(msg)
+    check_identity(ds)
     bare = forget(ds)
     exposures = _exposures(bare, acquisition, offline)
     _check_belong(bare, exposures)
@@ -88,6 +86,14 @@ def attach(
     files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
     logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
     return names.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
+
+
+def check_identity(ds: xr.Dataset) -> None:
+    """Refuse an exposure whose header does not say of which visit and instrument it is."""
+    for name, keyword in (("visit_id", "VISIT_ID"), ("instrument", "INSTRUME")):
+        if name not in ds.attrs:
+            msg = f"{ds.attrs.get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_attrs({name}=...)"
+            raise AcquisitionError(msg)
 
 
 def _with_centroid(
@@ -104,7 +110,10 @@ def _with_centroid(
         reason = onboard.failure(log, visit)
     ds = onboard.assign_centroids(ds, exposures, centroids)
     ds = ds.assign_attrs(onboard.status(ds, exposures, centroids, reason))
-    return ds if ds.attrs["oss_status"] == "SUCCESS" else onboard.from_targ_acq(ds, exposures, records)
+    if ds.attrs["oss_status"] != "SUCCESS":
+        ds = onboard.from_targ_acq(ds, exposures, records)
+    used = centroids[ds.attrs["ta_in_use"]] if ds.attrs.get("oss_time") else None
+    return checks.check_acquisition(ds, exposures, used, records)
 
 
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:
@@ -221,7 +230,7 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
         stacked["ta_sci"].attrs["ancillary_variables"] = " ".join(present)
     coords: dict[str, Any] = {f"ta_{dim}": ((f"ta_{dim}",), axes[dim]) for dim in axes}
     coords["ta_exposure"] = (("ta_exposure",), np.arange(len(exposures)))
-    for name in ("filename", "aperture", "exp_type", "detector", "filter"):
+    for name in ("filename", "aperture", "subarray", "exp_type", "detector", "filter"):
         coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
     coords["ta_time"] = (("ta_exposure",), np.array([onboard.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
     for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import xarray as xr
 
-from xta import names, onboard, siaf, sky, sphere, wcs
+from xta import budget, names, onboard, siaf, sky, sphere, wcs
 from xta.errors import SiafError, WCSError, warn
 from xta.offset import acquired_target, target_position
 
@@ -32,7 +32,8 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
         ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` (SIAF reference
         of the aperture in the product's own PRD), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
-        ``adjust_ra/dec/roll`` [arcsec].
+        ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
+        `xta.budget`.
 
     Raises
     ------
@@ -86,6 +87,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     logger.info("star behind the mask: %.4f, %.4f px (0-based)", x, y)
     result = ds.assign_coords(wcs_original=names.text_variable("wcs_original", text))
     result = sky.assign_wcs(result.assign_coords(names.describe(values)), wcs.dump(adjusted))
+    result = budget.assign(result)
     return names.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}")
 
 
@@ -107,10 +109,7 @@ def _mask(ds: xr.Dataset) -> tuple[float, float]:
     """SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
     a = ds.attrs
     try:
-        ap = siaf.aperture(a["instrument"], a["aperture"], a.get("prd_version"))
-        return siaf.reference_pixel(
-            ap, siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), a.get("prd_version"))
-        )
+        return siaf.intended_pixel(a["instrument"], a["aperture"], a.get("subarray"), prd=a.get("prd_version"))
     except (KeyError, SiafError) as error:
         warn(f"{a.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
         return float("nan"), float("nan")

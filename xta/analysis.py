@@ -1,16 +1,19 @@
-"""The whole way in one call: open an exposure, attach its acquisition, measure the offset, adjust the WCS."""
+"""The whole way in one call, for an exposure or for all of a visit: open, attach, measure the offset, adjust."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import xarray as xr
 
-from xta.acquisition import attach
+from xta import nearby
+from xta.acquisition import attach, check_identity, is_ta
 from xta.adjust import adjust_wcs
 from xta.backend import open_exposure
+from xta.errors import AcquisitionError, ArgumentError
 from xta.offset import Centroid, compute_offset
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "analyze_visit"]
 
 
 def analyze(
@@ -47,8 +50,100 @@ def analyze(
     XtaError
         Of a kind that says what was found and what to do, see the steps.
     """
-    if isinstance(calints, os.PathLike | str):
-        calints = os.fspath(calints)
-    ds = calints if isinstance(calints, xr.Dataset) else open_exposure(calints, chunks=chunks)
-    ds = attach(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+    ds = attach(_opened(calints, chunks), acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     return adjust_wcs(compute_offset(ds, centroid=centroid))
+
+
+def analyze_visit(
+    files: Iterable[Any],
+    *,
+    acquisition: Any = None,
+    oss: Any = None,
+    targ_acq: Any = None,
+    centroid: Centroid = "auto",
+    offline: bool = False,
+    chunks: Any = None,
+) -> dict[str, xr.Dataset]:
+    """Find the star in all exposures of a visit by its one acquisition.
+
+    Parameters
+    ----------
+    files : sequence of path, astropy.io.fits.HDUList or xarray.Dataset
+        Exposures of one visit: any filter, detector and channel of an instrument, any dither. TA exposures among
+        them are the acquisition, unless one is given.
+    acquisition, oss, targ_acq, offline : optional
+        As in `attach`; by default what lies beside the first file, in the cache or in the archive. They are
+        read once.
+    centroid : "auto", "oss", "image" or (x, y)
+        As in `compute_offset`; the same for all exposures.
+    chunks : optional
+        As in `open_exposure`.
+
+    Returns
+    -------
+    dict
+        Name of the file -> exposure as of `analyze`, in the order of time.
+
+    Raises
+    ------
+    AcquisitionError
+        If the exposures are of several visits or guide stars, or none of them is a science exposure.
+    ArgumentError
+        If `files` is not a sequence, or two exposures have one name.
+    XtaError
+        Of the kinds of `analyze`.
+
+    Notes
+    -----
+    The pointing error of a visit is one rotation of the sky. It is applied to the WCS of every exposure, which
+    has the dither of the exposure (XOFFSET, YOFFSET) in its own attitude.
+
+    Examples
+    --------
+    >>> visit = xta.analyze_visit(folder.glob("*_calints.fits"))  # doctest: +SKIP
+    >>> result = xta.klip([visit[name] for name in visit if "nrcalong" in name])  # doctest: +SKIP
+    """
+    if isinstance(files, str | bytes | os.PathLike | xr.Dataset) or not isinstance(files, Iterable):
+        msg = f"files is {files!r}; give the exposures of a visit as a list, or use xta.analyze for one"
+        raise ArgumentError(msg)
+    exposures = sorted((_opened(file, chunks) for file in files), key=lambda ds: str(ds.attrs.get("date_beg", "")))
+    science = [ds for ds in exposures if not is_ta(ds)]
+    if not science:
+        msg = f"there is no science exposure among the {len(exposures)} that were given; xta.analyze takes TA exposures"
+        raise AcquisitionError(msg)
+    for ds in exposures:
+        check_identity(ds)
+    _check_one_visit(exposures)
+    first = science[0]
+    if acquisition is None:
+        acquisition = [ds for ds in exposures if is_ta(ds)] or [
+            open_exposure(path).load() for path in nearby.acquisition_files(first, offline=offline)
+        ]
+    if oss is None:
+        oss, _ = nearby.event_log(first, None, offline=offline)
+    result: dict[str, xr.Dataset] = {}
+    for ds in science:
+        name = str(ds.attrs.get("filename", len(result)))
+        if name in result:
+            msg = f"{name} was given twice; each exposure counts once"
+            raise ArgumentError(msg)
+        result[name] = analyze(
+            ds, acquisition=acquisition, oss=oss, targ_acq=targ_acq, centroid=centroid, offline=offline
+        )
+    return result
+
+
+def _opened(source: Any, chunks: Any) -> xr.Dataset:
+    if isinstance(source, xr.Dataset):
+        return source
+    return open_exposure(os.fspath(source) if isinstance(source, os.PathLike) else source, chunks=chunks)
+
+
+def _check_one_visit(exposures: Iterable[xr.Dataset]) -> None:
+    """Refuse exposures of which one acquisition cannot be the acquisition of all."""
+    for name, what in (("visit_id", "visits"), ("instrument", "instruments"), ("guide_star", "guide stars")):
+        known = {str(ds.attrs[name]): str(ds.attrs.get("filename", "?")) for ds in exposures if name in ds.attrs}
+        if len(known) > 1:
+            pairs = ", ".join(f"{value} ({file})" for value, file in sorted(known.items()))
+            msg = f"the exposures are of several {what}, which have a pointing error each: {pairs}; give one at a time"
+            raise AcquisitionError(msg)

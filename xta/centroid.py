@@ -19,6 +19,7 @@ __all__ = ["ImageCentroid", "floating_window"]
 MAX_ITERATIONS = 100
 CONVERGED = 1e-6  # [pixel]; onboard 0.01 to 0.1, where arithmetic is dear
 WORST_WINDOW = 0.1  # share of flagged pixels in the window; more, and the fill decides where the star is
+STEEPEST = 0.9  # of the centroid's answer to the place of its window; beyond, the window hardly holds the star
 SIGNIFICANT = 5.0  # the spot must exceed the noise of its 3 x 3 pixels by this factor
 
 
@@ -119,7 +120,8 @@ def floating_window(
     Background: the median of the region's good pixels. Bad pixels are filled from their neighbours, so
     that a window with a hole has no bias towards its other side. The window sums, with fractional weights
     at its edges, give the centre of light; the window moves there; this repeats until the move is below
-    1e-6 px. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f.
+    1e-6 px. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, times what the
+    floating adds, for the window follows an error of the mean.
 
     Examples
     --------
@@ -157,22 +159,51 @@ def floating_window(
         raise CentroidError(msg)
     near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
     x_err, y_err = _errors(err, (rows, columns), wx, wy, x, y, total)
+    x_gain, y_gain = _gains(light, x, y, window)
     y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]
-    return ImageCentroid(float(x + x0), float(y + y0), x_err, y_err, float(near.max()), total, background, n_iter)
+    return ImageCentroid(
+        float(x + x0), float(y + y0), x_err * x_gain, y_err * y_gain, float(near.max()), total, background, n_iter
+    )
+
+
+def _centre_of_light(
+    light: NDArray[np.float64], wx: NDArray[np.float64], wy: NDArray[np.float64]
+) -> tuple[float, float]:
+    total = wy @ light @ wx
+    x, y = wy @ light @ (wx * np.arange(wx.size)) / total, (wy * np.arange(wy.size)) @ light @ wx / total
+    return float(x), float(y)
+
+
+def _gains(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float]:
+    """By how much the floating enlarges an error: the window follows it, and takes in more light on that side.
+
+    A centroid m(c) in a window at c, where the window rests at c = m(c), answers a small error of m with
+    1 / (1 - dm/dc) times as much.
+    """
+    ny, nx = light.shape
+    here = _weights(x, window, nx), _weights(y, window, ny)
+    slopes = []
+    for axis, (centre, n) in enumerate(((x, nx), (y, ny))):
+        ends = []
+        for step in (-0.5, 0.5):
+            weights = list(here)
+            weights[axis] = _weights(centre + step, window, n)
+            ends.append(_centre_of_light(light, weights[0], weights[1])[axis])
+        slopes.append(min(max(ends[1] - ends[0], 0.0), STEEPEST))
+    return 1 / (1 - slopes[0]), 1 / (1 - slopes[1])
 
 
 def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float, int]:
     """Let the window float from (x, y) until it is centred on its own centre of light."""
-    columns, rows = np.arange(light.shape[1]), np.arange(light.shape[0])
+    ny, nx = light.shape
     for n_iter in range(1, MAX_ITERATIONS + 1):
-        wx, wy = _weights(x, window, columns.size), _weights(y, window, rows.size)
-        total = wy @ light @ wx
-        if total <= 0:
+        wx, wy = _weights(x, window, nx), _weights(y, window, ny)
+        if wy @ light @ wx <= 0:
             break
-        new_x, new_y = wy @ light @ (wx * columns) / total, (wy * rows) @ light @ wx / total
+        new_x, new_y = _centre_of_light(light, wx, wy)
         move = np.hypot(new_x - x, new_y - y)
-        x, y = float(new_x), float(new_y)
-        if not (-0.5 <= x <= columns.size - 0.5 and -0.5 <= y <= rows.size - 0.5):
+        x, y = new_x, new_y
+        if not (-0.5 <= x <= nx - 0.5 and -0.5 <= y <= ny - 0.5):
             break
         if move < CONVERGED:
             return x, y, n_iter

@@ -25,35 +25,21 @@ import xarray as xr
 
 from xta import dq, nearby, onboard, osslog, siaf, sky, sphere, wcs
 from xta import names as model
-from xta.centroid import ImageCentroid
-from xta.errors import AcquisitionError, CentroidError, MissingError, SiafError, WCSError, XtaError
+from xta.budget import centroid_noise, logged_centroids
+from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
 from xta.manoeuvres import NetManoeuvre, net_manoeuvre
-from xta.offset import acquired_target, image_centroid, target_position
-from xta.onboardcheck import closure, siaf_det
+from xta.offset import acquired_target, target_position
+from xta.onboardcheck import closure
+from xta.performance import GUIDING, acquisition_accuracy
+from xta.taimage import blemishes, image_centroid, stamp
 from xta.template import estimate_center
 
 __all__ = ["METHODS", "estimates"]
 
 METHODS = ("oss", "image", "gaussian", "sam", "guide star", "template")
 
-ACCURACY = {"MIRI": 14.0 / math.sqrt(2)}
-ACCURACY_NEAR_INFRARED = 5.5 / math.sqrt(2)
-"""What a target acquisition is good for, one axis, one sigma [mas]: 14 mas radial for MIRI, 5.5 mas for the others.
-
-Source: JWST User Documentation, "JWST Pointing Accuracy", "Pointing accuracy after target acquisition".
-"""
-
-GUIDING = 1.0
-"""Noise of the guider, one axis, one sigma [mas].
-
-Source: JWST User Documentation, "JWST Fine Guide Stability".
-"""
-
 AGREES = 3.0  # standard errors, each axis
-SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
-HOT = 4.0  # a pixel that exceeds its brightest neighbour by this factor is no star
 GUIDER_FIELD = 180.0  # [arcsec] more than half its width; beyond are dummies such as -999
-WINDOW = 9  # [pixel] around the star: of the Gaussian, and of the checks
 
 ATTRS = {
     "estimate": ("", "how the star was found"),
@@ -102,7 +88,7 @@ class _Case:
     @property
     def accuracy(self) -> float:
         """What a target acquisition is good for, one axis [pixel]."""
-        return ACCURACY.get(self.instrument, ACCURACY_NEAR_INFRARED) / (1e3 * self.scale)
+        return acquisition_accuracy(self.instrument) / (1e3 * self.scale)
 
     @property
     def centroid(self) -> tuple[float, float]:
@@ -209,10 +195,8 @@ def _table(case: _Case, found: dict[str, _Estimate]) -> xr.Dataset:
 
 def _pixel_scale(ds: xr.Dataset) -> float:
     """Give the size of a pixel at the star [arcsec]."""
-    x, y = float(ds["target_x"]), float(ds["target_y"])
-    ra, dec = wcs.pixel_to_world(sky.the_wcs(ds), [x, x + 1, x], [y, y, y + 1])
-    east, north = sphere.tangent_offset(ra[0], dec[0], ra[1:], dec[1:])
-    return math.sqrt(abs(east[0] * north[1] - east[1] * north[0]))
+    jacobian = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
+    return math.sqrt(abs(np.linalg.det(jacobian)))
 
 
 def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], note: str = "") -> _Estimate:
@@ -233,60 +217,17 @@ def _oss(case: _Case) -> _Estimate:
     if not case.onboard:
         msg = f"there is no onboard centroid ({ds.attrs.get('oss_status', 'no event log')})"
         raise AcquisitionError(msg)
-    noise, note = (math.nan, math.nan), ""
+    sigma, note = (math.nan, math.nan), ""
     try:
-        found = image_centroid(ds)
-        noise = found.x_err, found.y_err
+        sigma = centroid_noise(ds, onboard_one=True)
     except (CentroidError, MissingError):
         note = "its photon noise is not known"
-    step = [abs(value) if math.isfinite(value) else 0.0 for value in _last_step(ds)]
-    sigma = math.hypot(noise[0], step[0]), math.hypot(noise[1], step[1])
     return _from_ta(case, float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), sigma=sigma, note=note)
-
-
-def _last_step(ds: xr.Dataset) -> tuple[float, float]:
-    """Give the last step of the onboard iteration along x and y of the readout, from the lines of the log [pixel]."""
-    for record in _records(ds):
-        if (record.x_det, record.y_det) == (ds.attrs["oss_x_det"], ds.attrs["oss_y_det"]):
-            return siaf_det(str(ds.attrs["instrument"]), record.last_dx, record.last_dy)
-    return math.nan, math.nan
-
-
-def _records(ds: xr.Dataset) -> list[osslog.Centroid]:
-    lines = ds.attrs.get("oss_log")
-    return osslog.read(f"{lines}\n").centroids() if lines else []
 
 
 def _image(case: _Case) -> _Estimate:
     found = image_centroid(case.ds)
-    return _from_ta(case, found.x, found.y, sigma=(found.x_err, found.y_err), note=_blemishes(case, found))
-
-
-def _stamp(case: _Case, name: str, found: ImageCentroid) -> Any:
-    """Cut a window around the star out of the TA image in use; None where the dataset has none of that name."""
-    if name not in case.ta:
-        return None
-    part, half = case.ta[name], WINDOW // 2 + 0.5
-    near = {dim: abs(part[dim] - centre) <= half for dim, centre in (("ta_x", found.x), ("ta_y", found.y))}
-    return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
-
-
-def _blemishes(case: _Case, found: ImageCentroid) -> str:
-    """Say what is wrong with the pixels near the star."""
-    light, flags = _stamp(case, "ta_sci", found), _stamp(case, "ta_dq", found)
-    image = light.values - found.background
-    bad = dq.bad_pixels(image, None if flags is None else flags.values)
-    wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
-    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
-        wrong.append(f"{number} saturated pixel(s)")
-    padded = np.pad(np.where(bad, 0.0, image), 1)
-    rows, columns = image.shape
-    shifts = [(j, i) for j in range(3) for i in range(3) if (j, i) != (1, 1)]
-    brightest = np.max([padded[j : j + rows, i : i + columns] for j, i in shifts], axis=0)
-    hot = (padded[1:-1, 1:-1] > HOT * np.maximum(brightest, 0.0)) & (padded[1:-1, 1:-1] > 0.1 * found.peak)
-    for j, i in np.argwhere(hot):
-        wrong.append(f"pixel ({int(light['ta_x'][i])}, {int(light['ta_y'][j])}) of the TA image looks hot")
-    return "; ".join(wrong)
+    return _from_ta(case, found.x, found.y, sigma=(found.x_err, found.y_err), note="; ".join(blemishes(case.ta, found)))
 
 
 def _gaussian(case: _Case) -> _Estimate:
@@ -297,7 +238,7 @@ def _gaussian(case: _Case) -> _Estimate:
     from photutils.psf import fit_2dgaussian
 
     start = image_centroid(case.ds)
-    light, flags, err = (_stamp(case, name, start) for name in ("ta_sci", "ta_dq", "ta_err"))
+    light, flags, err = (stamp(case.ta, name, start) for name in ("ta_sci", "ta_dq", "ta_err"))
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     error = None
     if err is not None:
@@ -322,9 +263,7 @@ def _gaussian(case: _Case) -> _Estimate:
     sigma = float(fit["x_err"]) * stretch, float(fit["y_err"]) * stretch
     x, y = float(fit["x_fit"]) + corner[0], float(fit["y_fit"]) + corner[1]
     note = f"FWHM {float(fit['fwhm_fit']):.2f} px"
-    if blemishes := _blemishes(case, start):
-        note += f"; {blemishes}"
-    return _from_ta(case, x, y, sigma=sigma, note=note)
+    return _from_ta(case, x, y, sigma=sigma, note="; ".join([note, *blemishes(case.ta, start)]))
 
 
 def _v_frame(one: Any) -> tuple[Any, Any]:
@@ -343,8 +282,8 @@ def _sam(case: _Case, oss: Any) -> _Estimate:
     v2, v3 = (float(value) for value in to_sky.inverse(*case.target))
     a = case.ds.attrs
     home = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), prd)
-    x, y = _siaf_pixel(home, float(sphere.wrap_degrees(v2 / 3600)) * 3600 - net.v2, v3 - net.v3)
-    reference = siaf.reference_pixel(siaf.aperture(a["instrument"], a["aperture"], prd), home)
+    x, y = siaf.tel_to_pixel(home, float(sphere.wrap_degrees(v2 / 3600)) * 3600 - net.v2, v3 - net.v3)
+    reference = siaf.intended_pixel(a["instrument"], a["aperture"], a.get("subarray"), prd=prd)
     far = f"{x - reference[0]:+.3f}, {y - reference[1]:+.3f} px from the reference point"
     move = f"{net.rule}: {net.v2:.4f}, {net.v3:.4f} arcsec in V2, V3"
     return _Estimate(x, y, case.accuracy, case.accuracy, f"{move}; {far}; {note}")
@@ -353,7 +292,7 @@ def _sam(case: _Case, oss: Any) -> _Estimate:
 def _onboard_prd(case: _Case) -> tuple[str | None, str]:
     """Find the SIAF release that was onboard by the closure of the acquisition in use."""
     prd = case.ds.attrs.get("prd_version")
-    records = [record for record in _records(case.ds) if record.usable]
+    records = [record for record in logged_centroids(case.ds) if record.usable]
     if records:
         found = closure(records[-1], prd=prd, aperture=str(case.ta["ta_aperture"].item()))
         if found.passed:
@@ -384,20 +323,6 @@ def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
         msg = f"the log at hand has {dithers} dither SAMs before the TA SAM for {tacq.size} TA exposures; give oss="
         raise AcquisitionError(msg)
     return net
-
-
-def _siaf_pixel(ap: Any, v2: float, v3: float) -> tuple[float, float]:
-    """Invert the forward polynomials of an aperture by Newton's method: 0-based pixel of a readout."""
-    x, y = siaf.reference_pixel(ap, ap)
-    for _ in range(20):
-        tel = siaf.convert(ap, x + np.array([0, 0.5, -0.5, 0, 0]), y + np.array([0, 0, 0, 0.5, -0.5]), "pixel", "tel")
-        here, right, left, above, below = np.transpose(tel)
-        dx, dy = np.linalg.solve(np.transpose([right - left, above - below]), np.array([v2, v3]) - here)
-        x, y = x + float(dx), y + float(dy)
-        if math.hypot(dx, dy) < 1e-9:
-            return x, y
-    msg = f"V2, V3 = {v2:.3f}, {v3:.3f} arcsec is on no pixel of {ap.AperName} or near it"
-    raise SiafError(msg)
 
 
 def _guide_star(case: _Case) -> _Estimate:

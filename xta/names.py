@@ -57,6 +57,7 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_time": ("", "start time of the TA exposure (UTC)"),
     "ta_filename": ("", "file name of the TA exposure"),
     "ta_aperture": ("", "SIAF aperture of the TA exposure"),
+    "ta_subarray": ("", "subarray of the TA exposure"),
     "ta_exp_type": ("", "exposure type of the TA exposure"),
     "ta_filter": ("", "filter of the TA exposure"),
     "ta_detector": ("", "detector of the TA exposure"),
@@ -104,6 +105,21 @@ ATTRS: dict[str, tuple[str, str]] = {
     "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
     "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
     "ta_err": ("", "standard error of the target-acquisition image"),
+    # error budget
+    "target_x_err": ("pixel", "standard error of target_x"),
+    "target_y_err": ("pixel", "standard error of target_y"),
+    "target_x_err_mas": ("milliarcsecond", "standard error of target_x, as an angle"),
+    "target_y_err_mas": ("milliarcsecond", "standard error of target_y, as an angle"),
+    "error_part": ("", "what a part of the error of target_x, target_y comes from"),
+    "error_part_source": ("", "what a part of the error was taken from"),
+    "target_x_err_part": ("pixel", "part of the standard error of target_x"),
+    "target_y_err_part": ("pixel", "part of the standard error of target_y"),
+    "target_x_err_part_mas": ("milliarcsecond", "part of the standard error of target_x, as an angle"),
+    "target_y_err_part_mas": ("milliarcsecond", "part of the standard error of target_y, as an angle"),
+    # checks
+    "check": ("", "what was checked"),
+    "check_passed": ("1", "whether a check passed"),
+    "check_reason": ("", "why a check passed, failed, or could not be made"),
     # recenter
     "star_x": ("pixel", "star in the original readout, 0-based x"),
     "star_y": ("pixel", "star in the original readout, 0-based y"),
@@ -117,6 +133,9 @@ ADJUSTED = frozenset(
     {
         *("target_x", "target_y", "target_ra", "target_dec", "mask_x", "mask_y", "residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
+        *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),
+        *("error_part", "error_part_source", "target_x_err_part", "target_y_err_part"),
+        *("target_x_err_part_mas", "target_y_err_part_mas"),
     }
 )
 """Coordinates that adjust_wcs adds."""
@@ -124,12 +143,14 @@ ADJUSTED = frozenset(
 ANALYSIS = ADJUSTED | {
     *("centroid_x", "centroid_y", "centroid_ra", "centroid_dec"),
     *("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north"),
+    *("check", "check_passed", "check_reason"),
 }
-"""Coordinates that compute_offset and adjust_wcs add; those of attach begin with ``ta_``."""
+"""Coordinates that attach, compute_offset and adjust_wcs add; more of attach begin with ``ta_``."""
 
 ANALYSIS_ATTRS = frozenset(
     {
         *("oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_time", "oss_status", "oss_log"),
+        *("oss_prd", "oss_closure_error"),
         *("centroid_source", "ta_in_use"),
     }
 )

@@ -218,6 +218,8 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any) -> "list[TargAcq]":
     ------
     FileError, ProductError
         If one that was given cannot be read.
+    AcquisitionError
+        If one that was given is of another visit.
     """
     from astropy.io.fits import HDUList
 
@@ -228,7 +230,12 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any) -> "list[TargAcq]":
         if not isinstance(given, Iterable):
             msg = f"targ_acq is {targ_acq!r}; give paths or HDULists of TA _uncal products"
             raise ArgumentError(msg)
-        return [read_targ_acq(item) for item in given]
+        records = [read_targ_acq(item) for item in given]
+        for record in records:
+            if record.visit_id != ds.attrs["visit_id"]:
+                msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {ds.attrs['visit_id']}"
+                raise AcquisitionError(msg)
+        return records
     found = []
     for path in _beside(ds, lambda folder: find_ta(folder, ds.attrs["visit_id"], kinds=("_uncal",))) or []:
         try:

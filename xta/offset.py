@@ -4,14 +4,13 @@ import logging
 import math
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from xta import acquisition, dq, names, onboard, siaf, sphere, wcs
-from xta.centroid import ImageCentroid, floating_window
-from xta.errors import AcquisitionError, ArgumentError, CentroidError, warn
+from xta import acquisition, checks, names, onboard, sphere, wcs
+from xta.errors import AcquisitionError, ArgumentError, warn
+from xta.taimage import image_centroid
 
-__all__ = ["acquired_target", "compute_offset", "image_centroid", "search_region", "target_position"]
+__all__ = ["acquired_target", "compute_offset", "target_position"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +35,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         With the scalar coordinates ``centroid_x/y/ra/dec``, ``ta_target_x/y`` (target through the TA WCS),
         ``ta_inverse_error_x/y`` (analytic minus numerical inverse), ``ta_reference_x/y`` (SIAF) [0-based TA
         pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
-        ``offset_east/north`` [arcsec on the sky], all WCS minus centroid; and the attribute
-        ``centroid_source``.
+        ``offset_east/north`` [arcsec on the sky], all WCS minus centroid; the attribute
+        ``centroid_source``; and the checks that the TA image allows, see `xta.checks`.
 
     Raises
     ------
@@ -98,6 +97,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", values["offset_ra"], values["offset_dec"])
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
     result = ds.assign_coords(names.describe(values)).assign_attrs(centroid_source=source)
+    result = checks.check_image(result)
     return names.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
 
@@ -184,71 +184,3 @@ def _by_hand(ds: xr.Dataset, centroid: Any) -> tuple[float, float, str]:
             msg = f"centroid ({x:g}, {y:g}) is outside the TA image ({dim} {low:g} to {high:g}); it is (x, y), 0-based"
             raise ArgumentError(msg)
     return x, y, "given by hand"
-
-
-def image_centroid(ds: xr.Dataset, *, exposure: int | None = None) -> ImageCentroid:
-    """Centroid the star in an attached TA image, as it is done on board.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-    exposure : int, optional
-        Which TA exposure; the one in use by default.
-
-    Returns
-    -------
-    centroid.ImageCentroid
-        In 0-based pixels of the TA readout.
-
-    Raises
-    ------
-    CentroidError
-        If no star stands out.
-
-    Notes
-    -----
-    DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout
-    (MIRI, full arrays) the search is limited to it.
-    """
-    names.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = onboard.in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
-    image = one["ta_sci"].values
-    bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
-    err = one["ta_err"].values if "ta_err" in one else None
-    region = search_region(ds, exposure)
-    try:
-        found = floating_window(image, bad=bad, err=err, region=region)
-    except CentroidError as error:
-        msg = f"{one['ta_filename'].item()}: {error}"
-        raise CentroidError(msg) from error
-    x0, y0 = float(one["ta_x"].values[0]), float(one["ta_y"].values[0])
-    return ImageCentroid(**{**vars(found), "x": found.x + x0, "y": found.y + y0})
-
-
-LARGEST_REGION = 128
-"""A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
-
-
-def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
-    """Give the rows and columns of the TA region: the TA aperture's own size around the intended position.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-    exposure : int, optional
-        Which TA exposure; the one in use by default.
-    """
-    one = onboard.in_use(ds, exposure)
-    centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
-    if not all(math.isfinite(value) for value in centre.values()):
-        return slice(None), slice(None)
-    ap = siaf.aperture(one.attrs["instrument"], str(one["ta_aperture"].item()), one.attrs.get("prd_version"))
-    result = {}
-    for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
-        half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
-        labels = one[f"ta_{dim}"].values
-        inside = np.flatnonzero(np.abs(labels - centre[dim]) <= half)
-        result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
-    return result["y"], result["x"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xta.errors import WCSError
-from xta.sphere import tangent_basis, unit_vector, wrap_degrees
+from xta.sphere import tangent_basis, tangent_offset, unit_vector, wrap_degrees
 from xta.wcstext import WcsText, dump, from_fits, load
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ __all__ = [
     "dump",
     "from_fits",
     "load",
+    "pixel_to_v",
     "pixel_to_world",
     "reference",
     "shift",
+    "sky_jacobian",
     "world_to_pixel",
     "world_to_pixel_analytic",
 ]
@@ -64,6 +66,52 @@ def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats"
     x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
     ra, dec = wcs(x, y, with_bounding_box=False)
     return np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
+
+
+def sky_jacobian(wcs: "WCS", x: float, y: float) -> "Floats":
+    """Differentiate the offset on the sky by the pixel.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+    x, y : float
+        0-based pixel.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (2, 2): rows east, north, columns x, y [arcsec/pixel]; central differences over one pixel.
+    """
+    ra, dec = pixel_to_world(wcs, x + np.array([0, 0.5, -0.5, 0, 0]), y + np.array([0, 0, 0, 0.5, -0.5]))
+    offset = np.stack(tangent_offset(float(ra[0]), float(dec[0]), ra, dec))
+    return np.stack([offset[:, 1] - offset[:, 2], offset[:, 3] - offset[:, 4]], axis=1)
+
+
+def pixel_to_v(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """Convert pixels to V2, V3, before velocity aberration.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+    x, y : array_like
+        0-based pixels.
+
+    Returns
+    -------
+    v2, v3 : numpy.ndarray
+        [arcsec].
+
+    Raises
+    ------
+    WCSError
+        If the WCS has no frame "v2v3".
+    """
+    first, *frames = wcs.available_frames
+    if "v2v3" not in frames:
+        msg = f"the WCS has the frames {', '.join(wcs.available_frames)}, and no v2v3; only imaging WCSs have it"
+        raise WCSError(msg)
+    v2, v3 = wcs.get_transform(first, "v2v3")(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+    return np.asarray(v2), np.asarray(v3)
 
 
 def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:

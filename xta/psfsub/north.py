@@ -32,9 +32,7 @@ def _offsets(ds: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
 
 def _jacobian(ds: xr.Dataset) -> Array:
     """Differentiate (east, north) by (x, y) at the star [arcsec/pixel]."""
-    h = 0.5
-    plus, minus = _offsets(ds, [h, 0.0], [0.0, h]), _offsets(ds, [-h, 0.0], [0.0, -h])
-    return (plus - minus) / (2 * h)
+    return wcs.sky_jacobian(sky.the_wcs(ds), 0.0, 0.0)
 
 
 def up_angle(ds: xr.Dataset) -> float:

@@ -1,0 +1,195 @@
+"""The error budget: parts that add up, each from its own source, and intervals that hold the star."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xta
+from xta import budget, datasets, performance, siaf, wcs
+from xta.datasets.optics import Camera, place, point_source
+
+NEWEST = "PRDOPSSOC-075"
+
+
+@pytest.fixture(scope="module")
+def analysed(nircam):
+    return xta.analyze(nircam.science[0])
+
+
+@pytest.fixture(scope="module")
+def newest(tmp_path_factory):
+    """Visits made with the newest SIAF at hand, against which distortion and mask are compared."""
+    return {
+        mode: datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, prd=NEWEST, integrations=1)
+        for mode in ("nircam", "miri")
+    }
+
+
+def part(ds, name):
+    one = ds.sel(error_part=name)
+    return float(one["target_x_err_part"]), float(one["target_y_err_part"])
+
+
+def source(ds, name):
+    return str(ds["error_part_source"].sel(error_part=name).item())
+
+
+def test_the_parts_add_up(analysed):
+    assert list(analysed["error_part"].values) == list(budget.PARTS)
+    for axis in ("x", "y"):
+        parts = analysed[f"target_{axis}_err_part"].values[:-1]
+        assert float(analysed[f"target_{axis}_err"]) == pytest.approx(math.sqrt(np.sum(parts**2)), rel=1e-12)
+        assert "mask reference" == analysed["error_part"].values[-1]
+
+
+def test_pixels_and_milliarcseconds_are_the_same_thing(analysed):
+    jacobian = wcs.sky_jacobian(wcs.load(analysed["wcs"].item()), *star(analysed))
+    scale = 1e3 * math.sqrt(abs(np.linalg.det(jacobian)))
+    for name in ("target_x_err", "target_y_err", "target_x_err_part", "target_y_err_part"):
+        np.testing.assert_allclose(analysed[f"{name}_mas"], analysed[name] * scale, rtol=1e-12)
+        assert analysed[name].attrs["units"] == "pixel"
+        assert analysed[f"{name}_mas"].attrs["units"] == "milliarcsecond"
+
+
+def star(ds):
+    return float(ds["target_x"]), float(ds["target_y"])
+
+
+def test_guiding_is_that_of_two_exposures(analysed):
+    mas = float(analysed["target_x_err_part_mas"].sel(error_part="guiding"))
+    assert mas == pytest.approx(math.sqrt(2) * performance.GUIDING, rel=1e-6)
+    moving = budget.assign(analysed.assign_attrs(target_type="MOVING"))
+    mas = float(moving["target_x_err_part_mas"].sel(error_part="guiding"))
+    assert mas == pytest.approx(math.sqrt(2) * performance.GUIDING_MOVING, rel=1e-6)
+
+
+def test_an_acquisition_by_itself_has_no_way_to_go(nircam):
+    ds = xta.analyze(nircam.ta[0])
+    assert part(ds, "guiding") == part(ds, "distortion") == (0.0, 0.0)
+    assert part(ds, "centroid")[0] == pytest.approx(budget.centroid_noise(ds, onboard_one=True)[0], rel=1e-6)
+
+
+def test_distortion_is_what_the_newest_siaf_moved(analysed, newest):
+    """Of the way from TA region to mask, by the two releases themselves."""
+    for visit in newest.values():
+        assert part(xta.analyze(visit.science[0]), "distortion") == pytest.approx((0, 0), abs=1e-6)
+    ends = (("NRCA5_TAMASK335R", "centroid"), ("NRCA5_MASK335R", "target"))
+    ways = []
+    for prd in (analysed.attrs["prd_version"], NEWEST):
+        v = [
+            siaf.aperture("NIRCAM", name, prd).sci_to_tel(*(float(analysed[f"{what}_{axis}"]) + 1 for axis in "xy"))
+            for name, what in ends
+        ]
+        ways.append(np.subtract(v[1], v[0]))
+    mas = 1e3 * float(np.hypot(*np.subtract(*ways))) / math.sqrt(2)
+    assert mas == pytest.approx(8.0, abs=0.5)
+    assert float(analysed["target_x_err_part_mas"].sel(error_part="distortion")) == pytest.approx(mas, abs=0.02)
+
+
+def test_the_mask_is_no_part_of_the_star(newest):
+    ds = xta.analyze(newest["nircam"].science[0])
+    assert part(ds, "mask reference") == pytest.approx((0.1 / math.sqrt(12), 0.1 / math.sqrt(12)), rel=1e-6)
+    assert float(ds["target_x_err"]) < 0.1 / math.sqrt(12)
+
+
+def test_the_mask_of_old_products_is_known_less_well(analysed):
+    """XDetRef, YDetRef of NRCA5_MASK335R are 1407.9, 1675.2 then, and 1407.8, 1675.6 now."""
+    assert part(analysed, "mask reference") == pytest.approx(
+        (math.hypot(0.1, 0.0289), math.hypot(0.4, 0.0289)), rel=1e-3
+    )
+
+
+def test_a_brighter_star_is_known_better(analysed):
+    errors = []
+    for factor in (0.1, 1.0):
+        noisy = analysed.assign(ta_err=analysed["ta_err"] / factor)
+        errors.append(part(budget.assign(noisy), "centroid"))
+    step = 0.00501714400  # of the sample's log, along y
+    assert errors[0][0] == pytest.approx(10 * errors[1][0], rel=0.02)
+    assert errors[1][1] > step
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "said"),
+    [
+        ({"centroid": (35.5, 34.3)}, "centroid", "a centroid by hand has no error"),
+        ({"drop": "ta_err"}, "centroid", "the TA image has no errors"),
+        ({"dark": True}, "image", "no star stands out"),
+    ],
+)
+def test_the_published_accuracy_stands_in(analysed, change, name, said):
+    ds = analysed.drop_vars(change["drop"]) if "drop" in change else analysed
+    if "dark" in change:
+        ds = ds.assign(ta_sci=xr.zeros_like(ds["ta_sci"]))
+    ds = ds.ta.compute_offset(centroid=change.get("centroid", "oss")).ta.adjust_wcs()
+    mas = float(ds["target_x_err_part_mas"].sel(error_part=name))
+    assert mas == pytest.approx(5.5 / math.sqrt(2), rel=1e-6)
+    assert said in source(ds, name)
+    assert "published accuracy" in source(ds, name)
+
+
+def test_an_image_that_says_something_else_widens_the_error(analysed):
+    x, y = float(analysed["centroid_x"]), float(analysed["centroid_y"])
+    shifted = analysed.assign_attrs(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
+    along = np.hypot(*part(shifted, "image"))
+    assert along == pytest.approx(0.3, abs=0.02)
+    assert y == float(shifted["centroid_y"])
+
+
+def test_it_is_taken_back_and_survives_the_file(analysed, tmp_path):
+    assert "target_x_err" not in analysed.ta.compute_offset().coords
+    assert "error_part" not in analysed.ta.compute_offset().coords
+    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        for name in ("error_part", "error_part_source", "target_x_err", "target_y_err_part_mas"):
+            xr.testing.assert_identical(again[name].load().variable, analysed[name].variable)
+
+
+# Monte Carlo
+
+TRIALS = 150
+
+
+def expose(ds, *, x, y, light, background, read_noise, rng):
+    """Photograph a point source in the TA readout; `light` in electrons.
+
+    The telescope has no aberrations: they make the centre of light another place than the star's, and do so
+    in the exposures of the star alike.
+    """
+    corner = float(ds["ta_x"][0]), float(ds["ta_y"][0])
+    shape = ds.sizes["ta_y"], ds.sizes["ta_x"]
+    camera = Camera(3.35, 0.063, 128) if ds.attrs["instrument"] == "NIRCAM" else Camera(15.5, 0.11, 320)
+    ideal = light * place(point_source(camera), camera, x=x - corner[0], y=y - corner[1], shape=shape) + background
+    err = np.sqrt(ideal + read_noise**2)
+    image = ideal + err * rng.standard_normal(shape)
+    dims = ("ta_exposure", "ta_y", "ta_x")
+    k = int(ds.attrs["ta_in_use"])
+    sci, noise = ds["ta_sci"].transpose(*dims).copy(), ds["ta_err"].transpose(*dims).copy()
+    sci[k], noise[k] = image, err
+    return ds.assign(ta_sci=sci, ta_err=noise, ta_dq=xr.zeros_like(ds["ta_dq"]))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("mode", "light"), [("nircam", 2e4), ("miri", 1e4)])
+def test_the_interval_holds_the_star_as_often_as_it_says(newest, mode, light):
+    """Photon noise in the TA image and the guider's in both exposures, drawn anew in each trial."""
+    visit = newest[mode]
+    ds = xta.analyze(visit.science[0])
+    rng = np.random.default_rng(8)
+    k = [path.name for path in visit.ta].index(str(ds["ta_filename"].values[ds.attrs["ta_in_use"]]))
+    in_ta = [float(visit.truth[f"star_{axis}"].sel(file=visit.ta[k].name)) for axis in "xy"]
+    in_science = [float(visit.truth[f"star_{axis}"].sel(file=visit.science[0].name)) for axis in "xy"]
+    guider = performance.GUIDING * float(ds["target_x_err"]) / float(ds["target_x_err_mas"])
+    held = []
+    for _ in range(TRIALS):
+        x, y = in_ta + guider * rng.standard_normal(2)
+        trial = expose(ds, x=x, y=y, light=light, background=5.0, read_noise=12.0, rng=rng)
+        trial = trial.ta.compute_offset(centroid="image").ta.adjust_wcs()
+        truth = in_science + guider * rng.standard_normal(2)
+        errors = float(trial["target_x_err"]), float(trial["target_y_err"])
+        held.append(np.abs(np.subtract(star(trial), truth)) <= errors)
+    coverage = float(np.mean(held))
+    print(f"{mode}, {light:g} electrons: error {errors[0]:.4f} px, star within it in {coverage:.1%}")
+    assert 0.60 <= coverage <= 0.76

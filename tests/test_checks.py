@@ -1,0 +1,193 @@
+"""Checks of an acquisition: each passes where all is well, and fails, with its reason, where it is not."""
+
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+from astropy.io import fits
+
+import xta
+from tests.test_analysis import targ_acq
+from xta import checks, datasets
+from xta.errors import AcquisitionError, XtaWarning
+
+
+@pytest.fixture(scope="module")
+def analysed(nircam):
+    return xta.analyze(nircam.science[0])
+
+
+def state(ds, name):
+    one = ds.sel(check=name)
+    return int(one["check_passed"]), str(one["check_reason"].item())
+
+
+def test_a_good_visit_passes_all_that_can_be_tested(analysed, miri):
+    for ds in (analysed, xta.analyze(miri.science[0])):
+        assert list(ds["check"].values) == list(checks.CHECKS)
+        untested = {"TARG_ACQ agrees"}
+        for name in checks.CHECKS:
+            passed, reason = state(ds, name)
+            assert reason
+            assert passed == (-1 if name in untested else 1), f"{name}: {reason}"
+
+
+def test_they_are_flags_as_cf_has_them(analysed):
+    passed = analysed["check_passed"]
+    assert passed.dtype == np.int8
+    assert passed.attrs["flag_values"].dtype == np.int8
+    meanings = dict(zip(passed.attrs["flag_values"].tolist(), passed.attrs["flag_meanings"].split(), strict=True))
+    assert meanings == {-1: "not_tested", 0: "failed", 1: "passed"}
+
+
+def test_each_step_adds_what_it_can(nircam):
+    attached = xta.open_exposure(nircam.science[0]).ta.attach()
+    assert state(attached, "closes")[0] == 1
+    assert state(attached, "agrees") == (-1, "not tested yet")
+    assert state(attached.ta.compute_offset(), "agrees")[0] == 1
+
+
+def test_the_release_onboard_is_named(analysed):
+    assert analysed.attrs["oss_prd"] == "PRDOPSSOC-063"
+    assert 0 < analysed.attrs["oss_closure_error"] < 3e-6
+    assert "PRDOPSSOC-063" in state(analysed, "closes")[1]
+
+
+def test_they_survive_the_file_and_a_second_analysis(analysed, tmp_path):
+    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        for name in ("check", "check_passed", "check_reason"):
+            xr.testing.assert_identical(again[name].load().variable, analysed[name].variable)
+    xr.testing.assert_identical(analysed.ta.compute_offset().ta.adjust_wcs()["check_reason"], analysed["check_reason"])
+    assert "check" not in xta.acquisition.forget(analysed).variables
+
+
+def test_a_log_of_another_place_does_not_close(nircam):
+    text = nircam.oss_log.read_text()
+    start = text.index("target location (v2, v3)")
+    line = text[start : text.index("\n", start)]
+    v2 = line.split("(")[-1].split(",")[0]
+    wrong = text.replace(line, line.replace(v2, f"{float(v2) + 0.02:.6f}"))
+    with pytest.warns(XtaWarning, match="does not close: misses by"):
+        ds = xta.open_exposure(nircam.science[0]).ta.attach(oss=wrong)
+    passed, reason = state(ds, "closes")
+    assert passed == 0
+    assert "mas with PRDOPSSOC" in reason
+    assert "oss_prd" not in ds.attrs
+
+
+def test_a_failed_acquisition(tmp_path):
+    visit = datasets.make_visit(tmp_path, failed_ta=True)
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(visit.science[0])
+    assert state(ds, "converged") == (0, ds.attrs["oss_status"])
+    assert state(ds, "closes")[0] == -1
+    assert state(ds, "agrees") == (-1, "the centroid in use is that of the image itself")
+
+
+def test_without_a_log(nircam, tmp_path):
+    for source in (*nircam.science, *nircam.ta):
+        shutil.copy(source, tmp_path)
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(tmp_path / nircam.science[0].name)
+    assert state(ds, "converged")[0] == -1
+    assert "no event log" in state(ds, "converged")[1]
+
+
+def test_a_release_that_is_not_at_hand(nircam, edited):
+    path = edited(nircam.science[0], lambda hdus: hdus[0].header.set("PRD_VER", "PRDOPSSOC-999"))
+    ds = xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
+    passed, reason = state(ds, "PRD known")
+    assert passed == 0
+    assert "PRDOPSSOC-999 is not at hand" in reason
+
+
+def test_a_guide_star_that_is_not_named(nircam, edited):
+    path = edited(nircam.science[0], lambda hdus: hdus[0].header.remove("GDSTARID", ignore_missing=True))
+    with pytest.warns(XtaWarning, match="guide star"):
+        ds = xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
+    passed, reason = state(ds, "same guide star")
+    assert passed == -1
+    assert path.name in reason
+
+
+def flag(nircam, bit):
+    def edit(hdus):
+        x, y = nircam.truth["star_x"].values[0], nircam.truth["star_y"].values[0]
+        hdus["DQ"].data[round(y) + 2, round(x) + 1] |= bit
+
+    return edit
+
+
+@pytest.mark.parametrize(("bit", "said"), [(2, "1 saturated pixel"), (1, "1 bad pixel")])
+def test_a_blemish_near_the_star(nircam, edited, bit, said):
+    ta = edited(nircam.ta[0], flag(nircam, np.uint32(bit)))
+    ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
+    passed, reason = state(ds, "not saturated")
+    assert passed == 0
+    assert said in reason
+
+
+def test_a_centroid_off_the_star_does_not_agree(analysed):
+    x, y = float(analysed["centroid_x"]), float(analysed["centroid_y"])
+    ds = analysed.ta.compute_offset(centroid=(x + 0.5, y))
+    passed, reason = state(ds, "agrees")
+    assert passed == 0
+    assert "+0.50" in reason
+
+
+def test_an_image_without_a_star_is_not_tested(analysed):
+    ds = analysed.assign(ta_sci=xr.zeros_like(analysed["ta_sci"])).ta.compute_offset(centroid="oss")
+    for name in ("agrees", "not saturated"):
+        passed, reason = state(ds, name)
+        assert passed == -1
+        assert "no star stands out" in reason
+
+
+# TARG_ACQ beside the log
+
+
+def record(visit, **keywords):
+    x, y = xta.analyze(visit.science[0]).attrs["oss_x_det"], xta.analyze(visit.science[0]).attrs["oss_y_det"]
+    hdus = targ_acq(visit, **{"DTCENCOL": x, "DTCENROW": y} | keywords)
+    hdus[0].header["FILENAME"] = visit.ta[0].name.replace("_cal", "_uncal")
+    return hdus
+
+
+def test_targ_acq_that_agrees(nircam):
+    ds = xta.analyze(nircam.science[0], targ_acq=record(nircam))
+    assert state(ds, "TARG_ACQ agrees")[0] == 1
+    assert ds.attrs["centroid_source"] == "OSS event log"
+
+
+def test_targ_acq_that_disagrees_is_reported(nircam):
+    with pytest.warns(XtaWarning, match="the centroid of the log is used"):
+        ds = xta.analyze(nircam.science[0], targ_acq=record(nircam, DTCENCOL=1550.0))
+    passed, reason = state(ds, "TARG_ACQ agrees")
+    assert passed == 0
+    assert "1550.00000" in reason
+
+
+def test_targ_acq_that_failed_where_the_log_did_not(nircam):
+    hdus = record(nircam)
+    hdus["TARG_ACQ"].header.update({"TASTATUS": "UNSUCCESSFUL", "STAT_RSN": "no star"})
+    with pytest.warns(XtaWarning, match="UNSUCCESSFUL no star"):
+        ds = xta.analyze(nircam.science[0], targ_acq=hdus)
+    assert state(ds, "TARG_ACQ agrees")[0] == 0
+
+
+def test_targ_acq_of_another_visit_is_refused_even_with_a_log(nircam):
+    hdus = record(nircam)
+    hdus[0].header["VISIT_ID"] = "09990002001"
+    with pytest.raises(AcquisitionError, match="belongs to visit"):
+        xta.analyze(nircam.science[0], targ_acq=hdus)
+
+
+def test_reading_targ_acq_is_public(nircam, tmp_path):
+    path = tmp_path / "a_uncal.fits"
+    record(nircam).writeto(path)
+    found = xta.read_targ_acq(path)
+    assert found.successful
+    assert isinstance(fits.getheader(path, "TARG_ACQ")["DTCENCOL"], float)
+    assert found.x_det == fits.getheader(path, "TARG_ACQ")["DTCENCOL"]

@@ -1,0 +1,139 @@
+"""One acquisition for all exposures of a visit: filters, channels, dithers; and what is refused."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+
+import xta
+from xta import datasets
+from xta.errors import AcquisitionError, ArgumentError, XtaWarning
+
+DITHERS = ((0.0, 0.0), (0.01, 0.0), (0.01, 0.01), (-0.01, 0.01), (-0.01, -0.01))
+COMMON = {"integrations": 1, "pointing_error": (0.25, -0.18, 0.0), "visit_id": "09990005001"}
+
+
+def truth(visit, name):
+    one = visit.truth.sel(file=name)
+    return float(one["star_x"]), float(one["star_y"])
+
+
+def star(ds):
+    return float(ds["target_x"]), float(ds["target_y"])
+
+
+@pytest.fixture(scope="module")
+def long_waves(tmp_path_factory):
+    """A small-grid dither behind the mask of the long-wave channel."""
+    folder = tmp_path_factory.mktemp("long")
+    return datasets.make_visit(folder, mode="NRCA5_MASK335R", dithers=DITHERS, **COMMON)
+
+
+@pytest.fixture(scope="module")
+def short_waves(tmp_path_factory):
+    """The same visit as the short-wave channel sees it; its own acquisition is not used."""
+    folder = tmp_path_factory.mktemp("short")
+    return datasets.make_visit(folder, mode="NRCA2_MASK210R", **COMMON)
+
+
+def test_each_dither_has_its_own_star(long_waves):
+    visit = xta.analyze_visit(long_waves.science)
+    assert list(visit) == [path.name for path in long_waves.science]
+    for name, ds in visit.items():
+        assert star(ds) == pytest.approx(truth(long_waves, name), abs=1e-4)
+    moves = np.array([star(ds) for ds in visit.values()]) - star(visit[long_waves.science[0].name])
+    assert np.hypot(*moves[1:].T).min() > 0.1
+
+
+def test_both_channels_by_the_acquisition_of_one(long_waves, short_waves):
+    files = [*short_waves.science, *long_waves.science[:1], *long_waves.ta]
+    visit = xta.analyze_visit(files, oss=long_waves.oss_log)
+    assert {ds.attrs["detector"] for ds in visit.values()} == {"NRCALONG", "NRCA2"}
+    for made in (short_waves, long_waves):
+        for path in made.science:
+            if path.name in visit:
+                ds = visit[path.name]
+                assert star(ds) == pytest.approx(truth(made, path.name), abs=1e-4)
+                assert list(ds["ta_filename"].values) == [ta.name for ta in long_waves.ta]
+    offsets = {(float(ds["offset_x"]), float(ds["offset_y"])) for ds in visit.values()}
+    assert len(offsets) == 1
+
+
+def test_it_is_what_analyze_gives_for_each(long_waves):
+    visit = xta.analyze_visit(long_waves.science[:2])
+    for path in long_waves.science[:2]:
+        assert visit[path.name].drop_vars("ta_wcs").equals(xta.analyze(path).drop_vars("ta_wcs"))
+
+
+def test_order_is_that_of_time_and_input_unchanged(long_waves):
+    exposures = [xta.open_exposure(path) for path in reversed(long_waves.science)]
+    before = [ds.copy(deep=True) for ds in exposures]
+    visit = xta.analyze_visit(exposures)
+    assert list(visit) == [path.name for path in long_waves.science]
+    assert all(ds.identical(old) for ds, old in zip(exposures, before, strict=True))
+
+
+def test_a_failed_acquisition_warns_of_each_but_gives_all(tmp_path):
+    made = datasets.make_visit(tmp_path, failed_ta=True, dithers=DITHERS[:2], integrations=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", XtaWarning)
+        visit = xta.analyze_visit(made.science)
+    assert any("no onboard centroid" in str(one.message) for one in caught)
+    assert len(visit) == 2
+    for name, ds in visit.items():
+        assert star(ds) == pytest.approx(truth(made, name), abs=0.02)
+
+
+def test_visits_are_not_mixed(long_waves, nircam):
+    with pytest.raises(AcquisitionError, match=r"several visits.*09990001001.*09990005001"):
+        xta.analyze_visit([*long_waves.science, *nircam.science])
+
+
+def test_guide_stars_are_not_mixed(long_waves, edited):
+    other = edited(long_waves.science[1], lambda hdus: hdus[0].header.set("GDSTARID", "S123456789"))
+    with pytest.raises(AcquisitionError, match="several guide stars"):
+        xta.analyze_visit([long_waves.science[0], other])
+
+
+def test_the_acquisition_of_another_guide_star_is_refused(long_waves, edited):
+    other = edited(long_waves.ta[0], lambda hdus: hdus[0].header.set("GDSTARID", "S123456789"))
+    with pytest.raises(AcquisitionError, match="belongs to guide star"):
+        xta.analyze_visit(long_waves.science[:1], acquisition=other)
+
+
+def test_instruments_are_not_mixed(long_waves, miri, edited):
+    def same_visit(hdus):
+        hdus[0].header["VISIT_ID"] = COMMON["visit_id"]
+
+    with pytest.raises(AcquisitionError, match="several instruments"):
+        xta.analyze_visit([long_waves.science[0], edited(miri.science[0], same_visit)])
+
+
+FAULTS = {
+    "one path": (lambda visit: visit.science[0], ArgumentError, "as a list"),
+    "a number": (lambda visit: 5, ArgumentError, "as a list"),
+    "nothing": (lambda visit: [], AcquisitionError, "no science exposure"),
+    "only acquisitions": (lambda visit: visit.ta, AcquisitionError, "no science exposure among the 1"),
+    "twice": (lambda visit: [visit.science[0], visit.science[0]], ArgumentError, "given twice"),
+    "no visit": (lambda visit: [no_visit(visit)], AcquisitionError, "no VISIT_ID"),
+}
+
+
+def no_visit(visit):
+    ds = xta.open_exposure(visit.science[0])
+    del ds.attrs["visit_id"]
+    return ds
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults(long_waves, fault):
+    files, kind, message = FAULTS[fault]
+    with pytest.raises(kind, match=message):
+        xta.analyze_visit(files(long_waves))
+
+
+def test_an_empty_folder_around_says_where_it_looked(long_waves, tmp_path):
+    shutil.copy(long_waves.science[0], tmp_path)
+    with pytest.raises(AcquisitionError, match="no TA exposure of visit"):
+        xta.analyze_visit([tmp_path / long_waves.science[0].name])

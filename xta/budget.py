@@ -1,0 +1,260 @@
+"""How well the star's position is known: the parts of its error, and where each comes from.
+
+=================  =============================================================================================
+part               standard error of one axis
+=================  =============================================================================================
+centroid           photon noise of the TA image; of an onboard centroid also the last step of its iteration
+image              what the pixels leave open: how far the centroid in use, and one with a smaller window, are
+                   from that of the image, where it is more than twice its noise
+guiding            noise of the guider in the acquisition and in the exposure [1]_
+distortion         by how much the way from the TA region to the mask differs between the product's WCS and the
+                   newest SIAF at hand
+inverse            closed loop in the TA frame, and convergence of the numerical inverse
+mask reference     of ``mask_x``, ``mask_y``: what the newest SIAF at hand has moved the reference point by, and
+                   the last digit that the SIAF gives. No part of the star's error; it counts where star and mask
+                   are compared
+=================  =============================================================================================
+
+An aberration that makes the centre of light another place than the star's is in no part: it is the same for
+star and companion in the science exposures. Where a part cannot be measured, the published accuracy of a target
+acquisition [2]_ stands in for it.
+
+References
+----------
+.. [1] JWST User Documentation, "JWST Fine Guide Stability".
+.. [2] JWST User Documentation, "JWST Pointing Accuracy".
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import names, onboard, osslog, siaf, sky, wcs
+from xta.errors import XtaError
+from xta.onboardcheck import siaf_det
+from xta.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
+from xta.taimage import image_centroid
+
+__all__ = ["PARTS", "assign", "centroid_noise", "logged_centroids"]
+
+PARTS = ("centroid", "image", "guiding", "distortion", "inverse", "mask reference")
+"""Labels of the dimension ``error_part``; all but the last add up, in quadrature, to the star's error."""
+
+SMALL_WINDOW = 5  # [pixel]; the smallest window that OSS uses
+SIGNIFICANT = 2.0  # times the noise; less is what two centroids of one image differ by anyway
+ROUND_TRIP = 1e-8  # [pixel], see `wcs.world_to_pixel`
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the error along x and y of the exposure [pixel], and its source in words."""
+
+    x: float
+    y: float
+    source: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where star and centroid are, and the scales there."""
+
+    ds: xr.Dataset
+    ta: xr.Dataset
+    """The TA exposure in use."""
+    to_science: Any
+    """Derivatives of the star's pixel by that of the centroid, shape (2, 2)."""
+    scale: float
+    """Size of a pixel at the star [arcsec]."""
+
+    @property
+    def star(self) -> Pair:
+        return float(self.ds["target_x"]), float(self.ds["target_y"])
+
+    @property
+    def centroid(self) -> Pair:
+        return float(self.ds["centroid_x"]), float(self.ds["centroid_y"])
+
+    @property
+    def is_acquisition(self) -> bool:
+        """Whether the exposure is the TA exposure itself."""
+        return str(self.ds.attrs.get("filename", "")) == str(self.ta["ta_filename"].item())
+
+    def moved(self, x: float, y: float, source: str) -> _Part:
+        """Take an error of the centroid to the exposure."""
+        x, y = np.sqrt(self.to_science**2 @ np.square([x, y])).tolist()
+        return _Part(x, y, source)
+
+    def same(self, mas: float, source: str) -> _Part:
+        """Make a part that is the same along all directions [mas]."""
+        return _Part(mas / (1e3 * self.scale), mas / (1e3 * self.scale), source)
+
+    def unknown(self, reason: str) -> _Part:
+        """Let the published accuracy of an acquisition stand in."""
+        mas = acquisition_accuracy(str(self.ds.attrs["instrument"]))
+        return self.same(mas, f"{reason}; the published accuracy of a target acquisition, {mas:.1f} mas")
+
+
+def assign(ds: xr.Dataset) -> xr.Dataset:
+    """Add the error budget to an exposure whose WCS is adjusted.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With ``target_x`` and the adjusted ``wcs``.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the coordinates ``target_x_err``, ``target_y_err`` [pixel], ``target_x_err_mas``,
+        ``target_y_err_mas``; ``target_x_err_part`` and so on along ``error_part`` (the labels are `PARTS`), and
+        ``error_part_source``, what each was taken from.
+
+    Notes
+    -----
+    Errors of different parts are taken as independent and add in quadrature. One standard error: the interval
+    of plus and minus one holds the star in 68 % of cases, each axis for itself.
+    """
+    ta = onboard.in_use(ds)
+    here = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
+    there = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
+    scale = math.sqrt(abs(float(np.linalg.det(here))))
+    place = _Place(ds, ta, np.linalg.solve(here, there), scale)
+    ways = (_centroid, _image, _guiding, _distortion, _inverse, _mask_reference)
+    parts = [way(place) for way in ways]
+    values: dict[str, Any] = {}
+    for axis in ("x", "y"):
+        each = np.array([getattr(part, axis) for part in parts])
+        total = float(np.sqrt(np.sum(each[:-1] ** 2)))
+        for suffix, factor in (("", 1.0), ("_mas", 1e3 * scale)):
+            values[f"target_{axis}_err{suffix}"] = ((), total * factor)
+            values[f"target_{axis}_err_part{suffix}"] = (("error_part",), each * factor)
+    values["error_part"] = (("error_part",), list(PARTS))
+    values["error_part_source"] = (("error_part",), [part.source for part in parts])
+    return ds.assign_coords(
+        {name: xr.Variable(dims, value, names.attrs(name)) for name, (dims, value) in values.items()}
+    )
+
+
+def logged_centroids(ds: xr.Dataset) -> list[osslog.Centroid]:
+    """Read the TA blocks of the lines that `attach` keeps."""
+    lines = ds.attrs.get("oss_log")
+    return osslog.read(f"{lines}\n").centroids() if lines else []
+
+
+def _last_step(ds: xr.Dataset) -> Pair:
+    """Give the last step of the onboard iteration along x and y of the readout; 0 where it is not known [pixel]."""
+    instrument, used = str(ds.attrs["instrument"]), (ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det"))
+    for record in logged_centroids(ds):
+        if siaf_det(instrument, record.x_det, record.y_det) == used:
+            step = siaf_det(instrument, record.last_dx, record.last_dy)
+            return tuple(abs(value) if math.isfinite(value) else 0.0 for value in step)  # type: ignore[return-value]
+    return 0.0, 0.0
+
+
+def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
+    """Give the standard error of a centroid by itself.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the acquisition attached.
+    onboard_one : bool
+        Of the onboard centroid, else of that of the image.
+
+    Returns
+    -------
+    x_err, y_err : float
+        Along x and y of the TA readout [pixel]; NaN where the image has no errors.
+
+    Raises
+    ------
+    CentroidError, MissingError
+        If the star cannot be measured in the TA image.
+    """
+    found = image_centroid(ds)
+    step = _last_step(ds) if onboard_one else (0.0, 0.0)
+    return math.hypot(found.x_err, step[0]), math.hypot(found.y_err, step[1])
+
+
+def _centroid(place: _Place) -> _Part:
+    source = str(place.ds.attrs["centroid_source"])
+    if source == "given by hand":
+        return place.unknown("a centroid by hand has no error")
+    image = source.startswith("TA image")
+    try:
+        x, y = centroid_noise(place.ds, onboard_one=not image)
+    except XtaError as error:
+        return place.unknown(f"the TA image cannot be measured ({error})")
+    if not math.isfinite(x + y):
+        return place.unknown("the TA image has no errors")
+    what = "" if image else " and last step of the onboard iteration"
+    return place.moved(x, y, f"photon noise of the TA image{what}")
+
+
+def _image(place: _Place) -> _Part:
+    try:
+        large, small = image_centroid(place.ds), image_centroid(place.ds, window=SMALL_WINDOW)
+    except XtaError as error:
+        return place.unknown(f"the TA image cannot be measured ({error})")
+    noise = np.nan_to_num([large.x_err, large.y_err])
+    far = np.array([place.centroid, (small.x, small.y)]) - (large.x, large.y)
+    beyond = np.max(np.abs(far), axis=0)
+    x, y = np.where(beyond > SIGNIFICANT * noise, beyond, 0.0).tolist()
+    return place.moved(x, y, "centroids of the TA image with windows of 9 and 5 px against the one in use")
+
+
+def _guiding(place: _Place) -> _Part:
+    if place.is_acquisition:
+        return _Part(0.0, 0.0, "the exposure is the acquisition itself")
+    moving = str(place.ds.attrs.get("target_type", "")).upper() == "MOVING"
+    noise = GUIDING_MOVING if moving else GUIDING
+    return place.same(math.sqrt(2) * noise, f"{noise:g} mas of the guider in each of two exposures")
+
+
+def _distortion(place: _Place) -> _Part:
+    if place.is_acquisition:
+        return _Part(0.0, 0.0, "the exposure is the acquisition itself")
+    a, ta = place.ds.attrs, place.ta
+    try:
+        start = siaf.readout(a["instrument"], str(ta["ta_aperture"].item()), str(ta["ta_subarray"].item()))
+        end = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"))
+        ends = (
+            (wcs.load(ta["ta_wcs"].item()), start, place.centroid),
+            (sky.the_wcs(place.ds, "wcs_original"), end, place.star),
+        )
+        by_wcs = [wcs.pixel_to_v(gwcs, *pixel) for gwcs, _, pixel in ends]
+        by_siaf = [siaf.convert(readout, *pixel, "pixel", "tel") for _, readout, pixel in ends]
+    except (KeyError, XtaError) as error:
+        return place.unknown(f"the way to the mask cannot be compared with the SIAF ({error})")
+    apart = np.subtract(*np.diff([by_wcs, by_siaf], axis=1)[:, 0])
+    mas = 1e3 * float(np.hypot(*apart)) / math.sqrt(2)
+    return place.same(mas, f"way from TA region to mask by the product's WCS against {siaf.release()}")
+
+
+def _inverse(place: _Place) -> _Part:
+    residual = float(place.ds["residual_x"]), float(place.ds["residual_y"])
+    x, y = (max(abs(value), ROUND_TRIP) for value in residual)
+    return place.moved(x, y, "closed loop in the TA frame, round trip of the numerical inverse")
+
+
+def _mask_reference(place: _Place) -> _Part:
+    a = place.ds.attrs
+    try:
+        mine, newest = (siaf.aperture(a["instrument"], a["aperture"], prd) for prd in (a.get("prd_version"), None))
+        moved = np.subtract([newest.XDetRef, newest.YDetRef], [mine.XDetRef, mine.YDetRef]).astype(float)
+    except (KeyError, TypeError, XtaError):
+        return _Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
+    digit = [_digit(value) / math.sqrt(12) for value in (mine.XDetRef, mine.YDetRef)]
+    x, y = (math.hypot(*pair) for pair in zip(moved, digit, strict=True))
+    return _Part(x, y, f"reference point in {siaf.release(a.get('prd_version'))} against {siaf.release()}")
+
+
+def _digit(value: float) -> float:
+    """Give the worth of the last decimal that a number is written with."""
+    _, _, decimals = f"{value:.4f}".rstrip("0").partition(".")
+    return float(10.0 ** -len(decimals))

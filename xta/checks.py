@@ -1,0 +1,202 @@
+"""What speaks for a result: checks of the acquisition and of its image, each with its reason.
+
+They are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) and ``check_reason`` along the
+dimension ``check``, whose labels are those of `CHECKS`:
+
+- *converged*: the onboard centroid did.
+- *closes*: centroid, target location and manoeuvre of the log agree with the SIAF, see `xta.closure`.
+- *PRD known*: the SIAF release that the product was made with is at hand, for masks and intended positions.
+- *same guide star*: in acquisition and exposure, whose pointing errors are otherwise two.
+- *TARG_ACQ agrees*: the centroid in the header of the ``_uncal`` product is that of the log.
+- *not saturated*: nor are there bad or hot pixels near the star in the TA image.
+- *agrees*: the centroid in use and the one measured in the TA image are of one place.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xta import names, onboard, siaf, wcs
+from xta.centroid import ImageCentroid
+from xta.errors import SiafError, XtaError, warn
+from xta.onboardcheck import Closure, closure, siaf_det
+from xta.performance import acquisition_accuracy
+from xta.taimage import blemishes, image_centroid
+
+if TYPE_CHECKING:
+    from xta.osslog import Centroid
+    from xta.targacq import TargAcq
+
+__all__ = ["CHECKS", "check_acquisition", "check_image"]
+
+CHECKS = (
+    *("converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees"),
+    *("not saturated", "agrees"),
+)
+
+AGREES = 3.0  # standard errors, each axis
+SAME_CENTROID = 1e-4  # [pixel]; the log has nine digits
+
+Check: TypeAlias = tuple[bool | None, str]
+"""Passed, failed or not tested, and why."""
+
+
+def check_acquisition(
+    ds: xr.Dataset,
+    exposures: Sequence[xr.Dataset],
+    centroid: "Centroid | None",
+    records: "Iterable[TargAcq]" = (),
+) -> xr.Dataset:
+    """Check what log and headers say of an acquisition.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the acquisition attached.
+    exposures : sequence of xarray.Dataset
+        The TA exposures.
+    centroid : osslog.Centroid or None
+        Of the log, the one in use.
+    records : iterable of targacq.TargAcq
+        The TARG_ACQ extensions at hand.
+
+    Returns
+    -------
+    xarray.Dataset
+        With ``check``, ``check_passed`` and ``check_reason``; where the log closes the attributes ``oss_prd``, the
+        SIAF release that was onboard, and ``oss_closure_error``, the largest error of the loop [arcsec].
+
+    Warns
+    -----
+    XtaWarning
+        If the log does not close, or log and TARG_ACQ disagree.
+    """
+    closed = _closure(ds, centroid)
+    if closed.passed:
+        ds = ds.assign_attrs(oss_prd=closed.prd, oss_closure_error=closed.error)
+    found = {
+        "converged": _converged(ds),
+        "closes": _closes(closed),
+        "PRD known": _prd(ds),
+        "same guide star": _guide_star(ds, exposures),
+        "TARG_ACQ agrees": _targ_acq(ds, exposures, records),
+    }
+    for name in ("closes", "TARG_ACQ agrees"):
+        passed, reason = found[name]
+        if passed is False:
+            warn(f"visit {ds.attrs['visit_id']}: {reason}")
+    return _assign(ds, found)
+
+
+def check_image(ds: xr.Dataset) -> xr.Dataset:
+    """Check the TA image in use, and the centroid in use against it.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the offset computed.
+    """
+    try:
+        found = image_centroid(ds)
+    except XtaError as error:
+        return _assign(ds, dict.fromkeys(("not saturated", "agrees"), (None, f"the TA image is of no use: {error}")))
+    one = onboard.in_use(ds)
+    wrong = blemishes(one, found)
+    clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
+    return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, one, found)})
+
+
+def _assign(ds: xr.Dataset, found: Mapping[str, Check]) -> xr.Dataset:
+    """Enter checks into a dataset, in place of earlier ones of the same names."""
+    table: dict[str, Check] = dict.fromkeys(CHECKS, (None, "not tested yet"))
+    if "check" in ds.coords:
+        states, reasons = ds["check_passed"].values, ds["check_reason"].values
+        for name, state, reason in zip(ds["check"].values, states, reasons, strict=True):
+            table[str(name)] = None if state < 0 else bool(state), str(reason)
+    table |= found
+    states = np.array([-1 if passed is None else int(passed) for passed, _ in table.values()], dtype=np.int8)
+    flags = names.attrs(
+        "check_passed", flag_values=np.array([-1, 0, 1], dtype=np.int8), flag_meanings="not_tested failed passed"
+    )
+    return ds.assign_coords(
+        check=xr.Variable(("check",), list(table), names.attrs("check")),
+        check_passed=xr.Variable(("check",), states, flags),
+        check_reason=xr.Variable(("check",), [reason for _, reason in table.values()], names.attrs("check_reason")),
+    )
+
+
+def _converged(ds: xr.Dataset) -> Check:
+    status = str(ds.attrs.get("oss_status", ""))
+    if status == "SUCCESS":
+        return True, f"{ds.attrs['centroid_source']}: the onboard centroid converged"
+    return (False if status.startswith("FAILED") else None), status or "no event log"
+
+
+def _closure(ds: xr.Dataset, centroid: "Centroid | None") -> Closure:
+    if centroid is None:
+        return Closure(reason="no onboard centroid of an event log is in use")
+    aperture = str(onboard.in_use(ds)["ta_aperture"].item()) or None
+    try:
+        return closure(centroid, prd=ds.attrs.get("prd_version"), aperture=aperture, explain=False)
+    except SiafError as error:
+        return Closure(reason=str(error))
+
+
+def _closes(found: Closure) -> Check:
+    if found.passed is None:
+        return None, found.reason
+    if found.passed:
+        return True, f"{found.reason}, to {found.error:.1g} arcsec"
+    return False, f"the event log does not close: {found.reason}; xta.closure(record) looks for the cause"
+
+
+def _prd(ds: xr.Dataset) -> Check:
+    given = ds.attrs.get("prd_version")
+    if not given:
+        return None, f"the product names no SIAF release (PRD_VER); {siaf.release()} is used"
+    used = siaf.release(str(given))
+    same = used == given
+    return same, f"SIAF of the product: {used}" if same else f"{given} is not at hand; {used} is used for the mask"
+
+
+def _guide_star(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
+    stars = {str(one.attrs["guide_star"]) for one in (ds, *exposures) if "guide_star" in one.attrs}
+    silent = [one for one in (ds, *exposures) if "guide_star" not in one.attrs]
+    if silent:
+        return None, f"{silent[0].attrs.get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
+    return len(stars) == 1, f"guide star {', '.join(sorted(stars))}"
+
+
+def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterable[TargAcq]") -> Check:
+    """Compare the centroid in the header of the acquisition in use with that of the log."""
+    used = exposures[ds.attrs["ta_in_use"]]
+    record = next((record for record in records if onboard.same_exposure(used, record)), None)
+    if record is None:
+        return None, "no TARG_ACQ extension of the TA exposure in use is at hand"
+    if not ds.attrs.get("oss_time"):
+        return None, "there is no centroid of an event log to compare TARG_ACQ with"
+    logged = ds.attrs["oss_x_det"], ds.attrs["oss_y_det"]
+    here = siaf_det(str(ds.attrs["instrument"]), record.x_det, record.y_det)
+    says = f"{here[0]:.5f}, {here[1]:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
+    if record.successful and max(abs(here[0] - logged[0]), abs(here[1] - logged[1])) <= SAME_CENTROID:
+        return True, f"{record.filename} has the centroid of the log"
+    return False, (
+        f"{record.filename} (TARG_ACQ) says {says}, the event log {logged[0]:.5f}, {logged[1]:.5f} (SIAF Det); "
+        "the centroid of the log is used"
+    )
+
+
+def _agrees(ds: xr.Dataset, one: xr.Dataset, found: ImageCentroid) -> Check:
+    """Compare the centroid in use with that of the image."""
+    if ds.attrs["centroid_source"].startswith("TA image"):
+        return None, "the centroid in use is that of the image itself"
+    x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
+    scale = np.sqrt(abs(np.linalg.det(wcs.sky_jacobian(wcs.load(one["ta_wcs"].item()), x, y))))
+    accuracy = acquisition_accuracy(str(ds.attrs["instrument"])) / (1e3 * scale)
+    far = x - found.x, y - found.y
+    limits = [AGREES * float(np.hypot(accuracy, np.nan_to_num(err))) for err in (found.x_err, found.y_err)]
+    passed = all(abs(difference) <= limit for difference, limit in zip(far, limits, strict=True))
+    reason = f"centroid in use minus that of the image: {far[0]:+.3f}, {far[1]:+.3f} px"
+    return passed, f"{reason}, allowed {limits[0]:.3f}, {limits[1]:.3f}"

@@ -1,0 +1,138 @@
+"""The star in an attached TA image: where it is, and what is wrong with the pixels near it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import dq, names, onboard, siaf
+from xta.centroid import ImageCentroid, floating_window
+from xta.errors import CentroidError
+
+__all__ = ["blemishes", "image_centroid", "search_region", "stamp"]
+
+WINDOW = 9
+"""Width of the window around the star [pixel]."""
+
+LARGEST_REGION = 128
+"""A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
+
+SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
+HOT = 4.0  # a pixel that exceeds its brightest neighbour by this factor is no star
+
+
+def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int = WINDOW) -> ImageCentroid:
+    """Centroid the star in an attached TA image, as it is done on board.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    exposure : int, optional
+        Which TA exposure; the one in use by default.
+    window : int
+        Width of the window [pixel].
+
+    Returns
+    -------
+    centroid.ImageCentroid
+        In 0-based pixels of the TA readout.
+
+    Raises
+    ------
+    CentroidError
+        If no star stands out.
+
+    Notes
+    -----
+    DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout
+    (MIRI, full arrays) the search is limited to it.
+    """
+    names.require(ds, "ta_sci", step="ds.ta.attach()")
+    one = onboard.in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
+    image = one["ta_sci"].values
+    bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
+    err = one["ta_err"].values if "ta_err" in one else None
+    region = search_region(ds, exposure)
+    try:
+        found = floating_window(image, bad=bad, err=err, region=region, window=window)
+    except CentroidError as error:
+        msg = f"{one['ta_filename'].item()}: {error}"
+        raise CentroidError(msg) from error
+    x0, y0 = float(one["ta_x"].values[0]), float(one["ta_y"].values[0])
+    return ImageCentroid(**{**vars(found), "x": found.x + x0, "y": found.y + y0})
+
+
+def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
+    """Give the rows and columns of the TA region: the TA aperture's own size around the intended position.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    exposure : int, optional
+        Which TA exposure; the one in use by default.
+    """
+    one = onboard.in_use(ds, exposure)
+    centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
+    if not all(math.isfinite(value) for value in centre.values()):
+        return slice(None), slice(None)
+    ap = siaf.aperture(one.attrs["instrument"], str(one["ta_aperture"].item()), one.attrs.get("prd_version"))
+    result = {}
+    for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
+        half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
+        labels = one[f"ta_{dim}"].values
+        inside = np.flatnonzero(np.abs(labels - centre[dim]) <= half)
+        result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
+    return result["y"], result["x"]
+
+
+def stamp(ds: xr.Dataset, name: str, found: ImageCentroid) -> Any:
+    """Cut a window around the star out of a TA image.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One TA exposure, of `onboard.in_use`.
+    name : str
+        "ta_sci", "ta_err" or "ta_dq".
+    found : ImageCentroid
+        In pixels of the TA readout.
+
+    Returns
+    -------
+    xarray.DataArray or None
+        (ta_y, ta_x); None where the dataset has none of that name.
+    """
+    if name not in ds:
+        return None
+    part, half = ds[name].transpose("ta_y", "ta_x"), WINDOW // 2 + 0.5
+    near = {dim: abs(part[dim] - centre) <= half for dim, centre in (("ta_x", found.x), ("ta_y", found.y))}
+    return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
+
+
+def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
+    """Say what is wrong with the pixels near the star; nothing where all is well.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One TA exposure, of `onboard.in_use`.
+    found : ImageCentroid
+        In pixels of the TA readout.
+    """
+    light, flags = stamp(ds, "ta_sci", found), stamp(ds, "ta_dq", found)
+    image = light.values - found.background
+    bad = dq.bad_pixels(image, None if flags is None else flags.values)
+    wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
+    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
+        wrong.append(f"{number} saturated pixel(s)")
+    padded = np.pad(np.where(bad, 0.0, image), 1)
+    rows, columns = image.shape
+    shifts = [(j, i) for j in range(3) for i in range(3) if (j, i) != (1, 1)]
+    brightest = np.max([padded[j : j + rows, i : i + columns] for j, i in shifts], axis=0)
+    hot = (padded[1:-1, 1:-1] > HOT * np.maximum(brightest, 0.0)) & (padded[1:-1, 1:-1] > 0.1 * found.peak)
+    for j, i in np.argwhere(hot):
+        wrong.append(f"pixel ({int(light['ta_x'][i])}, {int(light['ta_y'][j])}) of the TA image looks hot")
+    return wrong

@@ -476,3 +476,8 @@ def fits_bytes(name: str, exp_type: str, size: int = 64) -> bytes:
 
 def _mjd(when: datetime) -> float:
     return (when - datetime(1858, 11, 17)) / timedelta(days=1)
+
+
+def left_in(folder):
+    """Names of all files in a folder and those below it."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())

@@ -2,10 +2,13 @@
 
 import ipaddress
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.archive_server import ArchiveServer, sample_visit
 
 
 def pytest_addoption(parser):
@@ -123,3 +126,41 @@ def edited(tmp_path):
         return target
 
     return edit_copy
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Folder of the cache, empty."""
+    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def serve(store, monkeypatch):
+    """Starter of an archive on this machine: ``serve(ArchiveServer(...))`` gives it running, and xta asks it."""
+    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with ExitStack() as stack:
+
+        def start(server):
+            running = stack.enter_context(server)
+            monkeypatch.setenv("XTA_MAST_URL", running.url)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+def server(serve):
+    """An archive with a sample visit."""
+    running = serve(ArchiveServer())
+    sample_visit().feed(running)
+    return running
+
+
+@pytest.fixture
+def other():
+    """Another archive, on another address of this machine."""
+    with ArchiveServer(host="127.0.0.2") as running:
+        sample_visit().feed(running)
+        yield running

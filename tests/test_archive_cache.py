@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import archive_server as faulty
-from tests.archive_server import ArchiveServer, fits_bytes, sample_visit
+from tests.archive_server import fits_bytes
 from xta import archive
 from xta.archive import Policy, cache
 from xta.archive.checks import check_fits, is_product_name
@@ -25,22 +25,6 @@ from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, Fil
 VISIT = "V01386001001"
 TACQ = "jw01386001001_02102_00001_nrcalong_cal.fits"
 QUICK = Policy(connect=2.0, read=2.0, deadline=5.0, attempts=2, backoff=0.01)
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def server(store, monkeypatch):
-    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with ArchiveServer() as running:
-        sample_visit().feed(running)
-        monkeypatch.setenv("XTA_MAST_URL", running.url)
-        yield running
 
 
 def place(store, content):

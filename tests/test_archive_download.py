@@ -9,7 +9,7 @@ from email.utils import format_datetime
 import pytest
 
 from tests import archive_server as faulty
-from tests.archive_server import ArchiveServer, sample_visit
+from tests.archive_server import ArchiveServer, left_in, sample_visit
 from xta import archive
 from xta.archive import Policy, cache
 from xta.archive.policy import Service, Token, find_token
@@ -28,34 +28,6 @@ TACQ = "jw01386001001_02102_00001_nrcalong_cal.fits"
 SECRET = "a-token-0123456789abcdef"
 QUICK = Policy(connect=2.0, read=0.4, deadline=2.0, attempts=3, backoff=0.01, backoff_max=0.02, pause=0.01)
 PATIENT = Policy(connect=2.0, read=5.0, deadline=20.0, attempts=3, backoff=0.01, backoff_max=0.02, pause=0.01)
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def server(store, monkeypatch):
-    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with ArchiveServer() as running:
-        sample_visit().feed(running)
-        monkeypatch.setenv("XTA_MAST_URL", running.url)
-        yield running
-
-
-@pytest.fixture
-def other():
-    """Another archive, on another address of this machine."""
-    with ArchiveServer(host="127.0.0.2") as running:
-        sample_visit().feed(running)
-        yield running
-
-
-def left_in(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 # --- download ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import archive_server as faulty
-from tests.archive_server import ArchiveServer, sample_visit
+from tests.archive_server import ArchiveServer, left_in, sample_visit
 from xta import archive
 from xta.archive import Policy, cache
 from xta.errors import (
@@ -28,28 +28,8 @@ TIMES = {"start": "2022-07-29 22:01:51.4870000", "end": "2022-07-30 01:13:40.487
 QUICK = Policy(connect=2.0, read=0.4, deadline=2.0, attempts=3, backoff=0.01, backoff_max=0.02, pause=0.01)
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def server(store, monkeypatch):
-    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with ArchiveServer() as running:
-        sample_visit().feed(running)
-        monkeypatch.setenv("XTA_MAST_URL", running.url)
-        yield running
-
-
 def rows_of(text):
     return list(csv.DictReader(io.StringIO(text)))
-
-
-def left_in(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 def test_log_of_a_visit(server, store):

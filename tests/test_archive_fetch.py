@@ -11,15 +11,11 @@ QUICK = Policy(connect=2.0, read=2.0, deadline=10.0, attempts=2, backoff=0.01, w
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
-    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with ArchiveServer() as running:
-        for number in range(1, 7):
-            sample_visit(f"01386{number:03d}001").feed(running)
-        monkeypatch.setenv("XTA_MAST_URL", running.url)
-        yield running
+def server(serve):
+    running = serve(ArchiveServer())
+    for number in range(1, 7):
+        sample_visit(f"01386{number:03d}001").feed(running)
+    return running
 
 
 def test_fetch_visit(server):

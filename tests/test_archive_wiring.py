@@ -28,7 +28,7 @@ def row_of(path):
     }  # fmt: skip
 
 
-def serve(visit):
+def archive_of(visit):
     """An archive that holds the acquisition and the log of a sample visit."""
     with visit.oss_log.open(newline="") as file:
         rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
@@ -40,13 +40,8 @@ def serve(visit):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch, nircam):
-    monkeypatch.setenv("XTA_CACHE", str(tmp_path / "cache"))
-    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with serve(nircam) as running:
-        monkeypatch.setenv("XTA_MAST_URL", running.url)
-        yield running
+def server(serve, nircam):
+    return serve(archive_of(nircam))
 
 
 @pytest.fixture

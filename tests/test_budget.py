@@ -41,7 +41,7 @@ def test_the_parts_add_up(analysed):
     for axis in ("x", "y"):
         parts = analysed[f"target_{axis}_err_part"].values[:-1]
         assert float(analysed[f"target_{axis}_err"]) == pytest.approx(math.sqrt(np.sum(parts**2)), rel=1e-12)
-        assert "mask reference" == analysed["error_part"].values[-1]
+        assert analysed["error_part"].values[-1] == "mask reference"
 
 
 def test_pixels_and_milliarcseconds_are_the_same_thing(analysed):

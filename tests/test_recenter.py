@@ -282,7 +282,7 @@ def test_a_cube_larger_than_memory_streams(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peak = float(done.stdout)
-    print(f"peak memory {peak / 1e9:.2f} GB")  # noqa: T201
+    print(f"peak memory {peak / 1e9:.2f} GB")
     assert peak < 1.5e9
     with xr.open_dataset(out, chunks={}) as ds:
         assert ds.sizes["integration"] == n

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from scipy import ndimage
 
 import xta
-from xta import datasets, shift
+from xta import datasets, shift, siaf
 
 IMAGES = Path(__file__).parent / "images"
 PIXELS = {"origin": "lower", "interpolation": "nearest"}
@@ -78,6 +79,97 @@ def old_route():
     plt.close(figure)
 
 
+def sample():
+    """Draw what an analysis looks like, for the README."""
+    visit = datasets.make_visit(tempfile.mkdtemp(), mode="nircam")
+    figure = Figure(figsize=(9.4, 4.2))
+    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.62})
+    ds = xta.analyze(visit.science[0])
+    ds.ta.plot.acquisition(ax=left, caption=False)
+    left.set_title("target acquisition", pad=12)
+    ds.ta.plot.science(ax=right, caption=False)
+    right.set_title(f"the star behind the mask\nx, y = {ds.target_x:.4f}, {ds.target_y:.4f} px", pad=12)
+    figure.savefig(IMAGES / "sample.png", dpi=120, bbox_inches="tight")
+
+
+def frames():
+    """Where the pixels of a NIRCam visit are counted, and the sign of an offset: a drawing from the SIAF."""
+    plt.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "xta", "font.size": 9})
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.2, 3.9), layout="constrained")
+    _detector(left)
+    _readout(middle)
+    _offset(right)
+    figure.savefig(IMAGES / "frames.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _detector(ax):
+    """Draw the detector with the readouts of a visit, in SIAF Det."""
+    colours = {"NRCA5_FULL": "0.35", "NRCA5_MASK335R": "#0072B2", "NRCA5_TAMASK335R": "#D55E00"}
+    for name, colour in colours.items():
+        ap = siaf.aperture("NIRCAM", name)
+        x, y = ap.corners("det", rederive=False)
+        ax.fill(x, y, facecolor=colour, alpha=0.12)
+        ax.plot([*x, x[0]], [*y, y[0]], color=colour, lw=1.4)
+    for name, text, dy in (("NRCA5_MASK335R", "science readout, 320 px", 250), ("NRCA5_TAMASK335R", "TA, 64 px", -250)):
+        ap = siaf.aperture("NIRCAM", name)
+        ax.annotate(
+            text,
+            (ap.XDetRef, ap.YDetRef),
+            (900, ap.YDetRef + dy),
+            color=colours[name],
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": colours[name], "lw": 0.8},
+        )
+    full = siaf.aperture("NIRCAM", "NRCA5_FULL")
+    corner = np.array(full.sci_to_det(150, 150))
+    for axis, end in (("x", (650, 150)), ("y", (150, 650))):
+        tip = np.array(full.sci_to_det(*end))
+        ax.annotate("", tip, corner, arrowprops={"arrowstyle": "-|>", "color": "black"})
+        ax.text(*(tip + 0.16 * (tip - corner)), axis, ha="center", va="center")
+    ax.text(*full.sci_to_det(420, 420), "of the\nreadout", ha="center", va="center")
+    ax.set(title="detector: SIAF Det, from 1", xlabel="x_det", ylabel="y_det", aspect="equal")
+    ax.set(xlim=(-60, 2110), ylim=(-60, 2110), xticks=[1, 1024, 2048], yticks=[1, 1024, 2048])
+
+
+def _readout(ax):
+    """Draw the first pixels of a readout."""
+    for k in range(5):
+        ax.plot([k - 0.5] * 2, [-0.5, 3.5], color="0.6", lw=0.8)
+        ax.plot([-0.5, 3.5], [k - 0.5] * 2, color="0.6", lw=0.8)
+    ax.plot(0, 0, "o", color="#0072B2", ms=4)
+    ax.text(0, 0.2, "0, 0", color="#0072B2", ha="center")
+    ax.plot(1.30, 2.15, "+", color="#D55E00", ms=11, mew=1.6)
+    ax.text(1.30, 2.42, "x, y = 1.30, 2.15", color="#D55E00", ha="center", bbox={"fc": "white", "ec": "none", "pad": 1})
+    ax.text(1.5, -1.42, "FITS and SIAF call the first pixel 1, 1", ha="center", color="0.35")
+    ax.set(title="readout: labels x, y, from 0", xlabel="x", ylabel="y", aspect="equal")
+    ax.set(xticks=range(4), yticks=range(4), xlim=(-1.3, 4.3), ylim=(-1.7, 3.9))
+
+
+def _offset(ax):
+    """Draw the centroid and the target by the WCS of the published acquisition."""
+    centroid, target = np.array([32.1563, 29.52431]), np.array([39.0096, 31.2519])
+    y, x = np.mgrid[22:42, 26:46]
+    star = np.exp(-((x - centroid[0]) ** 2 + (y - centroid[1]) ** 2) / 2.4)
+    ax.imshow(star, cmap="Greys", vmax=1.6, extent=(25.5, 45.5, 21.5, 41.5), **PIXELS)
+    ax.annotate("", target, centroid, arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 1.4})
+    ax.plot(*centroid, "+", color="#D55E00", ms=12, mew=1.8)
+    ax.plot(*target, "x", color="#0072B2", ms=9, mew=1.8)
+    ax.text(centroid[0], centroid[1] - 2.4, "centroid: the star", color="#D55E00", ha="center")
+    ax.text(target[0], target[1] + 1.1, "target by the WCS", color="#0072B2", ha="center")
+    ax.text(35.5, 23.2, "offset = WCS − centroid\n= +6.85, +1.73 px", ha="center", va="center")
+    ax.set(
+        title="TA image: the sign of an offset",
+        xlabel="x",
+        ylabel="y",
+        xticks=range(26, 46, 4),
+        yticks=range(22, 42, 4),
+    )
+
+
 if __name__ == "__main__":
+    sample()
+    frames()
     ringing()
     old_route()

@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy import ndimage, optimize
 
 import xta
@@ -38,13 +37,11 @@ reference = xta.analyze(program.reference[0]).ta.recenter()
 
 # %%
 image = klip(rolls, reference=reference)
-print(image)
+image
 
 # %%
-figure = Figure(figsize=(5, 4.6), layout="constrained")
-axes = xta.plot.klip(image, ax=figure.subplots()).axes
-axes.set(xlim=(3, -3), ylim=(-3, 3))
-figure.savefig(folder / "klip.png", dpi=120)
+picture = image.sel(x=slice(-48, 48), y=slice(-48, 48)).ta.plot.klip()
+picture.figure.savefig(folder / "klip.png")
 
 # %% [markdown]
 # ## The companion

@@ -1,0 +1,94 @@
+"""How the documentation is built: ``sphinx-build -W --keep-going -b html docs docs/_build/html``.
+
+Every code cell runs at build, on sample files that are made here once for all pages. Nothing asks the network.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import xta
+from xta import datasets
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+import kernels  # noqa: E402 - in the folder just named
+
+project = "xta"
+author = "xta developers"
+copyright = author  # noqa: A001 - the name is Sphinx's
+version = release = xta.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.githubpages",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "accessor",
+]
+exclude_patterns = ["_build", "_ext", "*.py", "**/.ipynb_checkpoints"]
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+myst_enable_extensions = ["colon_fence", "deflist", "substitution"]
+myst_heading_anchors = 3
+default_role = "py:obj"
+add_module_names = False
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+templates_path = ["_templates"]
+
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_output_stderr = "remove-warn"
+copybutton_exclude = ".linenos, .gp"
+
+html_theme = "furo"
+html_title = f"xta {version}"
+html_static_path = ["_static"]
+html_css_files = ["xta.css"]
+html_copy_source = False
+
+linkcheck_anchors = False
+linkcheck_timeout = 20
+
+
+def make_samples() -> None:
+    """Make the sample programme that the pages work on, and tell the kernels where it is."""
+    folder = tempfile.mkdtemp(prefix="xta-docs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    datasets.make_program(folder, mode="nircam")
+    datasets.make_visit(Path(folder, "miri"), mode="miri", confirm=True)
+    datasets.make_visit(Path(folder, "failed"), mode="nircam", visit_id="09993001001", failed_ta=True)
+    os.environ |= {"XTA_DOCS_SAMPLE": folder, "XTA_OFFLINE": "1", "XTA_CACHE": str(Path(folder, "cache"))}
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm, of a notebook without widgets
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    server = kernels.start(folder)
+    atexit.register(kernels.stop, server)
+
+
+def copy_examples() -> None:
+    """Put the examples where Sphinx finds them; leave those that did not change, and their pages, alone."""
+    folder = HERE / "examples"
+    folder.mkdir(exist_ok=True)
+    originals = {path.name: path for path in (HERE.parent / "examples").glob("[0-9]*.py")}
+    for path in folder.glob("*.py"):
+        if path.name not in originals:
+            path.unlink()
+    for name, path in originals.items():
+        copy = folder / name
+        if not copy.exists() or copy.read_bytes() != path.read_bytes():
+            shutil.copyfile(path, copy)
+
+
+make_samples()
+copy_examples()

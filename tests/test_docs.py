@@ -1,0 +1,132 @@
+"""The documentation: its links, its numbers, its lists, and what it says of the shell."""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import xta
+from xta.accessor import TaAccessor
+from xta.plot import PlotAccessor
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+GENERATED = {"_build", "examples", "generated", "jupyter_execute"}
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(path for path in DOCS.rglob("*.md") if not GENERATED & set(path.relative_to(DOCS).parts[:-1])),
+]
+CODE = re.compile(r"^(```+|~~~+).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[(?:[^\]]|\n)*?\]\(([^)\s]+)\)")
+SHELLS = ("bash", "zsh", "fish")
+
+
+def page_id(path):
+    return str(path.relative_to(ROOT))
+
+
+def anchors(path):
+    """Headings of a page, as GitHub and the site name them."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_resolve(page):
+    for link in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
+        parts = urlsplit(link)
+        if parts.scheme or parts.netloc:
+            assert parts.scheme == "https", link
+            assert re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.netloc), link
+            continue
+        target = (page.parent / parts.path).resolve() if parts.path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if parts.fragment:
+            assert parts.fragment in anchors(target), link
+
+
+def test_every_page_is_reached_from_the_index():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^([\w/]+)$", "\n".join(re.findall(r"```{toctree}(.*?)```", index, re.DOTALL)), re.M))
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES if page.is_relative_to(DOCS)}
+    assert pages - {"index"} == listed - {"api/index"}
+
+
+def test_every_public_name_is_in_the_api():
+    text = (DOCS / "api" / "index.rst").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^   ([\w.]+)$", text, re.MULTILINE))
+    functions = {name for name in xta.__all__ if name not in {"TaAccessor", "XtaError", "XtaWarning"}}
+    errors = {f"errors.{name}" for name in importlib.import_module("xta.errors").__all__ if name != "warn"}
+    assert functions | errors <= listed
+    for name in listed:
+        module, _, attribute = f"xta.{name}".rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize("kind", [TaAccessor, PlotAccessor])
+def test_the_function_behind_every_method_is_in_the_api(kind):
+    listed = set(re.findall(r"^   ([\w.]+)$", (DOCS / "api" / "index.rst").read_text(encoding="utf-8"), re.MULTILINE))
+    for name, method in vars(kind).items():
+        if hasattr(method, "__wrapped__"):
+            function = method.__wrapped__
+            module = function.__module__.removeprefix("xta.")
+            package = module.rpartition(".")[0]
+            assert {f"{module}.{function.__name__}", f"{package}.{function.__name__}"} & listed, name
+
+
+@pytest.fixture
+def accuracy(monkeypatch):
+    """Import the module that measures the numbers of the page."""
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    return importlib.import_module("accuracy")
+
+
+def test_the_numbers_of_the_accuracy_page_are_true(accuracy):
+    promised, measured = accuracy.promised(DOCS / "accuracy.md"), accuracy.measure()
+    assert len(promised) == len(re.findall(r"^\| `", (DOCS / "accuracy.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert promised.keys() == measured.keys()
+    for name, value in measured.items():
+        low, high = promised[name]
+        assert low <= value <= high, f"{name}: {value:g} is not in {low:g} to {high:g}"
+
+
+def run(**environment):
+    command = [sys.executable, "-c", "from xta.cli import main; main(prog_name='xta')"]
+    return subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_completion_script_of_each_shell(shell, tmp_path):
+    install = (DOCS / "install.md").read_text(encoding="utf-8")
+    assert f"_XTA_COMPLETE={shell}_source xta" in install
+    done = run(_XTA_COMPLETE=f"{shell}_source")
+    assert done.returncode == 0, done.stderr
+    assert f"_XTA_COMPLETE={shell}_complete" in done.stdout
+    if shutil.which(shell):  # the shell itself has the last word
+        script = tmp_path / "script"
+        script.write_text(done.stdout)
+        subprocess.run([shell, "-n", str(script)], check=True)
+
+
+def test_completion_offers_commands_and_options():
+    assert "plain,analyze" in run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta an", COMP_CWORD="1").stdout
+    offered = run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta klip --m", COMP_CWORD="2").stdout
+    assert offered.split() == ["plain,--mode"]
+    offered = run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta klip --mode A", COMP_CWORD="3").stdout
+    assert offered.split() == ["plain,ADI", "plain,ADI+RDI"]
+
+
+def test_the_readme_s_build_command_is_the_one_of_contributing():
+    command = "sphinx-build -W --keep-going -b html docs docs/_build/html"
+    for page in (ROOT / "README.md", DOCS / "contributing.md", DOCS / "conf.py"):
+        assert command in page.read_text(encoding="utf-8"), page.name

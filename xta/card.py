@@ -55,7 +55,7 @@ def as_html(ds: xr.Dataset) -> str:
         return f"<div>{html.escape(as_text(ds))}</div>"
     cell = "padding:0.15em 0.8em;text-align:left;vertical-align:top;font-weight:"
     lines = "".join(
-        f'<tr><th scope="row" style="{cell}600">{html.escape(what)}</th>'
+        f'<tr><th scope="row" style="{cell}600;white-space:nowrap">{html.escape(what)}</th>'
         f'<td style="{cell}400">{html.escape(text)}</td></tr>'
         for what, text in described.items()
     )

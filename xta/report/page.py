@@ -1,0 +1,116 @@
+"""One page about one exposure."""
+
+import os
+from pathlib import Path
+
+import xarray as xr
+
+from xta import names
+from xta.errors import ArgumentError
+from xta.netcdf import whole_file
+from xta.report.markup import asset, document, printable, tag
+
+__all__ = ["page", "report", "require", "write"]
+
+TEXTS = ("ta_filename", "ta_aperture", "ta_filter", "ta_exp_type")
+"""Texts of headers that pictures show."""
+
+
+def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
+    """Write a report of an analysed exposure: one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached and the offset measured; with `adjust_wcs` done the page shows the star.
+    path : path
+        Of the file, which ends in ``.html``; replaced if it exists, once the new one is complete.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ArgumentError
+        If `path` does not end in ``.html``, or `ds` holds several exposures.
+    MissingError
+        If a step of the analysis was not done; it names the step.
+    FileError
+        If the file cannot be written; nothing is left behind.
+
+    Notes
+    -----
+    The page holds the result, its checks and error budget if the dataset has them, the pictures, the TA images to
+    look into (zoom; pixel, RA, Dec and value under the cursor), the onboard log and the history. It opens without a
+    network. The same dataset gives the same file.
+
+    See Also
+    --------
+    xta.report.index : a page for each of many exposures, and a table of all.
+    """
+    target = Path(path).expanduser()
+    if target.suffix.lower() != ".html":
+        msg = f"{target.name!r} is no name of a page; end it with .html"
+        raise ArgumentError(msg)
+    write(page(ds), target)
+    return target
+
+
+def write(text: str, path: Path) -> None:
+    """Write a page, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def page(ds: xr.Dataset, *, back: str | None = None) -> str:
+    """Make the page of an exposure.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        As of `report`.
+    back : str, optional
+        Name of the file with the index, for a link to it.
+    """
+    # These draw with xta.plot, which needs the accessor, which needs this module.
+    from xta.report import pictures, sections, viewer
+
+    require(ds)
+    ds = _in_memory(ds)
+    title = " · ".join(filter(None, (sections.words(ds, "target_name"), sections.words(ds, "visit_id"))))
+    parts = (
+        sections.star(ds),
+        sections.checks(ds),
+        tag("section", tag("h2", "Acquisition image"), viewer.viewer(ds)),
+        tag("section", tag("h2", "Pictures"), tag("div", *pictures.figures(ds), class_="pictures")),
+        sections.numbers(ds),
+        sections.log(ds),
+        sections.origin(ds),
+    )
+    link = tag("nav", tag("a", "All visits", href=back)) if back else None
+    main = tag("main", *parts)
+    return document(f"{title or 'Exposure'} · xta", link, sections.heading(ds), main, script=asset("viewer.js"))
+
+
+def _in_memory(ds: xr.Dataset) -> xr.Dataset:
+    """Read what is small, once, and make its texts printable; frames and sky coordinates are left where they are."""
+    attrs = {key: printable(value) if isinstance(value, str) else value for key, value in ds.attrs.items()}
+    small = [name for name, variable in ds.variables.items() if not {"x", "y"} & set(variable.dims)]
+    read = ds[small].compute()
+    for name in TEXTS:
+        if name in read.coords:
+            read[name] = read[name].copy(data=[printable(value) for value in read[name].values])
+    coords = {name: read[name] for name in read.coords if name not in ds.indexes}
+    return ds.assign(read.data_vars).assign_coords(coords).assign_attrs(attrs)
+
+
+def require(ds: xr.Dataset) -> None:
+    """Check that a dataset is one exposure, acquired and measured."""
+    names.require(ds, "ta_sci", "ta_wcs", "ta_in_use", step="ds.ta.attach()")
+    names.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
+    if ds["offset_x"].ndim:
+        dims = ", ".join(map(str, ds["offset_x"].dims))
+        msg = f"the dataset holds several exposures, along {dims}; give one, or a list of them to xta.report.index"
+        raise ArgumentError(msg)

@@ -1,0 +1,71 @@
+"""The pictures of a page, as files that it holds."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+
+from xta import plot
+from xta.acquisition import is_ta
+from xta.plot import places
+from xta.plot.style import COLUMN, DPI, STYLE
+from xta.report.markup import Html, data_uri, number, tag
+
+__all__ = ["figures", "picture"]
+
+SAME: Any = {"svg.hashsalt": "xta"}
+"""Makes the same file of a picture each time."""
+
+
+def figures(ds: xr.Dataset) -> list[Html]:
+    """Draw the pictures that a dataset has the data for.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached and the offset measured.
+    """
+    used = int(ds.attrs["ta_in_use"])
+    marks = _say(places.in_acquisition(ds, used))
+    drawn = [picture(plot.acquisition, ds, f"Target-acquisition image, exposure {used}. {marks}", height=4.2)]
+    if "sci" in ds.variables and not is_ta(ds):  # an acquisition by itself is not drawn twice
+        if "star_x" in ds.coords:
+            drawn.append(picture(plot.recentered, ds, "Recentred science image, the star in its middle.", height=4.2))
+        else:
+            high = 1.3 + 3 * ds.sizes["y"] / ds.sizes["x"]
+            words = f"Science image, the star behind the mask. {_say(places.in_science(ds))}"
+            drawn.append(picture(plot.science, ds, words, height=high))
+    if ds.sizes["ta_exposure"] > 1:
+        words = "Pointing error, WCS minus centroid, of each target-acquisition exposure, on the sky."
+        drawn.append(picture(plot.offsets, ds, words, height=3.7))
+    return drawn
+
+
+def picture(draw: Callable[..., Any], ds: xr.Dataset, words: str, *, height: float) -> Html:
+    """Draw a picture as SVG.
+
+    Parameters
+    ----------
+    draw : callable
+        A function of `xta.plot` that takes ``ax``.
+    ds : xarray.Dataset
+    words : str
+        What there is to see, for those who do not see it.
+    height : float
+        [inch]
+    """
+    import matplotlib as mpl
+
+    from xta.plot.figure import Page
+
+    with mpl.rc_context(STYLE | SAME), io.BytesIO() as file:
+        page = Page(figsize=(COLUMN, height), dpi=DPI)
+        draw(ds, ax=page.add_subplot())
+        page.savefig(file, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
+        return tag("img", src=data_uri("image/svg+xml", file.getvalue()), alt=words, class_="picture")
+
+
+def _say(marks: places.Places) -> str:
+    """Tell where marks are."""
+    return "".join(f"{label} at {number(x, 2)}, {number(y, 2)}. " for label, (x, y) in marks.items()).strip()

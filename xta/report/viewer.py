@@ -1,0 +1,239 @@
+"""The TA images as data that a page draws itself, and the controls around them."""
+
+import base64
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xta import dq, sphere, wcs
+from xta.plot import places
+from xta.plot.exposures import crop
+from xta.plot.style import BAD, MARKS, stretch
+from xta.report.markup import Html, data_block, join, tag
+
+if TYPE_CHECKING:
+    from gwcs import WCS
+
+__all__ = ["images", "sky_polynomial", "viewer"]
+
+LARGEST = 256  # width of an image that is embedded [pixel]
+LEVELS = 256  # of grey
+GOOD_ENOUGH, TOLERABLE = 1e-6, 1e-3  # error of the polynomial [pixel]: aimed at, and the most that is shown
+HIGHEST = 8  # degree of the polynomial
+
+OUTLINES = {
+    # Marker -> path in a box of two by two.
+    "s": "M-1-1H1V1H-1Z",
+    "x": "M-1-1L1 1M-1 1L1-1",
+    "o": "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z",
+    "+": "M-1 0H1M0-1V1",
+    "D": "M0-1L1 0L0 1L-1 0Z",
+}
+
+KEYS = (
+    "Arrow keys move the cursor by a pixel, with Shift by a tenth; plus and minus zoom, 0 shows all. "
+    "The mouse wheel zooms, dragging moves the image."
+)
+
+
+def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any] | None:
+    """Approximate a GWCS within an image by polynomials on the tangent plane of its middle.
+
+    Parameters
+    ----------
+    gwcs : gwcs.WCS
+    x, y : numpy.ndarray
+        Labels of the columns and rows of the image [0-based pixel].
+
+    Returns
+    -------
+    dict or None
+        ``middle`` and ``half`` (x, y) of the image [pixel]; ``axes``, unit vectors (3, 3) to the middle, east and
+        north; ``powers`` (i, j) and ``terms`` (xi, eta) of u^i v^j with u = (x - middle_x) / half_x; ``error``, the
+        largest difference found [pixel]. None where the difference is larger than 1e-3 px.
+
+    Notes
+    -----
+    Direction = axes[0] + xi axes[1] + eta axes[2] (gnomonic). Fitted at Chebyshev nodes by the lowest degree that
+    is good to 1e-6 px, and compared with the GWCS at the corners of all pixels.
+    """
+    middle = np.array([(axis[0] + axis[-1]) / 2 for axis in (x, y)])
+    half = np.array([(axis[-1] - axis[0] + 1) / 2 for axis in (x, y)])
+    ra, dec = (float(value) for value in wcs.pixel_to_world(gwcs, *middle))
+    axes = np.stack([sphere.unit_vector(ra, dec), *sphere.tangent_basis(ra, dec)])
+
+    def plane(u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+        pixels = (middle[:, None] + half[:, None] * np.stack([u, v])).astype(float)
+        along = sphere.unit_vector(*wcs.pixel_to_world(gwcs, *pixels)) @ axes.T
+        return np.asarray(along[:, 1:] / along[:, :1])
+
+    def grid(nodes_u: NDArray[Any], nodes_v: NDArray[Any]) -> list[NDArray[Any]]:
+        return [values.ravel() for values in np.meshgrid(nodes_u, nodes_v)]
+
+    nodes = np.polynomial.chebyshev.chebpts1(2 * HIGHEST)
+    fitted = grid(nodes, nodes)
+    corners = grid(*(np.linspace(-1, 1, axis.size + 1) for axis in (x, y)))
+    wanted, truth = plane(*fitted), plane(*corners)
+    if not (np.isfinite(wanted).all() and np.isfinite(truth).all()):
+        return None
+    for degree in range(1, HIGHEST + 1):
+        powers = [(i, n - i) for n in range(degree + 1) for i in range(n + 1)]
+        terms = np.linalg.lstsq(_monomials(powers, *fitted), wanted)[0]
+        linear = terms[1:3] / half[::-1, None]  # of v, then of u
+        scale = np.sqrt(abs(np.linalg.det(linear)))
+        error = float(np.abs(_monomials(powers, *corners) @ terms - truth).max() / scale) if scale else np.inf
+        if error <= GOOD_ENOUGH:
+            break
+    if not error <= TOLERABLE:
+        return None
+    arrays = {"middle": middle, "half": half, "axes": axes, "powers": np.array(powers), "terms": terms}
+    return {name: array.tolist() for name, array in arrays.items()} | {"error": error}
+
+
+def _monomials(powers: list[tuple[int, int]], u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+    return np.stack([u**i * v**j for i, j in powers], axis=-1)
+
+
+def images(ds: xr.Dataset) -> list[dict[str, Any]]:
+    """Collect the TA images of a dataset, cut to the TA region, with marks and sky, as JSON can hold them."""
+    return [_image(ds, k) for k in range(ds.sizes["ta_exposure"])]
+
+
+def _image(ds: xr.Dataset, k: int) -> dict[str, Any]:
+    marks = places.in_acquisition(ds, k)
+    one = _cut(crop(ds, k, marks)[0], marks).transpose("ta_y", "ta_x")
+    values = one["ta_sci"].values.astype("<f4")
+    bad = dq.bad_pixels(values, one["ta_dq"].values if "ta_dq" in one else None)
+    x, y = one["ta_x"].values, one["ta_y"].values
+    about = {name: str(ds[f"ta_{name}"].values[k]) for name in ("filename", "exp_type", "filter") if f"ta_{name}" in ds}
+    return about | {
+        "x0": float(x[0]),
+        "y0": float(y[0]),
+        "width": x.size,
+        "height": y.size,
+        "units": str(ds["ta_sci"].attrs.get("units", "")),
+        "values": _encode(values),
+        "bad": _encode(np.packbits(bad, bitorder="little")),
+        "levels": _levels(values, bad),
+        "marks": {label: list(place) for label, place in marks.items()},
+        "sky": sky_polynomial(_gwcs(ds, k), x, y),
+    }
+
+
+def _cut(one: xr.Dataset, marks: places.Places) -> xr.Dataset:
+    """Keep a page small where the TA region is not known and the readout is large."""
+    place = marks.get(places.centroid(marks) or "SIAF reference")
+    for axis, dim in enumerate(("ta_x", "ta_y")):
+        size = one.sizes[dim]
+        if size > LARGEST:
+            middle = size // 2 if place is None else round(place[axis] - float(one[dim].values[0]))
+            first = min(max(middle - LARGEST // 2, 0), size - LARGEST)
+            one = one.isel({dim: slice(first, first + LARGEST)})
+    return one
+
+
+def _encode(values: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+def _levels(values: NDArray[Any], bad: NDArray[np.bool_]) -> list[float]:
+    """Give the value at which each grey begins, by the stretch of the pictures; empty without a good pixel."""
+    if bad.all():
+        return []
+    levels = np.asarray(stretch(values, bad).inverse(np.linspace(0, 1, LEVELS)), dtype=float)
+    return [float(f"{level:.7g}") for level in levels]
+
+
+def _gwcs(ds: xr.Dataset, k: int) -> "WCS":
+    """Parse the WCS of a TA exposure, with the adjustment if the science WCS has it."""
+    gwcs = wcs.load(str(ds["ta_wcs"].values[k]))
+    if "residual_x" not in ds.coords:
+        return gwcs
+    here = places.scalar(ds, "centroid_ra"), places.scalar(ds, "centroid_dec")
+    target = here[0] + places.scalar(ds, "offset_ra") / 3600, here[1] + places.scalar(ds, "offset_dec") / 3600
+    return wcs.adjust(gwcs, sphere.rotation_between(*here, *target))
+
+
+def viewer(ds: xr.Dataset) -> Html:
+    """Make the interactive TA image: canvas, controls, readout, and the data."""
+    found = images(ds)
+    labels = [label for label in MARKS if any(label in image["marks"] for image in found)]
+    used = int(ds.attrs["ta_in_use"])
+    canvas = tag(
+        "canvas",
+        "TA image; the pictures below show it without a program.",
+        id="ta-canvas",
+        tabindex="0",
+        role="application",
+        aria_label="TA image, interactive",
+        aria_describedby="ta-keys",
+    )
+    options = [_option(image, k, used) for k, image in enumerate(found)]
+    choice = tag("label", "Exposure ", tag("select", *options, id="ta-exposure")) if len(found) > 1 else None
+    side = tag(
+        "div", choice, _readout(), _marks(labels), _zoom(), tag("p", KEYS, id="ta-keys", class_="note"), class_="side"
+    )
+    status = tag("p", id="ta-status", class_="unseen", aria_live="polite")
+    about = tag("p", tag("span", id="ta-scale"), " ", _about_sky(ds, found), class_="note")
+    data = {
+        "images": found,
+        "used": used,
+        "badColour": BAD,
+        "marks": {
+            label: {
+                "path": OUTLINES[MARKS[label].marker],
+                "colour": MARKS[label].colour,
+                "radius": MARKS[label].size * 1.1,
+            }
+            for label in labels
+        },
+    }
+    stage = tag("div", tag("div", canvas, class_="stage"), side, class_="viewer")
+    return join(stage, status, about, data_block(data, identifier="ta-data"))
+
+
+def _option(image: dict[str, Any], k: int, used: int) -> Html:
+    words = [str(k), image.get("exp_type"), image.get("filter"), image.get("filename", "").removesuffix(".fits")]
+    text = "  ".join(filter(None, words)) + (" (in use)" if k == used else "")
+    return tag("option", text, value=k, selected=k == used)
+
+
+def _readout() -> Html:
+    rows = {"x": "x [px]", "y": "y [px]", "ra": "RA [deg]", "dec": "Dec [deg]", "value": "value"}
+    pairs = [tag("div", tag("dt", text), tag("dd", "–", data_read=name)) for name, text in rows.items()]
+    return tag("dl", *pairs, class_="readout")
+
+
+def _marks(labels: list[str]) -> Html:
+    boxes = []
+    for label in labels:
+        mark = MARKS[label]
+        path = tag("path", d=OUTLINES[mark.marker], class_="halo"), tag("path", d=OUTLINES[mark.marker])
+        swatch = tag("svg", *path, viewBox="-1.6 -1.6 3.2 3.2", stroke=mark.colour, aria_hidden="true")
+        box = tag("input", type="checkbox", checked=True, data_mark=label)
+        boxes.append(tag("label", box, swatch, tag("span", label), tag("span", class_="place", data_place=label)))
+    return tag("fieldset", tag("legend", "Marks"), *boxes)
+
+
+def _zoom() -> Html:
+    buttons = {"in": ("+", "Zoom in"), "out": ("−", "Zoom out"), "all": ("All", "All of the image")}
+    made = [
+        tag("button", text, type="button", data_zoom=name, aria_label=label) for name, (text, label) in buttons.items()
+    ]
+    bright = tag("input", type="range", id="ta-bright", min="-2", max="2", step="0.1", value="0")
+    return tag("div", *made, tag("label", "Brightness ", bright), class_="tools")
+
+
+def _about_sky(ds: xr.Dataset, found: list[dict[str, Any]]) -> str:
+    which = "the WCS of the TA file as corrected by the acquisition" if "residual_x" in ds.coords else "the file's WCS"
+    errors = [image["sky"]["error"] for image in found if image["sky"]]
+    text = f"x and y are 0-based pixels of the TA readout. RA and Dec (ICRS) are by {which}"
+    if errors:
+        power = math.ceil(math.log10(max(*errors, 1e-9)))
+        text += f", through polynomials that differ from it by less than 1e{power} px"
+    if len(errors) < len(found):
+        text += "; where no RA and Dec are shown, no polynomial describes the WCS to 1e-3 px"
+    return text + "."

@@ -1,0 +1,82 @@
+"""Make many visits from one, by changing bytes in its files: some milliseconds a visit."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from xta import datasets, osslog, siaf
+
+STEP = 1e-3
+"""Each visit has its star this much farther along the rows of the detector than the one before [pixel]."""
+
+PRD, APERTURE = "PRDOPSSOC-063", "NRCA5_TAMASK335R"
+
+
+def base_visit(folder):
+    """A NIRCam visit with a small science file: one integration, without the arrays that no survey reads."""
+    from astropy.io import fits
+
+    visit = datasets.make_visit(folder, mode="nircam", integrations=1, prd=PRD)
+    with fits.open(visit.science[0], memmap=False) as hdus:
+        kept = fits.HDUList([hdu.copy() for hdu in hdus if not hdu.name.startswith("VAR_")])
+        kept.writeto(visit.science[0], overwrite=True)
+    return visit
+
+
+def clones(visit, folder, numbers, *, apart=True):
+    """Write visits, each in a folder of its own or all in one; give their ids."""
+    (record,) = osslog.read(visit.oss_log).centroids()
+    return [_clone(visit, record, Path(folder) / (f"visit{n}" if apart else ""), n) for n in numbers]
+
+
+def _clone(visit, record, folder, number):
+    """Write a visit of programme 10000 + `number`: another day, its star elsewhere; give its id.
+
+    Header cards, the ASDF extension and the log are changed in place. The last digits of the GWCS are others,
+    too, so that no visit profits from what was parsed for the one before.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    program = f"{10000 + number}"
+    changes = {"09990": program, "2024-03-10": str(np.datetime64("2024-03-10") + number)}
+    for path in (*visit.ta, *visit.science):
+        text = _replaced(path.read_bytes(), changes)
+        text, found = re.subn(rb"angles: \[[^\]]*\]", lambda match: _other_digits(match[0], number), text)
+        assert found == 1
+        (folder / path.name.replace("09990", program)).write_bytes(text)
+    log = _replaced(visit.oss_log.read_bytes(), changes | _moved(record, number * STEP))
+    (folder / visit.oss_log.name.replace("09990", program)).write_bytes(log)
+    return f"{program}001001"
+
+
+def _replaced(text, changes):
+    for old, new in changes.items():
+        assert old.encode() in text
+        text = text.replace(old.encode(), new.encode())
+    return text
+
+
+def _other_digits(text, number):
+    """Change the last digit of three of the angles: by 1e-12 deg at most."""
+    digits = iter(f"{number:03d}")
+    return re.sub(rb"\d(?=[,\]])", lambda match: next(digits, match[0].decode()).encode(), text)
+
+
+def _moved(record, step):
+    """Lines of the log with the star moved, and the manoeuvre with it: by the SIAF of the visit."""
+    ap = siaf.aperture("NIRCAM", APERTURE, PRD)
+    fgs = siaf.aperture("FGS", f"FGS{record.guider}_FULL_OSS", PRD)
+    v2, v3 = siaf.convert(ap, record.x_det, record.y_det + step, "det", "tel")
+    sam = siaf.convert(fgs, fgs.V2Ref + ap.V2Ref - v2, fgs.V3Ref + ap.V3Ref - v3, "tel", "idl")
+    text = "\n".join(record.lines)
+    values = {
+        r"detector coord .*= (.*)": (record.x_det, record.y_det + step),
+        r"target location .*= (.*)": (v2, v3),
+        r"TA SAM .*= (.*)": sam,
+    }
+    changes = {}
+    for pattern, (a, b) in values.items():
+        old = re.search(pattern, text)
+        numbers = f"({a:.9g}, {b:.9g})" if old[1].startswith("(") else f"{a:.9g}, {b:.9g}"
+        changes[old[0]] = old[0].removesuffix(old[1]) + numbers
+    return changes

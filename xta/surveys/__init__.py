@@ -1,0 +1,139 @@
+"""Whole programmes at once: one row a visit."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from xta import names
+from xta.errors import ArgumentError
+from xta.surveys import pool
+from xta.surveys.files import VisitFiles, find_visits
+from xta.surveys.store import Store
+from xta.surveys.table import METHODS, to_dataset, to_ecsv, to_table
+from xta.surveys.visit import FAILED, survey_visit
+
+if TYPE_CHECKING:
+    import os
+
+    from distributed import Client
+
+__all__ = ["METHODS", "VisitFiles", "find_visits", "survey", "survey_visit", "to_ecsv", "to_table"]
+
+logger = logging.getLogger(__name__)
+
+
+def survey(
+    paths: "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]",
+    *,
+    client: "Client | None" = None,
+    workers: int | None = None,
+    estimates: bool = True,
+    resume: "str | os.PathLike[str] | None" = None,
+    offline: bool = False,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Analyse every visit of files and folders.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        Products, event logs and folders. Folders are searched with those below them, so a folder a visit and
+        one folder for all are both good. Files are put together by their keyword VISIT_ID.
+    client : distributed.Client, optional
+        Its workers do the work; they have to see the files under the same paths.
+    workers : int, optional
+        Without a client: the number of processes; 1 works in this one. By default one a CPU, where there are
+        enough visits. A script that uses processes calls this under ``if __name__ == "__main__":``.
+    estimates : bool
+        Add the independent estimates of the star's position, which take longer than everything else.
+    resume : path, optional
+        File of JSON lines in which each row is kept as soon as it is there. Another survey with the same file
+        does not analyse these visits again, but it does those that failed, those whose files have changed, and
+        all if an option or the version is another one.
+    offline : bool
+        Do not use the network.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``visit``, labelled by VISIT_ID and in this order: what the visit is (``program``,
+        ``target_name``, ``instrument``, ``detector``, ``aperture``, ``filter``, ``exp_type``, ``date``), its
+        offsets, star and mask, the manoeuvre (``sam_x``, ``sam_y``) and the SIAF release onboard (``oss_prd``),
+        the guider, ``ok`` (0 failed, 1 star found, 2 offset only) with a ``reason``. On (visit, check)
+        ``check_passed``; on (visit, estimate) the independent estimates minus the adopted position,
+        ``estimate_dx`` and ``estimate_dy``, and their errors.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no product of any visit, or an option is not of its form.
+    FileError
+        If a path does not exist, or the rows cannot be kept.
+
+    Notes
+    -----
+    A visit that fails is a row with its reason, and never stops the others; so is one whose worker dies. The
+    row is of the first science exposure on the detector of the acquisition, or else of the first one. A visit
+    without a science exposure gives the offsets of its acquisition and no star. FITS files that are no JWST
+    products are passed over and counted (attribute ``files_passed_over``), and so are further files of the
+    same name (``files_duplicate``).
+    """
+    _check(client, workers)
+    found = find_visits(paths)
+    store = None if resume is None else Store(resume, made_with=_made_with(estimates=estimates, offline=offline))
+    rows: dict[str, Mapping[str, Any]] = {}
+    if store is not None:
+        rows = {files.visit_id: row for files in found.visits if (row := store.get(files)) is not None}
+    todo = [files for files in found.visits if files.visit_id not in rows]
+    logger.info("%d visits, %d of them done before", len(found.visits), len(rows))
+    work = partial(survey_visit, estimates=estimates, offline=offline)
+    with closing(pool.run(work, todo, client=client, workers=workers or pool.sensible(len(todo)))) as done:
+        for files, result in _shown(done, len(found.visits), len(rows), progress=progress):
+            row = _lost(files, result) if isinstance(result, BaseException) else result
+            rows[files.visit_id] = row
+            if store is not None:
+                store.add(files, row)
+    ds = to_dataset([rows[files.visit_id] for files in found.visits], estimates=estimates)
+    about = {"files_passed_over": found.passed_over, "files_duplicate": found.duplicates}
+    ds = ds.assign_attrs(Conventions=names.CONVENTIONS, title="Target acquisitions, one row a visit", **about)
+    return names.with_history(ds, f"survey of {len(rows)} visits")
+
+
+def _check(client: Any, workers: Any) -> None:
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        msg = f"workers is {workers!r}; give a number of processes from 1, or None"
+        raise ArgumentError(msg)
+    if client is not None and workers is not None:
+        msg = "give client or workers, not both: a client has its own workers"
+        raise ArgumentError(msg)
+    if client is not None and not hasattr(client, "get_executor"):
+        msg = f"client is {client!r}; give a distributed.Client"
+        raise ArgumentError(msg)
+
+
+def _made_with(**options: bool) -> str:
+    from xta import __version__
+
+    return " ".join([f"xta {__version__}", *(f"{name}={value}" for name, value in options.items())])
+
+
+def _shown(done: "Iterable[pool.Done]", total: int, start: int, *, progress: bool) -> "Iterable[pool.Done]":
+    if not progress:
+        return done
+    from tqdm import tqdm
+
+    bar: Iterable[pool.Done] = tqdm(done, total=total, initial=start, unit="visit", desc="survey")
+    return bar
+
+
+def _lost(files: VisitFiles, error: BaseException) -> dict[str, Any]:
+    """Make the row of a visit that took its worker with it."""
+    reason = f"its worker ended ({type(error).__name__}: {error}); is there enough memory?"
+    about = {"program": files.visit_id[:5], "n_science": len(files.science), "n_files": files.n_files}
+    return {"visit_id": files.visit_id, "ok": FAILED, "reason": reason, **about}

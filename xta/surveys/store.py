@@ -1,0 +1,113 @@
+"""Rows of a survey on disk, one line a visit, so that an interrupted survey goes on where it was."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from xta.errors import FileError, warn
+from xta.surveys.files import VisitFiles
+
+__all__ = ["Store"]
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "xta survey row"
+
+
+class Store:
+    """Finished rows in a file of JSON lines.
+
+    Parameters
+    ----------
+    path : path
+        Made at the first row; its folder must exist.
+    made_with : str
+        What decides about the rows besides the files: version and options. Rows made with something else are
+        not used.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read or is something else.
+
+    Notes
+    -----
+    A line is written by one call, so it is there whole or, after a crash of the machine, in part at the end;
+    such a part is cut off. Of two lines of a visit the later counts.
+    """
+
+    def __init__(self, path: "str | os.PathLike[str]", *, made_with: str) -> None:
+        self.path = Path(path).expanduser()
+        self.made_with = made_with
+        self._lines: dict[str, dict[str, Any]] = {}
+        if not self.path.parent.is_dir():
+            msg = f"the folder {self.path.parent} does not exist; make it, or keep the rows (resume) elsewhere"
+            raise FileError(msg)
+        if self.path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            text = self.path.read_bytes()
+            if text[: len(_START)] != _START[: len(text)]:
+                raise self._foreign()
+            whole = text[: text.rfind(b"\n") + 1]
+            if len(whole) < len(text):
+                os.truncate(self.path, len(whole))
+        except OSError as error:
+            if isinstance(error, FileError):
+                raise
+            msg = f"cannot read the rows of an earlier survey: {error}; remove {self.path} or choose another"
+            raise FileError(msg) from error
+        for number, row in enumerate(whole.splitlines(), 1):
+            try:
+                line = json.loads(row)
+                self._lines[line["row"]["visit_id"]] = line
+            except (ValueError, KeyError, TypeError):
+                warn(f"line {number} of {self.path} cannot be read; its visit is analysed again")
+
+    def _foreign(self) -> FileError:
+        return FileError(f"{self.path} holds no rows of a survey; keep them (resume) in another file")
+
+    def get(self, files: VisitFiles) -> dict[str, Any] | None:
+        """Give the row of a visit, unless it failed or its files are not those that the row was made from."""
+        line = self._lines.get(files.visit_id)
+        if line is None or line["made_with"] != self.made_with or line["files"] != _signature(files):
+            return None
+        row: dict[str, Any] = line["row"]
+        return row if row["ok"] else None
+
+    def add(self, files: VisitFiles, row: dict[str, Any]) -> None:
+        """Write a row.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written.
+        """
+        line = {"format": FORMAT, "made_with": self.made_with, "files": _signature(files), "row": row}
+        text = json.dumps(line, allow_nan=False) + "\n"
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                file.write(text.encode())
+        except OSError as error:
+            msg = f"cannot keep the rows in {self.path}: {error}; is the folder writable and the disk not full?"
+            raise FileError(msg) from error
+
+
+_START = json.dumps({"format": FORMAT})[:-1].encode()
+
+
+def _signature(files: VisitFiles) -> list[Any]:
+    """Tell the files that a row rests on, with size and time of each, and what else the row says of files."""
+    result: list[Any] = [files.n_files, *files.damaged]
+    for path in files.paths:
+        try:
+            about = path.stat()
+            result.append([str(path), about.st_size, about.st_mtime_ns])
+        except OSError as error:
+            logger.info("%s: %s", path, error)
+            result.append([str(path), -1, -1])
+    return result

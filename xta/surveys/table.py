@@ -1,0 +1,226 @@
+"""The columns of a survey; from rows to a Dataset, from a Dataset to ECSV."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xta import estimates, names
+from xta.checks import CHECKS
+from xta.errors import ArgumentError
+from xta.netcdf import whole_file
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["ESTIMATE", "METHODS", "NUMBERS", "to_dataset", "to_ecsv", "to_table"]
+
+METHODS = tuple(method for method in estimates.METHODS if method != "template")
+"""Independent estimates that need no model image."""
+
+TEXTS = {
+    "program": "programme",
+    "target_name": "target",
+    "instrument": "instrument",
+    "detector": "detector",
+    "aperture": "SIAF aperture",
+    "filter": "filter",
+    "exp_type": "exposure type",
+    "filename": "the exposure that the row is of: science, else target acquisition",
+    "oss_status": "what the onboard software says of its centroid",
+    "centroid_source": "where the centroid in use comes from",
+    "guide_star": "guide star",
+    "prd_version": "SIAF release that the product was processed with",
+    "oss_prd": "SIAF release that was onboard, by the closure of the acquisition",
+    "checks_failed": "checks that failed, each with what it found",
+    "reason": "why the visit failed, or what of it was left out",
+    "warnings": "what the result should be read with",
+}
+"""Columns of text -> long name."""
+
+_OFFSETS = ("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north")
+_STAR = ("target_x", "target_y", "mask_x", "mask_y")
+_ERRORS = ("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas")
+
+NUMBERS: dict[str, tuple[str, str]] = {
+    **{name: names.ATTRS[name] for name in (*_OFFSETS, *_STAR, *_ERRORS)},
+    "sam_x": ("arcsec", "small-angle manoeuvre of the acquisition, Ideal x of the guider"),
+    "sam_y": ("arcsec", "small-angle manoeuvre of the acquisition, Ideal y of the guider"),
+}
+"""Columns of numbers -> units, long name."""
+
+COUNTS = {
+    "guider": "number of the guider, 0 where it is not known",
+    "n_science": "number of science exposures",
+    "n_files": "number of products, of any kind",
+}
+
+ESTIMATE = {name: estimates.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma", "agrees")}
+"""Quantities of each independent estimate -> units, long name; the columns begin with ``estimate_``."""
+
+
+def to_dataset(rows: Sequence[Mapping[str, Any]], *, estimates: bool) -> xr.Dataset:
+    """Put rows of `survey_visit` into a Dataset.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+    estimates : bool
+        With the columns of the independent estimates.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``visit``, labelled by the visit ids; text that a row lacks is "", a number NaN.
+    """
+    dims = ("visit",)
+    data: dict[str, xr.Variable] = {}
+    for name, text in TEXTS.items():
+        values = np.array([row.get(name, "") for row in rows], dtype=str)
+        data[name] = xr.Variable(dims, values, {"long_name": text})
+    dates = np.array([_date(row.get("date", "")) for row in rows], dtype="M8[ns]")
+    data["date"] = xr.Variable(dims, dates, {"long_name": "start of the exposure (UTC)"})
+    for name, (units, text) in NUMBERS.items():
+        values = np.array([_number(row.get(name)) for row in rows])
+        data[name] = xr.Variable(dims, values, {"units": units, "long_name": text})
+    for name, text in COUNTS.items():
+        counts = np.array([row.get(name, 0) for row in rows], dtype=np.int32)
+        data[name] = xr.Variable(dims, counts, {"units": "1", "long_name": text})
+    status = np.array([row["ok"] for row in rows], dtype=np.int8)
+    data["ok"] = xr.Variable(dims, status, _flags("what was found", "failed star_found offset_only", 0))
+    ids = xr.Variable(dims, np.array([row["visit_id"] for row in rows], dtype=str), {"long_name": "visit (VISIT_ID)"})
+    ds = xr.Dataset(data, coords={"visit": ids}).assign(_checks(rows))
+    return ds.assign(_estimates(rows)) if estimates else ds
+
+
+def _checks(rows: Sequence[Mapping[str, Any]]) -> xr.Dataset:
+    passed = np.array([[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows], dtype=np.int8)
+    about = _flags(names.ATTRS["check_passed"][1], "not_tested failed passed", -1)
+    check = ("check", np.array(CHECKS), names.attrs("check"))
+    return xr.Dataset({"check_passed": (("visit", "check"), passed, about)}, coords={"check": check})
+
+
+def _estimates(rows: Sequence[Mapping[str, Any]]) -> xr.Dataset:
+    data = {}
+    for name, (units, text) in ESTIMATE.items():
+        none = [None] * len(METHODS)
+        values = np.array([[_number(v) for v in row.get("estimates", {}).get(name, none)] for row in rows])
+        attrs = {"units": units, "long_name": text}
+        if name == "agrees":
+            values = np.where(np.isnan(values), -1, values).astype(np.int8)
+            attrs = _flags(text, "no_estimate differs agrees", -1)
+        data[f"estimate_{name}"] = xr.Variable(("visit", "estimate"), values, attrs)
+    how = {"long_name": estimates.ATTRS["estimate"][1]}
+    return xr.Dataset(data, coords={"estimate": ("estimate", np.array(METHODS), how)})
+
+
+def _flags(text: str, meanings: str, first: int) -> dict[str, Any]:
+    """Describe flags as CF does: successive values from `first`, with their meanings."""
+    values = np.arange(first, first + len(meanings.split()), dtype=np.int8)
+    return {"long_name": text, "standard_name": "status_flag", "flag_values": values, "flag_meanings": meanings}
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _date(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text or "NaT")
+    except ValueError:
+        return np.datetime64("NaT")
+
+
+def to_table(ds: xr.Dataset) -> "QTable":
+    """Make an astropy table of a survey, one row a visit.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of `survey`.
+
+    Returns
+    -------
+    astropy.table.Table
+        One column a variable, with unit and description. What has a second dimension is one column for each of
+        its labels: ``sam_dx``, ``guide_star_x_sigma``, ``check_same_guide_star``. Dates are text. Text that
+        is not there is masked. The attributes of the dataset are in ``meta``.
+
+    Raises
+    ------
+    ArgumentError
+        If `ds` is no survey.
+    """
+    from astropy.table import MaskedColumn, Table
+
+    if "visit" not in ds.indexes:
+        msg = "the dataset has no index visit; give one of xta.survey"
+        raise ArgumentError(msg)
+    table = Table(meta=names.clean_attrs(ds.attrs))
+    for name, variable in _flat(ds):
+        units = variable.attrs.get("units", "1")
+        description = variable.attrs.get("long_name", "")
+        if meanings := variable.attrs.get("flag_meanings"):
+            flags = zip(variable.attrs["flag_values"], meanings.split(), strict=True)
+            description += " (" + ", ".join(f"{value}: {meaning}" for value, meaning in flags) + ")"
+        unit = {"1": None, "milliarcsecond": "mas"}.get(units, units)
+        values = _plain(variable)
+        absent = values == "" if values.dtype.kind == "U" else False
+        table[name] = MaskedColumn(values, mask=absent, unit=unit, description=description)
+    return table
+
+
+def _flat(ds: xr.Dataset) -> Iterable[tuple[str, xr.Variable]]:
+    """Give the columns of one dimension; what has a second one label by label."""
+    yield "visit", ds["visit"].variable
+    for name, data in ds.data_vars.items():
+        if data.dims == ("visit",):
+            yield str(name), data.variable
+        elif data.dims == ("visit", "estimate"):
+            quantity = str(name).removeprefix("estimate_")
+            yield from ((_word(f"{one}_{quantity}"), data.sel(estimate=one).variable) for one in ds["estimate"].values)
+        elif data.dims == ("visit", "check"):
+            yield from ((_word(f"check_{one}"), data.sel(check=one).variable) for one in ds["check"].values)
+        else:
+            msg = f"{name} has dimensions {data.dims}, which a table has not; drop it"
+            raise ArgumentError(msg)
+
+
+def _word(text: str) -> str:
+    return text.replace(" ", "_")
+
+
+def _plain(variable: xr.Variable) -> Any:
+    values = variable.values
+    if values.dtype.kind == "M":
+        return np.where(np.isnat(values), "", np.datetime_as_string(values, unit="ms"))
+    return values.astype(str) if values.dtype.kind == "O" else values
+
+
+def to_ecsv(ds: xr.Dataset, path: "str | os.PathLike[str]") -> None:
+    """Write a survey as an ECSV table, whole or not at all.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of `survey`.
+    path : path
+        Replaced if it exists, once the new file is complete.
+
+    Raises
+    ------
+    ArgumentError
+        If `ds` is no survey.
+    FileError
+        If the file cannot be written.
+
+    Notes
+    -----
+    ``astropy.table.Table.read`` reads it again with types, units and descriptions; `to_table` describes the
+    columns.
+    """
+    table = to_table(ds)
+    with whole_file(path) as temporary:
+        table.write(temporary, format="ascii.ecsv", overwrite=True)

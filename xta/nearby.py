@@ -38,7 +38,9 @@ def _headers(folder: Path, visit_id: str) -> Iterable[tuple[Path, Any]]:
 
     for path in listed(f"jw{visit_id}") or listed(""):
         try:
-            header = fits.getheader(path, 0)
+            with path.open("rb") as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a header that is cut or odd; opening the file will complain
+                header = fits.getheader(file, 0)
         except OSError as error:
             logger.warning("%s is passed over: %s", path, error)
             continue

@@ -141,16 +141,17 @@ def _centre(wcs: "WCS") -> tuple[float, float]:
 def _residual_function(
     wcs: "WCS", ra: "Floats", dec: "Floats"
 ) -> "Callable[[Floats, Floats, NDArray[np.intp]], Floats]":
-    """Build f(x, y, which): offsets of pixels from the wanted sky positions on their tangent planes.
+    """Build f(x, y, which): offsets of pixels (..., N) from N wanted sky positions on their tangent planes.
 
-    The result has shape (2, ...), east and north [rad]. Working with vectors makes RA = 0 and the poles
+    The result has shape (2, ..., N), east and north [rad]. Working with vectors makes RA = 0 and the poles
     ordinary places. A position in the other hemisphere gives infinity.
     """
     target = unit_vector(ra, dec)
     east, north = tangent_basis(ra, dec)
+    forward = wcs.forward_transform  # each call of the WCS itself would join its steps anew
 
     def residual(x: "Floats", y: "Floats", which: "NDArray[np.intp]") -> "Floats":
-        here = unit_vector(*pixel_to_world(wcs, x, y))
+        here = unit_vector(*forward(x, y, with_bounding_box=False))
         offset = np.stack(
             [(here * east[which]).sum(axis=-1), (here * north[which]).sum(axis=-1)],
         )
@@ -165,9 +166,9 @@ def _newton_step(
     """One 2x2 Newton step: (dx, dy, determinant of the Jacobian) for each point [pixel, pixel, rad²/px²]."""
     h = DERIVATIVE_STEP
     with np.errstate(invalid="ignore", divide="ignore"):
-        f = residual(x, y, which)
-        fx = (residual(x + h, y, which) - residual(x - h, y, which)) / (2 * h)
-        fy = (residual(x, y + h, which) - residual(x, y - h, which)) / (2 * h)
+        cross = residual(np.stack([x, x + h, x - h, x, x]), np.stack([y, y, y, y + h, y - h]), which)
+        f, right, left, above, below = np.moveaxis(cross, 1, 0)
+        fx, fy = (right - left) / (2 * h), (above - below) / (2 * h)
         det = fx[0] * fy[1] - fx[1] * fy[0]
         dx = (fy[0] * f[1] - fy[1] * f[0]) / det
         dy = (fx[1] * f[0] - fx[0] * f[1]) / det

@@ -9,22 +9,24 @@ from pathlib import Path
 import pytest
 
 import xta
-from xta import acquisition, adjust, estimates, fits, names, offset, recenter, sky, template
+from xta import acquisition, adjust, estimates, fits, names, offset, recenter, report, sky, template
 from xta.accessor import TaAccessor
 from xta.errors import XtaError
 
 PACKAGE = Path(xta.__file__).parent
 
 LAYERS = {
-    **dict.fromkeys(("errors", "names", "__init__"), 0),
+    **dict.fromkeys(("errors", "names", "versions", "__init__"), 0),
     **dict.fromkeys(
         ("centroid", "correlation", "dq", "osslog", "shift", "siaf", "sphere", "targacq", "wcs", "wcstext"), 1
     ),
     **dict.fromkeys(
         ("archive", "backend", "datasets", "manoeuvres", "netcdf", "onboardcheck", "product", "readout", "sky"), 2
     ),
+    **dict.fromkeys(("performance",), 0),
+    **dict.fromkeys(("taimage", "checks", "budget"), 3),
     **dict.fromkeys(("nearby", "onboard", "acquisition", "offset", "adjust", "analysis", "estimates", "template"), 3),
-    **dict.fromkeys(("fits", "psfsub", "recenter", "results"), 3),
+    **dict.fromkeys(("fits", "psfsub", "recenter", "results", "surveys"), 3),
     **dict.fromkeys(("plot", "card", "report", "accessor", "demo", "cli"), 4),
 }
 
@@ -86,6 +88,7 @@ FUNCTIONS = {
     "compute_offset": offset.compute_offset,
     "adjust_wcs": adjust.adjust_wcs,
     "recenter": recenter.recenter,
+    "report": report.report,
     "to_fits": fits.to_fits,
     "estimates": estimates.estimates,
     "estimate_center": template.estimate_center,

@@ -10,28 +10,38 @@ from typing import Any
 __version__ = "0.1.0"
 
 from xta.accessor import TaAccessor
-from xta.analysis import analyze
+from xta.analysis import analyze, analyze_visit
 from xta.backend import open_exposure
 from xta.errors import XtaError, XtaWarning
 from xta.netcdf import to_netcdf
 from xta.onboardcheck import closure
 from xta.psfsub import inject, klip, to_pyklip, to_vip
+from xta.surveys import survey, to_ecsv
+from xta.targacq import read_targ_acq
+from xta.versions import show_versions
 
 __all__ = [
     "TaAccessor",
     "XtaError",
     "XtaWarning",
     "analyze",
+    "analyze_visit",
     "closure",
     "inject",
     "klip",
     "open_exposure",
+    "read_targ_acq",
+    "show_versions",
+    "survey",
+    "to_ecsv",
     "to_netcdf",
     "to_pyklip",
     "to_vip",
 ]
 
-_MODULES = frozenset({"archive", "centroid", "datasets", "errors", "osslog", "plot", "psfsub", "siaf", "sky", "wcs"})
+_MODULES = frozenset(
+    {"archive", "centroid", "datasets", "errors", "osslog", "plot", "psfsub", "report", "siaf", "sky", "wcs"}
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import xarray as xr
@@ -11,6 +12,7 @@ from xta import adjust, fits, offset, sky
 from xta.acquisition import attach
 from xta.estimates import estimates as all_estimates
 from xta.recenter import Size, recenter
+from xta.report import report
 from xta.template import estimate_center
 
 if TYPE_CHECKING:
@@ -84,6 +86,10 @@ class TaAccessor:
     @documented_as(recenter)
     def recenter(self, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
         return recenter(self._obj, method=method, size=size, fill=fill)
+
+    @documented_as(report)
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        return report(self._obj, path)
 
     @documented_as(fits.to_fits)
     def to_fits(self, path: str | os.PathLike[str], *, template: str | os.PathLike[str] | None = None) -> None:

@@ -224,6 +224,43 @@ def _opened(file: Path, *, offline: bool) -> Iterator[Any]:
 
 
 @main.command()
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Page (.html); with several FILES a folder.")
+@click.option("--offline", is_flag=True, help="Do not use the network.")
+@_command
+def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
+    """Write a page about each of FILES to attach to an e-mail; of several also an index.
+
+    A file is a product (_calints, _cal), which is analysed first, or the NetCDF of an analysis.
+    """
+    if output.suffix.lower() == ".html":
+        if len(files) > 1:
+            msg = f"with {len(files)} files {output} has to be a folder"
+            raise click.UsageError(msg)
+        with _opened(files[0], offline=offline) as ds:
+            _say(f"wrote {ds.ta.report(output)}")
+        return
+    failed: list[Path] = []
+    written = xta.report.index(_each(files, failed, offline=offline), output)
+    _say(f"wrote {written}")
+    if failed:
+        raise SystemExit(1)
+
+
+def _each(files: Sequence[Path], failed: list[Path], *, offline: bool) -> Iterator[Any]:
+    """Open files one at a time; say which cannot be used, collect them, and go on."""
+    for file in files:
+        with ExitStack() as stack:
+            try:
+                ds = stack.enter_context(_opened(file, offline=offline))
+            except XtaError as error:
+                failed.append(file)
+                _say(f"Error: {error}")
+                continue
+            yield ds
+
+
+@main.command()
 @click.argument("science", nargs=-1, required=True, type=PATH)
 @click.option("-r", "--reference", multiple=True, type=PATH, help="Exposure of a reference star; may be repeated.")
 @click.option("--numbasis", help="Numbers of components, such as 1,5,10.  [default: those of 1, 5, 10 that fit]")
@@ -327,6 +364,33 @@ def _fetched(found: Any, output: Path | None) -> list[Path]:
         with whole_file(copies[-1]) as temporary:
             temporary.write_text(found.log)
     return copies
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Table to write: .nc or .ecsv.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
+@click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
+@click.option("--offline", is_flag=True, help="Do not use the network.")
+@_command
+def survey(
+    paths: tuple[Path, ...], output: Path, workers: int | None, estimates: bool, resume: bool, offline: bool
+) -> None:
+    """Analyse every visit of PATHS, files and folders, into a table with one row a visit."""
+    if output.suffix not in {".nc", ".ecsv"}:
+        msg = f"{output.name} is neither .nc nor .ecsv"
+        raise click.BadParameter(msg, param_hint="--output")
+    _outputs(output, paths[:1], "", *paths)
+    _make_folder(output.parent)
+    rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
+    ds = xta.survey(paths, workers=workers, estimates=estimates, resume=rows, offline=offline, progress=True)
+    (xta.to_netcdf if output.suffix == ".nc" else xta.to_ecsv)(ds, output)
+    _say(f"wrote {output}")
+    for one in ds["visit"].values[ds["ok"].values == 0]:
+        _say(f"{one}: {ds['reason'].sel(visit=one).item()}")
+    star, offset, failed = ((ds["ok"] == value).sum().item() for value in (1, 2, 0))
+    click.echo(f"{ds.sizes['visit']} visits: {star} with a star, {offset} with an offset only, {failed} failed")
 
 
 @main.group()

@@ -298,5 +298,6 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
         )
         raise MissingError(msg)
     one = ds.sel(ta_exposure=label) if ds["ta_exposure"].ndim else ds
-    facts = [name for name in one.coords if str(name).startswith("ta_") and one[name].ndim == 0]
-    return one.assign_coords({name: one[name].compute() for name in facts})  # of a file opened in chunks
+    facts = {name: one.variables[name] for name in one.coords if str(name).startswith("ta_")}
+    lazy = [name for name, variable in facts.items() if variable.ndim == 0 and variable.chunks is not None]
+    return one.assign_coords({name: one[name].compute() for name in lazy}) if lazy else one

@@ -5,6 +5,7 @@ change that is meant to be seen, make new ones, look at them, and at the picture
 ``pytest tests/test_plot.py --mpl-generate-path=tests/baseline``.
 """
 
+import base64
 import inspect
 import io
 import itertools
@@ -15,6 +16,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from matplotlib.image import AxesImage
 
@@ -22,7 +25,8 @@ import xta
 from tests import plot_data
 from xta import datasets, plot, wcs
 from xta.errors import ArgumentError, MissingError
-from xta.plot import style
+from xta.plot import places, style
+from xta.plot.exposures import crop
 from xta.plot.visits import of_exposures
 
 looks = pytest.mark.mpl_image_compare(
@@ -265,7 +269,7 @@ def test_other_exposures_are_drawn_with_their_own_wcs(dithered):
     assert found["WCS"] == near(there, 1e-5)
     assert found["SIAF reference"] == near((31.5, 31.5))
     assert "OSS centroid" not in found
-    star = xta.offset.image_centroid(dithered, exposure=k)
+    star = xta.taimage.image_centroid(dithered, exposure=k)
     assert found["WCS adjusted"] == near((star.x, star.y), 0.02)
     assert any("no onboard centroid" in text for text in texts(ax.figure))
 
@@ -300,6 +304,35 @@ def test_the_crop_takes_in_the_marks(of_miri, ax):
     assert right - x > 2
     assert left == pytest.approx(x - 63.5, abs=1)  # as far to the other side
     assert not [text for text in ax.texts if not text.get_text()]
+
+
+def test_the_cut_is_that_of_the_picture(of_miri, ax):
+    marks_ = places.in_acquisition(of_miri, 1)
+    cut, region = crop(of_miri, 1, marks_)
+    drawn = plot.acquisition(of_miri, ax=ax)
+    (left, *_, right), (low, *_, high) = cut["ta_x"].values, cut["ta_y"].values
+    assert drawn.get_extent() == [left - 0.5, right + 0.5, low - 0.5, high + 0.5]
+    np.testing.assert_array_equal(cut["ta_sci"].values, drawn.get_array().data)
+    assert set(cut.data_vars) == {"ta_sci", "ta_dq"}
+    assert np.ptp(region, axis=1) == pytest.approx([16, 16])
+    assert region.mean(axis=1) == near(marks_["SIAF reference"], 0.6)
+
+
+@pytest.mark.parametrize("unknown", [{"ta_aperture": ("ta_exposure", ["NONE", "NONE"])}, {"instrument": "NONE"}, None])
+def test_an_aperture_that_the_siaf_does_not_have(small_miri, ax, unknown):
+    """The whole readout is shown; where to look for a star is not known, so an exposure without a centroid has none."""
+    ds = small_miri.copy()
+    if unknown is None:
+        del ds.attrs["instrument"]
+    else:
+        ds = ds.assign_attrs(unknown) if "instrument" in unknown else ds.assign_coords(unknown)
+    drawn = plot.acquisition(ds, ax=ax)
+    assert drawn.get_extent() == [-0.5, 287.5, -0.5, 223.5]
+    assert "SIAF reference" in marks(ax)
+    assert [one.exposure for one in of_exposures(ds)] == [1]
+    (one, ring) = plot.offsets(ds, ax=mpl.figure.Figure().add_subplot())
+    assert len(one.get_offsets()) == len(ring.get_offsets()) == 1
+    assert "no star known in ta_exposure 0" in one.axes.get_title(loc="left")
 
 
 def test_a_mark_off_the_image_is_pointed_at(analysed):
@@ -373,6 +406,103 @@ def test_without_legend_caption_and_zoom(small, ax):
     assert ax.get_legend() is None
     assert ax.get_title(loc="left") == ""
     assert not any(axis.images for axis in ax.child_axes)
+
+
+ODD = "$\\bad$ a_1 $x^2$ \ud800\x07\n$"
+SHOWN = "$\\bad$ a_1 $x^2$ \ufffd\ufffd"
+
+
+@pytest.fixture(params=["acquisition", "science", "recentered", "offsets", "klip", "table"])
+def odd(request, small, small_miri, small_klip):
+    """Give a function, and a dataset with headers that are no good text."""
+    table = xr.Dataset(
+        {"offset_east": ("visit", [0.1, 0.2]), "offset_north": ("visit", [0.1, 0.2])}, {"visit": [ODD, "b"]}
+    )
+    make = {
+        "recentered": small.ta.recenter,
+        "offsets": lambda: small_miri,
+        "klip": lambda: small_klip,
+        "table": lambda: table,
+    }
+    ds = make.get(request.param, lambda: small)().copy(deep=True)
+    for name in ("target_name", "visit_id", "filename", "filter", "aperture", "mode", "coronagraphic_mask"):
+        ds.attrs[name] = ODD
+    for name in ("ta_filename", "ta_filter", "ta_exp_type"):
+        if "ta_exposure" in ds.dims:
+            ds = ds.assign_coords({name: ("ta_exposure", [ODD] * ds.sizes["ta_exposure"])})
+    if "klip" in ds:
+        ds["klip"].attrs["units"] = ODD
+    return getattr(plot, request.param.replace("table", "offsets")), ds
+
+
+def test_texts_of_headers_are_only_shown(odd, ax):
+    """No dollar sign begins mathematics, and no character stops the drawing, on new axes and on given ones."""
+    function, ds = odd
+    for axes in (ax, None):
+        drawn = function(ds, ax=axes)
+        figure = (drawn[0] if isinstance(drawn, list) else drawn).figure
+        figure.savefig(io.BytesIO(), format="png", dpi=50)
+        found = " ".join(" ".join(text.split()) for text in texts(figure))
+        assert "$\\bad$" in found
+        assert "a_1 $x^2$ \ufffd\ufffd" in found
+        assert not re.search("[\ud800\x07]", found)
+        assert r"\mathdefault" not in found
+
+
+def test_texts_of_headers_are_only_shown_on_a_page(small, small_klip):
+    for ds in (small, small_klip):
+        page = plot.summary(ds.assign_attrs(target_name=ODD, centroid_source=f"OSS {ODD}"))
+        page.savefig(io.BytesIO(), format="pdf")
+        assert page._suptitle.get_text().startswith(SHOWN)
+
+
+def test_labels_of_ones_own_may_be_mathematics(small):
+    axes = plot.acquisition(small).axes
+    assert axes.set_xlabel(r"$\alpha$").get_parse_math()
+    assert axes.set_title("$x^2$").get_parse_math()
+
+
+@given(st.text(st.characters()) | st.text(st.characters(categories=["Cs", "Cc", "Zs"])))
+def test_a_plain_text_can_be_drawn(text):
+    shown = style.plain(text)
+    assert shown.isprintable()
+    assert len(shown) == len(text)
+    assert [b for a, b in zip(text, shown, strict=True) if a.isprintable()] == [c for c in text if c.isprintable()]
+
+
+def test_a_long_caption_is_broken(small):
+    name = "jw01234001001_02102_00001_nrcalong_" + "a" * 60
+    drawn = plot.science(small.assign_attrs(filename=f"{name}_cal.fits"))
+    drawn.figure.savefig(io.BytesIO(), format="png")
+    title = drawn.axes._left_title
+    assert title.get_text().replace("\n", "").startswith(f"{name}_cal")
+    assert title.get_window_extent().x1 < drawn.figure.bbox.x1
+
+
+def test_the_error_stands_beside_the_star(small):
+    x, y = (f"{float(small[f'target_{axis}']):.3f} ± {float(small[f'target_{axis}_err']):.3f}" for axis in "xy")
+    science = plot.science(small, ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
+    assert f"star at {x}, {y} px" in science
+    centred = plot.recentered(small.ta.recenter(), ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
+    assert f"star was at {x}, {y} px" in centred
+    for ds in (small, small.ta.recenter()):
+        found = texts(plot.summary(ds))
+        assert [text for text in found if text.startswith("± ")] == [
+            f"± {float(small[name]):.4f}" for name in ("target_x_err", "target_y_err")
+        ]
+
+
+def test_no_error_is_made_up(small):
+    bare = (
+        small.assign_coords(target_x_err=np.nan, target_y_err=np.nan),
+        small.drop_vars(["target_x_err", "target_y_err"]),
+    )
+    for ds in bare:
+        assert not any("±" in text or "standard error" in text for text in texts(plot.summary(ds)))
+        star = f"star at {float(small['target_x']):.3f}, {float(small['target_y']):.3f} px"
+        assert star in plot.science(ds, ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
+    lost = small.assign_coords(target_x=np.nan, target_y=np.nan)
+    assert "star" not in plot.science(lost, ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
 
 
 # before and beside an analysis
@@ -572,6 +702,60 @@ def test_offsets_of_a_table_of_visits(table, ax):
     assert "01001003001" not in texts(ax.figure)
 
 
+def visits(east, north):
+    ids = [f"0100{k:04d}001" for k in range(len(east))]
+    return xr.Dataset({"offset_east": ("visit", east), "offset_north": ("visit", north)}, {"visit_id": ("visit", ids)})
+
+
+def boxes(axes, artists):
+    axes.figure.savefig(io.BytesIO(), format="png")
+    return [text.get_window_extent() for text in artists(axes) if text.get_text()]
+
+
+@pytest.mark.parametrize("inches", [None, 2.0])
+@pytest.mark.parametrize("middle", [0.0, -0.2547, 12.34567, -123.456])
+@pytest.mark.parametrize("half", [0.0, 0.01, 0.0173, 0.3, 7.0])
+def test_numbers_along_the_axes_have_room(middle, half, inches):
+    if inches:
+        with mpl.rc_context(style.STYLE):
+            ax = mpl.figure.Figure(figsize=(7.1, 4), dpi=100).add_axes((0.5, 0.3, inches / 7.1, inches / 4))
+            plot.offsets(visits([middle - half, middle + half], [middle, middle]), ax=ax)
+    else:
+        ax = plot.offsets(visits([middle - half, middle + half], [middle, middle]))[0].axes
+    for axis in (ax.xaxis, ax.yaxis):
+        found = boxes(ax, lambda _, axis=axis: axis.get_ticklabels())
+        shown = [box for box in found if box.width]
+        assert len(shown) >= 2
+        assert not any(a.padded(2).overlaps(b) for a, b in itertools.combinations(shown, 2))
+        assert axis.get_offset_text().get_text() == ""
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 20])
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.3, 0.3), (-0.3, -0.3)])
+def test_a_label_of_many_stays_within_the_axes(count, place):
+    east, north = np.zeros((2, count))
+    east[-1], north[-1] = place
+    axes = plot.offsets(visits(east, north))[0].axes
+    found = boxes(axes, lambda ax: ax.texts)
+    assert len(found) == 1 + any(place)
+    for box in found:
+        assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0 < box.y1 <= axes.bbox.y1
+    together = max((text.get_text() for text in axes.texts), key=len).split()
+    same = count - any(place)
+    assert together[-3:] == [str(same), "in", "all"] if same > 6 else len(together) == same
+
+
+def test_labels_do_not_lie_on_labels_or_points():
+    rng = np.random.default_rng(4)
+    axes = plot.offsets(visits(*rng.uniform(-0.2, 0.2, (2, 12))))[0].axes
+    found = boxes(axes, lambda ax: ax.texts)
+    assert len(found) > 4
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(found, 2))
+    points = axes.transData.transform(axes.collections[0].get_offsets())
+    assert not any(box.contains(*point) for box in found for point in points)
+
+
 def test_offsets_of_joined_exposures(analysed, of_miri, ax):
     each = [
         xr.Dataset({name: ds[name].reset_coords(drop=True) for name in ("offset_east", "offset_north")})
@@ -599,6 +783,12 @@ def test_styling_keywords_go_to_imshow(small):
     assert (drawn.cmap.name, drawn.norm.vmin, drawn.norm.vmax, drawn.get_alpha()) == ("viridis", -2.0, 50.0, 0.5)
     norm = mpl.colors.LogNorm(1, 100)
     assert plot.science(small, ax=mpl.figure.Figure().add_subplot(), norm=norm).norm is norm
+
+
+@pytest.mark.parametrize("option", [{"origin": "upper"}, {"extent": (0, 1, 0, 1)}])
+def test_the_labels_tell_where_a_pixel_is(small, option):
+    with pytest.raises(ArgumentError, match=f"{next(iter(option))} cannot be given"):
+        plot.acquisition(small, **option)
 
 
 def test_given_axes_open_no_figure_and_new_ones_open_one(small, small_klip, small_miri):
@@ -691,6 +881,14 @@ def printed(request, small, small_miri, small_klip):
     return make[request.param]()
 
 
+def test_a_figure_looks_the_same_each_time_it_is_saved(printed):
+    found = []
+    for _ in range(3):
+        printed.savefig(io.BytesIO(), format="png")
+        found.append([ax.get_position().bounds for ax in printed.axes])
+    np.testing.assert_allclose(found[1:], found[:1] * 2, atol=2e-3)
+
+
 def words(figure):
     """Titles, labels, legends and notes of a drawn figure: (text, artist, where it is)."""
     found = [*figure.texts]
@@ -727,6 +925,28 @@ def test_a_pdf_holds_vectors_and_truetype(small, tmp_path):
     assert b"/FontType 3" not in content
     assert b"/Type3" not in content
     assert b"/CIDFontType2" in content or b"/TrueType" in content
+
+
+def widths(content):
+    """Of the images in a PDF or SVG [pixel]."""
+    if content.startswith(b"%PDF"):
+        return [int(value) for value in re.findall(rb"/Width (\d+)", content)]
+    images = [base64.b64decode(text) for text in re.findall(rb"data:image/png;base64,([^\"]+)", content)]
+    return [int.from_bytes(png[16:20]) for png in images]
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_images_in_a_vector_file_are_sharp(small, tmp_path, kind):
+    """A viewer smooths what has few dots; images have 600 per inch, and by ``format`` as by name."""
+    figure, file = plot.acquisition(small).figure, io.BytesIO()
+    figure.savefig(tmp_path / f"a.{kind}")
+    figure.savefig(file, format=kind)
+    dots = figure.axes[0].get_position().width * style.COLUMN * style.VECTOR_DPI
+    for content in ((tmp_path / f"a.{kind}").read_bytes(), file.getvalue()):
+        assert max(widths(content)) == pytest.approx(dots, rel=0.01)
+    figure.savefig(tmp_path / f"b.{kind}", dpi=60)
+    assert max(widths((tmp_path / f"b.{kind}").read_bytes())) == pytest.approx(dots / 10, rel=0.01)
+    assert figure.dpi == style.DPI
 
 
 def lightness(rgb):

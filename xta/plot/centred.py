@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import names, sky
+from xta import names, sky, wcs
 from xta.errors import ArgumentError
 from xta.plot import frame, places
-from xta.plot.exposures import median_image, sky_marks
+from xta.plot.exposures import median_image, sky_marks, star_words
 from xta.plot.style import drawing, on_image
 
 if TYPE_CHECKING:
@@ -78,12 +78,13 @@ def recentered(
         if "wcs" in ds.coords and "star" in marks:
             sky_marks(axes, ds)
             _rings(axes, ds, rings)
-            frame.arcsec_axes(axes, marks["star"], places.jacobian(sky.the_wcs(ds), *marks["star"]), of="star")
+            frame.arcsec_axes(axes, marks["star"], wcs.sky_jacobian(sky.the_wcs(ds), *marks["star"]), of="star")
         frame.mark(axes, marks)
         if caption:
             about = "  ".join(str(ds.attrs[name]) for name in ("aperture", "filter") if name in ds.attrs)
-            star = f"star was at {float(ds['star_x']):.3f}, {float(ds['star_y']):.3f} px"
-            frame.caption(axes, [str(ds.attrs.get("filename", "")).removesuffix(".fits"), about, star])
+            star = star_words(ds, "star")
+            file = str(ds.attrs.get("filename", "")).removesuffix(".fits")
+            frame.caption(axes, [file, about, f"star was at {star}" if star else ""])
         if legend:
             frame.legend(axes)
     return drawn

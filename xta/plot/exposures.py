@@ -1,7 +1,6 @@
 """Pictures of a target acquisition and of a science exposure."""
 
 import re
-import textwrap
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ from numpy.typing import NDArray
 
 from xta import dq, names, sky, wcs
 from xta.errors import ArgumentError, SiafError
-from xta.offset import search_region
 from xta.plot import frame, places
 from xta.plot.style import drawing
+from xta.taimage import search_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from xta.plot.places import Places
 
-__all__ = ["acquisition", "guider", "median_image", "science", "sky_marks"]
+__all__ = ["acquisition", "crop", "guider", "median_image", "science", "sky_marks", "star_words"]
 
 CONTEXT = 40  # least width of the crop around a TA region [pixel]
 FARTHEST = 64  # a mark that is farther from its middle does not widen it [pixel]
@@ -74,7 +73,7 @@ def acquisition(
     names.require(ds, "ta_sci", "ta_in_use", step="ds.ta.attach()")
     k = _exposure(ds, exposure)
     marks = places.in_acquisition(ds, k)
-    one, region = _crop(ds, k, marks)
+    one, region = crop(ds, k, marks)
     image = one["ta_sci"].values
     bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
     star = places.centroid(marks)
@@ -91,7 +90,7 @@ def acquisition(
         centre = star or ("SIAF reference" if "SIAF reference" in marks else None)
         if centre:
             gwcs = wcs.load(str(ds["ta_wcs"].values[k]))
-            frame.arcsec_axes(axes, marks[centre], places.jacobian(gwcs, *marks[centre]), of=centre)
+            frame.arcsec_axes(axes, marks[centre], wcs.sky_jacobian(gwcs, *marks[centre]), of=centre)
         if caption:
             frame.caption(axes, _acquisition_caption(ds, k))
         if legend:
@@ -107,8 +106,28 @@ def _exposure(ds: xr.Dataset, exposure: int | None) -> int:
     return int(k)
 
 
-def _crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[np.float64]]:
-    """Cut out the TA region with some context and the marks: (the cut, edges (x0, x1), (y0, y1) of the region)."""
+def crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[np.float64]]:
+    """Cut the TA region, with its surroundings and the marks, out of a TA image.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    k : int
+        Which TA exposure, as in ``ta_exposure``.
+    marks : dict of str to (float, float)
+        Label -> (x, y) of what should be in the cut, such as `places.in_acquisition` [0-based pixel of the TA
+        readout]. One that is more than 64 pixels from the middle of the region does not widen the cut.
+
+    Returns
+    -------
+    cut : xarray.Dataset
+        ``ta_sci``, and ``ta_dq`` if it is there, of that exposure (ta_y, ta_x), at least 40 pixels wide if the
+        readout is; without the padding of an exposure with a smaller readout.
+    region : numpy.ndarray
+        Edges of the region, shape (2, 2): (x0, x1), (y0, y1) [pixel]. Those of the readout where the SIAF does not
+        have the aperture.
+    """
     one = ds[["ta_sci", *(["ta_dq"] if "ta_dq" in ds else [])]].isel(ta_exposure=k)
     read: xr.DataArray = xr.ufuncs.isfinite(one["ta_sci"])  # an exposure of a smaller readout is padded with NaN
     if read.any():
@@ -116,7 +135,7 @@ def _crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[
     labels = [one["ta_x"].values, one["ta_y"].values]
     try:
         rows, columns = search_region(ds, k)
-    except SiafError:  # an aperture that the SIAF does not have: all of the readout
+    except (KeyError, SiafError):  # an aperture that the SIAF does not have: all of the readout
         rows = columns = slice(None)
     within = [ds["ta_x"].values[columns], ds["ta_y"].values[rows]]
     region = np.array([[axis[0] - 0.5, axis[-1] + 0.5] for axis in within])
@@ -176,7 +195,7 @@ def _acquisition_caption(ds: xr.Dataset, k: int) -> list[str]:
         "  ".join(filter(None, (about.get("exp_type"), which))),
     ]
     if k == int(ds.attrs["ta_in_use"]) and not str(ds.attrs.get("centroid_source", "OSS")).startswith("OSS"):
-        lines += textwrap.wrap(f"centroid: {ds.attrs['centroid_source']}", 48)
+        lines.append(f"centroid: {ds.attrs['centroid_source']}")
     return lines
 
 
@@ -271,19 +290,36 @@ def science(
 def sky_marks(ax: "Axes", ds: xr.Dataset) -> None:
     """Draw the directions and the scale that the WCS has in the middle of a frame."""
     x, y = (float(ds[dim].values[[0, -1]].mean()) for dim in ("x", "y"))
-    jacobian = places.jacobian(sky.the_wcs(ds), x, y)
+    jacobian = wcs.sky_jacobian(sky.the_wcs(ds), x, y)
     frame.compass(ax, jacobian)
     frame.scale_bar(ax, float(np.hypot(*jacobian[:, 0])))
 
 
 def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
     a = ds.attrs
-    which = "" if "integration" not in ds.dims else f"median of {ds.sizes['integration']}"
-    lines = [
+    which = f"median of {ds.sizes['integration']}" if "integration" in ds.dims else ""
+    about = [str(a[name]) for name in ("aperture", "filter") if name in a]
+    star = star_words(ds, "target")
+    return [
         str(a.get("filename", "")).removesuffix(".fits"),
-        "  ".join(str(a[name]) for name in ("aperture", "filter") if name in a),
-        which if integration is None else f"integration = {integration}",
+        "  ".join(filter(None, [*about, which if integration is None else f"integration = {integration}"])),
+        f"star at {star}" if star else "",
     ]
-    if "target_x" in ds.coords:
-        lines[2] += f"  star at {float(ds['target_x']):.3f}, {float(ds['target_y']):.3f} px"
-    return lines
+
+
+def star_words(ds: xr.Dataset, name: str) -> str:
+    """Write the star's pixel with its standard errors; nothing where it is not known.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    name : {"target", "star"}
+        Of the coordinates: in the labels, or in the original readout.
+    """
+    words = []
+    for axis in ("x", "y"):
+        value, error = places.scalar(ds, f"{name}_{axis}"), places.scalar(ds, f"target_{axis}_err")
+        if not np.isfinite(value):
+            return ""
+        words.append(f"{value:.3f} ± {error:.3f}" if np.isfinite(error) else f"{value:.3f}")
+    return f"{', '.join(words)} px"

@@ -1,13 +1,15 @@
 """The figures of this package. Imports matplotlib: to be imported by functions only."""
 
 import io
+import os
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from xta.plot.style import STYLE
+from xta.plot.style import STYLE, VECTOR_DPI
 
 __all__ = ["Page"]
 
@@ -20,7 +22,10 @@ class Page(Figure):
         FigureCanvasAgg(self)
 
     def savefig(self, fname: Any, **kwargs: Any) -> None:
-        """Save as `Figure.savefig` does, with the fonts of a PDF embedded as TrueType."""
+        """Save as `Figure.savefig` does, with TrueType fonts in a PDF, and sharp images in it or in an SVG."""
+        name = kwargs.get("format") or (Path(fname).suffix if isinstance(fname, str | os.PathLike) else "")
+        if name.lower().removeprefix(".") in {"pdf", "svg", "eps", "ps"}:
+            kwargs = {"dpi": VECTOR_DPI} | kwargs
         with mpl.rc_context({"pdf.fonttype": STYLE["pdf.fonttype"]}):
             super().savefig(fname, **kwargs)
 

@@ -1,6 +1,7 @@
 """One image on axes, and what is drawn on it: marks, inset, arcsec axes, compass, scale bar, text."""
 
 import math
+import textwrap
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from xta.errors import ArgumentError
 from xta.plot.places import Place, Places
-from xta.plot.style import BAD, MARKS, colour_map, halo, on_image, stretch
+from xta.plot.style import BAD, MARKS, VERBATIM, colour_map, halo, on_image, plain, stretch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,7 @@ CORNERS: dict[Corner, tuple[int, int]] = {
     "lower right": (1, 0),
 }
 INSET = 0.34  # of the width of the axes
+WIDEST = 48  # caption [characters]
 CROWDED = 0.07  # ticks that are nearer to zero than this part of a colour bar are left out
 
 
@@ -64,6 +66,9 @@ def show(
     **kwargs: Any,
 ) -> "AxesImage":
     """Draw an image at its labels, bad pixels in a colour of their own; `kwargs` are those of ``Axes.imshow``."""
+    if given := sorted({"origin", "extent"} & kwargs.keys()):
+        msg = f"{', '.join(given)} cannot be given: the labels tell where a pixel is; invert the axes that are returned"
+        raise ArgumentError(msg)
     if "norm" not in kwargs:
         kwargs["norm"] = stretch(image, bad, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
     cmap = colour_map(kwargs.pop("cmap", "gray"), bad=bad_colour)
@@ -169,7 +174,7 @@ def colour_bar(drawn: "AxesImage", label: str) -> None:
     """Put a colour bar as high as the image on its right, with ticks at zero and at powers of ten."""
     ax = drawn.axes
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)))
-    bar.set_label(label)
+    bar.set_label(plain(label), **VERBATIM)
     low, high = drawn.get_clim()
     powers = 10.0 ** np.arange(-20, 21)
     ticks = np.array([0.0, *(value for value in (*-powers, *powers) if low <= value <= high)])
@@ -241,8 +246,9 @@ def note(ax: "Axes", text: str, *, corner: Corner) -> None:
 
 
 def caption(ax: "Axes", lines: list[str]) -> None:
-    """Write lines above the axes, from the left."""
-    ax.set_title("\n".join(line for line in lines if line), loc="left", fontsize="small", linespacing=1.25)
+    """Write lines above the axes, from the left; a long one is broken."""
+    parts = [part for line in lines for part in textwrap.wrap(plain(line), WIDEST)]
+    ax.set_title("\n".join(parts), loc="left", fontsize="small", linespacing=1.25, **VERBATIM)
 
 
 def legend(ax: "Axes", *insets: "Axes") -> None:

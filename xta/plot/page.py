@@ -13,7 +13,8 @@ from xta.errors import AcquisitionError
 from xta.offset import target_position
 from xta.plot.centred import klip, recentered
 from xta.plot.exposures import acquisition, guider, science
-from xta.plot.style import DPI, PAGE, STYLE
+from xta.plot.places import scalar
+from xta.plot.style import DPI, PAGE, STYLE, VERBATIM, plain
 from xta.plot.visits import offsets
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 LEFT = (0.55, 4.1)  # of the two columns
 IMAGES, SIDE = 1.35, 2.3  # top and width of the images; captions and arcsec axes are above
-LOWER, TABLE = 4.6, 1.9  # top of the lower row; height of the numbers
+LOWER, TABLE = 4.6, 2.15  # top of the lower row; height of the numbers
 PANELS: dict[str, Callable[..., Any]] = {
     "acquisition": acquisition,
     "science": science,
@@ -50,7 +51,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
     -------
     matplotlib.figure.Figure
         A new one is not registered with pyplot: notebooks show it, nothing pops up, and it need not be
-        closed. For a window give ``figure=plt.figure(figsize=(7.1, 7.6))``.
+        closed. For a window give ``figure=plt.figure(figsize=(7.1, 7.8))``.
 
     Raises
     ------
@@ -74,8 +75,8 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
             ax = figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height))
             _draw(ds, panel, ax)
         about = [str(ds.attrs.get(name, "")) for name in ("target_name", "visit_id", "instrument", "filter")]
-        title = "   ".join(filter(None, about))
-        figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold")
+        title = plain("   ".join(filter(None, about)))
+        figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold", **VERBATIM)
     return figure
 
 
@@ -100,7 +101,7 @@ def _plan(ds: xr.Dataset) -> tuple[dict[str, Box], float]:
     else:
         corners = (LEFT[0], LOWER), (LEFT[1] - 0.25, LOWER)
     boxes["table"], boxes["facts"] = ((left, top, 3.15, TABLE) for left, top in corners)
-    low = 2.9 if several else TABLE + 0.1 if len(images) > 1 else 0.0
+    low = 3.2 if several else TABLE + 0.1 if len(images) > 1 else 0.0
     return boxes, LOWER + low
 
 
@@ -129,8 +130,15 @@ def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
         if all(name in ds.coords and not ds[name].ndim for name in pair):
             form = f".{decimals}f" if decimals <= 6 else ".0e"
             first, second = (f"{float(ds[name]):{form}}".replace("-", "−") for name in pair)
-            lines.append({0.0: what, 0.78: first, 1.0: second})
-    return [{0.78: "x, RA, east", 1.0: "y, Dec, north"}, *lines] if lines else []
+            lines.append(_line(what, first, second))
+        errors = [scalar(ds, f"{name}_err") for name in pair]
+        if pair[0] == "target_x" and np.isfinite(errors).all():
+            lines.append(_line("    standard error [px]", *(f"± {error:.4f}" for error in errors)))
+    return [_line("", "x, RA, east", "y, Dec, north"), *lines] if lines else []
+
+
+def _line(what: str, first: str, second: str) -> dict[float, str]:
+    return {0.0: what, 0.78: first, 1.0: second}
 
 
 def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
@@ -152,4 +160,4 @@ def _write(ax: "Axes", lines: list[dict[float, str]]) -> None:
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 7}
     for k, line in enumerate(lines):
         for x, text in line.items():
-            ax.annotate(text, (x, 1), (0, -11 * k), ha="right" if x else "left", **style)
+            ax.annotate(plain(text), (x, 1), (0, -11 * k), ha="right" if x else "left", **style, **VERBATIM)

@@ -6,13 +6,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xta import sky, sphere, wcs
 from xta.errors import AcquisitionError, WCSError
 from xta.offset import target_position
 
-__all__ = ["Place", "Places", "centroid", "in_acquisition", "in_science", "jacobian", "known", "scalar"]
+__all__ = ["Place", "Places", "centroid", "in_acquisition", "in_science", "known", "scalar"]
 
 Place: TypeAlias = tuple[float, float]
 Places: TypeAlias = dict[str, Place]
@@ -102,10 +101,3 @@ def in_science(ds: xr.Dataset) -> Places:
     label = "WCS adjusted" if "wcs_original" in ds.coords else "star"
     places[label] = _pair(ds, "target")
     return known(places)
-
-
-def jacobian(gwcs: Any, x: float, y: float) -> NDArray[np.float64]:
-    """Differentiate the offsets (east, north) by (x, y) at a pixel, shape (2, 2) [arcsec/pixel]."""
-    ra, dec = wcs.pixel_to_world(gwcs, x + np.array([0, 0.5, -0.5, 0, 0]), y + np.array([0, 0, 0, 0.5, -0.5]))
-    offset = np.stack(sphere.tangent_offset(float(ra[0]), float(dec[0]), ra, dec))
-    return np.stack([offset[:, 1] - offset[:, 2], offset[:, 3] - offset[:, 4]], axis=1)

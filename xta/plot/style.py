@@ -20,18 +20,22 @@ __all__ = [
     "MARKS",
     "PAGE",
     "STYLE",
+    "VECTOR_DPI",
+    "VERBATIM",
     "Mark",
     "colour_map",
     "drawing",
     "halo",
     "on_image",
+    "plain",
     "stretch",
 ]
 
 COLUMN, PAGE = 3.5, 7.1
 """Widths of one column and of a page of two [inch]."""
 
-DPI = 200
+DPI, VECTOR_DPI = 200, 600
+"""Of pictures, and of the images in a PDF or SVG: few enough for a small file, so many that a pixel is square."""
 
 STYLE: Any = {
     "font.size": 8.5,
@@ -47,6 +51,13 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
 }
 """Type and lines of the figures that are made here; axes that are given keep their own."""
+
+
+VERBATIM: Any = {"parse_math": False}
+"""Options of a text that is from a file: a dollar sign in it begins no mathematics.
+
+Not in `STYLE`, by which the labels that a user sets on new axes could have none.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,12 +104,24 @@ def drawing(ax: "Axes | None", *, height: float = 4.2) -> "Iterator[Axes]":
     from xta.plot.figure import Page
 
     with mpl.rc_context(STYLE):
-        figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="tight")
+        figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="compressed")
         try:
             yield figure.add_subplot()
+            figure.draw_without_rendering()  # the layout settles with the second drawing
         except BaseException:
             plt.close(figure)
             raise
+
+
+def plain(text: Any) -> str:
+    r"""Make a text of a file one that can be drawn: on one line, U+FFFD for what cannot be printed.
+
+    Examples
+    --------
+    >>> plain("HD\t1234\x00")
+    'HD 1234�'
+    """
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in str(text))
 
 
 def halo(width: float) -> list[Any]:

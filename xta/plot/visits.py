@@ -1,5 +1,7 @@
 """Pointing errors of a visit's TA exposures, or of many visits."""
 
+import logging
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -7,20 +9,26 @@ import numpy as np
 import xarray as xr
 
 from xta import names, sphere, wcs
-from xta.errors import ArgumentError, CentroidError
-from xta.offset import image_centroid, target_position
+from xta.errors import ArgumentError, CentroidError, SiafError
+from xta.offset import target_position
 from xta.plot import frame, places
-from xta.plot.style import MARKS, drawing
+from xta.plot.style import MARKS, VERBATIM, drawing, plain
+from xta.taimage import image_centroid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Bbox
 
 __all__ = ["Offset", "of_exposures", "offsets"]
+
+logger = logging.getLogger(__name__)
 
 INK = {"c", "color", "facecolor", "facecolors", "edgecolor", "edgecolors"}  # one replaces all
 MOST_LABELS = 20  # more would cover the points
 ROOM = 0.1  # least half width of the picture [pixel]
+WIDTH, LINES = 14, 6  # of a label at most [characters]
+CLEAR = 6  # around a point, of the labels of others [point]
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ def of_exposures(ds: xr.Dataset) -> list[Offset]:
     -------
     list of Offset
         With the onboard centroid where there is one, else with that of the image; without the exposures in
-        which no star stands out.
+        which no star stands out, or in which the TA region to look for it is not known.
     """
     if "centroid_ra" in ds.coords:  # the target as it was acquired
         target = float(ds["centroid_ra"] + ds["offset_ra"] / 3600), float(ds["centroid_dec"] + ds["offset_dec"] / 3600)
@@ -60,7 +68,8 @@ def of_exposures(ds: xr.Dataset) -> list[Offset]:
         if star is None:
             try:
                 found = image_centroid(ds, exposure=k)
-            except CentroidError:
+            except (CentroidError, KeyError, SiafError) as error:
+                logger.info("no pointing error in ta_exposure %d: %s", k, error)
                 continue
             star, marks = "image centroid", {"image centroid": (found.x, found.y)}
         ra, dec = wcs.pixel_to_world(wcs.load(str(ds["ta_wcs"].values[k])), *marks[star])
@@ -87,7 +96,8 @@ def offsets(
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default axes of a new figure, as wide as a column of a journal.
     labels : bool
-        Whether to write at each point which exposure or visit it is; more than 20 points have no labels.
+        Whether to write at each point which exposure or visit it is, where there is room; more than 20 points
+        have no labels.
     legend, caption : bool
         Whether to explain the points below, and to write above what they are.
     **kwargs
@@ -111,7 +121,8 @@ def offsets(
     Target by the WCS of the file, minus centroid. The header of each exposure knows the move that followed
     the exposure before, so all exposures of a visit should agree.
     """
-    series = _table(ds) if "offset_east" in ds.variables and ds["offset_east"].ndim else _visit(ds)
+    table = "offset_east" in ds.variables and ds["offset_east"].ndim
+    series = _table(ds) if table else _visit(ds)
     with drawing(ax, height=3.7) as axes:
         drawn = []
         for one in series:
@@ -120,13 +131,16 @@ def offsets(
                 options = {key: value for key, value in options.items() if key not in INK}
             drawn.append(axes.scatter(*np.reshape(one.places, (-1, 2)).T, **(options | kwargs)))
         _dress(axes, series, float(ds.attrs.get("pixel_scale", 0.06)))
-        words = [word for one in series for word in one.words]
-        if labels and len(words) <= MOST_LABELS:
-            _label(axes, [place for one in series for place in one.places], words)
         if caption:
-            frame.caption(axes, _caption(ds, series))
+            frame.caption(axes, _caption(ds, series, 0 if table else ds.sizes["ta_exposure"]))
         if legend and len(series) > 1:
             frame.legend(axes)
+        words = [word for one in series for word in one.words]
+        if labels and len(words) <= MOST_LABELS:
+            if ax is None:  # where there is room is known once the axes have their place
+                figure: Any = axes.figure
+                figure.draw_without_rendering()
+            _label(axes, [place for one in series for place in one.places], words)
     return drawn
 
 
@@ -172,6 +186,8 @@ def _table(ds: xr.Dataset) -> list[_Series]:
 
 def _dress(ax: "Axes", series: list[_Series], pixel_scale: float) -> None:
     """Frame the points by a square with east to the left."""
+    from matplotlib.ticker import MaxNLocator
+
     points = np.array([place for one in series for place in one.places]).reshape(-1, 2)
     middle, half = np.zeros(2), ROOM * pixel_scale
     if points.size:
@@ -180,6 +196,9 @@ def _dress(ax: "Axes", series: list[_Series], pixel_scale: float) -> None:
     east, north = middle
     ax.set(xlim=(east + half, east - half), ylim=(north - half, north + half), aspect="equal")
     ax.set(xlabel="WCS − centroid, east [arcsec]", ylabel="WCS − centroid, north [arcsec]")
+    for axis, bins in ((ax.xaxis, 4), (ax.yaxis, 7)):  # side by side the numbers need more room
+        axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10]))
+    ax.ticklabel_format(style="plain", useOffset=False)
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)
     ax.axvline(0, color="0.6", lw=0.6, zorder=0)
     ax.grid(color="0.9", lw=0.5)
@@ -187,23 +206,53 @@ def _dress(ax: "Axes", series: list[_Series], pixel_scale: float) -> None:
 
 
 def _label(ax: "Axes", points: list[tuple[float, float]], words: list[str]) -> None:
-    """Write a label beside each point, one for those that lie together, towards the middle of the axes."""
+    """Write a label beside each point, one for those that lie together, clear of edges, points and other labels."""
+    ax.apply_aspect()
+    groups = _together(ax, points, words)
+    taken = _around(ax, list(groups))
+    for point, labels in groups.items():
+        lines = textwrap.wrap(", ".join(sorted(map(plain, labels), key=lambda word: (len(word), word))), WIDTH)
+        if len(lines) > LINES:
+            lines = [*lines[: LINES - 1], f"{len(labels)} in all"]
+        for right, up in ((1, 1), (0, 1), (1, 0), (0, 0)):
+            where: dict[str, Any] = {"xytext": (14 * right - 7, 8 * up - 4), "textcoords": "offset points"}
+            align: dict[str, Any] = {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
+            text = ax.annotate("\n".join(lines), point, **where, **align, fontsize="small", **VERBATIM)
+            box = text.get_window_extent()
+            if all(ax.bbox.contains(*corner) for corner in (box.min, box.max)) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _around(ax: "Axes", points: list[tuple[float, float]]) -> "list[Bbox]":
+    """Give boxes in which a label could be taken for that of another point."""
+    from matplotlib.transforms import Bbox
+
+    half = CLEAR * ax.figure.dpi / 72
+    found = ax.transData.transform(np.reshape(points, (-1, 2)))
+    return [Bbox([place - half, place + half]) for place in found]
+
+
+def _together(ax: "Axes", points: list[tuple[float, float]], words: list[str]) -> dict[tuple[float, float], list[str]]:
+    """Collect the words of points that lie together."""
     left, right = ax.get_xlim()
     together: dict[tuple[float, float], list[str]] = {}
     for point, word in zip(points, words, strict=False):
         near = [other for other in together if np.hypot(*np.subtract(point, other)) < 0.04 * abs(right - left)]
         together.setdefault(near[0] if near else point, []).append(word)
-    for point, labels in together.items():
-        text = ", ".join(sorted(labels, key=lambda word: (len(word), word)))
-        side = 1 if (point[0] - left) / (right - left) < 0.6 else -1
-        where: dict[str, Any] = {"xytext": (7 * side, 4), "textcoords": "offset points"}
-        ax.annotate(text, point, **where, ha="left" if side > 0 else "right", fontsize="small")
+    return together
 
 
-def _caption(ds: xr.Dataset, series: list[_Series]) -> list[str]:
-    about = "  ".join(str(ds.attrs[name]) for name in ("target_name", "visit_id") if name in ds.attrs)
+def _caption(ds: xr.Dataset, series: list[_Series], exposures: int) -> list[str]:
+    """Say what the points are; of a visit with so many TA exposures also which are not there."""
+    words = {word for one in series for word in one.words}
+    unknown = [str(k) for k in range(exposures) if str(k) not in words]
+    lines = ["  ".join(str(ds.attrs[name]) for name in ("target_name", "visit_id") if name in ds.attrs)]
     points = np.array([place for one in series for place in one.places if one.words])
-    if len(points) < 2:
-        return [about]
-    spread = float(np.hypot(*points.std(axis=0, ddof=1)))
-    return [about, f"{len(points)} pointing errors, scatter {spread * 1e3:.3g} mas"]
+    if len(points) > 1:
+        spread = float(np.hypot(*points.std(axis=0, ddof=1)))
+        lines.append(f"{len(points)} pointing errors, scatter {spread * 1e3:.2f} mas")
+    if unknown:
+        lines.append(f"no star known in ta_exposure {', '.join(unknown)}")
+    return lines

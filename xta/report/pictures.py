@@ -62,7 +62,7 @@ def picture(draw: Callable[..., Any], ds: xr.Dataset, words: str, *, height: flo
     with mpl.rc_context(STYLE | SAME), io.BytesIO() as file:
         page = Page(figsize=(COLUMN, height), dpi=DPI)
         draw(ds, ax=page.add_subplot())
-        page.savefig(file, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
+        page.savefig(file, format="svg", dpi=DPI, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
         return tag("img", src=data_uri("image/svg+xml", file.getvalue()), alt=words, class_="picture")
 
 

@@ -16,8 +16,6 @@ from xta import datasets
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-import kernels  # noqa: E402 - in the folder just named
-
 project = "xta"
 author = "xta developers"
 copyright = author  # noqa: A001 - the name is Sphinx's
@@ -63,7 +61,7 @@ linkcheck_timeout = 20
 
 
 def make_samples() -> None:
-    """Make the sample programme that the pages work on, and tell the kernels where it is."""
+    """Make the sample programme that the pages work on, and tell the notebooks where it is."""
     folder = tempfile.mkdtemp(prefix="xta-docs-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     datasets.make_program(folder, mode="nircam")
@@ -72,8 +70,6 @@ def make_samples() -> None:
     os.environ |= {"XTA_DOCS_SAMPLE": folder, "XTA_OFFLINE": "1", "XTA_CACHE": str(Path(folder, "cache"))}
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm, of a notebook without widgets
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    server = kernels.start(folder)
-    atexit.register(kernels.stop, server)
 
 
 def copy_examples() -> None:

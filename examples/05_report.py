@@ -6,7 +6,6 @@
 # Nothing here needs the network.
 
 # %%
-# %matplotlib inline
 import tempfile
 from pathlib import Path
 

@@ -129,6 +129,44 @@ def test_a_blemish_near_the_star(nircam, edited, bit, said):
     assert said in reason
 
 
+def test_a_star_that_saturates_altogether_fails(nircam, edited):
+    """As the pipeline writes it: no value, no error, flagged."""
+
+    def edit(hdus):
+        x, y = (round(float(nircam.truth[f"star_{axis}"].values[0])) for axis in "xy")
+        core = np.s_[y - 1 : y + 2, x - 1 : x + 2]
+        hdus["SCI"].data[core] = hdus["ERR"].data[core] = np.nan
+        hdus["DQ"].data[core] |= 3
+
+    ds = xta.analyze(nircam.science[0], acquisition=edited(nircam.ta[0], edit), oss=nircam.oss_log)
+    passed, reason = state(ds, "not saturated")
+    assert passed == 0
+    assert "9 saturated pixel(s)" in reason
+
+
+def test_an_earlier_centroid_is_not_one_that_converged(miri):
+    text = miri.oss_log.read_text()
+    at = text.rindex("(SUCCESS,")
+    with pytest.warns(XtaWarning, match="did not converge"):
+        ds = xta.analyze(miri.science[0], oss=f"{text[:at]}(FAILURE,{text[at + len('(SUCCESS,') :]}")
+    assert state(ds, "converged") == (0, "the last onboard centroid did not converge; an earlier one is used")
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda ds: ds.isel(check=[0, 1]),
+        lambda ds: ds.isel(check=0),
+        lambda ds: ds.drop_vars("check_reason"),
+        lambda ds: ds.drop_dims("check"),
+    ],
+)
+def test_a_selection_of_checks_does_not_stop_the_next_step(analysed, select):
+    again = select(analysed).ta.compute_offset()
+    assert list(again["check"].values) == list(checks.CHECKS)
+    assert state(again, "agrees")[0] == 1
+
+
 def test_a_centroid_off_the_star_does_not_agree(analysed):
     x, y = float(analysed["centroid_x"]), float(analysed["centroid_y"])
     ds = analysed.ta.compute_offset(centroid=(x + 0.5, y))

@@ -9,8 +9,11 @@ import base64
 import inspect
 import io
 import itertools
+import os
 import pickle
 import re
+import subprocess
+import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -1006,3 +1009,17 @@ def test_methods_draw_what_the_functions_draw(small, small_klip):
     (artist, _) = plot.PlotAccessor(small).offsets(ax=mpl.figure.Figure().add_subplot(), s=3)
     assert artist.get_sizes().tolist() == [3]
     assert len(plot.PlotAccessor(small)().axes) == 4
+
+
+def test_a_backend_keeps_what_it_sets_when_it_is_loaded(tmp_path):
+    """That of notebooks turns interactive mode on, without which only the first picture is shown."""
+    (tmp_path / "odd_backend.py").write_text(
+        "import matplotlib\nfrom matplotlib.backends.backend_agg import *\nmatplotlib.interactive(True)\n"
+    )
+    code = (
+        "import matplotlib\nfrom xta.plot.style import drawing\nwith drawing(None):\n    pass\n"
+        "print(matplotlib.is_interactive())"
+    )
+    environment = os.environ | {"MPLBACKEND": "module://odd_backend", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import xta
-from xta import datasets
-from xta.errors import AcquisitionError, ArgumentError, XtaWarning
+from xta import datasets, nearby
+from xta.errors import AcquisitionError, ArgumentError, WCSError, XtaWarning
 
 DITHERS = ((0.0, 0.0), (0.01, 0.0), (0.01, 0.01), (-0.01, 0.01), (-0.01, -0.01))
 COMMON = {"integrations": 1, "pointing_error": (0.25, -0.18, 0.0), "visit_id": "09990005001"}
@@ -83,6 +83,39 @@ def test_a_failed_acquisition_warns_of_each_but_gives_all(tmp_path):
     assert len(visit) == 2
     for name, ds in visit.items():
         assert star(ds) == pytest.approx(truth(made, name), abs=0.02)
+
+
+def test_generators_are_read_once(long_waves):
+    science = long_waves.science[:2]
+    visit = xta.analyze_visit((path for path in science), acquisition=(path for path in long_waves.ta))
+    assert len(visit) == 2
+    assert {ds.attrs["centroid_source"] for ds in visit.values()} == {"OSS event log"}
+
+
+def test_the_log_is_looked_for_once(long_waves, tmp_path, monkeypatch):
+    for path in (*long_waves.science[:3], *long_waves.ta):
+        shutil.copy(path, tmp_path)
+    asked = []
+    looked = nearby.event_log
+    monkeypatch.setattr(nearby, "event_log", lambda *args, **options: asked.append(1) or looked(*args, **options))
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        visit = xta.analyze_visit([tmp_path / path.name for path in long_waves.science[:3]])
+    assert len(visit) == 3
+    assert len(asked) == 1
+
+
+def test_a_spectrum_is_left_out_and_said(long_waves, edited):
+    def spectrum(hdus):
+        del hdus["ASDF"]
+        hdus[0].header["FILENAME"] = "spectrum_cal.fits"
+
+    other = edited(long_waves.science[1], spectrum, name="spectrum_cal.fits")
+    with pytest.warns(XtaWarning) as caught:
+        visit = xta.analyze_visit([long_waves.science[0], other], acquisition=long_waves.ta, oss=long_waves.oss_log)
+    assert list(visit) == [long_waves.science[0].name]
+    assert any("spectrum_cal.fits is left out" in str(one.message) for one in caught)
+    with pytest.warns(XtaWarning), pytest.raises(WCSError, match="none of the 1 science exposures"):
+        xta.analyze_visit([other], acquisition=long_waves.ta, oss=long_waves.oss_log)
 
 
 def test_visits_are_not_mixed(long_waves, nircam):

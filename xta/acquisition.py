@@ -4,7 +4,8 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,11 @@ from xta.backend import open_exposure
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.nearby import TACONFIRM_TYPES, TACQ_TYPES
 
-__all__ = ["attach", "check_identity", "forget", "is_ta", "unadjusted"]
+if TYPE_CHECKING:
+    from xta.osslog import OssLog
+    from xta.targacq import TargAcq
+
+__all__ = ["Acquisition", "attach", "check_identity", "find", "forget", "is_ta", "unadjusted"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +27,28 @@ logger = logging.getLogger(__name__)
 def is_ta(ds: xr.Dataset) -> bool:
     """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
     return ds.attrs.get("exp_type") in TACQ_TYPES | TACONFIRM_TYPES
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The acquisition of a visit as it was found: read once, for any number of exposures.
+
+    Attributes
+    ----------
+    exposures : tuple of xarray.Dataset
+        The TA exposures, in the order of time.
+    log : OssLog or None
+        Cut to the visit.
+    reason : str
+        Why there is no log.
+    records : tuple of TargAcq
+        The TARG_ACQ extensions at hand.
+    """
+
+    exposures: tuple[xr.Dataset, ...]
+    log: "OssLog | None"
+    reason: str
+    records: "tuple[TargAcq, ...]"
 
 
 def attach(
@@ -40,7 +67,7 @@ def attach(
         A science or TA exposure, of `xta.open_exposure`.
     acquisition : path, HDUList, xarray.Dataset or sequence of these, optional
         The TA exposures. By default a TA exposure is its own, and for a science exposure the TA products of
-        its visit are found beside its file by VISIT_ID and EXP_TYPE.
+        its visit are found beside its file by VISIT_ID and EXP_TYPE. Or an `Acquisition`, with log and all.
     oss : path, str, table or OssLog, optional
         Event log of the visit, anything that `xta.osslog.read` takes. By default a log of the visit found
         beside the file or in the archive, if there is one.
@@ -73,16 +100,18 @@ def attach(
     writes it after the exposure ends, before the next one. The centroid in use is the last one that
     converged. Any earlier analysis in `ds` is taken back.
     """
-    check_identity(ds)
-    bare = forget(ds)
-    exposures = _exposures(bare, acquisition, offline)
+    if isinstance(acquisition, Acquisition):
+        check_identity(ds)
+        found = acquisition
+    else:
+        found = find(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+    bare, exposures = forget(ds), found.exposures
     _check_belong(bare, exposures)
-    exposures = sorted(exposures, key=lambda ta: (ta.attrs.get("date_beg", ""), ta.attrs.get("filename", "")))
     stacked = _stack(exposures)
     images = ("ta_sci", "ta_err", "ta_dq")
     result = bare.assign(stacked).set_coords([name for name in stacked if name not in images])
     result = result.assign_attrs(ta_in_use=_last_tacq(exposures))
-    result = _with_centroid(result, exposures, oss=oss, targ_acq=targ_acq, offline=offline)
+    result = _with_centroid(result, found)
     files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
     logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
     return names.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
@@ -96,13 +125,42 @@ def check_identity(ds: xr.Dataset) -> None:
             raise AcquisitionError(msg)
 
 
-def _with_centroid(
-    ds: xr.Dataset, exposures: Sequence[xr.Dataset], *, oss: Any, targ_acq: Any, offline: bool
-) -> xr.Dataset:
-    """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
-    records = nearby.targ_acqs(ds, targ_acq)
+def find(
+    ds: xr.Dataset, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
+) -> Acquisition:
+    """Find and read the acquisition of an exposure's visit, to attach it to several exposures.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        An exposure of the visit.
+    acquisition, oss, targ_acq, offline : optional
+        As in `attach`.
+
+    Returns
+    -------
+    Acquisition
+
+    Raises
+    ------
+    AcquisitionError, FileError, ProductError, OssLogError
+        As `attach`.
+    """
+    check_identity(ds)
+    bare = forget(ds)
+    exposures = sorted(
+        _exposures(bare, acquisition, offline),
+        key=lambda ta: (ta.attrs.get("date_beg", ""), ta.attrs.get("filename", "")),
+    )
+    records = nearby.targ_acqs(bare, targ_acq)
     # A centroid that lies beside the file is worth more than a journey to the archive.
-    log, reason = nearby.event_log(ds, oss, offline=offline or any(record.successful for record in records))
+    log, reason = nearby.event_log(bare, oss, offline=offline or any(record.successful for record in records))
+    return Acquisition(tuple(exposures), log, reason, tuple(records))
+
+
+def _with_centroid(ds: xr.Dataset, found: Acquisition) -> xr.Dataset:
+    """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
+    exposures, log, reason = found.exposures, found.log, found.reason
     centroids: list[Any] = [None] * len(exposures)
     if log is not None:
         visit = ds.attrs["visit_id"]
@@ -111,9 +169,9 @@ def _with_centroid(
     ds = onboard.assign_centroids(ds, exposures, centroids)
     ds = ds.assign_attrs(onboard.status(ds, exposures, centroids, reason))
     if ds.attrs["oss_status"] != "SUCCESS":
-        ds = onboard.from_targ_acq(ds, exposures, records)
+        ds = onboard.from_targ_acq(ds, exposures, found.records)
     used = centroids[ds.attrs["ta_in_use"]] if ds.attrs.get("oss_time") else None
-    return checks.check_acquisition(ds, exposures, used, records)
+    return checks.check_acquisition(ds, exposures, used, found.records)
 
 
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:
@@ -251,15 +309,19 @@ def _number(value: Any) -> float:
 
 
 def _intended(ta: xr.Dataset) -> tuple[float, float]:
+    """Where the star was meant to be; only acquisitions are dithered, not the images that confirm them."""
     a = ta.attrs
     try:
-        number = int(a.get("exposure", 1))
+        number = int(a.get("exposure", 1)) if a.get("exp_type") in TACQ_TYPES else 1
     except ValueError:
         number = 1
     try:
+        onboard.readout(ta)
         return siaf.intended_pixel(
             a["instrument"], a["aperture"], a.get("subarray"), exposure=number, prd=a.get("prd_version")
         )
-    except KeyError as error:  # no APERNAME, or an aperture without a reference point
+    except KeyError as error:  # an aperture without a reference point
         logger.info("no intended position for %s: %s", a.get("filename"), error)
-        return math.nan, math.nan
+    except AcquisitionError as error:  # no APERNAME, or a readout that is not the exposure's array
+        warn(f"{error}; where the star was meant to be is not known")
+    return math.nan, math.nan

@@ -6,11 +6,10 @@ from typing import Any
 
 import xarray as xr
 
-from xta import nearby
-from xta.acquisition import attach, check_identity, is_ta
+from xta.acquisition import attach, check_identity, find, is_ta
 from xta.adjust import adjust_wcs
 from xta.backend import open_exposure
-from xta.errors import AcquisitionError, ArgumentError
+from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.offset import Centroid, compute_offset
 
 __all__ = ["analyze", "analyze_visit"]
@@ -90,8 +89,15 @@ def analyze_visit(
         If the exposures are of several visits or guide stars, or none of them is a science exposure.
     ArgumentError
         If `files` is not a sequence, or two exposures have one name.
+    WCSError
+        If no science exposure has an imaging WCS.
     XtaError
         Of the kinds of `analyze`.
+
+    Warns
+    -----
+    XtaWarning
+        If an exposure, such as a spectrum, has no imaging WCS and is left out.
 
     Notes
     -----
@@ -114,22 +120,22 @@ def analyze_visit(
     for ds in exposures:
         check_identity(ds)
     _check_one_visit(exposures)
-    first = science[0]
     if acquisition is None:
-        acquisition = [ds for ds in exposures if is_ta(ds)] or [
-            open_exposure(path).load() for path in nearby.acquisition_files(first, offline=offline)
-        ]
-    if oss is None:
-        oss, _ = nearby.event_log(first, None, offline=offline)
+        acquisition = [ds for ds in exposures if is_ta(ds)] or None
+    found = find(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     result: dict[str, xr.Dataset] = {}
     for ds in science:
         name = str(ds.attrs.get("filename", len(result)))
         if name in result:
             msg = f"{name} was given twice; each exposure counts once"
             raise ArgumentError(msg)
-        result[name] = analyze(
-            ds, acquisition=acquisition, oss=oss, targ_acq=targ_acq, centroid=centroid, offline=offline
-        )
+        try:
+            result[name] = analyze(ds, acquisition=found, centroid=centroid)
+        except WCSError as error:
+            warn(f"{name} is left out: {error}")
+    if not result:
+        msg = f"none of the {len(science)} science exposures has an imaging WCS; analyse the acquisition itself"
+        raise WCSError(msg)
     return result
 
 

@@ -3,12 +3,13 @@
 =================  =============================================================================================
 part               standard error of one axis
 =================  =============================================================================================
-centroid           photon noise of the TA image; of an onboard centroid also the last step of its iteration
+centroid           photon noise of the TA image in the window of the centroid; of an onboard one also the last step of
+                   its iteration
 image              what the pixels leave open: how far the centroid in use, and one with a smaller window, are
                    from that of the image, where it is more than twice its noise
 guiding            noise of the guider in the acquisition and in the exposure [1]_
 distortion         by how much the way from the TA region to the mask differs between the product's WCS and the
-                   newest SIAF at hand
+                   newest SIAF at hand; a lower limit where both are of one calibration
 inverse            closed loop in the TA frame, and convergence of the numerical inverse
 mask reference     of ``mask_x``, ``mask_y``: what the newest SIAF at hand has moved the reference point by, and
                    the last digit that the SIAF gives. No part of the star's error; it counts where star and mask
@@ -33,19 +34,23 @@ import numpy as np
 import xarray as xr
 
 from xta import names, onboard, osslog, siaf, sky, wcs
+from xta.acquisition import is_ta
 from xta.errors import XtaError
 from xta.onboardcheck import siaf_det
 from xta.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
-from xta.taimage import image_centroid
+from xta.taimage import WINDOW, image_centroid
 
-__all__ = ["PARTS", "assign", "centroid_noise", "logged_centroids"]
+__all__ = ["PARTS", "assign", "centroid_noise", "logged_centroids", "record_in_use"]
 
 PARTS = ("centroid", "image", "guiding", "distortion", "inverse", "mask reference")
 """Labels of the dimension ``error_part``; all but the last add up, in quadrature, to the star's error."""
 
-SMALL_WINDOW = 5  # [pixel]; the smallest window that OSS uses
+MASKED = frozenset({"NRC_CORON", "MIR_4QPM", "MIR_LYOT"})
+"""Exposure types whose reference point is the measured place of a mask."""
+
+SMALL_WINDOW = 5  # [pixel]; of the windows that OSS uses the smallest
+SMALLEST_WINDOW = 3  # [pixel]; less holds no star
 SIGNIFICANT = 2.0  # times the noise; less is what two centroids of one image differ by anyway
-ROUND_TRIP = 1e-8  # [pixel], see `wcs.world_to_pixel`
 
 Pair = tuple[float, float]
 
@@ -82,7 +87,8 @@ class _Place:
     @property
     def is_acquisition(self) -> bool:
         """Whether the exposure is the TA exposure itself."""
-        return str(self.ds.attrs.get("filename", "")) == str(self.ta["ta_filename"].item())
+        named = str(self.ds.attrs.get("filename", "")) == str(self.ta["ta_filename"].item())
+        return named and is_ta(self.ds) and bool(onboard.begin(self.ds) == self.ta["ta_time"].values)
 
     def moved(self, x: float, y: float, source: str) -> _Part:
         """Take an error of the centroid to the exposure."""
@@ -146,14 +152,11 @@ def logged_centroids(ds: xr.Dataset) -> list[osslog.Centroid]:
     return osslog.read(f"{lines}\n").centroids() if lines else []
 
 
-def _last_step(ds: xr.Dataset) -> Pair:
-    """Give the last step of the onboard iteration along x and y of the readout; 0 where it is not known [pixel]."""
+def record_in_use(ds: xr.Dataset) -> osslog.Centroid | None:
+    """Read the TA block of the onboard centroid in use from the lines that `attach` keeps; None where there is none."""
     instrument, used = str(ds.attrs["instrument"]), (ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det"))
-    for record in logged_centroids(ds):
-        if siaf_det(instrument, record.x_det, record.y_det) == used:
-            step = siaf_det(instrument, record.last_dx, record.last_dy)
-            return tuple(abs(value) if math.isfinite(value) else 0.0 for value in step)  # type: ignore[return-value]
-    return 0.0, 0.0
+    records = logged_centroids(ds)
+    return next((one for one in records if siaf_det(instrument, one.x_det, one.y_det) == used), None)
 
 
 def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
@@ -164,7 +167,8 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
     ds : xarray.Dataset
         With the acquisition attached.
     onboard_one : bool
-        Of the onboard centroid, else of that of the image.
+        Of the onboard centroid, with the window and the last step of the iteration that the log tells of; else
+        of that of the image.
 
     Returns
     -------
@@ -176,9 +180,15 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
     CentroidError, MissingError
         If the star cannot be measured in the TA image.
     """
-    found = image_centroid(ds)
-    step = _last_step(ds) if onboard_one else (0.0, 0.0)
-    return math.hypot(found.x_err, step[0]), math.hypot(found.y_err, step[1])
+    record = record_in_use(ds) if onboard_one else None
+    if record is None:
+        found = image_centroid(ds)
+        return found.x_err, found.y_err
+    sides = [side for side in (record.n_cols, record.n_rows) if side is not None and side >= SMALLEST_WINDOW]
+    found = image_centroid(ds, window=min(sides, default=WINDOW))
+    last = siaf_det(str(ds.attrs["instrument"]), record.last_dx, record.last_dy)
+    dx, dy = (step if math.isfinite(step) else 0.0 for step in last)
+    return math.hypot(found.x_err, dx), math.hypot(found.y_err, dy)
 
 
 def _centroid(place: _Place) -> _Part:
@@ -220,38 +230,55 @@ def _distortion(place: _Place) -> _Part:
     if place.is_acquisition:
         return _Part(0.0, 0.0, "the exposure is the acquisition itself")
     a, ta = place.ds.attrs, place.ta
+    if not math.isfinite(float(ta["ta_intended_x"])):
+        return place.unknown("the readout of the acquisition is not known")
     try:
         start = siaf.readout(a["instrument"], str(ta["ta_aperture"].item()), str(ta["ta_subarray"].item()))
         end = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"))
-        ends = (
-            (wcs.load(ta["ta_wcs"].item()), start, place.centroid),
-            (sky.the_wcs(place.ds, "wcs_original"), end, place.star),
-        )
-        by_wcs = [wcs.pixel_to_v(gwcs, *pixel) for gwcs, _, pixel in ends]
-        by_siaf = [siaf.convert(readout, *pixel, "pixel", "tel") for _, readout, pixel in ends]
+        by_wcs, by_siaf = _ways(place, start, end)
     except (KeyError, XtaError) as error:
         return place.unknown(f"the way to the mask cannot be compared with the SIAF ({error})")
-    apart = np.subtract(*np.diff([by_wcs, by_siaf], axis=1)[:, 0])
-    mas = 1e3 * float(np.hypot(*apart)) / math.sqrt(2)
-    return place.same(mas, f"way from TA region to mask by the product's WCS against {siaf.release()}")
+    mas = 1e3 * float(np.hypot(*np.subtract(by_wcs, by_siaf))) / math.sqrt(2)
+    source = f"way from TA region to mask by the product's WCS against {siaf.release()}"
+    return place.same(mas, f"{source}; a lower limit where both are of one calibration")
+
+
+def _ways(place: _Place, start: Any, end: Any) -> tuple[Any, Any]:
+    """Measure the way from centroid to star in V2, V3, by the WCS and by a SIAF [arcsec].
+
+    On one detector both ends go through the WCS of the exposure, so that the shift between the filters of
+    the two exposures, which the SIAF does not have, drops out.
+    """
+    pixels = [place.centroid, place.star]
+    original = sky.the_wcs(place.ds, "wcs_original")
+    readouts, systems = [start, end], [wcs.load(place.ta["ta_wcs"].item()), original]
+    if str(place.ta["ta_detector"].item()) == str(place.ds.attrs.get("detector")):
+        x, y = siaf.det_to_pixel(end, *siaf.pixel_to_det(start, *place.centroid))
+        pixels[0], readouts[0], systems[0] = (float(x), float(y)), end, original
+    by_wcs = [wcs.pixel_to_v(gwcs, *pixel) for gwcs, pixel in zip(systems, pixels, strict=True)]
+    by_siaf = [siaf.convert(readout, *pixel, "pixel", "tel") for readout, pixel in zip(readouts, pixels, strict=True)]
+    return np.subtract(by_wcs[1], by_wcs[0]), np.subtract(by_siaf[1], by_siaf[0])
 
 
 def _inverse(place: _Place) -> _Part:
     residual = float(place.ds["residual_x"]), float(place.ds["residual_y"])
-    x, y = (max(abs(value), ROUND_TRIP) for value in residual)
+    x, y = (max(abs(value), wcs.TOLERANCE) for value in residual)
     return place.moved(x, y, "closed loop in the TA frame, round trip of the numerical inverse")
 
 
 def _mask_reference(place: _Place) -> _Part:
     a = place.ds.attrs
+    given = a.get("prd_version")
+    if siaf.release(given) != (given or siaf.release()):
+        return _Part(math.nan, math.nan, f"the release {given} of the product is not at hand")
     try:
-        mine, newest = (siaf.aperture(a["instrument"], a["aperture"], prd) for prd in (a.get("prd_version"), None))
-        moved = np.subtract([newest.XDetRef, newest.YDetRef], [mine.XDetRef, mine.YDetRef]).astype(float)
+        mine, newest = (siaf.aperture(a["instrument"], a["aperture"], prd) for prd in (given, None))
+        x, y = np.subtract([newest.XDetRef, newest.YDetRef], [mine.XDetRef, mine.YDetRef]).astype(float).tolist()
     except (KeyError, TypeError, XtaError):
         return _Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
-    digit = [_digit(value) / math.sqrt(12) for value in (mine.XDetRef, mine.YDetRef)]
-    x, y = (math.hypot(*pair) for pair in zip(moved, digit, strict=True))
-    return _Part(x, y, f"reference point in {siaf.release(a.get('prd_version'))} against {siaf.release()}")
+    if a.get("exp_type") in MASKED:  # elsewhere it is a pixel by definition
+        x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, mine.XDetRef), (y, mine.YDetRef)))
+    return _Part(abs(x), abs(y), f"reference point in {siaf.release(given)} against {siaf.release()}")
 
 
 def _digit(value: float) -> float:

@@ -32,7 +32,8 @@ class ImageCentroid:
     x, y : float
         0-based pixel of the image.
     x_err, y_err : float
-        Standard error from the pixel errors [pixel]; NaN where these are not known.
+        Standard error from the pixel errors [pixel]; NaN where more than a tenth of these are not known,
+        which are finite and positive.
     peak : float
         Brightest pixel of the star above the background [image unit].
     total : float
@@ -222,7 +223,12 @@ def _errors(
 ) -> tuple[float, float]:
     if err is None:
         return np.nan, np.nan
-    variance = np.nan_to_num(np.asarray(err, dtype=float)[region] ** 2)
+    err = np.asarray(err, dtype=float)[region]
+    known = np.isfinite(err) & (err > 0)
+    inside = np.outer(wy, wx)
+    if inside[~known].sum() > WORST_WINDOW * inside.sum():
+        return np.nan, np.nan
+    variance = np.where(known, err, np.median(err[known & (inside > 0)])) ** 2
     dx, dy = np.arange(wx.size) - x, np.arange(wy.size) - y
     x_err = np.sqrt(wy**2 @ variance @ (wx * dx) ** 2) / total
     y_err = np.sqrt((wy * dy) ** 2 @ variance @ wx**2) / total

@@ -6,7 +6,8 @@ dimension ``check``, whose labels are those of `CHECKS`:
 - *converged*: the onboard centroid did.
 - *closes*: centroid, target location and manoeuvre of the log agree with the SIAF, see `xta.closure`.
 - *PRD known*: the SIAF release that the product was made with is at hand, for masks and intended positions.
-- *same guide star*: in acquisition and exposure, whose pointing errors are otherwise two.
+- *same guide star*: in acquisition and exposure, by their headers. It passes, or a header is silent: `attach` refuses
+  the acquisition of another guide star, whose pointing error is another one.
 - *TARG_ACQ agrees*: the centroid in the header of the ``_uncal`` product is that of the log.
 - *not saturated*: nor are there bad or hot pixels near the star in the TA image.
 - *agrees*: the centroid in use and the one measured in the TA image are of one place.
@@ -23,7 +24,7 @@ from xta.centroid import ImageCentroid
 from xta.errors import SiafError, XtaError, warn
 from xta.onboardcheck import Closure, closure, siaf_det
 from xta.performance import acquisition_accuracy
-from xta.taimage import blemishes, image_centroid
+from xta.taimage import blemishes, flagged, image_centroid
 
 if TYPE_CHECKING:
     from xta.osslog import Centroid
@@ -98,11 +99,15 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
     ds : xarray.Dataset
         With the offset computed.
     """
+    names.require(ds, "ta_sci", step="ds.ta.attach()")
+    one = onboard.in_use(ds)
     try:
         found = image_centroid(ds)
     except XtaError as error:
-        return _assign(ds, dict.fromkeys(("not saturated", "agrees"), (None, f"the TA image is of no use: {error}")))
-    one = onboard.in_use(ds)
+        said = f"the TA image is of no use: {error}"
+        wrong = flagged(one, float(ds["centroid_x"]), float(ds["centroid_y"]))
+        spoilt: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
+        return _assign(ds, {"not saturated": spoilt, "agrees": (None, said)})
     wrong = blemishes(one, found)
     clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
     return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, one, found)})
@@ -111,10 +116,11 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
 def _assign(ds: xr.Dataset, found: Mapping[str, Check]) -> xr.Dataset:
     """Enter checks into a dataset, in place of earlier ones of the same names."""
     table: dict[str, Check] = dict.fromkeys(CHECKS, (None, "not tested yet"))
-    if "check" in ds.coords:
+    if all(name in ds.coords and ds[name].dims == ("check",) for name in ("check_passed", "check_reason")):
         states, reasons = ds["check_passed"].values, ds["check_reason"].values
         for name, state, reason in zip(ds["check"].values, states, reasons, strict=True):
             table[str(name)] = None if state < 0 else bool(state), str(reason)
+    ds = ds.drop_vars(["check", "check_passed", "check_reason"], errors="ignore")  # a selection may be left
     table |= found
     states = np.array([-1 if passed is None else int(passed) for passed, _ in table.values()], dtype=np.int8)
     flags = names.attrs(
@@ -130,6 +136,9 @@ def _assign(ds: xr.Dataset, found: Mapping[str, Check]) -> xr.Dataset:
 def _converged(ds: xr.Dataset) -> Check:
     status = str(ds.attrs.get("oss_status", ""))
     if status == "SUCCESS":
+        later = ds["ta_oss_converged"].values[ds.attrs["ta_in_use"] + 1 :]
+        if (later == 0).any():
+            return False, "the last onboard centroid did not converge; an earlier one is used"
         return True, f"{ds.attrs['centroid_source']}: the onboard centroid converged"
     return (False if status.startswith("FAILED") else None), status or "no event log"
 
@@ -162,11 +171,11 @@ def _prd(ds: xr.Dataset) -> Check:
 
 
 def _guide_star(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
-    stars = {str(one.attrs["guide_star"]) for one in (ds, *exposures) if "guide_star" in one.attrs}
-    silent = [one for one in (ds, *exposures) if "guide_star" not in one.attrs]
-    if silent:
-        return None, f"{silent[0].attrs.get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
-    return len(stars) == 1, f"guide star {', '.join(sorted(stars))}"
+    """Tell whether all headers name the guide star; that they name the same one was seen to before."""
+    for one in (ds, *exposures):
+        if "guide_star" not in one.attrs:
+            return None, f"{one.attrs.get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
+    return True, f"guide star {ds.attrs['guide_star']}"
 
 
 def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterable[TargAcq]") -> Check:

@@ -238,7 +238,7 @@ def _gaussian(case: _Case) -> _Estimate:
     from photutils.psf import fit_2dgaussian
 
     start = image_centroid(case.ds)
-    light, flags, err = (stamp(case.ta, name, start) for name in ("ta_sci", "ta_dq", "ta_err"))
+    light, flags, err = (stamp(case.ta, name, start.x, start.y) for name in ("ta_sci", "ta_dq", "ta_err"))
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     error = None
     if err is not None:

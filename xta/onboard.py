@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from xta.osslog import Centroid, Exposure, OssLog
     from xta.targacq import TargAcq
 
-__all__ = ["assign_centroids", "begin", "failure", "from_targ_acq", "in_use", "pair", "same_exposure", "status"]
+__all__ = [
+    "assign_centroids",
+    "begin",
+    "failure",
+    "from_targ_acq",
+    "in_use",
+    "pair",
+    "readout",
+    "same_exposure",
+    "status",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +126,7 @@ def _same_detector(header: Any, logged: str | None) -> bool:
     return name(str(header)) == name(logged)
 
 
-def _readout(ta: xr.Dataset) -> Any:
+def readout(ta: xr.Dataset) -> Any:
     """Find the readout of a TA exposure, and check that it is the exposure's array."""
     a = ta.attrs
     if "aperture" not in a:
@@ -148,7 +158,7 @@ def _det(ta: xr.Dataset, record: "Centroid | TargAcq") -> tuple[float, float]:
 
 def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]:
     """Convert a Det position to the 0-based readout pixel of a TA exposure, checked against SUBSTRT1/2."""
-    x, y = siaf.det_to_pixel(_readout(ta), x_det, y_det)
+    x, y = siaf.det_to_pixel(readout(ta), x_det, y_det)
     a = ta.attrs
     if {"substrt1", "substrt2"} <= a.keys():
         x_sci, y_sci = _aperture(ta, "FULL").det_to_sci(x_det, y_det)
@@ -224,7 +234,7 @@ def failure(log: "OssLog", visit_id: str) -> str:
 
 
 def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
-    ap = _readout(ta)
+    ap = readout(ta)
     if not (-0.5 <= x <= ap.XSciSize - 0.5 and -0.5 <= y <= ap.YSciSize - 0.5):
         msg = (
             f"the onboard centroid falls on pixel ({x:.1f}, {y:.1f}) of {ta.attrs.get('filename')}, outside its "

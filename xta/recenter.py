@@ -81,7 +81,8 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     rest = rest.drop_vars(others)
     left = {axis: position[axis] - whole[axis] for axis in ("x", "y")}
     result = rest.assign(moved).assign_coords(_labels(ny, nx))
-    result = result[[name for name in ds.data_vars if name in result]]
+    coords = result.coords
+    result = result[[name for name in ds.data_vars if name in result]].assign_coords(coords)
     result = result.assign_coords(names.describe(_scalars(ds, star, left)))
     result = _assign_wcs(result, ds, {axis: star[axis] - left[axis] for axis in ("x", "y")})
     return names.with_history(result, f"recenter by {method}; star at {star['x']:.6f}, {star['y']:.6f} of the readout")

@@ -10,7 +10,7 @@ from xta import dq, names, onboard, siaf
 from xta.centroid import ImageCentroid, floating_window
 from xta.errors import CentroidError
 
-__all__ = ["blemishes", "image_centroid", "search_region", "stamp"]
+__all__ = ["WINDOW", "blemishes", "flagged", "image_centroid", "search_region", "stamp"]
 
 WINDOW = 9
 """Width of the window around the star [pixel]."""
@@ -88,8 +88,8 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     return result["y"], result["x"]
 
 
-def stamp(ds: xr.Dataset, name: str, found: ImageCentroid) -> Any:
-    """Cut a window around the star out of a TA image.
+def stamp(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
+    """Cut a window around a place out of a TA image.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def stamp(ds: xr.Dataset, name: str, found: ImageCentroid) -> Any:
         One TA exposure, of `onboard.in_use`.
     name : str
         "ta_sci", "ta_err" or "ta_dq".
-    found : ImageCentroid
-        In pixels of the TA readout.
+    x, y : float
+        Pixel of the TA readout.
 
     Returns
     -------
@@ -108,8 +108,26 @@ def stamp(ds: xr.Dataset, name: str, found: ImageCentroid) -> Any:
     if name not in ds:
         return None
     part, half = ds[name].transpose("ta_y", "ta_x"), WINDOW // 2 + 0.5
-    near = {dim: abs(part[dim] - centre) <= half for dim, centre in (("ta_x", found.x), ("ta_y", found.y))}
+    near = {dim: abs(part[dim] - centre) <= half for dim, centre in (("ta_x", x), ("ta_y", y))}
     return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
+
+
+def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
+    """Say how many pixels near a place are bad or saturated; nothing where none is.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One TA exposure, of `onboard.in_use`.
+    x, y : float
+        Pixel of the TA readout.
+    """
+    light, flags = stamp(ds, "ta_sci", x, y), stamp(ds, "ta_dq", x, y)
+    bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
+    wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
+    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
+        wrong.append(f"{number} saturated pixel(s)")
+    return wrong
 
 
 def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
@@ -122,12 +140,10 @@ def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
     found : ImageCentroid
         In pixels of the TA readout.
     """
-    light, flags = stamp(ds, "ta_sci", found), stamp(ds, "ta_dq", found)
+    wrong = flagged(ds, found.x, found.y)
+    light, flags = (stamp(ds, name, found.x, found.y) for name in ("ta_sci", "ta_dq"))
     image = light.values - found.background
     bad = dq.bad_pixels(image, None if flags is None else flags.values)
-    wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
-    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
-        wrong.append(f"{number} saturated pixel(s)")
     padded = np.pad(np.where(bad, 0.0, image), 1)
     rows, columns = image.shape
     shifts = [(j, i) for j in range(3) for i in range(3) if (j, i) != (1, 1)]

@@ -103,6 +103,8 @@ def drawing(ax: "Axes | None", *, height: float = 4.2) -> "Iterator[Axes]":
 
     from xta.plot.figure import Page
 
+    # This loads the backend, whose own settings the context would take back.
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
     with mpl.rc_context(STYLE):
         figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="compressed")
         try:

@@ -1,5 +1,6 @@
-"""Make many visits from one, by changing bytes in its files: some milliseconds a visit."""
+"""Make many visits from one, by changing bytes in its files: some milliseconds a visit; and add files to a visit."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -80,3 +81,60 @@ def _moved(record, step):
         numbers = f"({a:.9g}, {b:.9g})" if old[1].startswith("(") else f"{a:.9g}, {b:.9g}"
         changes[old[0]] = old[0].removesuffix(old[1]) + numbers
     return changes
+
+
+def add_spectrum(image, path, *, earlier=False):
+    """Write an image of the visit as a spectrum, of another type and without a WCS; give its name."""
+    from astropy.io import fits
+
+    with fits.open(image, memmap=False) as hdus:
+        del hdus["ASDF"]
+        hdus[0].header.update(EXP_TYPE="MIR_LRS-FIXEDSLIT", FILENAME=path.name)
+        if earlier:
+            hdus[0].header["DATE-BEG"] = str(np.datetime64(hdus[0].header["DATE-BEG"]) - np.timedelta64(1, "h"))
+        hdus.writeto(path)
+    return path.name
+
+
+def add_targ_acq(visit):
+    """Write the ``_uncal`` of the last acquisition, with the star where it is; give its path."""
+    from astropy.io import fits
+
+    paths = [path for path in visit.ta if fits.getval(path, "EXP_TYPE").endswith("_TACQ")]
+    path = paths[-1].with_name(paths[-1].name.replace("_cal", "_uncal"))
+    star, header = visit.truth.sel(file=paths[-1].name), fits.getheader(paths[-1])
+    header["FILENAME"] = path.name
+    readout = siaf.readout(header["INSTRUME"], header["APERNAME"], header["SUBARRAY"], header["PRD_VER"])
+    x_det, y_det = siaf.pixel_to_det(readout, float(star["star_x"]), float(star["star_y"]))
+    card = fits.Header({"TASTATUS": "SUCCESSFUL", "DTCENCOL": float(x_det), "DTCENROW": float(y_det)})
+    hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(name="TARG_ACQ", header=card)]
+    fits.HDUList(hdus).writeto(path, overwrite=True)
+    return path
+
+
+def add_failed_acquisition(visit):
+    """Let the last of three TA exposures of NIRISS be followed by a fourth, whose centroid did not converge."""
+    from astropy.io import fits
+
+    fourth = visit.ta[-1].with_name(visit.ta[-1].name.replace("_00003_", "_00004_"))
+    with fits.open(visit.ta[-1], memmap=False) as hdus:
+        header = hdus[0].header
+        header.update({"FILENAME": fourth.name, "EXPOSURE": "4", "DATE-BEG": _later(header["DATE-BEG"])})
+        hdus.writeto(fourth)
+    with visit.oss_log.open(newline="") as file:
+        titles, *rows = csv.reader(file)
+    (end,) = (k for k, row in enumerate(rows) if row[2].startswith("TA SAM"))
+    begin = max(k for k, row in enumerate(rows[:end]) if "NISTAMAIN" in row[2])
+    changes = {r"^101003": "101004", r"\(SUCCESS,": "(FAILURE,", r"(TA SAM.*) = .*": r"\1 = 1.5, -1.5"}
+    again = []
+    for time, day, text, kind in rows[begin : end + 1]:
+        message = text
+        for pattern, other in changes.items():
+            message = re.sub(pattern, other, message)
+        again.append([_later(time).replace("T", " "), day, message, kind])
+    with visit.oss_log.open("w", newline="") as file:
+        csv.writer(file).writerows([titles, *rows[: end + 1], *again, *rows[end + 1 :]])
+
+
+def _later(time):
+    return str(np.datetime64(time) + np.timedelta64(5, "m"))

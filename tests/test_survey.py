@@ -1,7 +1,9 @@
 """Whole programmes: every visit is a row, whatever happens to it."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xta
-from tests.survey_visits import STEP, base_visit, clones
+from tests import archive_server
+from tests.survey_visits import STEP, add_failed_acquisition, add_spectrum, add_targ_acq, base_visit, clones
+from xta import datasets, osslog
 from xta.errors import ArgumentError, FileError, XtaWarning
 from xta.surveys import find_visits, survey, to_ecsv
 from xta.surveys.store import Store
@@ -97,13 +101,23 @@ def test_every_visit_is_a_right_row(surveyed, truth):
 
 
 def test_the_manoeuvre_is_that_of_the_log(surveyed, base):
-    from xta import osslog
-
     (record,) = osslog.read(base.oss_log).centroids()
     found = float(surveyed["sam_x"][0]), float(surveyed["sam_y"][0])
     assert found == pytest.approx((record.sam_x, record.sam_y), abs=1e-6)
     scale = np.hypot(*np.diff([surveyed["sam_x"], surveyed["sam_y"]])) / STEP
     np.testing.assert_allclose(scale, 0.0629, atol=5e-4)  # a pixel of NIRCam in arcsec
+
+
+def test_the_manoeuvre_is_that_of_the_centroid_in_use(tmp_path):
+    """Of NIRISS, whose log has column and row exchanged: a later acquisition that failed is not in use."""
+    visit = datasets.make_visit(tmp_path, mode="NIS_AMI1", integrations=1)
+    (record,) = osslog.read(visit.oss_log).centroids()
+    add_failed_acquisition(visit)
+    assert len(osslog.read(visit.oss_log).centroids()) == 2
+    ds = survey(tmp_path, **QUICK)
+    assert "did not converge" in ds["warnings"].item()
+    assert ds["centroid_source"].item() == "OSS event log"
+    assert (ds["sam_x"].item(), ds["sam_y"].item()) == (record.sam_x, record.sam_y)
 
 
 def test_estimates_are_beside_the_star(surveyed, truth):
@@ -310,6 +324,73 @@ def test_failures_are_tried_again(two, tmp_path):
     assert survey(two, resume=store, **QUICK)["ok"].values.tolist() == [1, 1]
 
 
+def logged(server, *numbers, folder):
+    """Serve the logs of visits from their folders, and take them from there."""
+    rows = []
+    for path in sorted(path for n in numbers for path in (folder / f"visit{n}").glob("*osslog.csv")):
+        with path.open(newline="") as file:
+            rows += [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
+        path.unlink()
+    return server(archive_server.ArchiveServer(logs={"ICTM_EVENT_MSG": rows}))
+
+
+def test_an_archive_that_did_not_answer_is_asked_again(two, truth, tmp_path, serve, monkeypatch):
+    """A visit without a log: by the TA image for now, by the log as soon as the archive gives it."""
+    store, online = tmp_path / "rows.jsonl", QUICK | {"offline": False}
+    server = logged(serve, 0, folder=two)
+    monkeypatch.setenv("XTA_OFFLINE", "1")
+    for _ in range(2):  # while the network is off, a second time is no use
+        ds = survey(two, resume=store, **online)
+        assert ds["ok"].values.tolist() == [1, 1]
+        assert ds["centroid_source"].values[0].startswith("TA image")
+        lines = [json.loads(line) for line in store.read_text().splitlines()]
+        assert [line["row"].get("provisional", False) for line in lines] == [True, False]
+    monkeypatch.delenv("XTA_OFFLINE")
+    server.always("jwstedb", archive_server.instead(archive_server.HTML))
+    assert survey(two, resume=store, **online)["centroid_source"].values[0].startswith("TA image")
+    assert server.asked()
+    assert json.loads(store.read_text().splitlines()[-1])["row"]["provisional"]
+    server.always("jwstedb", archive_server.send)
+    check_rows(survey(two, resume=store, **online), truth, range(2))
+    assert "provisional" not in json.loads(store.read_text().splitlines()[-1])["row"]
+    kept, asked = store.read_bytes(), len(server.asked())
+    check_rows(survey(two, resume=store, **online), truth, range(2))
+    assert (store.read_bytes(), len(server.asked())) == (kept, asked)
+
+
+def test_an_archive_that_has_no_log_is_not_asked_again(two, tmp_path, serve):
+    store = tmp_path / "rows.jsonl"
+    server = logged(serve, 0, folder=two)
+    server.always("jwstedb", archive_server.status(404))
+    for _ in range(2):
+        ds = survey(two, resume=store, **QUICK | {"offline": False})
+        assert ds["centroid_source"].values[0].startswith("TA image")
+        assert len(store.read_text().splitlines()) == 2
+    assert not any("provisional" in line for line in store.read_text().splitlines())
+
+
+@pytest.mark.parametrize("lacking", ["made_with", "files", "row", "visit_id", "ok"])
+def test_a_line_that_lacks_something_is_not_used(two, tmp_path, lacking):
+    store = tmp_path / "rows.jsonl"
+    first = survey(two, resume=store, **QUICK)
+    line, other = (json.loads(text) for text in store.read_text().splitlines())
+    (line["row"] if lacking in line["row"] else line).pop(lacking)
+    store.write_text(f"{json.dumps(line)}\n{json.dumps(other)}\n")
+    with pytest.warns(XtaWarning, match="line 1 of .* cannot be read; its visit is analysed again"):
+        xr.testing.assert_identical(survey(two, resume=store, **QUICK), first)
+    assert len(store.read_text().splitlines()) == 3
+
+
+def test_a_line_of_nonsense_is_not_used(tmp_path):
+    store = tmp_path / "rows.jsonl"
+    line = {"format": "xta survey row", "made_with": "", "files": []}
+    rows = [3, [], "text", {"visit_id": ["1"], "ok": 1}, {"visit_id": "1", "ok": "yes"}, {"visit_id": "1", "ok": [1]}]
+    for row in rows:
+        store.write_text(json.dumps(line | {"row": row}) + "\n")
+        with pytest.warns(XtaWarning, match="line 1 of .* cannot be read"):
+            assert not Store(store, made_with="")._lines
+
+
 def test_a_line_cut_short_is_cut_off(two, tmp_path):
     store = tmp_path / "rows.jsonl"
     first = survey(two, resume=store, **QUICK)
@@ -369,6 +450,51 @@ def test_a_failure_is_a_row_with_its_reason(base, truth, tmp_path):
     assert "calints.fits cannot be read" in ds["reason"].values[4]
     assert ds.attrs["files_passed_over"] == 1
     check_ecsv(ds, tmp_path / "a.ecsv")
+
+
+def test_an_uncal_without_a_record_is_passed_over(tmp_path):
+    """Only the acquisition has a TARG_ACQ extension, not the image that confirms it."""
+    visit = datasets.make_visit(tmp_path, mode="miri", confirm=True, integrations=1)
+    ds = survey(tmp_path, **QUICK)
+    assert ds["ok"].item() == 1, ds["reason"].item()
+    for path in visit.ta:
+        shutil.copy(path, path.with_name(path.name.replace("_cal", "_uncal")))
+    again = survey(tmp_path, **QUICK)
+    assert again["n_files"] == ds["n_files"] + 3
+    assert again["ok"].item() == 1, again["reason"].item()
+    assert again["target_x"].item() == ds["target_x"].item()
+    shutil.move(add_targ_acq(visit), tmp_path / "elsewhere")
+    visit.oss_log.unlink()
+    assert survey(tmp_path, **QUICK)["centroid_source"].item().startswith("TA image")
+    path = add_targ_acq(visit)
+    by_record = survey(tmp_path, **QUICK)
+    assert by_record["centroid_source"].item() == f"TARG_ACQ of {path.name}"
+    assert by_record["target_x"].item() == pytest.approx(ds["target_x"].item(), abs=1e-4)
+
+
+def test_a_spectrum_does_not_spoil_the_acquisition(tmp_path):
+    visit = datasets.make_visit(tmp_path, mode="MIRIM_SLIT")
+    alone = survey(tmp_path, **QUICK)
+    assert alone["ok"].item() == 2
+    names = [add_spectrum(visit.ta[0], tmp_path / f"jw09990001001_0{n}101_00001_mirimage_cal.fits") for n in (4, 5)]
+    ds = survey(tmp_path, **QUICK)
+    assert ds["ok"].item() == 2, ds["reason"].item()
+    assert re.fullmatch(rf"without an imaging WCS .*: {', '.join(names)}", ds["reason"].item())
+    assert ds["exp_type"].item() == "MIR_TACQ"
+    for name in NUMBERS:
+        np.testing.assert_array_equal(ds[name], alone[name], err_msg=name)
+    visit.ta[0].rename(tmp_path / "acquisition")
+    assert survey(tmp_path, **QUICK)["ok"].item() == 0
+
+
+def test_an_image_after_a_spectrum_has_the_star(two, truth):
+    image = product(two, 0, "calints")
+    name = add_spectrum(image, image.with_name(image.name.replace("_00001_", "_00002_")), earlier=True)
+    assert find_visits(two / "visit0").visits[0].science[0].name == name
+    ds = survey(two, **QUICK)
+    check_rows(ds, truth, range(2))
+    assert name in ds["reason"].values[0]
+    assert (ds["filename"].values[0], ds["n_science"].values[0]) == (image.name, 2)
 
 
 def test_what_cannot_be_read_by_name_is_a_row(two):
@@ -489,6 +615,23 @@ elif sys.argv[1] == "unguarded":
     survey(sys.argv[2], workers=2, offline=True)
 """
 
+DEFAULT = """
+import multiprocessing, os, sys
+from xta.surveys import pool, survey
+
+pool.WORTH_IT = 1
+os.sched_getaffinity = lambda process: {0, 1}
+
+def rows(folder):
+    return survey(folder, offline=True, estimates=False)["ok"].values.tolist()
+
+if sys.argv[1] == "unguarded":
+    print(rows(sys.argv[2]))
+elif __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as workers:
+        print(workers.apply(rows, sys.argv[2:]))
+"""
+
 
 def test_a_worker_that_dies_takes_one_visit_with_it(folder, tmp_path):
     (tmp_path / "dies.py").write_text(DIES)
@@ -499,6 +642,17 @@ def test_a_worker_that_dies_takes_one_visit_with_it(folder, tmp_path):
     done = subprocess.run([*command, "unguarded", folder], check=False, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 1
     assert 'under if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ["unguarded", "in a worker"])
+def test_where_no_process_can_start_this_one_does_the_work(two, tmp_path, kind):
+    """Unless processes were asked for; a worker of a pool may have none of its own."""
+    (tmp_path / "default.py").write_text(DEFAULT)
+    command = [sys.executable, str(tmp_path / "default.py"), kind, str(two)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
+    assert done.stdout == "[1, 1]\n", done.stderr
+    warned = 'XtaWarning: worker processes cannot start, so .* under if __name__ == "__main__":'
+    assert bool(re.search(warned, done.stderr)) == (kind == "unguarded")
 
 
 def test_nothing_stays_open(two):

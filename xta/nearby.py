@@ -28,6 +28,13 @@ TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", 
 SUFFIXES = ("_cal", "_calints", "_rate", "_rateints")
 """Product kinds in which a TA exposure is looked for, best first."""
 
+LOG_SUFFIXES = (".csv", ".txt")
+LOG_NAME = r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event"
+"""What marks an event log in a folder: end of its name, and pattern in it (lower case), besides its visit."""
+
+NO_ANSWER = re.compile(r"none from the archive \((?!ArchiveNotFoundError)")
+"""In the reason of `event_log`: the archive could not be asked, so it may have a log all the same."""
+
 
 def _headers(folder: Path, visit_id: str) -> Iterable[tuple[Path, Any]]:
     """Give the FITS files of a visit in a folder with their primary headers."""
@@ -91,11 +98,11 @@ def find_log(folder: "str | os.PathLike[str]", visit_id: str) -> Path | None:
         The one that tells most of the visit; of equal ones that with the visit in its name. A log of the
         neighbouring visit, which only mentions this one, is none.
     """
-    marks = re.compile(rf"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event|{visit_id}")
+    marks = re.compile(rf"{LOG_NAME}|{visit_id}")
     best: tuple[int, bool] = (1, False)  # a single row is the mention of a neighbour
     found = None
     for path in sorted(Path(folder).iterdir()):
-        if path.suffix.lower() not in {".csv", ".txt"} or not marks.search(path.name.lower()):
+        if path.suffix.lower() not in LOG_SUFFIXES or not marks.search(path.name.lower()):
             continue
         rank = _rows_of_visit(path, visit_id), visit_id in path.name
         if rank[0] > 1 and rank > best:

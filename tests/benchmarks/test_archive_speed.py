@@ -31,7 +31,7 @@ def test_twenty_visits_in_a_quarter_of_the_time(server):
     begin = time.perf_counter()
     assert archive.fetch_many(VISITS) == one_by_one
     together = time.perf_counter() - begin
-    print(f"\n20 visits, 100 ms latency: {sequential:.2f} s one by one, {together:.2f} s together")  # noqa: T201
+    print(f"\n20 visits, 100 ms latency: {sequential:.2f} s one by one, {together:.2f} s together")
     assert together <= sequential / 4
 
 
@@ -41,7 +41,7 @@ def test_second_time_is_free(server):
     begin = time.perf_counter()
     archive.fetch_many(VISITS)
     again = time.perf_counter() - begin
-    print(f"\n20 visits from the cache: {1000 * again:.0f} ms")  # noqa: T201
+    print(f"\n20 visits from the cache: {1000 * again:.0f} ms")
     assert len(server.asked()) == asked
     assert again < 0.5
 
@@ -73,5 +73,5 @@ def test_an_analysis_from_the_cache_is_as_quick_as_from_the_folder(tmp_path, mon
                 times[name].append(time.perf_counter() - begin)
         assert len(running.asked()) == asked
     ratio = statistics.median(times["cache"]) / statistics.median(times["folder"])
-    print(f"\nanalysis from the cache / from the folder: {ratio:.2f}")  # noqa: T201
+    print(f"\nanalysis from the cache / from the folder: {ratio:.2f}")
     assert ratio <= 1.1

@@ -27,7 +27,7 @@ def test_importing_xta_costs_little_more_than_xarray():
             taken.append(seconds(sys.executable, "-c", f"import {name}"))
     bare = statistics.median(seconds(sys.executable, "-c", "pass") for _ in range(RUNS))
     ratio = (statistics.median(times["xta"]) - bare) / (statistics.median(times["xarray"]) - bare)
-    print(f"\nimport xta / import xarray: {ratio:.2f}")  # noqa: T201
+    print(f"\nimport xta / import xarray: {ratio:.2f}")
     assert ratio <= 1.3
 
 
@@ -39,6 +39,6 @@ def test_an_analysis_as_a_whole_process(tmp_path, mode):
     usual = "import jwst.datamodels, jwst.tweakreg.utils, pysiaf, astroquery.mast, matplotlib.pyplot, photutils"
     mine = statistics.median(seconds(xta, "analyze", str(visit.science[0])) for _ in range(3))
     theirs = statistics.median(seconds(sys.executable, "-W", "ignore", "-c", usual) for _ in range(3))
-    print(f"\nxta analyze ({mode}): {mine:.1f} s; imports of the usual way alone: {theirs:.1f} s")  # noqa: T201
+    print(f"\nxta analyze ({mode}): {mine:.1f} s; imports of the usual way alone: {theirs:.1f} s")
     assert mine <= 6
     assert mine <= theirs

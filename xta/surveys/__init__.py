@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xta import names
+from xta.archive.policy import is_offline
 from xta.errors import ArgumentError
 from xta.surveys import pool
 from xta.surveys.files import VisitFiles, find_visits
@@ -47,12 +48,14 @@ def survey(
         Its workers do the work; they have to see the files under the same paths.
     workers : int, optional
         Without a client: the number of processes; 1 works in this one. By default one a CPU, where there are
-        enough visits. A script that uses processes calls this under ``if __name__ == "__main__":``.
+        enough visits and they can start. A script that uses processes calls this under
+        ``if __name__ == "__main__":``.
     estimates : bool
-        Add the independent estimates of the star's position, which take longer than everything else.
+        Add the independent estimates of the star's position, which take as long as everything else.
     resume : path, optional
         File of JSON lines in which each row is kept as soon as it is there. Another survey with the same file
-        does not analyse these visits again, but it does those that failed, those whose files have changed, and
+        does not analyse these visits again, but it does those that failed, those whose files have changed,
+        those without an event log for which the archive did not answer, unless the network is still off, and
         all if an option or the version is another one.
     offline : bool
         Do not use the network.
@@ -72,28 +75,37 @@ def survey(
     Raises
     ------
     ArgumentError
-        If there is no product of any visit, or an option is not of its form.
+        If there is no product of any visit, an option is not of its form, or the processes that were asked for
+        cannot start.
     FileError
         If a path does not exist, or the rows cannot be kept.
+
+    Warns
+    -----
+    XtaWarning
+        If processes cannot start, and it was not said how many: then this one does all the work.
 
     Notes
     -----
     A visit that fails is a row with its reason, and never stops the others; so is one whose worker dies. The
-    row is of the first science exposure on the detector of the acquisition, or else of the first one. A visit
-    without a science exposure gives the offsets of its acquisition and no star. FITS files that are no JWST
-    products are passed over and counted (attribute ``files_passed_over``), and so are further files of the
-    same name (``files_duplicate``).
+    row is of the first science exposure on the detector of the acquisition, or else of the first one; those
+    without an imaging WCS, such as spectra, are left out. A visit without a science exposure that is left gives
+    the offsets of its acquisition and no star. FITS files that are no JWST products are passed over and counted
+    (attribute ``files_passed_over``), and so are further files of the same name (``files_duplicate``).
     """
     _check(client, workers)
     found = find_visits(paths)
-    store = None if resume is None else Store(resume, made_with=_made_with(estimates=estimates, offline=offline))
+    store = None
+    if resume is not None:
+        made_with = _made_with(estimates=estimates, offline=offline)
+        store = Store(resume, made_with=made_with, online=not is_offline(offline))
     rows: dict[str, Mapping[str, Any]] = {}
     if store is not None:
         rows = {files.visit_id: row for files in found.visits if (row := store.get(files)) is not None}
     todo = [files for files in found.visits if files.visit_id not in rows]
     logger.info("%d visits, %d of them done before", len(found.visits), len(rows))
     work = partial(survey_visit, estimates=estimates, offline=offline)
-    with closing(pool.run(work, todo, client=client, workers=workers or pool.sensible(len(todo)))) as done:
+    with closing(pool.run(work, todo, client=client, workers=workers)) as done:
         for files, result in _shown(done, len(found.visits), len(rows), progress=progress):
             row = _lost(files, result) if isinstance(result, BaseException) else result
             rows[files.visit_id] = row

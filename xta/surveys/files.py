@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xta.errors import ArgumentError, FileError, warn
-from xta.nearby import SUFFIXES, TACONFIRM_TYPES, TACQ_TYPES
+from xta.nearby import LOG_NAME, LOG_SUFFIXES, SUFFIXES, TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = ["Found", "VisitFiles", "find_visits"]
 
@@ -21,8 +21,7 @@ SCIENCE = ("_calints", "_cal")
 """Products of a science exposure that can be analysed, best first."""
 
 FITS = (".fits", ".fits.gz")
-LOGS = (".csv", ".txt")
-LOG_NAME = re.compile(r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event|\d{11}")
+LOG = re.compile(rf"{LOG_NAME}|\d{{11}}")
 OF_VISIT = re.compile(r"jw(\d{11})_")
 
 
@@ -100,8 +99,8 @@ class _Scan:
     def add(self, path: Path, *, given: bool) -> None:
         """Take a file, given by the user or found in a folder."""
         name = path.name.lower()
-        if name.endswith(LOGS):
-            if given or LOG_NAME.search(name):
+        if name.endswith(LOG_SUFFIXES):
+            if given or LOG.search(name):
                 self._add_log(path, given=given)
         elif given or name.endswith(FITS):
             self._add_product(path, given=given)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, warn
 from xta.surveys.files import VisitFiles
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ["run", "sensible"]
+__all__ = ["run"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,19 @@ Done: TypeAlias = tuple[VisitFiles, Row | BaseException]
 WORTH_IT = 10
 """Visits for each process, at least: to start one takes as long as to analyse some of them."""
 
+GUARD = 'call survey in a script under if __name__ == "__main__": (processes import the script)'
 
-def sensible(visits: int) -> int:
+
+class _CannotStartError(Exception):
+    """Not one worker process came up."""
+
+
+def _sensible(visits: int) -> int:
     """Choose a number of processes: one a CPU that this process may use, as long as there is work for it."""
+    from multiprocessing import current_process
+
+    if current_process().daemon:  # such as a worker of a pool; it may not start processes
+        return 1
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -39,7 +49,7 @@ def sensible(visits: int) -> int:
 
 
 def run(
-    work: Work, visits: Sequence[VisitFiles], *, client: "Client | None", workers: int
+    work: Work, visits: Sequence[VisitFiles], *, client: "Client | None", workers: int | None
 ) -> Generator[Done, None, None]:
     """Give the row of each visit as soon as it is there, or the exception that took its worker.
 
@@ -50,22 +60,39 @@ def run(
     visits : sequence of VisitFiles
     client : distributed.Client, optional
         Its workers do the work, and see the files under the same paths.
-    workers : int
-        Without a client: 1 works here, more are processes.
+    workers : int or None
+        Without a client: 1 works here, more are processes; None chooses.
 
     Raises
     ------
     ArgumentError
-        If processes cannot start.
+        If the processes that were asked for cannot start.
+
+    Warns
+    -----
+    XtaWarning
+        If none were asked for and processes cannot start, so that all is done here.
     """
+    number = workers or _sensible(len(visits))
     if client is not None:
         executor: Executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
         with _cancelled(executor) as pool:
             yield from _completed(pool, work, visits)
-    elif workers == 1 or not visits:
-        yield from ((files, work(files)) for files in visits)
+    elif number == 1 or not visits:
+        yield from _here(work, visits)
     else:
-        yield from _in_processes(work, visits, workers)
+        try:
+            yield from _in_processes(work, visits, number)
+        except _CannotStartError:  # before the first row
+            if workers is not None:
+                msg = f"worker processes cannot start; {GUARD}, or give workers=1"
+                raise ArgumentError(msg) from None
+            warn(f"worker processes cannot start, so all visits are analysed in this one; to use more, {GUARD}")
+            yield from _here(work, visits)
+
+
+def _here(work: Work, visits: Iterable[VisitFiles]) -> Iterator[Done]:
+    yield from ((files, work(files)) for files in visits)
 
 
 @contextmanager
@@ -104,11 +131,7 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
     if len(lost) == len(visits):
         with _processes(1) as pool:
             if pool.submit(os.getpid).exception() is not None:
-                msg = (
-                    "worker processes cannot start. In a script, call survey under "
-                    'if __name__ == "__main__": (processes import the script), or give workers=1'
-                )
-                raise ArgumentError(msg)
+                raise _CannotStartError
     while lost:
         with _cancelled(_processes(1), cancel_futures=True) as pool:
             while lost:

@@ -26,6 +26,9 @@ class Store:
     made_with : str
         What decides about the rows besides the files: version and options. Rows made with something else are
         not used.
+    online : bool
+        Whether the network may be used: then provisional rows, which rest on an archive that did not answer, are
+        not used.
 
     Raises
     ------
@@ -38,9 +41,9 @@ class Store:
     such a part is cut off. Of two lines of a visit the later counts.
     """
 
-    def __init__(self, path: "str | os.PathLike[str]", *, made_with: str) -> None:
+    def __init__(self, path: "str | os.PathLike[str]", *, made_with: str, online: bool = True) -> None:
         self.path = Path(path).expanduser()
-        self.made_with = made_with
+        self.made_with, self.online = made_with, online
         self._lines: dict[str, dict[str, Any]] = {}
         if not self.path.parent.is_dir():
             msg = f"the folder {self.path.parent} does not exist; make it, or keep the rows (resume) elsewhere"
@@ -63,21 +66,22 @@ class Store:
             raise FileError(msg) from error
         for number, row in enumerate(whole.splitlines(), 1):
             try:
-                line = json.loads(row)
-                self._lines[line["row"]["visit_id"]] = line
+                line = _checked(json.loads(row))
             except (ValueError, KeyError, TypeError):
                 warn(f"line {number} of {self.path} cannot be read; its visit is analysed again")
+            else:
+                self._lines[line["row"]["visit_id"]] = line
 
     def _foreign(self) -> FileError:
         return FileError(f"{self.path} holds no rows of a survey; keep them (resume) in another file")
 
     def get(self, files: VisitFiles) -> dict[str, Any] | None:
-        """Give the row of a visit, unless it failed or its files are not those that the row was made from."""
+        """Give the row of a visit, unless it failed, is provisional, or was made from other files."""
         line = self._lines.get(files.visit_id)
         if line is None or line["made_with"] != self.made_with or line["files"] != _signature(files):
             return None
         row: dict[str, Any] = line["row"]
-        return row if row["ok"] else None
+        return row if row["ok"] and not (self.online and row.get("provisional")) else None
 
     def add(self, files: VisitFiles, row: dict[str, Any]) -> None:
         """Write a row.
@@ -95,6 +99,15 @@ class Store:
         except OSError as error:
             msg = f"cannot keep the rows in {self.path}: {error}; is the folder writable and the disk not full?"
             raise FileError(msg) from error
+
+
+def _checked(line: dict[str, Any]) -> dict[str, Any]:
+    """Require of a line all that is used of it; a `LookupError`, `TypeError` or `ValueError` where it is not there."""
+    row, _, _ = line["row"], line["made_with"], line["files"]
+    if not isinstance(row["visit_id"], str) or row["ok"] not in {0, 1, 2}:
+        msg = f"visit_id is {row['visit_id']!r}, ok is {row['ok']!r}"
+        raise ValueError(msg)
+    return line
 
 
 _START = json.dumps({"format": FORMAT})[:-1].encode()

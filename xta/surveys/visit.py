@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xta import osslog
-from xta.acquisition import attach
+from xta.acquisition import Acquisition, attach, find
 from xta.analysis import analyze
 from xta.backend import open_exposure
-from xta.errors import AcquisitionError, FileError, OssLogError, XtaError, XtaWarning, warn
+from xta.budget import logged_centroids, record_in_use
+from xta.errors import AcquisitionError, FileError, OssLogError, ProductError, WCSError, XtaError, XtaWarning, warn
 from xta.estimates import estimates as all_estimates
+from xta.nearby import NO_ANSWER
 from xta.offset import compute_offset
 from xta.surveys.files import VisitFiles
 from xta.surveys.table import ESTIMATE, METHODS, NUMBERS
+from xta.targacq import read_targ_acq
 
 if TYPE_CHECKING:
-    from xta.osslog import Centroid, OssLog
+    from xta.osslog import OssLog
 
 __all__ = ["FAILED", "OFFSET_ONLY", "STAR_FOUND", "survey_visit"]
 
@@ -67,7 +71,8 @@ def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = F
     dict
         One row of a survey, of what JSON can hold: texts, numbers, under "checks" each check, and under
         "estimates" a number for each quantity and method. What is not known is absent. A visit that fails has
-        ``ok`` 0 and a ``reason``.
+        ``ok`` 0 and a ``reason``. "provisional" is True where the event log was asked for and the archive did
+        not answer: another time the row may be a better one.
     """
     row: dict[str, Any] = {
         "visit_id": files.visit_id,
@@ -92,22 +97,51 @@ def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = F
 
 
 def _analysed(files: VisitFiles, *, estimates: bool, offline: bool) -> dict[str, Any]:
+    """Analyse the first science exposure that has an imaging WCS; without one, the acquisition by itself."""
     if not files.science + files.ta:
         what = f"{files.n_files - len(files.damaged)} products, but no _calints or _cal of a science or TA exposure"
         msg = f"visit {files.visit_id} has {what}; fetch one"
         raise AcquisitionError(msg)
-    path = (files.science or files.ta[-1:])[0]
-    log = _event_log(files)
-    with open_exposure(path) as exposure:
-        given: dict[str, Any] = {"oss": log, "targ_acq": list(files.uncal) or None, "offline": offline}
-        if files.science:
-            ds = analyze(exposure, acquisition=list(files.ta) or None, **given)
+    given: dict[str, Any] = {"oss": _event_log(files), "targ_acq": _targ_acqs(files), "offline": offline}
+    found: Acquisition | None = None
+    left_out: dict[str, str] = {}
+    for path in files.science:
+        with open_exposure(path) as exposure:
+            found = found or find(exposure, list(files.ta) or None, **given)
+            try:
+                ds = analyze(exposure, acquisition=found)
+            except WCSError as error:
+                left_out[path.name] = str(error)
+                continue
+            row = _row(ds) | _about(files, found, left_out) | {"ok": STAR_FOUND}
+            return row | {"estimates": _estimates(ds, found.log)} if estimates else row
+    if found is None:
+        with open_exposure(files.ta[-1]) as exposure:
+            found = find(exposure, list(files.ta), **given)
+    ds = compute_offset(attach(found.exposures[-1], found))
+    return _row(ds) | _about(files, found, left_out) | {"ok": OFFSET_ONLY}
+
+
+def _about(files: VisitFiles, found: Acquisition, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """Say what of the visit is left out, and whether the archive may have more of it another time."""
+    names = {why: [name for name in left_out if left_out[name] == why] for why in left_out.values()}
+    reasons = [f"without an imaging WCS that can be used ({why}): {', '.join(names[why])}" for why in names]
+    row: dict[str, Any] = {"reason": " ".join([*reasons, *files.damaged])}
+    asked = not any(record.successful for record in found.records)
+    return row | {"provisional": True} if asked and NO_ANSWER.search(found.reason) else row
+
+
+def _targ_acqs(files: VisitFiles) -> list[Path] | None:
+    """Keep the ``_uncal`` products with a TARG_ACQ extension; None to let the analysis look for them."""
+    useful = []
+    for path in files.uncal:
+        try:
+            read_targ_acq(path)
+        except (ProductError, FileError) as error:
+            logger.info("%s", error)
         else:
-            ds = compute_offset(attach(exposure, list(files.ta), **given))
-        row = _row(ds) | {"ok": STAR_FOUND if files.science else OFFSET_ONLY}
-        if estimates and files.science:
-            row["estimates"] = _estimates(ds, log)
-    return row
+            useful.append(path)
+    return useful or None
 
 
 def _row(ds: xr.Dataset) -> dict[str, Any]:
@@ -119,7 +153,8 @@ def _row(ds: xr.Dataset) -> dict[str, Any]:
     pairs = zip(failed["check"].values, failed["check_reason"].values, strict=True)
     row["checks_failed"] = "; ".join(f"{name}: {reason}" for name, reason in pairs)
     guider = str(ds.attrs.get("guider_aperture", ""))[3:4]
-    if (record := _record(ds)) is not None:
+    # Of a failed acquisition the last block that the log has.
+    if (record := record_in_use(ds) or next(reversed(logged_centroids(ds)), None)) is not None:
         row |= {"sam_x": _json(record.sam_x), "sam_y": _json(record.sam_y)}
         guider = guider or str(record.guider or "")
     return row | {"guider": int(guider) if guider in {"1", "2"} else 0}
@@ -127,14 +162,6 @@ def _row(ds: xr.Dataset) -> dict[str, Any]:
 
 def _json(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _record(ds: xr.Dataset) -> "Centroid | None":
-    """Read the acquisition in use from the lines of the log that the dataset carries; the last if none is in use."""
-    lines = ds.attrs.get("oss_log")
-    records = osslog.read(f"{lines}\n").centroids() if lines else []
-    here = (ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det"))
-    return next((one for one in records if (one.x_det, one.y_det) == here), records[-1] if records else None)
 
 
 def _estimates(ds: xr.Dataset, log: "OssLog | None") -> dict[str, list[float | None]]:

@@ -229,3 +229,23 @@ def test_reading_targ_acq_is_public(nircam, tmp_path):
     assert found.successful
     assert isinstance(fits.getheader(path, "TARG_ACQ")["DTCENCOL"], float)
     assert found.x_det == fits.getheader(path, "TARG_ACQ")["DTCENCOL"]
+
+
+def test_a_readout_that_does_not_fit_has_no_intended_position(miri):
+    """Without SUBARRAY a MIRI region would be taken for the array, and its middle for the star's place."""
+    exposures = [xta.open_exposure(path) for path in miri.ta]
+    for ta in exposures:
+        del ta.attrs["subarray"]
+    science = xta.open_exposure(miri.science[0])
+    with pytest.warns(XtaWarning, match="where the star was meant to be is not known"):
+        ds = (
+            science.ta.attach(exposures, oss=short_log(miri)).ta.compute_offset(centroid=(136.5, 126.5)).ta.adjust_wcs()
+        )
+    assert np.isnan(float(ds["ta_reference_x"]))
+    assert "published accuracy" in str(ds["error_part_source"].sel(error_part="distortion").item())
+
+
+def short_log(visit):
+    """The log of a visit without its acquisition."""
+    lines = visit.oss_log.read_text().splitlines()
+    return "\n".join([lines[0], *(line for line in lines[1:] if "VISIT" in line)]) + "\n"

@@ -112,6 +112,7 @@ def attach(
     result = bare.assign(stacked).set_coords([name for name in stacked if name not in images])
     result = result.assign_attrs(ta_in_use=_last_tacq(exposures))
     result = _with_centroid(result, found)
+    _check_readouts(exposures)
     files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
     logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
     return names.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
@@ -320,8 +321,15 @@ def _intended(ta: xr.Dataset) -> tuple[float, float]:
         return siaf.intended_pixel(
             a["instrument"], a["aperture"], a.get("subarray"), exposure=number, prd=a.get("prd_version")
         )
-    except KeyError as error:  # an aperture without a reference point
+    except (KeyError, AcquisitionError) as error:  # no reference point, no APERNAME, or not the exposure's array
         logger.info("no intended position for %s: %s", a.get("filename"), error)
-    except AcquisitionError as error:  # no APERNAME, or a readout that is not the exposure's array
-        warn(f"{error}; where the star was meant to be is not known")
-    return math.nan, math.nan
+        return math.nan, math.nan
+
+
+def _check_readouts(exposures: Iterable[xr.Dataset]) -> None:
+    """Warn where an array is not the readout of its keywords; an onboard centroid in it was refused before."""
+    for ta in exposures:
+        try:
+            onboard.readout(ta)
+        except AcquisitionError as error:
+            warn(f"{error}; where the star was meant to be is not known")

@@ -62,7 +62,7 @@ def test_an_analysed_exposure(analysed):
     values = {
         "centroid": [("centroid_x", 1e-4), ("centroid_y", 1e-4)],
         "offset": [("offset_x", 1e-3), ("offset_y", 1e-3), ("offset_east", 1e-3), ("offset_north", 1e-3)],
-        "star": [("target_x", 1e-4), ("target_y", 1e-4)],
+        "star": [(name, 1e-4) for name in ("target_x", "target_y", "target_x_err", "target_y_err")],
     }
     for what, names in values.items():
         written = [float(text.replace("−", "-")) for text in re.findall(r"[+−]?\d+\.\d+", rows[what])]
@@ -180,3 +180,13 @@ def test_a_file_that_is_gone(analysed, tmp_path):
     rows = card.rows(ds)
     assert rows["instrument"].startswith("JWST NIRCAM")
     assert "star" not in rows
+
+
+def test_the_error_and_the_checks_are_shown(nircam):
+    ds = xta.analyze(nircam.science[0])
+    described = card.rows(ds)
+    assert described["star"].endswith(f"± {float(ds.target_x_err):.4f}, {float(ds.target_y_err):.4f} px")
+    assert described["checks"] == "6 passed, 1 not tested"
+    x = float(ds["centroid_x"])
+    off = ds.ta.compute_offset(centroid=(x + 1, float(ds["centroid_y"])))
+    assert card.rows(off)["checks"] == "5 passed, 1 not tested, failed: agrees"

@@ -249,3 +249,20 @@ def short_log(visit):
     """The log of a visit without its acquisition."""
     lines = visit.oss_log.read_text().splitlines()
     return "\n".join([lines[0], *(line for line in lines[1:] if "VISIT" in line)]) + "\n"
+
+
+def test_tables_and_json_tell_of_errors_and_checks(analysed):
+    import json
+
+    from xta import results
+
+    found = json.loads(json.dumps(results.as_dict(analysed)))
+    assert found["checks"]["closes"] is True
+    assert found["checks"]["TARG_ACQ agrees"] is None
+    assert set(found["checks"]) == set(found["check_reasons"]) == set(checks.CHECKS)
+    assert found["target_x_err"] == float(analysed["target_x_err"])
+    text = results.as_table(analysed)
+    assert "checks: 6 passed, 1 not tested\n" in text
+    assert f"{float(analysed['target_x_err']):.4f}" in text
+    off = analysed.ta.compute_offset(centroid=(10.0, 10.0))
+    assert "agrees failed (centroid in use minus that of the image" in results.as_table(off)

@@ -24,8 +24,8 @@ def rows(ds: xr.Dataset) -> dict[str, str]:
     Returns
     -------
     dict
-        What -> its description, both plain text: instrument, mode, target, centroid, offset, star and WCS, without
-        those of which the dataset holds nothing.
+        What -> its description, both plain text: instrument, mode, target, centroid, offset, star, checks and
+        WCS, without those of which the dataset holds nothing.
     """
     described = {
         "instrument": _words(ds, "telescope", "instrument", "detector", "filter", "pupil"),
@@ -35,6 +35,7 @@ def rows(ds: xr.Dataset) -> dict[str, str]:
         "centroid": _centroid(ds),
         "offset": _offset(ds),
         "star": _star(ds),
+        "checks": _checks(ds),
         "WCS": _wcs(ds),
     }
     return {what: text for what, text in described.items() if text}
@@ -125,7 +126,23 @@ def _star(ds: xr.Dataset) -> str:
         return f"on the central pixel; it was at {before} px of the readout"
     if now and "klip" in ds.variables:
         return "on the central pixel"
-    return f"{now} px" if now else ""
+    errors = [_number(ds, f"target_{axis}_err") for axis in ("x", "y")]
+    known = f", ± {errors[0]:.4f}, {errors[1]:.4f} px" if all(map(math.isfinite, errors)) else ""
+    return f"{now} px{known}" if now else ""
+
+
+def _checks(ds: xr.Dataset) -> str:
+    names, states = ds.variables.get("check"), ds.variables.get("check_passed")
+    if names is None or states is None or names.ndim != 1 or states.dims != names.dims:
+        return ""
+    try:
+        pairs = list(zip(names.values.tolist(), states.values.tolist(), strict=True))
+    except (OSError, RuntimeError):  # its file is gone
+        return ""
+    failed = ", ".join(str(name) for name, state in pairs if state == 0)
+    passed, untested = (sum(state == value for _, state in pairs) for value in (1, -1))
+    words = [f"{passed} passed", f"{untested} not tested" if untested else "", f"failed: {failed}" if failed else ""]
+    return ", ".join(filter(None, words))
 
 
 def _wcs(ds: xr.Dataset) -> str:

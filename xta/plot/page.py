@@ -13,7 +13,6 @@ from xta.errors import AcquisitionError
 from xta.offset import target_position
 from xta.plot.centred import klip, recentered
 from xta.plot.exposures import acquisition, guider, science
-from xta.plot.places import scalar
 from xta.plot.style import DPI, PAGE, STYLE, VERBATIM, plain
 from xta.plot.visits import offsets
 
@@ -127,13 +126,14 @@ def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
     """Give the lines of the table: where a text begins (or ends, if not at 0) in parts of the width -> the text."""
     lines = []
     for what, *pair, decimals in results.ROWS:
-        if all(name in ds.coords and not ds[name].ndim for name in pair):
+        error = pair[0].endswith("_err")
+        if not all(name in ds.coords and not ds[name].ndim for name in pair):
+            continue
+        values = [float(ds[name]) for name in pair]
+        if not error or np.isfinite(values).all():
             form = f".{decimals}f" if decimals <= 6 else ".0e"
-            first, second = (f"{float(ds[name]):{form}}".replace("-", "−") for name in pair)
+            first, second = (f"{'± ' if error else ''}{value:{form}}".replace("-", "−") for value in values)
             lines.append(_line(what, first, second))
-        errors = [scalar(ds, f"{name}_err") for name in pair]
-        if pair[0] == "target_x" and np.isfinite(errors).all():
-            lines.append(_line("    standard error [px]", *(f"± {error:.4f}" for error in errors)))
     return [_line("", "x, RA, east", "y, Dec, north"), *lines] if lines else []
 
 

@@ -198,3 +198,23 @@ def test_recentring_and_klip_on_the_command_line(run, nircam, tmp_path):
     assert run("recenter", analysed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 1
     assert run("klip", centred, "-o", tmp_path / "c.nc", "--numbasis", "few").exit_code == 2
     assert not (tmp_path / "c.nc").exists()
+
+
+@pytest.mark.parametrize("ending", ["png", "fits", "txt", ""])
+@pytest.mark.parametrize("command", ["analyze", "recenter", "klip"])
+def test_a_netcdf_file_is_called_one(nircam, tmp_path, command, ending):
+    """So that no picture and no product is replaced by one."""
+    out = tmp_path / f"out.{ending}".rstrip(".")
+    if ending:
+        out.write_text("precious")
+    done = CliRunner().invoke(main, [command, str(nircam.science[0]), "-o", str(out), "--offline"])
+    assert done.exit_code == 2
+    assert "end it with .nc" in done.output
+    assert out.read_text() == "precious" if ending else not out.exists()
+
+
+def test_a_page_is_called_one(nircam, tmp_path):
+    done = CliRunner().invoke(main, ["report", str(nircam.science[0]), "-o", str(tmp_path / "p.pdf")])
+    assert done.exit_code == 2
+    assert "ends with .html" in done.output
+    assert not list(tmp_path.iterdir())

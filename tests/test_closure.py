@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from xta import datasets, onboardcheck, osslog, siaf
-from xta.errors import SiafError, XtaWarning
+from xta.errors import ArgumentError, SiafError, XtaWarning
 from xta.onboardcheck import closure
 from xta.targacq import TargAcq
 
@@ -208,3 +208,9 @@ def test_a_visit_made_with_a_siaf_that_was_not_written_yet(tmp_path):
     found = closure(block, prd="PRDOPSSOC-075", aperture="NRCA5_TAMASK335R")
     assert (found.passed, found.prd) == (True, "PRDOPSSOC-075")
     assert closure(block).prd == "PRDOPSSOC-065"
+
+
+@pytest.mark.parametrize("record", ["V09991001001_osslog.csv", osslog.read("2022-01-01 00:00:00 nothing\n"), None, 5])
+def test_what_is_no_acquisition_is_refused(record):
+    with pytest.raises(ArgumentError, match="give one acquisition"):
+        closure(record)

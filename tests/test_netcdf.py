@@ -290,3 +290,11 @@ def test_missing_text_is_empty(tmp_path):
     xta.to_netcdf(ds, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         assert again["a"].values.tolist() == ["b", "", ""]
+
+
+def test_a_product_is_not_replaced_by_netcdf(tmp_path):
+    path = tmp_path / "a_cal.fits"
+    path.write_text("precious")
+    with pytest.raises(ArgumentError, match=r"end it with \.nc"):
+        xta.to_netcdf(xr.Dataset(), path)
+    assert path.read_text() == "precious"

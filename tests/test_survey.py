@@ -680,7 +680,7 @@ def test_the_command_line(two, tmp_path, monkeypatch):
 
     done = run(two, "-o", tmp_path / "a.nc", "--no-estimates")
     assert done.exit_code == 0, done.output
-    assert "2 visits: 2 with a star, 0 with an offset only, 0 failed" in done.stdout
+    assert "2 visits: 2 with a star, 0 with an offset only, 0 failed; a check failed in 0" in done.stdout
     rows = tmp_path / "a.nc.rows.jsonl"
     kept = rows.read_bytes()
     with xr.open_dataset(tmp_path / "a.nc") as ds:

@@ -16,6 +16,7 @@ import click
 
 import xta
 from xta.errors import XtaError, XtaWarning
+from xta.netcdf import SUFFIXES
 
 __all__ = ["main"]
 
@@ -81,6 +82,9 @@ def _outputs(option: Path | None, files: Sequence[Path], suffix: str, *inputs: P
         raise click.UsageError(msg)
     else:
         named = [option]
+    if suffix.endswith(".nc") and any(path.suffix.lower() not in SUFFIXES for path in named):
+        msg = f"{named[0].name!r} is no name of a NetCDF file; end it with .nc, or give a folder that exists"
+        raise click.UsageError(msg)
     if len(set(named)) < len(named):
         msg = "several FILES have the same name, and so would their results; analyse them one by one"
         raise click.UsageError(msg)
@@ -240,6 +244,9 @@ def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
         with _opened(files[0], offline=offline) as ds:
             _say(f"wrote {ds.ta.report(output)}")
         return
+    if output.suffix and not output.is_dir():
+        msg = f"{output.name!r} is neither a page, which ends with .html, nor a folder"
+        raise click.UsageError(msg)
     failed: list[Path] = []
     written = xta.report.index(_each(files, failed, offline=offline), output)
     _say(f"wrote {written}")
@@ -289,7 +296,7 @@ def klip(
     from xta import plot, psfsub
 
     _check_picture(picture)
-    _outputs(output, science[:1], "", *science, *reference)
+    _outputs(output, science[:1], "_klip.nc", *science, *reference)
     with ExitStack() as stack:
         targets = [stack.enter_context(_opened(file, offline=offline)) for file in science]
         references = [stack.enter_context(_opened(file, offline=offline)) for file in reference]
@@ -390,7 +397,11 @@ def survey(
     for one in ds["visit"].values[ds["ok"].values == 0]:
         _say(f"{one}: {ds['reason'].sel(visit=one).item()}")
     star, offset, failed = ((ds["ok"] == value).sum().item() for value in (1, 2, 0))
-    click.echo(f"{ds.sizes['visit']} visits: {star} with a star, {offset} with an offset only, {failed} failed")
+    doubted = int((ds["check_passed"] == 0).any("check").sum())
+    found = f"{star} with a star, {offset} with an offset only, {failed} failed"
+    click.echo(f"{ds.sizes['visit']} visits: {found}; a check failed in {doubted}")
+    if failed == ds.sizes["visit"]:
+        raise SystemExit(1)
 
 
 @main.group()

@@ -93,7 +93,7 @@ def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]
 
 def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str], None]) -> None:
     """Print the star of each exposure beside the truth."""
-    show(f"\n{'star behind the mask [px]':<52}{'x':>12}{'y':>12}{'from truth':>12}")
+    show(f"\n{'star behind the mask [px, 0-based]':<52}{'x':>12}{'y':>12}{'from truth':>12}{'± on data':>12}")
     worst = 0.0
     for ds in exposures:
         name = ds.attrs["filename"]
@@ -101,7 +101,7 @@ def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str
         x, y = float(ds["target_x"]), float(ds["target_y"])
         error = math.hypot(x - float(row["star_x"]), y - float(row["star_y"]))
         worst = max(worst, error)
-        show(f"{name:<52}{x:>12.5f}{y:>12.5f}{error:>12.1e}")
+        show(f"{name:<52}{x:>12.5f}{y:>12.5f}{error:>12.1e}{float(ds['target_x_err']):>12.3f}")
     if worst > STAR_ERROR:
         msg = f"a star is {worst:.1e} px from the truth, more than {STAR_ERROR:.0e}; please report this output"
         raise XtaError(msg)

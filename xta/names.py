@@ -91,8 +91,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "offset_east": ("arcsec", "target minus centroid by the TA WCS, on the sky, towards east"),
     "offset_north": ("arcsec", "target minus centroid by the TA WCS, on the sky, towards north"),
     # adjust_wcs
-    "target_x": ("pixel", "star behind the mask, in the label x"),
-    "target_y": ("pixel", "star behind the mask, in the label y"),
+    "target_x": ("pixel", "star behind the mask, 0-based, in the label x"),
+    "target_y": ("pixel", "star behind the mask, 0-based, in the label y"),
     "target_ra": ("degree", "right ascension of the target (ICRS)"),
     "target_dec": ("degree", "declination of the target (ICRS)"),
     "mask_x": ("pixel", "SIAF reference point of the science aperture, 0-based x of its readout"),

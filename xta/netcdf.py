@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ import xarray as xr
 from xta import names
 from xta.errors import ArgumentError, FileError, XtaError
 
-__all__ = ["to_netcdf", "whole_file"]
+__all__ = ["SUFFIXES", "to_netcdf", "whole_file"]
+
+SUFFIXES = (".nc", ".nc4", ".cdf")
+"""How the name of a NetCDF file ends."""
 
 _OF_NETCDF = re.compile(r"\b(NetCDF|HDF5?)\b")
 
@@ -112,12 +116,16 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
     FileError
         If the file cannot be written; nothing is left behind.
     ArgumentError
-        If `ds` holds what NetCDF cannot, such as complex numbers; it names the variable or attribute.
+        If `path` does not end as a NetCDF file does, so that no product is replaced by mistake; if `ds` holds what
+        NetCDF cannot, such as complex numbers: it names the variable or attribute.
 
     Notes
     -----
     Text is written as text, missing text as "".
     """
+    if Path(path).suffix.lower() not in SUFFIXES and (Path(path).is_file() or not Path(path).exists()):
+        msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
+        raise ArgumentError(msg)
     clean = ds.copy()
     clean.attrs = names.clean_attrs(ds.attrs)
     for name, variable in ds.variables.items():
@@ -131,7 +139,7 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
         if progress:
             from dask.diagnostics.progress import ProgressBar
 
-            with ProgressBar():  # type: ignore[no-untyped-call]
+            with ProgressBar(out=sys.stderr):  # type: ignore[no-untyped-call]
                 task.compute()
         else:
             task.compute()

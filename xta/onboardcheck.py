@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from xta import siaf
-from xta.errors import SiafError
+from xta.errors import ArgumentError, SiafError
 from xta.osslog import normalise_visit
 
 __all__ = ["TOLERANCE", "Closure", "closure", "siaf_det"]
@@ -157,7 +157,7 @@ def closure(
     SiafError
         If the aperture is in no release, or of another instrument than the record's detector.
     ArgumentError
-        If `visit` is not a visit id.
+        If `record` is no acquisition, or `visit` not a visit id.
 
     Notes
     -----
@@ -178,6 +178,9 @@ def closure(
     >>> found.passed, found.prds, found.aperture
     (True, ('PRDOPSSOC-058', 'PRDOPSSOC-059'), 'NRCA3_FP1')
     """
+    if not any(hasattr(record, name) for name in ("target_v2", "x_det", "x")):
+        msg = f"record is a {type(record).__name__}; give one acquisition, such as osslog.read(path).centroids()[0]"
+        raise ArgumentError(msg)
     facts = _facts(record, aperture, guider)
     if facts is None:
         return Closure(reason="the record names no detector; give its aperture")

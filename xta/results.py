@@ -12,7 +12,7 @@ __all__ = ["as_dict", "as_table", "summary_of_checks"]
 
 ROWS: tuple[tuple[str, str, str, int], ...] = (
     # (what, x or RA or east, y or Dec or north, decimals)
-    ("star behind the mask [px]", "target_x", "target_y", 4),
+    ("star behind the mask [px, 0-based]", "target_x", "target_y", 4),
     ("standard error of the star [px]", "target_x_err", "target_y_err", 4),
     ("star in the original readout [px]", "star_x", "star_y", 4),
     ("SIAF reference of the mask [px]", "mask_x", "mask_y", 3),
@@ -106,5 +106,6 @@ def _checks(ds: xr.Dataset, name: str) -> list[tuple[Any, Any]]:
 def _rows(ds: xr.Dataset, rows: Iterable[tuple[str, str, str, int]]) -> Iterable[str]:
     for what, first, second, decimals in rows:
         if first in ds.coords and second in ds.coords:
-            a, b = (f"{float(ds[name]):.{decimals}f}" for name in (first, second))
+            form = f".{decimals}f" if decimals <= 6 else ".0e"
+            a, b = (f"{float(ds[name]):{form}}" for name in (first, second))
             yield f"    {what:<36}{a:>16}{b:>16}"

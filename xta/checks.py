@@ -202,7 +202,7 @@ def _agrees(ds: xr.Dataset, one: xr.Dataset, found: ImageCentroid) -> Check:
     if ds.attrs["centroid_source"].startswith("TA image"):
         return None, "the centroid in use is that of the image itself"
     x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
-    scale = np.sqrt(abs(np.linalg.det(wcs.sky_jacobian(wcs.load(one["ta_wcs"].item()), x, y))))
+    scale = wcs.pixel_scale(wcs.load(one["ta_wcs"].item()), x, y)
     accuracy = acquisition_accuracy(str(ds.attrs["instrument"])) / (1e3 * scale)
     far = x - found.x, y - found.y
     limits = [AGREES * float(np.hypot(accuracy, np.nan_to_num(err))) for err in (found.x_err, found.y_err)]

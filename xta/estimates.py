@@ -25,11 +25,10 @@ import xarray as xr
 
 from xta import dq, nearby, onboard, osslog, siaf, sky, sphere, wcs
 from xta import names as model
-from xta.budget import centroid_noise, logged_centroids
+from xta.budget import centroid_noise
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
 from xta.manoeuvres import NetManoeuvre, net_manoeuvre
 from xta.offset import acquired_target, target_position
-from xta.onboardcheck import closure
 from xta.performance import GUIDING, acquisition_accuracy
 from xta.taimage import blemishes, image_centroid, stamp
 from xta.template import estimate_center
@@ -148,7 +147,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
         target_position(ds),
         acquired_target(ds),
         sky.the_wcs(ds, "wcs_original"),
-        _pixel_scale(ds),
+        wcs.pixel_scale(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"])),
     )
     ways: dict[str, Callable[[], _Estimate]] = {
         "oss": lambda: _oss(case),
@@ -191,12 +190,6 @@ def _table(case: _Case, found: dict[str, _Estimate]) -> xr.Dataset:
     table["agrees"] = table["agrees"].astype(np.int8)
     about = {key: ds.attrs[key] for key in ("visit_id", "filename", "centroid_source") if key in ds.attrs}
     return table.assign_attrs(about, adopted_x=adopted[0], adopted_y=adopted[1])
-
-
-def _pixel_scale(ds: xr.Dataset) -> float:
-    """Give the size of a pixel at the star [arcsec]."""
-    jacobian = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
-    return math.sqrt(abs(np.linalg.det(jacobian)))
 
 
 def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], note: str = "") -> _Estimate:
@@ -290,13 +283,10 @@ def _sam(case: _Case, oss: Any) -> _Estimate:
 
 
 def _onboard_prd(case: _Case) -> tuple[str | None, str]:
-    """Find the SIAF release that was onboard by the closure of the acquisition in use."""
+    """Name the SIAF release that was onboard, by the closure that `attach` made; else that of the product."""
+    if onboard_prd := case.ds.attrs.get("oss_prd"):
+        return onboard_prd, f"SIAF onboard {onboard_prd}"
     prd = case.ds.attrs.get("prd_version")
-    records = [record for record in logged_centroids(case.ds) if record.usable]
-    if records:
-        found = closure(records[-1], prd=prd, aperture=str(case.ta["ta_aperture"].item()))
-        if found.passed:
-            return found.prd, f"SIAF onboard {found.prd}"
     return prd, f"SIAF of the product, {siaf.release(prd)}, for which was onboard is not known"
 
 

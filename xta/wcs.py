@@ -31,6 +31,7 @@ __all__ = [
     "dump",
     "from_fits",
     "load",
+    "pixel_scale",
     "pixel_to_v",
     "pixel_to_world",
     "reference",
@@ -85,6 +86,18 @@ def sky_jacobian(wcs: "WCS", x: float, y: float) -> "Floats":
     ra, dec = pixel_to_world(wcs, x + np.array([0, 0.5, -0.5, 0, 0]), y + np.array([0, 0, 0, 0.5, -0.5]))
     offset = np.stack(tangent_offset(float(ra[0]), float(dec[0]), ra, dec))
     return np.stack([offset[:, 1] - offset[:, 2], offset[:, 3] - offset[:, 4]], axis=1)
+
+
+def pixel_scale(wcs: "WCS", x: float, y: float) -> float:
+    """Measure a pixel: the square root of its area [arcsec].
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+    x, y : float
+        0-based pixel.
+    """
+    return float(np.sqrt(abs(np.linalg.det(sky_jacobian(wcs, x, y)))))
 
 
 def pixel_to_v(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:

@@ -61,7 +61,7 @@ def handedness(ds: xr.Dataset) -> int:
 
 def pixel_scale(ds: xr.Dataset) -> float:
     """Measure the pixel at the star: the square root of its area [arcsec]."""
-    return float(np.sqrt(abs(np.linalg.det(_jacobian(ds)))))
+    return wcs.pixel_scale(sky.the_wcs(ds), 0.0, 0.0)
 
 
 def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Array, Array]:

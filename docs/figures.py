@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 import xta
-from xta import datasets, shift, siaf
+from xta import datasets
+from xta.geometry import siaf
+from xta.images import shift
 
 IMAGES = Path(__file__).parent / "images"
 PIXELS = {"origin": "lower", "interpolation": "nearest"}

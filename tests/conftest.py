@@ -68,7 +68,7 @@ def make_wcs(ra=150.0, dec=-30.0, roll=75.0, *, inverse_error=0.4, scale=0.063, 
     from astropy.modeling.bounding_box import ModelBoundingBox
     from gwcs import WCS, coordinate_frames
 
-    from xta import wcs
+    from xta.geometry import wcs
 
     centre = models.Shift(-size / 2) & models.Shift(-size / 2)
     x = models.Polynomial2D(

@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from xta import names, sky, wcs
+from xta import model
+from xta.geometry import sky, wcs
 
 TARGET = (150.001, -30.0005)
 STAR, INTENDED = (35.4, 30.7), (31.5, 31.5)
@@ -56,7 +57,7 @@ def exposure(gwcs, attrs, images, dqs, *, corner=(0, 0)):
     dims = ("integration", "y", "x")[-images.ndim :]
     ds = xr.Dataset({"sci": (dims, images, {"units": "MJy/sr", "long_name": "science image"}), "dq": (dims, dqs)})
     coords = {
-        dim: (dim, low + np.arange(ds.sizes[dim]), names.attrs(dim))
+        dim: (dim, low + np.arange(ds.sizes[dim]), model.attrs(dim))
         for dim, low in zip(("x", "y"), corner, strict=True)
     }
     if "integration" in dims:

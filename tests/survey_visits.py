@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xta import datasets, osslog, siaf
+from xta import datasets, osslog
+from xta.geometry import siaf
 
 STEP = 1e-3
 """Each visit has its star this much farther along the rows of the detector than the one before [pixel]."""

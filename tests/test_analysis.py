@@ -10,7 +10,8 @@ import xarray as xr
 from astropy.io import fits
 
 import xta
-from xta import datasets, names, nearby, siaf, sky, wcs
+from xta import datasets, model
+from xta.acquisition import find
 from xta.errors import (
     AcquisitionError,
     ArgumentError,
@@ -23,6 +24,7 @@ from xta.errors import (
     XtaError,
     XtaWarning,
 )
+from xta.geometry import siaf, sky, wcs
 
 STAR_ERROR = 1e-4  # [pixel] the bar on simulated visits
 CLOSED_LOOP = 1e-6  # [pixel]
@@ -85,7 +87,7 @@ def test_the_dataset_describes_itself(analysed):
             assert variable.attrs.get("units"), name
     assert analysed["ta_sci"].dims == ("ta_exposure", "ta_y", "ta_x")
     tables = {"check", "error_part"}
-    for name in names.ANALYSIS - {"wcs_original"}:
+    for name in model.ANALYSIS - {"wcs_original"}:
         assert name in analysed.coords
         assert set(analysed[name].dims) <= tables
     assert analysed.attrs["centroid_source"] == "OSS event log"
@@ -142,7 +144,7 @@ def test_adjusting_twice_changes_nothing_more(analysed):
     remeasured = analysed.ta.compute_offset()
     assert remeasured["offset_x"].item() == analysed["offset_x"].item()
     assert remeasured["wcs"].item() == analysed["wcs_original"].item()
-    assert not names.ADJUSTED & set(remeasured.coords)
+    assert not model.ADJUSTED & set(remeasured.coords)
 
 
 def test_another_centroid_starts_from_the_file_s_wcs(nircam, analysed):
@@ -565,7 +567,7 @@ def test_the_better_product_of_a_ta_exposure_is_found(nircam, tmp_path):
     for kind in ("rate", "cal", "rateints"):
         shutil.copy(nircam.ta[0], tmp_path / nircam.ta[0].name.replace("_cal", f"_{kind}"))
     shutil.copy(nircam.science[0], tmp_path)
-    found = nearby.find_ta(tmp_path, nircam.visit_id)
+    found = find.find_ta(tmp_path, nircam.visit_id)
     assert [path.name for path in found] == [nircam.ta[0].name]
 
 
@@ -634,7 +636,7 @@ def test_an_unsuccessful_targ_acq_is_no_centroid(nircam, tmp_path, dummy):
 
 
 def test_targ_acq_faults(nircam, tmp_path):
-    from xta.targacq import read_targ_acq
+    from xta.acquisition.targ_acq import read_targ_acq
 
     with pytest.raises(ProductError, match="no TARG_ACQ"):
         read_targ_acq(nircam.ta[0])
@@ -681,7 +683,7 @@ def test_published_analyses(shared, visit):
     ds = xta.analyze(science, acquisition=ta, oss=folder / "osslog.csv")
     value = {
         name: float(ds[name])
-        for name in names.ANALYSIS | set(ds.coords)
+        for name in model.ANALYSIS | set(ds.coords)
         if name in ds.coords and ds[name].ndim == 0 and ds[name].dtype.kind == "f"
     }
 

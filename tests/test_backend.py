@@ -13,9 +13,10 @@ import xarray as xr
 from astropy.io import fits
 
 import xta
-from xta import names, sky, wcs
-from xta.backend import JwstBackendEntrypoint
+from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, XtaError, XtaWarning
+from xta.geometry import sky, wcs
+from xta.io.backend import JwstBackendEntrypoint
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,7 @@ def crop(x, y, nx, ny, *, move_crpix):
             hdus[name].data = hdus[name].data[:, y : y + ny, x : x + nx]
         header = hdus["SCI"].header
         if move_crpix:
-            from xta import siaf
+            from xta.geometry import siaf
 
             primary = hdus[0].header
             ap = siaf.aperture(primary["INSTRUME"], primary["APERNAME"], primary["PRD_VER"])
@@ -265,7 +266,7 @@ def test_shifted_pixels_are_warned_of(calints, edited):
 
 def test_headers_with_few_keywords_open(calints, edited):
     def edit(hdus):
-        for keyword in names.KEYWORDS.values():
+        for keyword in model.KEYWORDS.values():
             if keyword not in {"TELESCOP", "SUBSIZE1", "SUBSIZE2"}:
                 hdus[0].header.remove(keyword, ignore_missing=True)
                 hdus["SCI"].header.remove(keyword, ignore_missing=True)

@@ -7,9 +7,11 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import budget, datasets, names, performance, siaf, wcs
+from xta import datasets, model
+from xta.acquisition import budget, performance
+from xta.acquisition.image import image_centroid
 from xta.datasets.optics import Camera, place, point_source
-from xta.taimage import image_centroid
+from xta.geometry import siaf, wcs
 
 NEWEST = "PRDOPSSOC-075"
 
@@ -153,7 +155,7 @@ def test_the_shift_between_filters_is_no_distortion(analysed):
     from astropy.modeling.models import Shift
     from gwcs import WCS
 
-    from xta import sky
+    from xta.geometry import sky
 
     original = sky.the_wcs(analysed, "wcs_original")
     first, *_ = original.available_frames
@@ -161,7 +163,7 @@ def test_the_shift_between_filters_is_no_distortion(analysed):
     steps = [(step.frame, step.transform) for step in original.pipeline]
     steps[0] = (steps[0][0], to_v | Shift(0.15) & Shift(-0.2))
     steps = [steps[0], *steps[[frame.name for frame, _ in steps].index("v2v3") :]]
-    shifted = analysed.assign_coords(wcs_original=names.text_variable("wcs_original", wcs.dump(WCS(steps))))
+    shifted = analysed.assign_coords(wcs_original=model.text_variable("wcs_original", wcs.dump(WCS(steps))))
     assert part(budget.assign(shifted), "distortion") == pytest.approx(part(analysed, "distortion"), rel=1e-3)
 
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import card, datasets
+from xta import datasets, summary
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def read(html):
 
 
 def test_an_analysed_exposure(analysed):
-    rows = card.rows(analysed)
+    rows = summary.rows(analysed)
     assert rows["instrument"] == "JWST NIRCAM NRCALONG F444W MASKRND"
     assert rows["mode"] == "NRC_CORON NRCA5_MASK335R MASKA335R"
     assert rows["target"].startswith("Sample-Star, RA 201.150000, Dec −51.500000 deg, visit 09990001001")
@@ -70,53 +70,53 @@ def test_an_analysed_exposure(analysed):
 
 
 def test_text_has_one_line_for_each(analysed):
-    first, *lines = card.as_text(analysed).split("\n")
+    first, *lines = summary.as_text(analysed).split("\n")
     assert first == "<xta>"
-    assert [line.split()[0] for line in lines] == list(card.rows(analysed))
+    assert [line.split()[0] for line in lines] == list(summary.rows(analysed))
     assert max(map(len, lines)) < 100
 
 
 def test_html_holds_the_same(analysed):
-    reader = read(card.as_html(analysed))
-    rows = card.rows(analysed)
+    reader = read(summary.as_html(analysed))
+    rows = summary.rows(analysed)
     assert reader.cells == [text for row in rows.items() for text in row]
 
 
 def test_html_asks_for_nothing(analysed):
-    reader = read(card.as_html(analysed))
+    reader = read(summary.as_html(analysed))
     assert reader.tags == {"div", "table", "tr", "th", "td"}
     assert {name for name, _ in reader.attrs} == {"style", "scope"}
-    assert "url(" not in card.as_html(analysed)
+    assert "url(" not in summary.as_html(analysed)
 
 
 def test_text_from_files_is_escaped(analysed):
     evil = '<script src="//x">alert(1)</script>&"\''
     for name in ("target_name", "instrument", "aperture", "visit_id", "oss_status", "centroid_source"):
         ds = analysed.assign_attrs({name: evil})
-        html = card.as_html(ds)
+        html = summary.as_html(ds)
         assert "<script" not in html
         assert any(evil in cell for cell in read(html).cells), name
 
 
 def test_each_step(nircam, analysed, centred):
     bare = xta.open_exposure(nircam.science[0])
-    assert card.rows(bare)["acquisition"] == "not attached"
-    assert card.rows(bare)["WCS"] == "of the file"
-    assert not {"centroid", "offset", "star"} & set(card.rows(bare))
-    attached = card.rows(bare.ta.attach())
+    assert summary.rows(bare)["acquisition"] == "not attached"
+    assert summary.rows(bare)["WCS"] == "of the file"
+    assert not {"centroid", "offset", "star"} & set(summary.rows(bare))
+    attached = summary.rows(bare.ta.attach())
     assert attached["centroid"] == "OSS event log"
     assert "offset" not in attached
-    offset = card.rows(bare.ta.attach().ta.compute_offset())
+    offset = summary.rows(bare.ta.attach().ta.compute_offset())
     assert "offset" in offset
     assert offset["WCS"] == "of the file"
-    rows = card.rows(centred)
+    rows = summary.rows(centred)
     assert rows["WCS"] == "adjusted, recentred"
     star = f"{float(analysed['target_x']):.4f}, {float(analysed['target_y']):.4f}"
     assert rows["star"] == f"on the central pixel; it was at {star} px of the readout"
 
 
 def test_an_acquisition_by_itself(nircam):
-    rows = card.rows(xta.analyze(nircam.ta[0]))
+    rows = summary.rows(xta.analyze(nircam.ta[0]))
     assert rows["mode"].startswith("NRC_TACQ")
     assert "offset" in rows
 
@@ -124,7 +124,7 @@ def test_an_acquisition_by_itself(nircam):
 def test_a_failed_acquisition(tmp_path):
     visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
     ds = xta.open_exposure(visit.science[0]).ta.attach()
-    rows = card.rows(ds)
+    rows = summary.rows(ds)
     assert rows["acquisition"] == "1 exposure, FAILED: NIRCam target locate failed"
     assert rows["centroid"] == "none (FAILED: NIRCam target locate failed)"
 
@@ -132,7 +132,7 @@ def test_a_failed_acquisition(tmp_path):
 def test_joined_exposures(analysed):
     parts = [analysed[["sci"]].drop_vars(["ra", "dec"]) for _ in range(2)]
     parts[1] = parts[1].assign_coords(wcs=analysed["wcs_original"], offset_x=0.5)
-    rows = card.rows(xr.concat(parts, dim="exposure", coords="different", compat="equals"))
+    rows = summary.rows(xr.concat(parts, dim="exposure", coords="different", compat="equals"))
     assert rows["WCS"] == "2 of them, along exposure"
     assert rows["offset"] == "2 of them, along exposure"
 
@@ -141,7 +141,7 @@ def test_after_netcdf(analysed, centred, tmp_path):
     for name, ds in {"analysed": analysed, "centred": centred}.items():
         xta.to_netcdf(ds, tmp_path / f"{name}.nc")
         with xr.open_dataset(tmp_path / f"{name}.nc") as again:
-            assert card.rows(again) == card.rows(ds)
+            assert summary.rows(again) == summary.rows(ds)
 
 
 STRANGE = {
@@ -162,14 +162,14 @@ STRANGE = {
 
 @pytest.mark.parametrize("what", STRANGE)
 def test_no_dataset_is_too_strange(what):
-    assert card.as_text(STRANGE[what]).startswith("<xta")
-    read(card.as_html(STRANGE[what]))
+    assert summary.as_text(STRANGE[what]).startswith("<xta")
+    read(summary.as_html(STRANGE[what]))
 
 
 def test_nothing_known_says_what_to_do():
     for strange in ("empty", "not JWST"):
-        assert "xta.open_exposure" in card.as_text(STRANGE[strange])
-        assert "xta.open_exposure" in card.as_html(STRANGE[strange])
+        assert "xta.open_exposure" in summary.as_text(STRANGE[strange])
+        assert "xta.open_exposure" in summary.as_html(STRANGE[strange])
 
 
 def test_a_file_that_is_gone(analysed, tmp_path):
@@ -177,16 +177,16 @@ def test_a_file_that_is_gone(analysed, tmp_path):
     ds = xr.open_dataset(tmp_path / "gone.nc")
     ds.close()
     (tmp_path / "gone.nc").unlink()
-    rows = card.rows(ds)
+    rows = summary.rows(ds)
     assert rows["instrument"].startswith("JWST NIRCAM")
     assert "star" not in rows
 
 
 def test_the_error_and_the_checks_are_shown(nircam):
     ds = xta.analyze(nircam.science[0])
-    described = card.rows(ds)
+    described = summary.rows(ds)
     assert described["star"].endswith(f"± {float(ds.target_x_err):.4f}, {float(ds.target_y_err):.4f} px")
     assert described["checks"] == "6 passed, 1 not tested"
     x = float(ds["centroid_x"])
     off = ds.ta.compute_offset(centroid=(x + 1, float(ds["centroid_y"])))
-    assert card.rows(off)["checks"] == "5 passed, 1 not tested, failed: agrees"
+    assert summary.rows(off)["checks"] == "5 passed, 1 not tested, failed: agrees"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xta.centroid import floating_window
 from xta.errors import ArgumentError, CentroidError
+from xta.images.centroid import floating_window
 
 
 def star(x0, y0, *, shape=(48, 52), flux=1e4, sigma=1.6, background=20.0):

@@ -9,7 +9,8 @@ from astropy.io import fits
 
 import xta
 from tests.test_analysis import targ_acq
-from xta import checks, datasets
+from xta import datasets
+from xta.acquisition import checks
 from xta.errors import AcquisitionError, XtaWarning
 
 
@@ -254,15 +255,15 @@ def short_log(visit):
 def test_tables_and_json_tell_of_errors_and_checks(analysed):
     import json
 
-    from xta import results
+    from xta import summary
 
-    found = json.loads(json.dumps(results.as_dict(analysed)))
+    found = json.loads(json.dumps(summary.as_dict(analysed)))
     assert found["checks"]["closes"] is True
     assert found["checks"]["TARG_ACQ agrees"] is None
     assert set(found["checks"]) == set(found["check_reasons"]) == set(checks.CHECKS)
     assert found["target_x_err"] == float(analysed["target_x_err"])
-    text = results.as_table(analysed)
+    text = summary.as_table(analysed)
     assert "checks: 6 passed, 1 not tested\n" in text
     assert f"{float(analysed['target_x_err']):.4f}" in text
     off = analysed.ta.compute_offset(centroid=(10.0, 10.0))
-    assert "agrees failed (centroid in use minus that of the image" in results.as_table(off)
+    assert "agrees failed (centroid in use minus that of the image" in summary.as_table(off)

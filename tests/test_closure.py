@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from xta import datasets, onboardcheck, osslog, siaf
+from xta import datasets, osslog
+from xta.acquisition import closure as rules
+from xta.acquisition.closure import closure
+from xta.acquisition.targ_acq import TargAcq
 from xta.errors import ArgumentError, SiafError, XtaWarning
-from xta.onboardcheck import closure
-from xta.targacq import TargAcq
+from xta.geometry import siaf
 
 LOGS = {
     "V02726402001": "V02726402001_NIRCam_WFSC_TA_full_visit.txt",
@@ -78,8 +80,8 @@ def test_the_release_that_was_given(record):
 
 def test_the_siaf_of_another_time_misses_by_milliarcseconds(record):
     """What the release is told by: 57 mas since PRDOPSSOC-065."""
-    facts = onboardcheck._facts(record, "NRCA3_FP1", None)
-    trial = onboardcheck._trial(facts, "PRDOPSSOC-065", ["NRCA3_FP1"])
+    facts = rules._facts(record, "NRCA3_FP1", None)
+    trial = rules._trial(facts, "PRDOPSSOC-065", ["NRCA3_FP1"])
     assert trial.passed is False
     assert 0.055 < (trial.v2_error**2 + trial.v3_error**2) ** 0.5 < 0.060
 
@@ -107,7 +109,7 @@ def test_mistakes_are_caught_and_named(real, fault):
     change, reason = FAULTS[fault]
     found = closure(change(real["V02726402001"], real["V04556001001"]))
     assert found.passed is False
-    assert found.error > 100 * onboardcheck.TOLERANCE
+    assert found.error > 100 * rules.TOLERANCE
     assert found.prds == ()
     assert reason in found.reason
 
@@ -199,7 +201,7 @@ def test_sample_visits_close(nircam, miri):
     for block, region in zip(osslog.read(miri.oss_log).centroids(miri.visit_id), ("UR", "CUR"), strict=True):
         found = closure(block, prd="PRDOPSSOC-063", aperture=f"MIRIM_TA1140_{region}")
         assert (found.passed, found.aperture) == (True, "MIRIM_TA1140_CUR")
-        assert found.error < onboardcheck.TOLERANCE
+        assert found.error < rules.TOLERANCE
 
 
 def test_a_visit_made_with_a_siaf_that_was_not_written_yet(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xta.correlation import match_template, normalised_correlation
 from xta.errors import ArgumentError
+from xta.images.correlation import match_template, normalised_correlation
 
 
 def blob(x, y, shape):

@@ -11,8 +11,9 @@ import xarray as xr
 
 from tests import visit_files
 from tests.visit_files import messages, model_of, numbers, separation, sky, star_of, truth_of, visit_target
-from xta import datasets, siaf
+from xta import datasets
 from xta.errors import ArgumentError, FileError
+from xta.geometry import siaf
 
 ARCSEC = 3600.0
 EXACT = {"pointing_error": (0.0, 0.0, 0.0), "integrations": 1}

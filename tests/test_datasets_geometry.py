@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.visit_files import separation
-from xta import siaf
 from xta.datasets import attitude, frame, optics
 from xta.errors import SiafError
+from xta.geometry import siaf
 
 ARCSEC = 3600.0
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests import visit_files
 from tests.visit_files import log_of, messages, model_of, numbers, separation, star_of, truth_of
-from xta import datasets, siaf
+from xta import datasets
+from xta.geometry import siaf
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import xta
-from xta.accessor import TaAccessor
-from xta.plot import PlotAccessor
+from xta.accessor import PlotAccessor, TaAccessor
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

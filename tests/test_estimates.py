@@ -6,11 +6,12 @@ import xarray as xr
 from astropy.io import fits
 
 import xta
-from xta import datasets, siaf
+from xta import datasets
 from xta.datasets import optics, pixels
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, XtaWarning
-from xta.estimates import METHODS, estimates
-from xta.template import estimate_center, read_template
+from xta.estimates.table import METHODS, estimates
+from xta.estimates.template import estimate_center, read_template
+from xta.geometry import siaf
 
 # How far each estimate may be from the truth [pixel]. The manoeuvres are good to the 4 mas to which a sample
 # visit's star settles before its acquisition, times three.

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xta
-from xta import names, sky, wcs
+from xta import model
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning
-from xta.fits import ARRAYS, to_fits
+from xta.geometry import sky, wcs
+from xta.io.tofits import ARRAYS, to_fits
 
 PIXEL = 1e-9  # [pixel] the GWCS, and positions in keywords
 DEGREES = 1e-13  # [deg] two or three units in the last place, 6e-9 pixels
@@ -280,7 +281,7 @@ def test_without_the_original_the_attributes_make_the_header(exposure, path):
     to_fits(exposure.copy().drop_encoding(), path)
     pointing = {"ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "filename"}
     with xta.open_exposure(path) as again:
-        for name in (names.KEYWORDS.keys() & exposure.attrs.keys()) - pointing:
+        for name in (model.KEYWORDS.keys() & exposure.attrs.keys()) - pointing:
             assert again.attrs[name] == exposure.attrs[name], name
 
 
@@ -418,7 +419,7 @@ BROKEN = {
     "NaN for a star": (lambda ds: ds.assign_coords(target_x=np.nan), MissingError, "not known"),
     "no WCS": (lambda ds: ds.drop_vars("wcs"), WCSError, "has no wcs"),
     "several WCSs": (
-        lambda ds: ds.assign_coords(wcs=names.text_variable("wcs", [sky.wcs_text(ds)] * 2, ("exposure",))),
+        lambda ds: ds.assign_coords(wcs=model.text_variable("wcs", [sky.wcs_text(ds)] * 2, ("exposure",))),
         WCSError,
         "select one exposure",
     ),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy import ndimage, optimize
 
 import xta
-from xta import datasets, sphere
+from xta import datasets
 from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, WCSError, XtaWarning
+from xta.geometry import sphere
 from xta.psfsub import inject, klip, north, result, to_pyklip, to_vip
 from xta.psfsub.components import Library, divide
 from xta.psfsub.frames import prepare
@@ -273,7 +274,8 @@ def test_vip_gets_frames_without_nan(sample):
 @pytest.fixture(scope="module")
 def make_exposure(build_wcs):
     """Make a small recentred exposure of speckles: the same star, other noise with each seed."""
-    from xta import names, sky, wcs
+    from xta import model
+    from xta.geometry import sky, wcs
 
     def make(seed=0, *, size=41, integrations=2, filename=None, centred=True, roll=75.0, image=None, **where):
         n = size + 2
@@ -292,7 +294,7 @@ def make_exposure(build_wcs):
         images = {"sci": (dims, sci, {"units": "MJy/sr"}), "dq": (dims, np.zeros(sci.shape, dtype=np.uint32))}
         ds = xr.Dataset(images, attrs=attrs)
         ds = ds.assign_coords(x=np.arange(n), y=np.arange(n), integration=np.arange(1, integrations + 1))
-        ds = sky.assign_wcs(ds.assign_coords(names.describe({"target_x": n // 2, "target_y": n // 2})), wcs.dump(gwcs))
+        ds = sky.assign_wcs(ds.assign_coords(model.describe({"target_x": n // 2, "target_y": n // 2})), wcs.dump(gwcs))
         return ds.ta.recenter(method="integer", size=size) if centred else ds
 
     return make

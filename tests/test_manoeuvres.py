@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xta import datasets, osslog, siaf
+from xta import datasets, osslog
 from xta.errors import ArgumentError, OssLogError, XtaWarning
-from xta.manoeuvres import MSA_HALF_FACET, net_manoeuvre, sam_to_v
+from xta.geometry import siaf
+from xta.osslog.maneuvers import MSA_HALF_FACET, net_manoeuvre, sam_to_v
 
 SETTLED = 0.015  # [arcsec] three times what a sample visit's star is off before each exposure
 REGIONS = ("MIRIM_TA1140_UR", "MIRIM_TA1140_CUR")

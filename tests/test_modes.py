@@ -11,11 +11,13 @@ import xarray as xr
 
 import xta
 from tests.visit_files import messages, star_of, truth_of
-from xta import datasets, onboardcheck, osslog, siaf, wcs
+from xta import datasets, osslog
+from xta.acquisition import closure
 from xta.datasets import eventlog, setups
 from xta.datasets.plan import Order, plan
 from xta.errors import AcquisitionError, ArgumentError, SiafError
-from xta.manoeuvres import net_manoeuvre
+from xta.geometry import siaf, wcs
+from xta.osslog.maneuvers import net_manoeuvre
 
 PRD = "PRDOPSSOC-063"
 ERROR = (0.25, -0.18)  # of the pointing, as `make_visit` has it [arcsec]
@@ -146,7 +148,7 @@ class TestEveryMode:
         visit, (ds, _) = visit_of(case), analysed(case)
         log = osslog.read(visit.oss_log)
         for block, aperture in zip(log.centroids(visit.visit_id), centroided(ds), strict=True):
-            found = onboardcheck.closure(block, prd=PRD, aperture=aperture, visit=visit.visit_id)
+            found = closure.closure(block, prd=PRD, aperture=aperture, visit=visit.visit_id)
             assert (found.passed, found.prd) == (True, PRD), found.reason
             assert np.isnan(found.v2_error) == case.startswith("NRS")
         regions = list(ds["ta_aperture"].values[:2]) if "MIRIM_MASK" in case else ()
@@ -265,7 +267,7 @@ def assert_read_as_planned(order):
     for exposure, block in zip(exposures[-len(blocks) :], blocks, strict=True):
         step = exposure.step
         home = siaf.readout(setup.instrument, step.aperture, step.subarray, PRD)
-        x, y = siaf.det_to_pixel(home, *onboardcheck.siaf_det(setup.instrument, block.x_det, block.y_det))
+        x, y = siaf.det_to_pixel(home, *closure.siaf_det(setup.instrument, block.x_det, block.y_det))
         assert (x, y) == pytest.approx(exposure.star, abs=NINE_DIGITS)
         assert -0.5 < x < home.XSciSize - 0.5
         assert -0.5 < y < home.YSciSize - 0.5

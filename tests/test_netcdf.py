@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import sky, wcs
 from xta.errors import ArgumentError, FileError, XtaError
-from xta.netcdf import whole_file
+from xta.geometry import sky, wcs
+from xta.io.netcdf import whole_file
 
 
 def write_half(path, error):

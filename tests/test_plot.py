@@ -26,8 +26,11 @@ from matplotlib.image import AxesImage
 
 import xta
 from tests import plot_data
-from xta import datasets, plot, wcs
+from xta import datasets, plot
+from xta.accessor import PlotAccessor
+from xta.acquisition.image import image_centroid
 from xta.errors import ArgumentError, MissingError
+from xta.geometry import wcs
 from xta.plot import places, style
 from xta.plot.exposures import crop
 from xta.plot.visits import of_exposures
@@ -272,7 +275,7 @@ def test_other_exposures_are_drawn_with_their_own_wcs(dithered):
     assert found["WCS"] == near(there, 1e-5)
     assert found["SIAF reference"] == near((31.5, 31.5))
     assert "OSS centroid" not in found
-    star = xta.taimage.image_centroid(dithered, exposure=k)
+    star = image_centroid(dithered, exposure=k)
     assert found["WCS adjusted"] == near((star.x, star.y), 0.02)
     assert any("no onboard centroid" in text for text in texts(ax.figure))
 
@@ -988,10 +991,10 @@ FUNCTIONS = {
 
 
 def test_every_method_names_a_function():
-    public = {name for name, value in vars(plot.PlotAccessor).items() if inspect.isfunction(value)} - {"__init__"}
+    public = {name for name, value in vars(PlotAccessor).items() if inspect.isfunction(value)} - {"__init__"}
     assert public == set(FUNCTIONS)
     for name, function in FUNCTIONS.items():
-        method = getattr(plot.PlotAccessor, name)
+        method = getattr(PlotAccessor, name)
         assert method.__doc__ == function.__doc__
         own = list(inspect.signature(method, follow_wrapped=False).parameters.values())[1:]
         theirs = list(inspect.signature(function).parameters.values())[1:]
@@ -1002,13 +1005,13 @@ def test_methods_draw_what_the_functions_draw(small, small_klip):
     calls = {"acquisition": small, "science": small, "recentered": small.ta.recenter(), "klip": small_klip}
     for name, ds in calls.items():
         one, other = (mpl.figure.Figure().add_subplot() for _ in range(2))
-        drawn = getattr(plot.PlotAccessor(ds), name)(ax=one, cmap="cividis")
+        drawn = getattr(PlotAccessor(ds), name)(ax=one, cmap="cividis")
         assert drawn.cmap.name == "cividis"
         FUNCTIONS[name](ds, ax=other)
         assert marks(one) == marks(other)
-    (artist, _) = plot.PlotAccessor(small).offsets(ax=mpl.figure.Figure().add_subplot(), s=3)
+    (artist, _) = PlotAccessor(small).offsets(ax=mpl.figure.Figure().add_subplot(), s=3)
     assert artist.get_sizes().tolist() == [3]
-    assert len(plot.PlotAccessor(small)().axes) == 4
+    assert len(PlotAccessor(small)().axes) == 4
 
 
 def test_a_backend_keeps_what_it_sets_when_it_is_loaded(tmp_path):
@@ -1017,7 +1020,7 @@ def test_a_backend_keeps_what_it_sets_when_it_is_loaded(tmp_path):
         "import matplotlib\nfrom matplotlib.backends.backend_agg import *\nmatplotlib.interactive(True)\n"
     )
     code = (
-        "import matplotlib\nfrom xta.plot.style import drawing\nwith drawing(None):\n    pass\n"
+        "import matplotlib\nfrom xta.plot.figure import drawing\nwith drawing(None):\n    pass\n"
         "print(matplotlib.is_interactive())"
     )
     environment = os.environ | {"MPLBACKEND": "module://odd_backend", "PYTHONPATH": str(tmp_path)}

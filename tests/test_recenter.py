@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import sky, wcs
-from xta.centroid import floating_window
 from xta.errors import ArgumentError, RecenterError
+from xta.geometry import sky, wcs
+from xta.images.centroid import floating_window
 
 METHODS = ("fourier", "spline", "lanczos", "integer")
 MAS = 1 / 3.6e6  # [deg]

@@ -19,10 +19,11 @@ from click.testing import CliRunner
 
 import xta
 from tests import plot_data
-from xta import card, sphere, wcs
+from xta import summary
+from xta.acquisition.offset import acquired_target
 from xta.cli import main
 from xta.errors import ArgumentError, FileError, MissingError
-from xta.offset import acquired_target
+from xta.geometry import sphere, wcs
 from xta.report import index, report
 from xta.report.markup import join, number, tag
 from xta.report.viewer import images, sky_polynomial
@@ -692,7 +693,7 @@ def test_the_card_of_a_notebook_is_accessible(show, analysed, axe, tmp_path, sch
         '<!DOCTYPE html><html lang="en"><head><title>notebook</title><meta name="color-scheme" content="light dark">'
     )
     shell += '<meta name="viewport" content="width=device-width"></head><body><main><h1>notebook</h1>{}</main></body>'
-    (tmp_path / "card.html").write_text(shell.format(card.as_html(analysed)), encoding="utf-8")
+    (tmp_path / "card.html").write_text(shell.format(summary.as_html(analysed)), encoding="utf-8")
     page = show(tmp_path / "card.html", width=400, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert violations(page, axe) == []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xta.errors import ArgumentError, RecenterError, XtaError
-from xta.shift import METHODS, fill_bad, resample, resample_dq, resample_variance
+from xta.images.shift import METHODS, fill_bad, resample, resample_dq, resample_variance
 
 INTERPOLATING = ("fourier", "spline", "lanczos")
 ALL = pytest.mark.parametrize("method", METHODS)

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from xta import siaf
 from xta.errors import SiafError
+from xta.geometry import siaf
 
 
 def test_the_published_centroid_is_exact():

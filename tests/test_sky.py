@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import make_wcs
-from xta import names, sky, wcs
+from xta import model
 from xta.errors import ArgumentError, MissingError, WCSError
+from xta.geometry import sky, wcs
 
 TEXTS = {}
 
@@ -172,7 +173,7 @@ def test_sky_is_lazy_has_no_index_and_is_evaluated_once_for_both(monkeypatch):
     assert set(ds.xindexes) == {"integration", "x", "y"}
     ds["ra"].values, ds["dec"].values, ds["ra"].values
     assert len(calls) == 1
-    assert ds["ra"].attrs == names.attrs("ra")
+    assert ds["ra"].attrs == model.attrs("ra")
 
 
 def test_a_pickle_is_small():

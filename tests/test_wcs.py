@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xta import sphere, wcs
 from xta.errors import WCSError
+from xta.geometry import sphere, wcs
 
 POINTINGS = [(150.0, -30.0), (0.0, 10.0), (359.9999, -42.0), (80.0, 89.95), (10.0, 90.0), (200.0, -89.999)]
 

@@ -10,14 +10,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 from xta.accessor import TaAccessor
-from xta.analysis import analyze, analyze_visit
-from xta.backend import open_exposure
+from xta.acquisition.analyze import analyze, analyze_visit
+from xta.acquisition.closure import closure
+from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import XtaError, XtaWarning
-from xta.netcdf import to_netcdf
-from xta.onboardcheck import closure
+from xta.io.backend import open_exposure
+from xta.io.netcdf import to_netcdf
 from xta.psfsub import inject, klip, to_pyklip, to_vip
 from xta.surveys import survey, to_ecsv
-from xta.targacq import read_targ_acq
 from xta.versions import show_versions
 
 __all__ = [
@@ -39,15 +39,18 @@ __all__ = [
     "to_vip",
 ]
 
-_MODULES = frozenset(
-    {"archive", "centroid", "datasets", "errors", "osslog", "plot", "psfsub", "report", "siaf", "sky", "wcs"}
-)
+_MODULES = {
+    **{name: f"xta.{name}" for name in ("archive", "datasets", "errors", "osslog", "plot", "psfsub", "report")},
+    **{name: f"xta.geometry.{name}" for name in ("siaf", "sky", "wcs")},
+    "centroid": "xta.images.centroid",
+}
+"""Public modules, by the name that users write -> where they live."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a public module of xta when it is first used: ``xta.datasets``, ``xta.osslog`` and so on."""
     if name in _MODULES:
-        return importlib.import_module(f"xta.{name}")
+        return importlib.import_module(_MODULES[name])
     msg = f"module 'xta' has no attribute {name!r}"
     raise AttributeError(msg)
 

@@ -1,35 +1,56 @@
-"""The accessor ``ds.ta``: names for the functions of this package, and nothing else."""
+"""The accessors ``ds.ta`` and ``ds.ta.plot``: names for the functions of this package, and nothing else."""
 
 import functools
-import os
+import inspect
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
-from xta import adjust, fits, offset, sky
-from xta.acquisition import attach
-from xta.estimates import estimates as all_estimates
-from xta.recenter import Size, recenter
+from xta import plot as plots
+from xta import summary
+from xta.acquisition.adjust import adjust_wcs
+from xta.acquisition.attach import attach
+from xta.acquisition.offset import compute_offset
+from xta.cubes.recenter import recenter
+from xta.estimates.table import estimates
+from xta.estimates.template import estimate_center
+from xta.geometry.sky import assign_sky, pixel_to_world, sel_sky, world_to_pixel
+from xta.io.tofits import to_fits
 from xta.report import report
-from xta.template import estimate_center
 
-if TYPE_CHECKING:
-    from xta.plot import PlotAccessor
+__all__ = ["PlotAccessor", "TaAccessor"]
 
-__all__ = ["TaAccessor", "documented_as"]
-
-F = TypeVar("F", bound=Callable[..., Any])
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
 
 
-def documented_as(function: Callable[..., Any]) -> Callable[[F], F]:
-    """Give a method the documentation and, less its first parameter, the signature of a function."""
+def _method(function: Callable[Concatenate[Any, Options], Result]) -> Callable[Concatenate[Any, Options], Result]:
+    """Make a method of a function of a dataset: same name, documentation and types, with `self` for the dataset."""
 
-    def decorate(method: F) -> F:
-        return functools.update_wrapper(method, function)  # type: ignore[return-value]
+    @functools.wraps(function)
+    def method(self: "TaAccessor | PlotAccessor", /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
+        return function(self._obj, *args, **kwargs)
 
-    return decorate
+    signature = inspect.signature(function)
+    _, *options = signature.parameters.values()
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    vars(method)["__signature__"] = signature.replace(parameters=[this, *options])
+    return method
+
+
+class PlotAccessor:
+    """Pictures of a dataset: ``ds.ta.plot()`` is a page of them, ``ds.ta.plot.acquisition()`` and so on are single."""
+
+    def __init__(self, obj: xr.Dataset) -> None:
+        self._obj = obj
+
+    __call__ = _method(plots.summary)
+    acquisition = _method(plots.acquisition)
+    science = _method(plots.science)
+    offsets = _method(plots.offsets)
+    recentered = _method(plots.recentered)
+    klip = _method(plots.klip)
 
 
 @xr.register_dataset_accessor("ta")
@@ -43,70 +64,25 @@ class TaAccessor:
         self._obj = obj
 
     def __repr__(self) -> str:
-        from xta import card
-
-        return card.as_text(self._obj)
+        return summary.as_text(self._obj)
 
     def _repr_html_(self) -> str:
-        from xta import card
-
-        return card.as_html(self._obj)
+        return summary.as_html(self._obj)
 
     @property
-    def plot(self) -> "PlotAccessor":
+    def plot(self) -> PlotAccessor:
         """Pictures: ``ds.ta.plot()`` is a page of them, ``ds.ta.plot.acquisition()`` and so on are single."""
-        from xta.plot import PlotAccessor
-
         return PlotAccessor(self._obj)
 
-    @documented_as(attach)
-    def attach(
-        self, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
-    ) -> xr.Dataset:
-        return attach(self._obj, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
-
-    @documented_as(offset.compute_offset)
-    def compute_offset(self, *, centroid: offset.Centroid = "auto") -> xr.Dataset:
-        return offset.compute_offset(self._obj, centroid=centroid)
-
-    @documented_as(adjust.adjust_wcs)
-    def adjust_wcs(self) -> xr.Dataset:
-        return adjust.adjust_wcs(self._obj)
-
-    @documented_as(all_estimates)
-    def estimates(self, *, template: Any = None, oss: Any = None) -> xr.Dataset:
-        return all_estimates(self._obj, template=template, oss=oss)
-
-    @documented_as(estimate_center)
-    def estimate_center(
-        self, *, template: Any, center: tuple[float, float] | None = None, upsample: int = 20
-    ) -> xr.Dataset:
-        return estimate_center(self._obj, template=template, center=center, upsample=upsample)
-
-    @documented_as(recenter)
-    def recenter(self, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
-        return recenter(self._obj, method=method, size=size, fill=fill)
-
-    @documented_as(report)
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        return report(self._obj, path)
-
-    @documented_as(fits.to_fits)
-    def to_fits(self, path: str | os.PathLike[str], *, template: str | os.PathLike[str] | None = None) -> None:
-        fits.to_fits(self._obj, path, template=template)
-
-    @documented_as(sky.assign_sky)
-    def assign_sky(self) -> xr.Dataset:
-        return sky.assign_sky(self._obj)
-
-    @documented_as(sky.sel_sky)
-    def sel_sky(self, ra: Any, dec: Any) -> xr.Dataset:
-        return sky.sel_sky(self._obj, ra, dec)
-
-    @documented_as(sky.pixel_to_world)
-    def pixel_to_world(self, x: Any, y: Any) -> tuple[Any, Any]:
-        return sky.pixel_to_world(self._obj, x, y)
-
-    @documented_as(sky.world_to_pixel)
-    def world_to_pixel(self, ra: Any, dec: Any) -> tuple[Any, Any]:
-        return sky.world_to_pixel(self._obj, ra, dec)
+    attach = _method(attach)
+    compute_offset = _method(compute_offset)
+    adjust_wcs = _method(adjust_wcs)
+    estimates = _method(estimates)
+    estimate_center = _method(estimate_center)
+    recenter = _method(recenter)
+    report = _method(report)
+    to_fits = _method(to_fits)
+    assign_sky = _method(assign_sky)
+    sel_sky = _method(sel_sky)
+    pixel_to_world = _method(pixel_to_world)
+    world_to_pixel = _method(world_to_pixel)

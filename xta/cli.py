@@ -16,7 +16,7 @@ import click
 
 import xta
 from xta.errors import XtaError, XtaWarning
-from xta.netcdf import SUFFIXES
+from xta.io.netcdf import SUFFIXES
 
 __all__ = ["main"]
 
@@ -137,7 +137,7 @@ def analyze(
     offline: bool,
 ) -> None:
     """Find the star behind the mask of each of FILES (_calints or _cal)."""
-    from xta import results
+    from xta import summary
 
     chosen = _centroid(centroid)
     _check_picture(picture)
@@ -159,9 +159,9 @@ def analyze(
             failed += 1
             _say(f"Error: {error}")
             continue
-        found.append(results.as_dict(ds))
+        found.append(summary.as_dict(ds))
         if not as_json:
-            click.echo(results.as_table(ds))
+            click.echo(summary.as_table(ds))
     if as_json:
         click.echo(json.dumps(found, indent=2))
     if failed:
@@ -181,7 +181,7 @@ def _write(ds: Any, netcdf: Path | None, drawing: Path | None) -> None:
 
 def _save(figure: Any, path: Path) -> None:
     """Write a picture, whole or not at all."""
-    from xta.netcdf import whole_file
+    from xta.io.netcdf import whole_file
 
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
@@ -356,7 +356,7 @@ def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) 
 
 def _fetched(found: Any, output: Path | None) -> list[Path]:
     """Name what was fetched, copied to a folder if one is given."""
-    from xta.netcdf import whole_file
+    from xta.io.netcdf import whole_file
 
     files = [found] if isinstance(found, Path) else list(found.files)
     if output is None:

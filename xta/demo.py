@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import datasets, plot, psfsub, results
-from xta.analysis import analyze
+from xta import datasets, plot, psfsub, summary
+from xta.acquisition.analyze import analyze
 from xta.errors import FileError, XtaError
-from xta.netcdf import to_netcdf, whole_file
+from xta.io.netcdf import to_netcdf, whole_file
 
 __all__ = ["run"]
 
@@ -51,7 +51,7 @@ def run(
     files = [*program.science, *program.reference]
     say("finding the star behind the mask in each exposure")
     exposures = [analyze(file) for file in files]
-    show(results.as_table(exposures[0]))
+    show(summary.as_table(exposures[0]))
     _compare(exposures, program.truth, show)
     for file, ds in zip(files, exposures, strict=True):
         to_netcdf(ds, folder / f"{file.stem}_ta.nc")

@@ -11,7 +11,7 @@ import pytest
 import scipy.fft
 import scipy.ndimage
 
-from xta.shift import METHODS, resample, resample_dq, resample_variance
+from xta.images.shift import METHODS, resample, resample_dq, resample_variance
 
 FRAMES, SIZE = 100, 320
 GRID = {"x0": 149.07, "y0": 173.27, "shape": (293, 297)}

@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xta import siaf
 from xta.datasets.frame import Frame
 from xta.datasets.keywords import guide_star_ideal, mjd
 from xta.datasets.plan import Exposure, Order
+from xta.geometry import siaf
 
 __all__ = ["Reading", "events", "read_star", "write"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from xta import siaf
 from xta.datasets.attitude import Array, attitude, lonlat, unit
 from xta.errors import SiafError
+from xta.geometry import siaf
 
 __all__ = ["Frame", "attitude_of", "home", "pixel_of", "pixel_to_v", "v_to_pixel"]
 

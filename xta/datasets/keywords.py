@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from xta import siaf
 from xta.datasets.attitude import lonlat, offset, position_angle, unit
 from xta.datasets.frame import home
 from xta.datasets.plan import SCIENCE_TIME, TA_TIME, Exposure, Order
+from xta.geometry import siaf
 
 __all__ = ["file_name", "guide_star", "guide_star_ideal", "isot", "keywords", "mjd"]
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xta import siaf
 from xta.datasets.attitude import offset
 from xta.datasets.frame import pixel_of
 from xta.datasets.optics import Camera, place, point_source, suppressed_source
@@ -14,6 +13,7 @@ from xta.datasets.optics import wavefront as draw_wavefront
 from xta.datasets.plan import SCIENCE_TIME, TA_TIME, Exposure, Order
 from xta.datasets.products import Pixels
 from xta.datasets.setups import find
+from xta.geometry import siaf
 
 __all__ = ["companion_pixel", "paint", "psf", "scene"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from xta import siaf
 from xta.datasets.attitude import Array, lonlat, rotation, turn, unit
 from xta.datasets.frame import Frame, attitude_of, home, pixel_to_v, v_to_pixel
 from xta.datasets.mode import Setup
+from xta.geometry import siaf
 
 __all__ = ["SCIENCE_TIME", "TA_TIME", "Exposure", "Order", "Step", "plan"]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xta import siaf
 from xta.datasets import eventlog
 from xta.datasets.keywords import file_name, guide_star, keywords
 from xta.datasets.pixels import companion_pixel, paint
@@ -19,6 +18,7 @@ from xta.datasets.plan import Exposure, Order, plan
 from xta.datasets.products import write
 from xta.datasets.setups import find
 from xta.errors import ArgumentError, FileError
+from xta.geometry import siaf
 
 if TYPE_CHECKING:
     import os

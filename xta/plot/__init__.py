@@ -15,8 +15,7 @@ References
 
 from xta.plot.centred import klip, recentered
 from xta.plot.exposures import acquisition, science
-from xta.plot.methods import PlotAccessor
 from xta.plot.page import summary
 from xta.plot.visits import offsets
 
-__all__ = ["PlotAccessor", "acquisition", "klip", "offsets", "recentered", "science", "summary"]
+__all__ = ["acquisition", "klip", "offsets", "recentered", "science", "summary"]

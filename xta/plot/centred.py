@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import names, sky, wcs
+from xta import model
 from xta.errors import ArgumentError
+from xta.geometry import sky, wcs
 from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
-from xta.plot.style import drawing, on_image
+from xta.plot.figure import drawing
+from xta.plot.style import on_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +69,7 @@ def recentered(
     -----
     The rings follow ``separation``, so they have the distortion of the detector.
     """
-    names.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
+    model.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
     image = median_image(ds, integration).values
     marks = {"star": (places.scalar(ds, "target_x"), places.scalar(ds, "target_y"))}
     marks = places.known(marks | {"SIAF reference": (places.scalar(ds, "mask_x"), places.scalar(ds, "mask_y"))})
@@ -91,7 +93,7 @@ def recentered(
 
 
 def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
-    from xta.recenter import assign_polar
+    from xta.cubes.recenter import assign_polar
 
     polar = ds if "separation" in ds.coords else assign_polar(ds)
     separation = polar["separation"].transpose("y", "x").values
@@ -153,7 +155,7 @@ def klip(
     -----
     The stretch is asinh, linear within three times the median of the noise.
     """
-    names.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
+    model.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis
     if number not in given:

@@ -8,11 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import dq, names, sky, wcs
+from xta import model
+from xta.acquisition.image import search_region
 from xta.errors import ArgumentError, SiafError
+from xta.geometry import sky, wcs
+from xta.images import dq
 from xta.plot import frame, places
-from xta.plot.style import drawing
-from xta.taimage import search_region
+from xta.plot.figure import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +72,7 @@ def acquisition(
     The stretch is asinh, linear within the noise of the sigma-clipped background. Of a readout that is larger
     than the TA region the surroundings of the region are shown, and its outline.
     """
-    names.require(ds, "ta_sci", "ta_in_use", step="ds.ta.attach()")
+    model.require(ds, "ta_sci", "ta_in_use", step="ds.ta.attach()")
     k = _exposure(ds, exposure)
     marks = places.in_acquisition(ds, k)
     one, region = crop(ds, k, marks)
@@ -262,7 +264,7 @@ def science(
     ArgumentError
         If there is no such integration, or several exposures are joined.
     """
-    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image = median_image(ds, integration).values
     marks = places.in_science(ds)
     star = next((label for label in ("WCS adjusted", "star", "WCS", "SIAF reference") if label in marks), None)

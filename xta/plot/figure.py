@@ -1,35 +1,38 @@
-"""The figures of this package. Imports matplotlib: to be imported by functions only."""
+"""New figures: the axes to draw on, in the style of this package."""
 
-import io
-import os
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from xta.plot.style import COLUMN, DPI, STYLE
 
-from xta.plot.style import STYLE, VECTOR_DPI
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-__all__ = ["Page"]
+__all__ = ["drawing"]
 
 
-class Page(Figure):
-    """A figure that needs no pyplot to be saved or to be shown in a notebook, and that is ready for print."""
+@contextmanager
+def drawing(ax: "Axes | None", *, height: float = 4.2) -> "Iterator[Axes]":
+    """Give the axes to draw on: `ax`, or those of a new pyplot figure in the style of this module.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        FigureCanvasAgg(self)
+    A new figure is closed again if the drawing fails.
+    """
+    if ax is not None:
+        yield ax
+        return
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
 
-    def savefig(self, fname: Any, **kwargs: Any) -> None:
-        """Save as `Figure.savefig` does, with TrueType fonts in a PDF, and sharp images in it or in an SVG."""
-        name = kwargs.get("format") or (Path(fname).suffix if isinstance(fname, str | os.PathLike) else "")
-        if name.lower().removeprefix(".") in {"pdf", "svg", "eps", "ps"}:
-            kwargs = {"dpi": VECTOR_DPI} | kwargs
-        with mpl.rc_context({"pdf.fonttype": STYLE["pdf.fonttype"]}):
-            super().savefig(fname, **kwargs)
+    from xta.plot.canvas import Page
 
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png")
-        return file.getvalue()
+    # This loads the backend, whose own settings the context would take back.
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
+    with mpl.rc_context(STYLE):
+        figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="compressed")
+        try:
+            yield figure.add_subplot()
+            figure.draw_without_rendering()  # the layout settles with the second drawing
+        except BaseException:
+            plt.close(figure)
+            raise

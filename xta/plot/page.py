@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import names, results
-from xta.acquisition import is_ta
+from xta import model
+from xta.acquisition.attach import is_ta
+from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError
-from xta.offset import target_position
 from xta.plot.centred import klip, recentered
 from xta.plot.exposures import acquisition, guider, science
 from xta.plot.style import DPI, PAGE, STYLE, VERBATIM, plain
 from xta.plot.visits import offsets
+from xta.summary import ROWS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
     boxes, height = _plan(ds)
     with mpl.rc_context(STYLE):
         if figure is None:
-            from xta.plot.figure import Page
+            from xta.plot.canvas import Page
 
             figure = Page(figsize=(PAGE, height), dpi=DPI)
         for panel, (left, top, width, high) in boxes.items():
@@ -87,7 +88,7 @@ def _plan(ds: xr.Dataset) -> tuple[dict[str, Box], float]:
         return {f"klip {n}": box for n, box in zip(numbers, places, strict=True)}, places[-1][1] + 2.9
     images = ["acquisition"] if "ta_sci" in ds.variables else []
     if not (images and is_ta(ds)):  # an acquisition by itself is not drawn twice
-        names.require(ds, "sci", step="xta.open_exposure")
+        model.require(ds, "sci", step="xta.open_exposure")
         images.append("recentered" if "star_x" in ds.coords else "science")
     boxes = {panel: (left, IMAGES, SIDE, SIDE) for panel, left in zip(images, LEFT, strict=False)}
     several = "ta_wcs" in ds.variables and ds.sizes["ta_exposure"] > 1 and _has_target(ds)
@@ -125,7 +126,7 @@ def _draw(ds: xr.Dataset, panel: str, ax: "Axes") -> None:
 def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
     """Give the lines of the table: where a text begins (or ends, if not at 0) in parts of the width -> the text."""
     lines = []
-    for what, *pair, decimals in results.ROWS:
+    for what, *pair, decimals in ROWS:
         error = pair[0].endswith("_err")
         if not all(name in ds.coords and not ds[name].ndim for name in pair):
             continue

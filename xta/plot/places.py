@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import sky, sphere, wcs
+from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError, WCSError
-from xta.offset import target_position
+from xta.geometry import sky, sphere, wcs
 
 __all__ = ["Place", "Places", "centroid", "in_acquisition", "in_science", "known", "scalar"]
 

@@ -1,7 +1,5 @@
 """How pictures look: size and type for print, colours, marks, and the stretch of an image."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
 __all__ = [
@@ -24,7 +21,6 @@ __all__ = [
     "VERBATIM",
     "Mark",
     "colour_map",
-    "drawing",
     "halo",
     "on_image",
     "plain",
@@ -87,32 +83,6 @@ MARKS = {
 
 BAD = "#7D4E7A"
 """Colour of bad pixels: neither a grey, nor of the inferno map, nor of a mark."""
-
-
-@contextmanager
-def drawing(ax: "Axes | None", *, height: float = 4.2) -> "Iterator[Axes]":
-    """Give the axes to draw on: `ax`, or those of a new pyplot figure in the style of this module.
-
-    A new figure is closed again if the drawing fails.
-    """
-    if ax is not None:
-        yield ax
-        return
-    import matplotlib as mpl
-    from matplotlib import pyplot as plt
-
-    from xta.plot.figure import Page
-
-    # This loads the backend, whose own settings the context would take back.
-    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
-    with mpl.rc_context(STYLE):
-        figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="compressed")
-        try:
-            yield figure.add_subplot()
-            figure.draw_without_rendering()  # the layout settles with the second drawing
-        except BaseException:
-            plt.close(figure)
-            raise
 
 
 def plain(text: Any) -> str:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import names, sphere, wcs
+from xta import model
+from xta.acquisition.image import image_centroid
+from xta.acquisition.offset import target_position
 from xta.errors import ArgumentError, CentroidError, SiafError
-from xta.offset import target_position
+from xta.geometry import sphere, wcs
 from xta.plot import frame, places
-from xta.plot.style import MARKS, VERBATIM, drawing, plain
-from xta.taimage import image_centroid
+from xta.plot.figure import drawing
+from xta.plot.style import MARKS, VERBATIM, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,7 +156,7 @@ class _Series:
 
 
 def _visit(ds: xr.Dataset) -> list[_Series]:
-    names.require(ds, "ta_wcs", "ta_in_use", step="ds.ta.attach()")
+    model.require(ds, "ta_wcs", "ta_in_use", step="ds.ta.attach()")
     found = of_exposures(ds)
     series = []
     for source in dict.fromkeys(one.source for one in found):
@@ -170,7 +172,7 @@ def _visit(ds: xr.Dataset) -> list[_Series]:
 
 
 def _table(ds: xr.Dataset) -> list[_Series]:
-    names.require(ds, "offset_north", step="ds.ta.compute_offset()")
+    model.require(ds, "offset_north", step="ds.ta.compute_offset()")
     east, north = ds["offset_east"], ds["offset_north"]
     if east.ndim != 1 or east.dims != north.dims:
         msg = f"offset_east has the dimensions {east.dims}, offset_north {north.dims}; a table has one, the same"

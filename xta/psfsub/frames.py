@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import dq, names, shift
+from xta import model
+from xta.cubes.recenter import recenter
 from xta.errors import ArgumentError, KlipError, RecenterError
+from xta.images import dq, shift
 from xta.psfsub import north
-from xta.recenter import recenter
 
 __all__ = ["Exposure", "Frames", "prepare"]
 
@@ -147,7 +148,7 @@ def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
 
 
 def _recentred(name: str, ds: xr.Dataset) -> xr.Dataset:
-    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if set(ds["sci"].dims) - {"integration"} != {"y", "x"}:
         msg = f"sci of {name} has dimensions {ds['sci'].dims}; give each exposure by itself: (integration, y, x)"
         raise KlipError(msg)

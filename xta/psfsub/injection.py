@@ -4,8 +4,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from xta import names, shift
+from xta import model
 from xta.errors import ArgumentError, RecenterError
+from xta.images import shift
 from xta.psfsub import north
 
 __all__ = ["inject"]
@@ -49,7 +50,7 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
     --------
     >>> fake = inject(cube, separation=0.9, position_angle=40, flux=120, psf=psf)  # doctest: +SKIP
     """
-    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if "star_x" not in ds.coords:
         msg = "the dataset is not recentred; call ds.ta.recenter() first"
         raise RecenterError(msg)
@@ -65,7 +66,7 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
     source = xr.DataArray(flux * _placed(ds, image, float(x), float(y)), dims=("y", "x"))
     sci = (ds["sci"] + source.astype(ds["sci"].dtype)).assign_attrs(ds["sci"].attrs).transpose(*ds["sci"].dims)
     what = f"inject {flux:.6g} at {separation:.4f} arcsec, position angle {position_angle:.3f} deg"
-    return names.with_history(ds.assign(sci=sci), what)
+    return model.with_history(ds.assign(sci=sci), what)
 
 
 def _placed(ds: xr.Dataset, psf: np.ndarray, x: float, y: float) -> np.ndarray:

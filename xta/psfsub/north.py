@@ -10,8 +10,9 @@ import xarray as xr
 from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
-from xta import shift, sky, sphere, wcs
 from xta.errors import WCSError
+from xta.geometry import sky, sphere, wcs
+from xta.images import shift
 
 __all__ = ["derotate", "handedness", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
 

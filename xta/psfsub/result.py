@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import names, sky, wcs
+from xta import model
+from xta.cubes.recenter import assign_polar
 from xta.errors import ArgumentError
+from xta.geometry import sky, wcs
 from xta.psfsub import north
 from xta.psfsub.components import Library
 from xta.psfsub.frames import Frames
-from xta.recenter import assign_polar
 
 __all__ = ["dataset", "noise", "resolution"]
 
@@ -140,13 +141,13 @@ def dataset(
     )
     star = sky.pixel_to_world(first, 0.0, 0.0)
     position = {"target_x": 0.0, "target_y": 0.0, "target_ra": star[0], "target_dec": star[1]}
-    ds = ds.assign_coords(names.describe(position))
+    ds = ds.assign_coords(model.describe(position))
     ds = assign_polar(sky.assign_wcs(ds, wcs.dump(north.north_up(*star, scale))))
     made_of = {
         "science": ", ".join(exposure.name for exposure in frames.science),
         "reference": ", ".join(exposure.name for exposure in library.references),
     }
     kept = {key: first.attrs[key] for key in KEPT if key in first.attrs}
-    ds.attrs = names.clean_attrs({"Conventions": names.CONVENTIONS} | kept | made_of | dict(options))
+    ds.attrs = model.clean_attrs({"Conventions": model.CONVENTIONS} | kept | made_of | dict(options))
     what = f"klip, {library.mode}, of {made_of['science']}"
-    return names.with_history(ds, f"{what}; references {made_of['reference']}" if library.references else what)
+    return model.with_history(ds, f"{what}; references {made_of['reference']}" if library.references else what)

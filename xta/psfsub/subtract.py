@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import sphere
 from xta.errors import ArgumentError, KlipError
+from xta.geometry import sphere
 from xta.psfsub import north, result
 from xta.psfsub.components import Library, Section, divide
 from xta.psfsub.frames import Datasets, Frames, prepare

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from xta import names
+from xta import model
 from xta.errors import ArgumentError
-from xta.netcdf import whole_file
+from xta.io.netcdf import whole_file
 from xta.report.markup import asset, document, printable, tag
 
 __all__ = ["page", "report", "require", "write"]
@@ -108,8 +108,8 @@ def _in_memory(ds: xr.Dataset) -> xr.Dataset:
 
 def require(ds: xr.Dataset) -> None:
     """Check that a dataset is one exposure, acquired and measured."""
-    names.require(ds, "ta_sci", "ta_wcs", "ta_in_use", step="ds.ta.attach()")
-    names.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
+    model.require(ds, "ta_sci", "ta_wcs", "ta_in_use", step="ds.ta.attach()")
+    model.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
     if ds["offset_x"].ndim:
         dims = ", ".join(map(str, ds["offset_x"].dims))
         msg = f"the dataset holds several exposures, along {dims}; give one, or a list of them to xta.report.index"

@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from xta import plot
-from xta.acquisition import is_ta
+from xta.acquisition.attach import is_ta
 from xta.plot import places
 from xta.plot.style import COLUMN, DPI, STYLE
 from xta.report.markup import Html, data_uri, number, tag
@@ -57,7 +57,7 @@ def picture(draw: Callable[..., Any], ds: xr.Dataset, words: str, *, height: flo
     """
     import matplotlib as mpl
 
-    from xta.plot.figure import Page
+    from xta.plot.canvas import Page
 
     with mpl.rc_context(STYLE | SAME), io.BytesIO() as file:
         page = Page(figsize=(COLUMN, height), dpi=DPI)

@@ -7,9 +7,9 @@ from platform import python_version
 import numpy as np
 import xarray as xr
 
-from xta import results
+from xta import summary
 from xta.errors import XtaError
-from xta.estimates import estimates
+from xta.estimates.table import estimates
 from xta.plot.places import scalar
 from xta.report.markup import Html, number, region, table, tag
 
@@ -156,7 +156,7 @@ def checks(ds: xr.Dataset) -> Html | None:
 def numbers(ds: xr.Dataset) -> Html:
     """Make the table of results."""
     rows = []
-    for what, first, second, decimals in results.ROWS:
+    for what, first, second, decimals in summary.ROWS:
         pair = scalar(ds, first), scalar(ds, second)
         if not all(map(math.isnan, pair)):
             rows.append((what, *(_written(value, decimals) for value in pair)))

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import dq, sphere, wcs
+from xta.geometry import sphere, wcs
+from xta.images import dq
 from xta.plot import places
 from xta.plot.exposures import crop
 from xta.plot.style import BAD, MARKS, stretch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xta import names
+from xta import model
 from xta.archive.policy import is_offline
 from xta.errors import ArgumentError
 from xta.surveys import pool
@@ -113,8 +113,8 @@ def survey(
                 store.add(files, row)
     ds = to_dataset([rows[files.visit_id] for files in found.visits], estimates=estimates)
     about = {"files_passed_over": found.passed_over, "files_duplicate": found.duplicates}
-    ds = ds.assign_attrs(Conventions=names.CONVENTIONS, title="Target acquisitions, one row a visit", **about)
-    return names.with_history(ds, f"survey of {len(rows)} visits")
+    ds = ds.assign_attrs(Conventions=model.CONVENTIONS, title="Target acquisitions, one row a visit", **about)
+    return model.with_history(ds, f"survey of {len(rows)} visits")
 
 
 def _check(client: Any, workers: Any) -> None:

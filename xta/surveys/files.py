@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xta.acquisition.find import LOG_NAME, LOG_SUFFIXES, SUFFIXES, TACONFIRM_TYPES, TACQ_TYPES
 from xta.errors import ArgumentError, FileError, warn
-from xta.nearby import LOG_NAME, LOG_SUFFIXES, SUFFIXES, TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = ["Found", "VisitFiles", "find_visits"]
 

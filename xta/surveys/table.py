@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import estimates, names
-from xta.checks import CHECKS
+from xta import model
+from xta.acquisition.checks import CHECKS
 from xta.errors import ArgumentError
-from xta.netcdf import whole_file
+from xta.estimates import table
+from xta.io.netcdf import whole_file
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
 __all__ = ["ESTIMATE", "METHODS", "NUMBERS", "to_dataset", "to_ecsv", "to_table"]
 
-METHODS = tuple(method for method in estimates.METHODS if method != "template")
+METHODS = tuple(method for method in table.METHODS if method != "template")
 """Independent estimates that need no model image."""
 
 TEXTS = {
@@ -45,7 +46,7 @@ _STAR = ("target_x", "target_y", "mask_x", "mask_y")
 _ERRORS = ("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas")
 
 NUMBERS: dict[str, tuple[str, str]] = {
-    **{name: names.ATTRS[name] for name in (*_OFFSETS, *_STAR, *_ERRORS)},
+    **{name: model.ATTRS[name] for name in (*_OFFSETS, *_STAR, *_ERRORS)},
     "sam_x": ("arcsec", "small-angle manoeuvre of the acquisition, Ideal x of the guider"),
     "sam_y": ("arcsec", "small-angle manoeuvre of the acquisition, Ideal y of the guider"),
 }
@@ -57,7 +58,7 @@ COUNTS = {
     "n_files": "number of products, of any kind",
 }
 
-ESTIMATE = {name: estimates.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma", "agrees")}
+ESTIMATE = {name: table.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma", "agrees")}
 """Quantities of each independent estimate -> units, long name; the columns begin with ``estimate_``."""
 
 
@@ -97,8 +98,8 @@ def to_dataset(rows: Sequence[Mapping[str, Any]], *, estimates: bool) -> xr.Data
 
 def _checks(rows: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     passed = np.array([[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows], dtype=np.int8)
-    about = _flags(names.ATTRS["check_passed"][1], "not_tested failed passed", -1)
-    check = ("check", np.array(CHECKS), names.attrs("check"))
+    about = _flags(model.ATTRS["check_passed"][1], "not_tested failed passed", -1)
+    check = ("check", np.array(CHECKS), model.attrs("check"))
     return xr.Dataset({"check_passed": (("visit", "check"), passed, about)}, coords={"check": check})
 
 
@@ -112,7 +113,7 @@ def _estimates(rows: Sequence[Mapping[str, Any]]) -> xr.Dataset:
             values = np.where(np.isnan(values), -1, values).astype(np.int8)
             attrs = _flags(text, "no_estimate differs agrees", -1)
         data[f"estimate_{name}"] = xr.Variable(("visit", "estimate"), values, attrs)
-    how = {"long_name": estimates.ATTRS["estimate"][1]}
+    how = {"long_name": table.ATTRS["estimate"][1]}
     return xr.Dataset(data, coords={"estimate": ("estimate", np.array(METHODS), how)})
 
 
@@ -158,7 +159,7 @@ def to_table(ds: xr.Dataset) -> "QTable":
     if "visit" not in ds.indexes:
         msg = "the dataset has no index visit; give one of xta.survey"
         raise ArgumentError(msg)
-    table = Table(meta=names.clean_attrs(ds.attrs))
+    table = Table(meta=model.clean_attrs(ds.attrs))
     for name, variable in _flat(ds):
         units = variable.attrs.get("units", "1")
         description = variable.attrs.get("long_name", "")

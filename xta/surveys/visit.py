@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xta import osslog
-from xta.acquisition import Acquisition, attach, find
-from xta.analysis import analyze
-from xta.backend import open_exposure
-from xta.budget import logged_centroids, record_in_use
+from xta.acquisition.analyze import analyze
+from xta.acquisition.attach import Acquisition, attach, find_acquisition
+from xta.acquisition.budget import logged_centroids, record_in_use
+from xta.acquisition.find import NO_ANSWER
+from xta.acquisition.offset import compute_offset
+from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import AcquisitionError, FileError, OssLogError, ProductError, WCSError, XtaError, XtaWarning, warn
-from xta.estimates import estimates as all_estimates
-from xta.nearby import NO_ANSWER
-from xta.offset import compute_offset
+from xta.estimates.table import estimates as all_estimates
+from xta.io.backend import open_exposure
 from xta.surveys.files import VisitFiles
 from xta.surveys.table import ESTIMATE, METHODS, NUMBERS
-from xta.targacq import read_targ_acq
 
 if TYPE_CHECKING:
     from xta.osslog import OssLog
@@ -107,7 +107,7 @@ def _analysed(files: VisitFiles, *, estimates: bool, offline: bool) -> dict[str,
     left_out: dict[str, str] = {}
     for path in files.science:
         with open_exposure(path) as exposure:
-            found = found or find(exposure, list(files.ta) or None, **given)
+            found = found or find_acquisition(exposure, list(files.ta) or None, **given)
             try:
                 ds = analyze(exposure, acquisition=found)
             except WCSError as error:
@@ -117,7 +117,7 @@ def _analysed(files: VisitFiles, *, estimates: bool, offline: bool) -> dict[str,
             return row | {"estimates": _estimates(ds, found.log)} if estimates else row
     if found is None:
         with open_exposure(files.ta[-1]) as exposure:
-            found = find(exposure, list(files.ta), **given)
+            found = find_acquisition(exposure, list(files.ta), **given)
     ds = compute_offset(attach(found.exposures[-1], found))
     return _row(ds) | _about(files, found, left_out) | {"ok": OFFSET_ONLY}
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import names, siaf
+from xta import model
+from xta.acquisition.closure import siaf_det
+from xta.acquisition.find import TACQ_TYPES
 from xta.errors import AcquisitionError, MissingError, warn
-from xta.nearby import TACQ_TYPES
-from xta.onboardcheck import siaf_det
+from xta.geometry import siaf
 
 if TYPE_CHECKING:
+    from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import Centroid, Exposure, OssLog
-    from xta.targacq import TargAcq
 
 __all__ = [
     "assign_centroids",
@@ -178,7 +179,7 @@ def assign_centroids(
     """Add what the log says of each TA exposure."""
     n = len(exposures)
     columns: dict[str, Any] = {name: np.full(n, np.nan) for name in ("x_det", "y_det", "x", "y")}
-    columns["time"] = np.full(n, np.datetime64("NaT"), dtype="datetime64[ns]")
+    columns["time"] = np.full(n, np.datetime64("NaT", "ns"))
     columns["converged"] = np.full(n, -1, dtype=np.int8)
     for k, (ta, centroid) in enumerate(zip(exposures, centroids, strict=True)):
         if centroid is None:
@@ -188,7 +189,7 @@ def assign_centroids(
         columns["time"][k] = centroid.time
         columns["converged"][k] = -1 if centroid.converged is None else int(centroid.converged)
     coords = {f"ta_oss_{name}": (("ta_exposure",), value) for name, value in columns.items()}
-    return ds.assign_coords({name: (*value, names.attrs(name)) for name, value in coords.items()})
+    return ds.assign_coords({name: (*value, model.attrs(name)) for name, value in coords.items()})
 
 
 def _usable(centroid: "Centroid | None") -> bool:
@@ -298,7 +299,7 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
     MissingError
         If nothing is attached, or what was attached is no longer there.
     """
-    names.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
+    model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
     label = ds.attrs.get("ta_in_use") if exposure is None else exposure
     labels = np.atleast_1d(ds["ta_exposure"].values)
     if label is None or label not in labels:

@@ -33,12 +33,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import names, onboard, osslog, siaf, sky, wcs
-from xta.acquisition import is_ta
+from xta import model, osslog
+from xta.acquisition import pair
+from xta.acquisition.attach import is_ta
+from xta.acquisition.closure import siaf_det
+from xta.acquisition.image import WINDOW, image_centroid
+from xta.acquisition.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
 from xta.errors import XtaError
-from xta.onboardcheck import siaf_det
-from xta.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
-from xta.taimage import WINDOW, image_centroid
+from xta.geometry import siaf, sky, wcs
 
 __all__ = ["PARTS", "assign", "centroid_noise", "logged_centroids", "record_in_use"]
 
@@ -88,7 +90,7 @@ class _Place:
     def is_acquisition(self) -> bool:
         """Whether the exposure is the TA exposure itself."""
         named = str(self.ds.attrs.get("filename", "")) == str(self.ta["ta_filename"].item())
-        return named and is_ta(self.ds) and bool(onboard.begin(self.ds) == self.ta["ta_time"].values)
+        return named and is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
 
     def moved(self, x: float, y: float, source: str) -> _Part:
         """Take an error of the centroid to the exposure."""
@@ -125,7 +127,7 @@ def assign(ds: xr.Dataset) -> xr.Dataset:
     Errors of different parts are taken as independent and add in quadrature. One standard error: the interval
     of plus and minus one holds the star in 68 % of cases, each axis for itself.
     """
-    ta = onboard.in_use(ds)
+    ta = pair.in_use(ds)
     here = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
     there = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
     scale = math.sqrt(abs(float(np.linalg.det(here))))
@@ -142,7 +144,7 @@ def assign(ds: xr.Dataset) -> xr.Dataset:
     values["error_part"] = (("error_part",), list(PARTS))
     values["error_part_source"] = (("error_part",), [part.source for part in parts])
     return ds.assign_coords(
-        {name: xr.Variable(dims, value, names.attrs(name)) for name, (dims, value) in values.items()}
+        {name: xr.Variable(dims, value, model.attrs(name)) for name, (dims, value) in values.items()}
     )
 
 

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import checks, dq, names, nearby, onboard, siaf, sky
-from xta.backend import open_exposure
+from xta import model
+from xta.acquisition import checks, pair
+from xta.acquisition.find import TACONFIRM_TYPES, TACQ_TYPES, acquisition_files, event_log, targ_acqs
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
-from xta.nearby import TACONFIRM_TYPES, TACQ_TYPES
+from xta.geometry import siaf, sky
+from xta.images import dq
+from xta.io.backend import open_exposure
 
 if TYPE_CHECKING:
+    from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import OssLog
-    from xta.targacq import TargAcq
 
-__all__ = ["Acquisition", "attach", "check_identity", "find", "forget", "is_ta", "unadjusted"]
+__all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forget", "is_ta", "unadjusted"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ def attach(
         check_identity(ds)
         found = acquisition
     else:
-        found = find(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+        found = find_acquisition(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     bare, exposures = forget(ds), found.exposures
     _check_belong(bare, exposures)
     stacked = _stack(exposures)
@@ -115,7 +118,7 @@ def attach(
     _check_readouts(exposures)
     files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
     logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
-    return names.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
+    return model.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
 
 
 def check_identity(ds: xr.Dataset) -> None:
@@ -126,7 +129,7 @@ def check_identity(ds: xr.Dataset) -> None:
             raise AcquisitionError(msg)
 
 
-def find(
+def find_acquisition(
     ds: xr.Dataset, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
 ) -> Acquisition:
     """Find and read the acquisition of an exposure's visit, to attach it to several exposures.
@@ -153,9 +156,9 @@ def find(
         _exposures(bare, acquisition, offline),
         key=lambda ta: (ta.attrs.get("date_beg", ""), ta.attrs.get("filename", "")),
     )
-    records = nearby.targ_acqs(bare, targ_acq)
+    records = targ_acqs(bare, targ_acq)
     # A centroid that lies beside the file is worth more than a journey to the archive.
-    log, reason = nearby.event_log(bare, oss, offline=offline or any(record.successful for record in records))
+    log, reason = event_log(bare, oss, offline=offline or any(record.successful for record in records))
     return Acquisition(tuple(exposures), log, reason, tuple(records))
 
 
@@ -165,12 +168,12 @@ def _with_centroid(ds: xr.Dataset, found: Acquisition) -> xr.Dataset:
     centroids: list[Any] = [None] * len(exposures)
     if log is not None:
         visit = ds.attrs["visit_id"]
-        centroids = onboard.pair(exposures, log.centroids(visit), log.exposures(visit))
-        reason = onboard.failure(log, visit)
-    ds = onboard.assign_centroids(ds, exposures, centroids)
-    ds = ds.assign_attrs(onboard.status(ds, exposures, centroids, reason))
+        centroids = pair.pair(exposures, log.centroids(visit), log.exposures(visit))
+        reason = pair.failure(log, visit)
+    ds = pair.assign_centroids(ds, exposures, centroids)
+    ds = ds.assign_attrs(pair.status(ds, exposures, centroids, reason))
     if ds.attrs["oss_status"] != "SUCCESS":
-        ds = onboard.from_targ_acq(ds, exposures, found.records)
+        ds = pair.from_targ_acq(ds, exposures, found.records)
     used = centroids[ds.attrs["ta_in_use"]] if ds.attrs.get("oss_time") else None
     return checks.check_acquisition(ds, exposures, used, found.records)
 
@@ -183,15 +186,15 @@ def unadjusted(ds: xr.Dataset) -> xr.Dataset:
     if "wcs_original" not in ds.coords:
         return ds
     ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
-    return ds.drop_vars([name for name in names.ADJUSTED if name in ds.variables])
+    return ds.drop_vars([name for name in model.ADJUSTED if name in ds.variables])
 
 
 def forget(ds: xr.Dataset) -> xr.Dataset:
     """Take back an earlier analysis: drop what attach and later steps added, restore the WCS of the file."""
     ds = unadjusted(ds)
-    added = [name for name in ds.variables if str(name).startswith("ta_") or name in names.ANALYSIS]
+    added = [name for name in ds.variables if str(name).startswith("ta_") or name in model.ANALYSIS]
     result = ds.drop_vars(added)
-    result.attrs = {key: value for key, value in ds.attrs.items() if key not in names.ANALYSIS_ATTRS}
+    result.attrs = {key: value for key, value in ds.attrs.items() if key not in model.ANALYSIS_ATTRS}
     return result
 
 
@@ -201,7 +204,7 @@ def _exposures(ds: xr.Dataset, acquisition: Any, offline: bool) -> list[xr.Datas
     if acquisition is None:
         if is_ta(ds):
             return [ds]
-        acquisition = nearby.acquisition_files(ds, offline=offline)
+        acquisition = acquisition_files(ds, offline=offline)
     elif isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
         acquisition = [acquisition]
     if not isinstance(acquisition, Iterable) or isinstance(acquisition, Mapping | bytes):
@@ -283,7 +286,7 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
             rows, columns = (np.searchsorted(axes[dim], ta[dim].values) for dim in ("y", "x"))
             data[k][np.ix_(rows, columns)] = _image(ta, name)
         unit = {"units": exposures[0][name].attrs.get("units", "1")}
-        stacked[f"ta_{name}"] = xr.Variable(dims, data, exposures[0][name].attrs | names.attrs(f"ta_{name}") | unit)
+        stacked[f"ta_{name}"] = xr.Variable(dims, data, exposures[0][name].attrs | model.attrs(f"ta_{name}") | unit)
     if "ta_sci" in stacked:
         present = [name for name in ("ta_err", "ta_dq") if name in stacked]
         stacked["ta_sci"].attrs["ancillary_variables"] = " ".join(present)
@@ -291,14 +294,14 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     coords["ta_exposure"] = (("ta_exposure",), np.arange(len(exposures)))
     for name in ("filename", "aperture", "subarray", "exp_type", "detector", "filter"):
         coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
-    coords["ta_time"] = (("ta_exposure",), np.array([onboard.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
+    coords["ta_time"] = (("ta_exposure",), np.array([pair.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
     for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):
         coords[f"ta_{name}"] = (("ta_exposure",), [_number(ta.attrs.get(name)) for ta in exposures])
     intended = np.array([_intended(ta) for ta in exposures])
     coords["ta_intended_x"], coords["ta_intended_y"] = (("ta_exposure", intended[:, i]) for i in (0, 1))
-    variables = {name: xr.Variable(dims, data, names.attrs(name)) for name, (dims, data) in coords.items()}
+    variables = {name: xr.Variable(dims, data, model.attrs(name)) for name, (dims, data) in coords.items()}
     texts = [sky.wcs_text(ta) for ta in exposures]
-    variables["ta_wcs"] = names.text_variable("ta_wcs", texts, ("ta_exposure",))
+    variables["ta_wcs"] = model.text_variable("ta_wcs", texts, ("ta_exposure",))
     return {**stacked, **variables}
 
 
@@ -317,7 +320,7 @@ def _intended(ta: xr.Dataset) -> tuple[float, float]:
     except ValueError:
         number = 1
     try:
-        onboard.readout(ta)
+        pair.readout(ta)
         return siaf.intended_pixel(
             a["instrument"], a["aperture"], a.get("subarray"), exposure=number, prd=a.get("prd_version")
         )
@@ -330,6 +333,6 @@ def _check_readouts(exposures: Iterable[xr.Dataset]) -> None:
     """Warn where an array is not the readout of its keywords; an onboard centroid in it was refused before."""
     for ta in exposures:
         try:
-            onboard.readout(ta)
+            pair.readout(ta)
         except AcquisitionError as error:
             warn(f"{error}; where the star was meant to be is not known")

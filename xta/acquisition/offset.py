@@ -6,9 +6,11 @@ from typing import Any
 
 import xarray as xr
 
-from xta import acquisition, checks, names, onboard, sphere, wcs
+from xta import model
+from xta.acquisition import attach, checks, pair
+from xta.acquisition.image import image_centroid
 from xta.errors import AcquisitionError, ArgumentError, warn
-from xta.taimage import image_centroid
+from xta.geometry import sphere, wcs
 
 __all__ = ["acquired_target", "compute_offset", "target_position"]
 
@@ -60,14 +62,14 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     `adjust_wcs` back.
     """
     if "ta_wcs" not in ds.variables:
-        if not acquisition.is_ta(ds):
+        if not attach.is_ta(ds):
             msg = "no target acquisition is attached; call ds.ta.attach() first"
             raise AcquisitionError(msg)
-        ds = acquisition.attach(ds)
-    ds = acquisition.unadjusted(ds)
+        ds = attach.attach(ds)
+    ds = attach.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
     x, y, source = _centroid(ds, centroid)
-    one = onboard.in_use(ds)
+    one = pair.in_use(ds)
     ta_wcs = wcs.load(one["ta_wcs"].item())
     target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
     analytic_x, analytic_y = (float(value) for value in wcs.world_to_pixel_analytic(ta_wcs, target_ra, target_dec))
@@ -96,9 +98,9 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     logger.info("offset WCS minus centroid: %.4f, %.4f px", values["offset_x"], values["offset_y"])
     logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", values["offset_ra"], values["offset_dec"])
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
-    result = ds.assign_coords(names.describe(values)).assign_attrs(centroid_source=source)
+    result = ds.assign_coords(model.describe(values)).assign_attrs(centroid_source=source)
     result = checks.check_image(result)
-    return names.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
+    return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
 
 def target_position(ds: xr.Dataset) -> tuple[float, float]:
@@ -127,7 +129,7 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
     """
     here = target_position(ds)
-    one = onboard.in_use(ds)
+    one = pair.in_use(ds)
     there = tuple(float(one[name]) for name in ("ta_target_ra", "ta_target_dec") if name in one.coords)
     if len(there) != 2 or not all(math.isfinite(value) for value in there):
         return here

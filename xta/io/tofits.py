@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import names, netcdf, sky, sphere, wcs
-from xta.backend import open_exposure
+from xta import model
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning
+from xta.geometry import sky, sphere, wcs
+from xta.io import netcdf
+from xta.io.backend import open_exposure
 
 __all__ = ["to_fits"]
 
@@ -87,7 +89,7 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     .. [1] jwst, https://jwst-pipeline.readthedocs.io: ``jwst.assign_wcs.util.update_fits_wcsinfo`` and
        ``update_s_region_imaging``.
     """
-    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     first = _first_pixel(ds)
     star, mask = _position(ds, "target", first), _position(ds, "mask", first)
     if star is None:
@@ -98,17 +100,17 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
         raise MissingError(msg)
     gwcs = _file_wcs(ds, first)
     target = _target(ds, path, template)
-    ds = names.with_history(ds, f"to_fits {target.name}")
-    with _model(ds, template, first) as model:
-        model.meta.filename = target.name
-        _set_arrays(model, ds)
-        _set_times(model, ds)
-        _set_subarray(model, ds, first)
-        _set_wcs(model, gwcs, star if mask is None or "star_x" in ds.coords else mask)
-        _set_cards(model, ds, star, mask)
+    ds = model.with_history(ds, f"to_fits {target.name}")
+    with _model(ds, template, first) as product:
+        product.meta.filename = target.name
+        _set_arrays(product, ds)
+        _set_times(product, ds)
+        _set_subarray(product, ds, first)
+        _set_wcs(product, gwcs, star if mask is None or "star_x" in ds.coords else mask)
+        _set_cards(product, ds, star, mask)
         for line in _history(ds):
-            model.add_history_entry(line)
-        _write(model, target)
+            product.add_history_entry(line)
+        _write(product, target)
 
 
 def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
@@ -201,8 +203,8 @@ def _template(ds: xr.Dataset, path: PathLike, first: dict[str, int]) -> Any:
 
 
 def _check_exposure(ds: xr.Dataset, original: xr.Dataset, path: PathLike) -> None:
-    names.require(ds, "visit_id", step="xta.open_exposure")
-    pairs = {names.KEYWORDS[name]: (original.attrs.get(name), ds.attrs.get(name)) for name in EXPOSURE}
+    model.require(ds, "visit_id", step="xta.open_exposure")
+    pairs = {model.KEYWORDS[name]: (original.attrs.get(name), ds.attrs.get(name)) for name in EXPOSURE}
     units = original["sci"].attrs.get("units"), ds["sci"].attrs.get("units")
     if all(units):
         pairs["BUNIT"] = units
@@ -243,49 +245,49 @@ def _rows(ds: xr.Dataset, original: xr.Dataset) -> Any:
     return rows if (rows >= 0).all() else None
 
 
-def _from_attributes(ds: xr.Dataset, model: Any) -> Any:
+def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
     """Fill the header with the attributes that came from it."""
-    names.require(ds, "telescope", "instrument", step="xta.open_exposure")
-    for name, value in names.clean_attrs(ds.attrs).items():
-        paths = model.find_fits_keyword(names.KEYWORDS[name]) if name in names.KEYWORDS else []
+    model.require(ds, "telescope", "instrument", step="xta.open_exposure")
+    for name, value in model.clean_attrs(ds.attrs).items():
+        paths = product.find_fits_keyword(model.KEYWORDS[name]) if name in model.KEYWORDS else []
         # Of two places, as for V2_REF, the first belongs to guider products.
         for place in paths[-1:]:
-            model[place] = bool(value) if name == "is_psf" else value
-    model.meta.coordinates.reference_frame = "ICRS"
-    model.meta.cal_step.assign_wcs = "COMPLETE"
-    return model
+            product[place] = bool(value) if name == "is_psf" else value
+    product.meta.coordinates.reference_frame = "ICRS"
+    product.meta.cal_step.assign_wcs = "COMPLETE"
+    return product
 
 
-def _set_arrays(model: Any, ds: xr.Dataset) -> None:
+def _set_arrays(product: Any, ds: xr.Dataset) -> None:
     dims = [dim for dim in ("integration", "y", "x") if dim in ds["sci"].dims]
     # One computation: the variables of a recentred dataset share their bad pixels.
     arrays = ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True).compute()
     for name in arrays:
         attribute, dtype = ARRAYS[str(name)]
-        setattr(model, attribute, np.ascontiguousarray(arrays[name].transpose(*dims).values, dtype=dtype))
-    model.meta.bunit_data = ds["sci"].attrs.get("units")
-    model.meta.bunit_err = ds["err"].attrs.get("units") if "err" in ds else None
+        setattr(product, attribute, np.ascontiguousarray(arrays[name].transpose(*dims).values, dtype=dtype))
+    product.meta.bunit_data = ds["sci"].attrs.get("units")
+    product.meta.bunit_err = ds["err"].attrs.get("units") if "err" in ds else None
 
 
-def _set_times(model: Any, ds: xr.Dataset) -> None:
+def _set_times(product: Any, ds: xr.Dataset) -> None:
     """Set NINTS, and from the coordinates the times that the header does not give."""
     time = ds["time"] if "time" in ds.coords else None
     if "integration" not in ds["sci"].dims:
         if time is not None and not time.ndim:
-            model.meta.exposure.mid_time = float(_mjd(time.values))
+            product.meta.exposure.mid_time = float(_mjd(time.values))
         return
     count = ds.sizes["integration"]
-    model.meta.exposure.nints = count
-    if model.int_times is not None or time is None or time.dims != ("integration",):
+    product.meta.exposure.nints = count
+    if product.int_times is not None or time is None or time.dims != ("integration",):
         return
-    table = np.zeros(count, model.get_dtype("int_times"))
+    table = np.zeros(count, product.get_dtype("int_times"))
     for name in table.dtype.names[1:]:
         table[name] = np.nan
     table["integration_number"] = np.arange(1, count + 1)
     table["int_mid_MJD_UTC"] = _mjd(time.values)
     if "time_bjd_tdb" in ds.coords:
         table["int_mid_BJD_TDB"] = ds["time_bjd_tdb"].values
-    model.int_times = table
+    product.int_times = table
 
 
 def _mjd(time: Any) -> Any:
@@ -293,8 +295,8 @@ def _mjd(time: Any) -> Any:
     return (time - np.datetime64("1858-11-17", "ns")) / np.timedelta64(1, "D")
 
 
-def _set_subarray(model: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
-    subarray = model.meta.subarray
+def _set_subarray(product: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
+    subarray = product.meta.subarray
     for axis, keyword in (("x", "substrt1"), ("y", "substrt2")):
         setattr(subarray, f"{axis}size", ds.sizes[axis])
         corner = float(first[axis])
@@ -304,27 +306,27 @@ def _set_subarray(model: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
             setattr(subarray, f"{axis}start", int(ds.attrs[keyword]) + round(corner))
 
 
-def _set_wcs(model: Any, gwcs: Any, crpix: tuple[float, float]) -> None:
+def _set_wcs(product: Any, gwcs: Any, crpix: tuple[float, float]) -> None:
     """Set the GWCS, and all keywords that follow from it."""
     from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
 
-    model.meta.wcs = gwcs
-    info = model.meta.wcsinfo
+    product.meta.wcs = gwcs
+    info = product.meta.wcsinfo
     for name, value in wcs.reference(gwcs).items():
         if name in {"ra_ref", "dec_ref", "roll_ref"} or getattr(info, name) is None:
             setattr(info, name, float(value))
     for name, value in _telescope(gwcs).items():
-        setattr(model.meta.pointing, name, value)
+        setattr(product.meta.pointing, name, value)
     if info.v3yangle is not None:
-        model.meta.aperture.position_angle = (info.roll_ref + info.v3yangle) % 360
+        product.meta.aperture.position_angle = (info.roll_ref + info.v3yangle) % 360
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Failed to achieve requested SIP")
-            update_fits_wcsinfo(model, crpix=list(crpix))
+            update_fits_wcsinfo(product, crpix=list(crpix))
     except (RuntimeWarning, ValueError) as error:
         msg = f"the WCS cannot be written as FITS keywords within 0.01 pixel over the whole array ({error}); crop it"
         raise WCSError(msg) from error
-    update_s_region_imaging(model)
+    update_s_region_imaging(product)
 
 
 def _telescope(gwcs: Any) -> dict[str, float]:
@@ -336,7 +338,7 @@ def _telescope(gwcs: Any) -> dict[str, float]:
     return {"ra_v1": float(ra), "dec_v1": float(dec), "pa_v3": float(np.rad2deg(np.arctan2(east, north)) % 360)}
 
 
-def _set_cards(model: Any, ds: xr.Dataset, star: tuple[float, float], mask: tuple[float, float] | None) -> None:
+def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tuple[float, float] | None) -> None:
     """Set the keywords that JWST products do not have; a model keeps them apart, through any number of files."""
     cards: dict[str, tuple[float, str]] = {}
     for what, key, point in (("star", "STARCEN", star), ("coronagraphic mask", "MASKCEN", mask)):
@@ -345,7 +347,7 @@ def _set_cards(model: Any, ds: xr.Dataset, star: tuple[float, float], mask: tupl
     for name in ("RA", "DEC", "ROLL"):
         if f"adjust_{name.lower()}" in ds.coords:
             cards[f"TAD{name}"] = float(ds[f"adjust_{name.lower()}"]), f"[arcsec] correction of {name}_REF by TA"
-    extension = model.instance.setdefault("extra_fits", {}).setdefault("SCI", {})
+    extension = product.instance.setdefault("extra_fits", {}).setdefault("SCI", {})
     stale = {"MASKCENX", "MASKCENY", *cards}
     others = [card for card in extension.get("header", []) if card[0] not in stale]
     extension["header"] = others + [[key, *card] for key, card in cards.items()]
@@ -369,10 +371,10 @@ def _history(ds: xr.Dataset) -> list[str]:
     return [part for line in ascii_only for part in textwrap.wrap(line, FITS_TEXT, subsequent_indent="  ")]
 
 
-def _write(model: Any, target: Path) -> None:
+def _write(product: Any, target: Path) -> None:
     from astropy.io.fits.verify import VerifyWarning
 
     with netcdf.whole_file(target) as temporary, warnings.catch_warnings():
         # Long keywords of other software in a template stay what they are: HIERARCH cards.
         warnings.filterwarnings("ignore", ".*a HIERARCH card will be created", VerifyWarning)
-        model.to_fits(temporary, overwrite=True)
+        product.to_fits(temporary, overwrite=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import xarray as xr
 
-from xta.acquisition import attach, check_identity, find, is_ta
-from xta.adjust import adjust_wcs
-from xta.backend import open_exposure
+from xta.acquisition.adjust import adjust_wcs
+from xta.acquisition.attach import attach, check_identity, find_acquisition, is_ta
+from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
-from xta.offset import Centroid, compute_offset
+from xta.io.backend import open_exposure
 
 __all__ = ["analyze", "analyze_visit"]
 
@@ -122,7 +122,7 @@ def analyze_visit(
     _check_one_visit(exposures)
     if acquisition is None:
         acquisition = [ds for ds in exposures if is_ta(ds)] or None
-    found = find(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+    found = find_acquisition(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     result: dict[str, xr.Dataset] = {}
     for ds in science:
         name = str(ds.attrs.get("filename", len(result)))

@@ -23,15 +23,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import dq, nearby, onboard, osslog, siaf, sky, sphere, wcs
-from xta import names as model
-from xta.budget import centroid_noise
+from xta import model, osslog
+from xta.acquisition import find, pair
+from xta.acquisition.budget import centroid_noise
+from xta.acquisition.image import blemishes, image_centroid, stamp
+from xta.acquisition.offset import acquired_target, target_position
+from xta.acquisition.performance import GUIDING, acquisition_accuracy
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
-from xta.manoeuvres import NetManoeuvre, net_manoeuvre
-from xta.offset import acquired_target, target_position
-from xta.performance import GUIDING, acquisition_accuracy
-from xta.taimage import blemishes, image_centroid, stamp
-from xta.template import estimate_center
+from xta.estimates.template import estimate_center
+from xta.geometry import siaf, sky, sphere, wcs
+from xta.images import dq
+from xta.osslog.maneuvers import NetManoeuvre, net_manoeuvre
 
 __all__ = ["METHODS", "estimates"]
 
@@ -143,7 +145,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
         raise MissingError(msg)
     case = _Case(
         ds,
-        onboard.in_use(ds).transpose(..., "ta_y", "ta_x"),
+        pair.in_use(ds).transpose(..., "ta_y", "ta_x"),
         target_position(ds),
         acquired_target(ds),
         sky.the_wcs(ds, "wcs_original"),
@@ -293,13 +295,13 @@ def _onboard_prd(case: _Case) -> tuple[str | None, str]:
 def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
     """Add up the manoeuvres of the log that is at hand, and check it against the TA exposures."""
     ds = case.ds
-    log, _ = nearby.event_log(ds, oss, offline=True)
+    log, _ = find.event_log(ds, oss, offline=True)
     if log is None:
         if not ds.attrs.get("oss_log"):
             msg = "no event log is at hand; give oss="
             raise AcquisitionError(msg)
         log = osslog.read(f"{ds.attrs['oss_log']}\n")
-    tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(nearby.TACQ_TYPES))]
+    tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(find.TACQ_TYPES))]
     guider = str(ds.attrs.get("guider_aperture", ""))[3:4]
     net = net_manoeuvre(
         log,

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import dq, names, shift, sky, sphere, wcs
+from xta import model
 from xta.errors import ArgumentError, RecenterError, warn
+from xta.geometry import sky, sphere, wcs
+from xta.images import dq, shift
 
 __all__ = ["assign_polar", "recenter"]
 
@@ -83,14 +85,14 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     result = rest.assign(moved).assign_coords(_labels(ny, nx))
     coords = result.coords
     result = result[[name for name in ds.data_vars if name in result]].assign_coords(coords)
-    result = result.assign_coords(names.describe(_scalars(ds, star, left)))
+    result = result.assign_coords(model.describe(_scalars(ds, star, left)))
     result = _assign_wcs(result, ds, {axis: star[axis] - left[axis] for axis in ("x", "y")})
-    return names.with_history(result, f"recenter by {method}; star at {star['x']:.6f}, {star['y']:.6f} of the readout")
+    return model.with_history(result, f"recenter by {method}; star at {star['x']:.6f}, {star['y']:.6f} of the readout")
 
 
 def _star(ds: xr.Dataset) -> dict[str, float]:
     """Star's pixel in the labels, checked."""
-    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if "star_x" in ds.coords:
         msg = "the dataset is recentred already"
         raise RecenterError(msg)
@@ -224,6 +226,6 @@ def assign_polar(ds: xr.Dataset) -> xr.Dataset:
         With the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north, 0 to 360],
         evaluated when first used. At the star itself the angle is 0.
     """
-    names.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
+    model.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
     function = partial(_polar, float(ds["target_x"]), float(ds["target_y"]))
     return sky.derive(ds, function, ("separation", "position_angle"))

@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import names, onboard, siaf, wcs
-from xta.centroid import ImageCentroid
+from xta import model
+from xta.acquisition import pair
+from xta.acquisition.closure import Closure, closure, siaf_det
+from xta.acquisition.image import blemishes, flagged, image_centroid
+from xta.acquisition.performance import acquisition_accuracy
 from xta.errors import SiafError, XtaError, warn
-from xta.onboardcheck import Closure, closure, siaf_det
-from xta.performance import acquisition_accuracy
-from xta.taimage import blemishes, flagged, image_centroid
+from xta.geometry import siaf, wcs
+from xta.images.centroid import ImageCentroid
 
 if TYPE_CHECKING:
+    from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import Centroid
-    from xta.targacq import TargAcq
 
 __all__ = ["CHECKS", "check_acquisition", "check_image"]
 
@@ -99,8 +101,8 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
     ds : xarray.Dataset
         With the offset computed.
     """
-    names.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = onboard.in_use(ds)
+    model.require(ds, "ta_sci", step="ds.ta.attach()")
+    one = pair.in_use(ds)
     try:
         found = image_centroid(ds)
     except XtaError as error:
@@ -123,13 +125,13 @@ def _assign(ds: xr.Dataset, found: Mapping[str, Check]) -> xr.Dataset:
     ds = ds.drop_vars(["check", "check_passed", "check_reason"], errors="ignore")  # a selection may be left
     table |= found
     states = np.array([-1 if passed is None else int(passed) for passed, _ in table.values()], dtype=np.int8)
-    flags = names.attrs(
+    flags = model.attrs(
         "check_passed", flag_values=np.array([-1, 0, 1], dtype=np.int8), flag_meanings="not_tested failed passed"
     )
     return ds.assign_coords(
-        check=xr.Variable(("check",), list(table), names.attrs("check")),
+        check=xr.Variable(("check",), list(table), model.attrs("check")),
         check_passed=xr.Variable(("check",), states, flags),
-        check_reason=xr.Variable(("check",), [reason for _, reason in table.values()], names.attrs("check_reason")),
+        check_reason=xr.Variable(("check",), [reason for _, reason in table.values()], model.attrs("check_reason")),
     )
 
 
@@ -146,7 +148,7 @@ def _converged(ds: xr.Dataset) -> Check:
 def _closure(ds: xr.Dataset, centroid: "Centroid | None") -> Closure:
     if centroid is None:
         return Closure(reason="no onboard centroid of an event log is in use")
-    aperture = str(onboard.in_use(ds)["ta_aperture"].item()) or None
+    aperture = str(pair.in_use(ds)["ta_aperture"].item()) or None
     try:
         return closure(centroid, prd=ds.attrs.get("prd_version"), aperture=aperture, explain=False)
     except SiafError as error:
@@ -181,7 +183,7 @@ def _guide_star(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
 def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterable[TargAcq]") -> Check:
     """Compare the centroid in the header of the acquisition in use with that of the log."""
     used = exposures[ds.attrs["ta_in_use"]]
-    record = next((record for record in records if onboard.same_exposure(used, record)), None)
+    record = next((record for record in records if pair.same_exposure(used, record)), None)
     if record is None:
         return None, "no TARG_ACQ extension of the TA exposure in use is at hand"
     if not ds.attrs.get("oss_time"):

@@ -13,8 +13,8 @@ import xarray as xr
 from xta.errors import AcquisitionError, ArchiveError, ArgumentError, FileError, ProductError, XtaWarning
 
 if TYPE_CHECKING:
+    from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import OssLog
-    from xta.targacq import TargAcq
 
 __all__ = ["TACONFIRM_TYPES", "TACQ_TYPES", "acquisition_files", "event_log", "find_log", "find_ta", "targ_acqs"]
 
@@ -232,7 +232,7 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any) -> "list[TargAcq]":
     """
     from astropy.io.fits import HDUList
 
-    from xta.targacq import read_targ_acq
+    from xta.acquisition.targ_acq import read_targ_acq
 
     if targ_acq is not None:
         given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList) else targ_acq

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import dq, names
-from xta.correlation import Match, match_template
+from xta import model
 from xta.errors import ArgumentError, FileError, ProductError
+from xta.images import dq
+from xta.images.correlation import Match, match_template
 
 __all__ = ["estimate_center", "read_template"]
 
@@ -77,11 +78,11 @@ def estimate_center(
     residuals that it leaves. To use the
     result: ``ds.assign_coords(target_x=found.x, target_y=found.y)``.
     """
-    names.require(ds, "sci", "x", "y", step="xta.open_exposure")
-    model = read_template(template)
-    x0, y0 = ((n - 1) / 2 for n in model.shape[::-1]) if center is None else center
+    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    image_of_star = read_template(template)
+    x0, y0 = ((n - 1) / 2 for n in image_of_star.shape[::-1]) if center is None else center
     image, bad, err = _image(ds)
-    found = match_template(image, model, bad=bad, err=err, upsample=upsample)
+    found = match_template(image, image_of_star, bad=bad, err=err, upsample=upsample)
     return _result(found, float(ds["x"].values[0]) + x0, float(ds["y"].values[0]) + y0)
 
 

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import dq, names, onboard, siaf
-from xta.centroid import ImageCentroid, floating_window
+from xta import model
+from xta.acquisition import pair
 from xta.errors import CentroidError
+from xta.geometry import siaf
+from xta.images import dq
+from xta.images.centroid import ImageCentroid, floating_window
 
 __all__ = ["WINDOW", "blemishes", "flagged", "image_centroid", "search_region", "stamp"]
 
@@ -49,8 +52,8 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout
     (MIRI, full arrays) the search is limited to it.
     """
-    names.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = onboard.in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
+    model.require(ds, "ta_sci", step="ds.ta.attach()")
+    one = pair.in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
     image = one["ta_sci"].values
     bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
     err = one["ta_err"].values if "ta_err" in one else None
@@ -74,7 +77,7 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     exposure : int, optional
         Which TA exposure; the one in use by default.
     """
-    one = onboard.in_use(ds, exposure)
+    one = pair.in_use(ds, exposure)
     centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in centre.values()):
         return slice(None), slice(None)
@@ -94,7 +97,7 @@ def stamp(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
     Parameters
     ----------
     ds : xarray.Dataset
-        One TA exposure, of `onboard.in_use`.
+        One TA exposure, of `pair.in_use`.
     name : str
         "ta_sci", "ta_err" or "ta_dq".
     x, y : float
@@ -118,7 +121,7 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     Parameters
     ----------
     ds : xarray.Dataset
-        One TA exposure, of `onboard.in_use`.
+        One TA exposure, of `pair.in_use`.
     x, y : float
         Pixel of the TA readout.
     """
@@ -136,7 +139,7 @@ def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
     Parameters
     ----------
     ds : xarray.Dataset
-        One TA exposure, of `onboard.in_use`.
+        One TA exposure, of `pair.in_use`.
     found : ImageCentroid
         In pixels of the TA readout.
     """

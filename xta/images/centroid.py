@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xta.errors import ArgumentError, CentroidError
-from xta.shift import fill_bad
+from xta.images.shift import fill_bad
 
 __all__ = ["ImageCentroid", "floating_window"]
 

@@ -11,9 +11,11 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 from xarray.backends.locks import SerializableLock
 
-from xta import names, readout, wcs
+from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, warn
-from xta.product import array, damage, keyword, number, opened
+from xta.geometry import wcs
+from xta.io import readout
+from xta.io.fitsfile import array, damage, keyword, number, opened
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -171,20 +173,20 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.
     ny, nx = ds.sizes["y"], ds.sizes["x"]
     x0, y0 = corner if corner is not None else (0, 0)
     ds = ds.assign_coords(
-        x=("x", np.arange(x0, x0 + nx), names.attrs("x")), y=("y", np.arange(y0, y0 + ny), names.attrs("y"))
+        x=("x", np.arange(x0, x0 + nx), model.attrs("x")), y=("y", np.arange(y0, y0 + ny), model.attrs("y"))
     )
     ds = readout.assign_times(ds, hdus, label=label)
     if corner is not None:
         ds = _assign_wcs(ds, hdus, label)
     if "corrected_ra" in ds.attrs:
-        ds = ds.assign_coords(names.describe(_written_positions(hdus, label)))
+        ds = ds.assign_coords(model.describe(_written_positions(hdus, label)))
     if "IMSHIFTS" in hdus and hdus["IMSHIFTS"].is_image and np.any(hdus["IMSHIFTS"].data):
         shifts = np.array2string(np.asarray(hdus["IMSHIFTS"].data), precision=3, threshold=4)
         warn(
             f"{label}: its pixels were shifted by other software (IMSHIFTS {shifts}), but its WCS belongs to the "
             "pixels before the shift; do not trust sky positions, give the star's pixel by hand"
         )
-    return names.with_history(ds, f"open_exposure {Path(label).name}")
+    return model.with_history(ds, f"open_exposure {Path(label).name}")
 
 
 def _written_positions(hdus: "HDUList", label: str) -> dict[str, float]:
@@ -223,18 +225,18 @@ def _check_product(hdus: "HDUList", label: str) -> None:
 def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
     values = {
         name: number(hdus, card, label=label) if name in NUMBERS else keyword(hdus, card)
-        for name, card in names.KEYWORDS.items()
+        for name, card in model.KEYWORDS.items()
     }
     values["target_name"] = values["target_name"] or values["target_proposer"]
     if values["pixel_area"] and values["pixel_area"] > 0:
         values["pixel_scale"] = float(np.sqrt(values["pixel_area"]))  # [arcsec / pixel]
     words = (values[name] for name in ("telescope", "instrument", "filter", "exp_type"))
     title = f"{values['target_name'] or 'exposure'}, {' '.join(str(word) for word in words if word)}"
-    return {"Conventions": names.CONVENTIONS, "title": title, **names.clean_attrs(values)}
+    return {"Conventions": model.CONVENTIONS, "title": title, **model.clean_attrs(values)}
 
 
 def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variable]:
-    from xta import dq
+    from xta.images import dq
 
     shape = hdus["SCI"].shape
     dims = ("integration", "y", "x")[-len(shape) :]
@@ -255,7 +257,7 @@ def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variab
         if hdu.shape != shape:
             warn(f"{label}: {name.upper()} has the shape {hdu.shape}, SCI {shape}; it is left out")
             continue
-        attrs = names.attrs(name, units=units.get(name, f"({unit})2" if unit else ""))
+        attrs = model.attrs(name, units=units.get(name, f"({unit})2" if unit else ""))
         if name == "dq":
             attrs |= dq.flag_attrs()
         data = array(hdus, hdu, manager=manager, lock=lock)
@@ -267,7 +269,7 @@ def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variab
 
 
 def _assign_wcs(ds: xr.Dataset, hdus: "HDUList", label: str) -> xr.Dataset:
-    from xta import sky
+    from xta.geometry import sky
 
     try:
         text = wcs.from_fits(hdus)

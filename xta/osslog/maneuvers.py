@@ -11,8 +11,8 @@ from itertools import takewhile
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from xta import siaf
 from xta.errors import ArgumentError, OssLogError
+from xta.geometry import siaf
 
 if TYPE_CHECKING:
     from xta.osslog import OssLog, Sam

@@ -5,9 +5,11 @@ from typing import Any
 
 import xarray as xr
 
-from xta import budget, names, onboard, siaf, sky, sphere, wcs
+from xta import model
+from xta.acquisition import budget, pair
+from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
-from xta.offset import acquired_target, target_position
+from xta.geometry import siaf, sky, sphere, wcs
 
 __all__ = ["adjust_wcs"]
 
@@ -50,7 +52,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     whose distortion stays. A turn about the target itself cannot be seen by one star and is left alone.
     Always starts from the file's WCS: calling it twice changes nothing more.
     """
-    names.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
+    model.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
     if "corrected_ra" in ds.attrs:
         name = ds.attrs.get("filename", "the file")
         msg = f"the WCS of {name} was corrected already; start from the original product"
@@ -85,15 +87,15 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     }
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
     logger.info("star behind the mask: %.4f, %.4f px (0-based)", x, y)
-    result = ds.assign_coords(wcs_original=names.text_variable("wcs_original", text))
-    result = sky.assign_wcs(result.assign_coords(names.describe(values)), wcs.dump(adjusted))
+    result = ds.assign_coords(wcs_original=model.text_variable("wcs_original", text))
+    result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
     result = budget.assign(result)
-    return names.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}")
+    return model.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}")
 
 
 def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
     """Put the target through the adjusted TA WCS: it has to land on the centroid."""
-    ta_wcs = wcs.adjust(wcs.load(onboard.in_use(ds)["ta_wcs"].item()), rotation)
+    ta_wcs = wcs.adjust(wcs.load(pair.in_use(ds)["ta_wcs"].item()), rotation)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
     residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
     if max(abs(value) for value in residual) > CLOSED:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xta.errors import WCSError
-from xta.sphere import tangent_basis, tangent_offset, unit_vector, wrap_degrees
-from xta.wcstext import WcsText, dump, from_fits, load
+from xta.geometry.sphere import tangent_basis, tangent_offset, unit_vector, wrap_degrees
+from xta.geometry.wcstext import WcsText, dump, from_fits, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import names, wcs
+from xta import model
 from xta.errors import ArgumentError, MissingError, WCSError
+from xta.geometry import wcs
 
 __all__ = [
     "assign_sky",
@@ -92,14 +93,14 @@ def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> 
     function : callable
         ``function(text, x, y)`` returns one array for each name; must pickle.
     coord_names : tuple of str
-        Keys of `names.ATTRS`.
+        Keys of `model.ATTRS`.
 
     Returns
     -------
     xarray.Dataset
         With the coordinates, evaluated when first used; they have no index.
     """
-    names.require(ds, "x", "y", "wcs", step="xta.open_exposure")
+    model.require(ds, "x", "y", "wcs", step="xta.open_exposure")
     bare = ds.drop_vars(coord_names, errors="ignore")
     transform = _FromLabels(function, coord_names, bare)
     if transform.dims:
@@ -108,7 +109,7 @@ def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> 
     else:
         bare = bare.assign_coords(transform.forward({}))
     for name in coord_names:
-        bare[name].attrs.update(names.attrs(name))
+        bare[name].attrs.update(model.attrs(name))
     return bare
 
 
@@ -143,7 +144,7 @@ def assign_sky(ds: xr.Dataset) -> xr.Dataset:
 
 def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
     """Give a dataset a WCS, in place of its own if it has one, and derive its sky coordinates."""
-    return assign_sky(ds.assign_coords(wcs=names.text_variable("wcs", text)))
+    return assign_sky(ds.assign_coords(wcs=model.text_variable("wcs", text)))
 
 
 def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
@@ -183,7 +184,7 @@ def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any, called: tup
     first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []], keep_attrs=False)
     if isinstance(first, xr.DataArray):
         results = (
-            array.rename(name).assign_attrs(names.attrs(name))
+            array.rename(name).assign_attrs(model.attrs(name))
             for array, name in zip((first, second), called, strict=True)
         )
         return next(results), next(results)
@@ -277,7 +278,7 @@ def sel_sky(ds: xr.Dataset, ra: Any, dec: Any) -> xr.Dataset:
     WCSError
         If the dataset has no WCS or several, or a position does not converge.
     """
-    names.require(ds, "x", "y", step="xta.open_exposure")
+    model.require(ds, "x", "y", step="xta.open_exposure")
     if not all(isinstance(value, xr.DataArray) for value in (ra, dec)):
         ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
         if ra.ndim > 1:

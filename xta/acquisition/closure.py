@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from xta import siaf
 from xta.errors import ArgumentError, SiafError
+from xta.geometry import siaf
 from xta.osslog import normalise_visit
 
 __all__ = ["TOLERANCE", "Closure", "closure", "siaf_det"]

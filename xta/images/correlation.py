@@ -196,7 +196,7 @@ def _window(window: tuple[Array, Mask], reference: tuple[Array, Mask]) -> tuple[
     """Give image, pixels to use and filled model of the overlap."""
     from scipy import ndimage
 
-    from xta.shift import fill_bad
+    from xta.images.shift import fill_bad
 
     (image, good), (model, known) = window, reference
     inner = np.zeros(good.shape, dtype=bool)

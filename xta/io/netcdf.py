@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
-from xta import names
+from xta import model
 from xta.errors import ArgumentError, FileError, XtaError
 
 __all__ = ["SUFFIXES", "to_netcdf", "whole_file"]
@@ -127,12 +127,12 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
         msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
         raise ArgumentError(msg)
     clean = ds.copy()
-    clean.attrs = names.clean_attrs(ds.attrs)
+    clean.attrs = model.clean_attrs(ds.attrs)
     for name, variable in ds.variables.items():
         if variable.dtype == object:
             clean[name] = _plain_text(name, variable)
     for variable in clean.variables.values():
-        variable.attrs = names.clean_attrs(variable.attrs)
+        variable.attrs = model.clean_attrs(variable.attrs)
         variable.encoding = {}
     with whole_file(path) as temporary:
         task = _define(clean, temporary)

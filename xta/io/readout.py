@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import names
+from xta import model
 from xta.errors import ArgumentError, warn
-from xta.product import keyword, number
+from xta.io.fitsfile import keyword, number
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -76,8 +76,8 @@ def corner(ds: xr.Dataset, hdus: "HDUList", *, label: str, origin: tuple[int, in
 
 def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int, int] | None:
     """Software that crops moves CRPIX along; in a pipeline product it is the SIAF reference point."""
-    from xta import siaf
     from xta.errors import SiafError
+    from xta.geometry import siaf
 
     crpix = [number(hdus, name, label=label) for name in ("CRPIX1", "CRPIX2")]
     full = ds.attrs.get("subsize1"), ds.attrs.get("subsize2")
@@ -106,7 +106,7 @@ def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
     """
     if "integration" not in ds.dims:
         mid = number(hdus, "EXPMID", label=label)
-        return ds if mid is None else ds.assign_coords(time=((), _datetime(mid), names.attrs("time")))
+        return ds if mid is None else ds.assign_coords(time=((), _datetime(mid), model.attrs("time")))
     count = ds.sizes["integration"]
     table = _table(hdus, label)
     rows = None if table is None else _rows(table, hdus, count)
@@ -118,7 +118,7 @@ def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
     numbers = None if table is None or rows is None else _numbers(table, rows)
     if numbers is None:
         numbers = np.arange(count) + _first_number(hdus)
-    ds = ds.assign_coords(integration=("integration", numbers, names.attrs("integration")))
+    ds = ds.assign_coords(integration=("integration", numbers, model.attrs("integration")))
     if table is None or rows is None:
         return ds
     for name, column in (("time", "int_mid_mjd_utc"), ("time_bjd_tdb", "int_mid_bjd_tdb")):
@@ -129,7 +129,7 @@ def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
         data = _datetime(days) if name == "time" else days
         # As the data: chunks that differ along a dimension break `Dataset.chunks` and `map_blocks`.
         encoding = {"preferred_chunks": {"integration": 1}}
-        ds = ds.assign_coords({name: xr.Variable("integration", data, names.attrs(name), encoding)})
+        ds = ds.assign_coords({name: xr.Variable("integration", data, model.attrs(name), encoding)})
     return ds
 
 

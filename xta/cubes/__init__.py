@@ -1,0 +1,1 @@
+"""Cubes of an analyzed exposure: recentering."""

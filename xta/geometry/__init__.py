@@ -1,0 +1,1 @@
+"""Pixels, telescope frame and sky: SIAF, WCS, directions on the sphere."""

@@ -1,0 +1,1 @@
+"""Files: JWST products in, NetCDF and corrected FITS products out."""

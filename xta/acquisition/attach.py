@@ -255,7 +255,7 @@ def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
 
 def _image(ta: xr.Dataset, name: str) -> Any:
     """One image of a TA exposure, (y, x); of a cube the mean of the integrations in which a pixel is good."""
-    values = ta[name].transpose(..., "y", "x").values
+    values: Any = ta[name].transpose(..., "y", "x").values
     if "integration" not in ta[name].dims:
         return values
     flags = ta["dq"].transpose(..., "y", "x").values if "dq" in ta else None

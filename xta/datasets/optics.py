@@ -57,7 +57,7 @@ def _aperture(x: Array, y: Array, *, stop: bool) -> Array:
                 continue
             dx, dy = x - _PITCH * (q + r / 2), y - _PITCH * r * math.sqrt(3) / 2
             across = [abs(dx * math.cos(a) + dy * math.sin(a)) for a in np.radians([0, 60, 120])]
-            inside |= np.maximum.reduce(across) <= _FLAT / 2
+            inside |= np.max(across, axis=0) <= _FLAT / 2
     width = 0.3 if stop else 0.1
     for angle in np.radians([90, 240, 300]):
         along, beside = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)

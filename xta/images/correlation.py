@@ -87,7 +87,7 @@ def normalised_correlation(image: Array, good: Mask, model: Array, known: Mask) 
     covariance = back(f1 * g1) - sum_f * sum_g / number
     var_f = back(spectrum(f**2) * mg) - sum_f**2 / number
     var_g = back(mf * spectrum(g**2)) - sum_g**2 / number
-    floor = 1e-12 * max(float(var_f.max()) * float(var_g.max()), np.finfo(float).tiny)
+    floor = 1e-12 * max(float(np.max(var_f)) * float(np.max(var_g)), np.finfo(float).tiny)
     usable = (number >= OVERLAP * number.max()) & (var_f * var_g > floor)
     correlation = np.full(number.shape, np.nan)
     correlation[usable] = covariance[usable] / np.sqrt((var_f * var_g)[usable])

@@ -144,7 +144,7 @@ class OssLog:
             Those with a row STARTED, ENDED or SKIPPED or with a script, group or sequence of their own; not
             those that a row merely mentions.
         """
-        times = np.append(self.times, np.datetime64("NaT"))  # row -1: the log lacks it
+        times = np.append(self.times, np.datetime64("NaT", "ns"))  # row -1: the log lacks it
         return [Visit(v, times[start], times[end], reason) for v, start, end, reason in self._owners.visits]
 
     def select(self, visit: str | int) -> "OssLog":

@@ -28,6 +28,7 @@ GREY = "#808080"  # bad pixels on the inferno map
 
 def recentered(
     ds: xr.Dataset,
+    /,
     *,
     ax: "Axes | None" = None,
     integration: int | None = None,
@@ -106,7 +107,7 @@ def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
         return
     x, y = ds["x"].values, ds["y"].values
     ax.contour(x, y, separation, levels=levels, colors="white", linewidths=0.6, linestyles=[(0, (3, 3))], alpha=0.8)
-    row = int(np.abs(y - float(ds["target_y"])).argmin())
+    row = int(np.argmin(np.abs(y - float(ds["target_y"]))))
     along = np.where(x > float(ds["target_x"]), separation[row], np.nan)
     for level in levels:
         if not np.nanmin(along, initial=np.inf) < level < np.nanmax(along, initial=-np.inf):
@@ -117,6 +118,7 @@ def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
 
 def klip(
     ds: xr.Dataset,
+    /,
     *,
     ax: "Axes | None" = None,
     numbasis: int | None = None,

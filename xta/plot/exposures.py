@@ -31,6 +31,7 @@ ZOOM, LARGEST_ZOOM = 3.0, 12.0  # half width of the inset [pixel]
 
 def acquisition(
     ds: xr.Dataset,
+    /,
     *,
     ax: "Axes | None" = None,
     exposure: int | None = None,
@@ -229,6 +230,7 @@ def _median(cube: xr.DataArray) -> xr.DataArray:
 
 def science(
     ds: xr.Dataset,
+    /,
     *,
     ax: "Axes | None" = None,
     integration: int | None = None,

@@ -81,6 +81,7 @@ def of_exposures(ds: xr.Dataset) -> list[Offset]:
 
 def offsets(
     ds: xr.Dataset,
+    /,
     *,
     ax: "Axes | None" = None,
     labels: bool = True,

@@ -90,9 +90,10 @@ class Library:
         self.owner = np.repeat(np.arange(len(everyone)), [len(exposure.frames) for exposure in everyone])
         models = everyone if self.rolls else self.references
         groups = (self.science, models)
-        self.usable: Mask = np.logical_and.reduce(
+        self.usable: Mask = np.all(
             [exposure.field for exposure in everyone]
-            + [np.any([np.isfinite(e.frames).any(axis=0) for e in group], axis=0) for group in groups]
+            + [np.any([np.isfinite(e.frames).any(axis=0) for e in group], axis=0) for group in groups],
+            axis=0,
         )
 
     def admitted(self, k: int, section: Section) -> Mask:

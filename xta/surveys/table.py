@@ -131,7 +131,7 @@ def _date(text: str) -> np.datetime64:
     try:
         return np.datetime64(text or "NaT")
     except ValueError:
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "ns")
 
 
 def to_table(ds: xr.Dataset) -> "QTable":

@@ -1,5 +1,6 @@
 """Attach the target acquisition to an exposure: find it, check that it belongs, stack it."""
 
+import functools
 import logging
 import math
 import os
@@ -262,7 +263,7 @@ def _image(ta: xr.Dataset, name: str) -> Any:
     good = ~dq.bad_pixels(ta["sci"].transpose(..., "y", "x").values, flags)
     n = good.sum(axis=0)
     if name == "dq":
-        joined = np.bitwise_or.reduce(values, axis=0)
+        joined = functools.reduce(np.bitwise_or, values)
         return np.where(n > 0, joined & ~np.uint32(dq.DO_NOT_USE), joined)
     power = 2 if name == "err" else 1
     total = np.where(good, values, 0.0) ** power

@@ -56,11 +56,32 @@ def graph():
     return {name_of(path): set(imported(path, known)) - {"xta", name_of(path)} for path in modules()}
 
 
-def test_no_module_imports_in_a_circle(graph):
+def room_of(module):
+    return module.split(".")[1]
+
+
+def refuse_circles(graph):
     try:
         list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def test_modules_import_in_no_circle(graph):
+    refuse_circles(graph)
+
+
+def test_rooms_import_in_no_circle(graph):
+    rooms = {}
+    for module, below in graph.items():
+        if module != "xta":
+            rooms.setdefault(room_of(module), set()).update({room_of(name) for name in below} - {room_of(module)})
+    refuse_circles(rooms)
+
+
+def test_circles_are_found():
+    with pytest.raises(pytest.fail.Exception, match="xta.a -> xta.b -> xta.a|xta.b -> xta.a -> xta.b"):
+        refuse_circles({"xta.a": {"xta.b"}, "xta.b": {"xta.a"}})
 
 
 def test_the_top_of_the_package_is_small():

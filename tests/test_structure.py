@@ -80,7 +80,7 @@ def test_rooms_import_in_no_circle(graph):
 
 
 def test_circles_are_found():
-    with pytest.raises(pytest.fail.Exception, match="xta.a -> xta.b -> xta.a|xta.b -> xta.a -> xta.b"):
+    with pytest.raises(pytest.fail.Exception, match=r"a -> xta\.b"):
         refuse_circles({"xta.a": {"xta.b"}, "xta.b": {"xta.a"}})
 
 

@@ -40,7 +40,7 @@ def _clone(visit, record, folder, number):
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = f"{10000 + number}"
-    changes = {"09990": program, "2024-03-10": str(np.datetime64("2024-03-10") + number)}
+    changes = {"09990": program, "2024-03-10": str(np.datetime64("2024-03-10") + np.timedelta64(number, "D"))}
     for path in (*visit.ta, *visit.science):
         text = _replaced(path.read_bytes(), changes)
         text, found = re.subn(rb"angles: \[[^\]]*\]", lambda match: _other_digits(match[0], number), text)

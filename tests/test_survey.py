@@ -81,7 +81,7 @@ def check_rows(ds, truth, numbers):
     on_sky = np.hypot(ds["offset_east"] - float(truth["offset_east"]), ds["offset_north"] - truth["offset_north"])
     np.testing.assert_allclose(on_sky, steps * truth.attrs["pixel_scale"], rtol=1e-2, atol=1e-7)
     np.testing.assert_array_equal(ds["visit"], [f"{10000 + n}001001" for n in numbers])
-    days = np.datetime64("2024-03-10") + np.asarray(numbers)
+    days = np.datetime64("2024-03-10") + np.asarray(numbers, dtype="m8[D]")
     np.testing.assert_array_equal(ds["date"].values.astype("M8[D]"), days)
     assert set(ds["oss_prd"].values) == {"PRDOPSSOC-063"}
 

@@ -129,7 +129,7 @@ def _number(value: Any) -> float:
 
 def _date(text: str) -> np.datetime64:
     try:
-        return np.datetime64(text or "NaT")
+        return np.datetime64(text or "NaT", "ns")
     except ValueError:
         return np.datetime64("NaT", "ns")
 

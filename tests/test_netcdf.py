@@ -1,7 +1,6 @@
-"""Files appear whole or not at all."""
+"""NetCDF files: what they hold, and what is refused."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,29 +11,6 @@ import xarray as xr
 import xta
 from xta.errors import ArgumentError, FileError, XtaError
 from xta.geometry import sky, wcs
-from xta.io.netcdf import whole_file
-
-
-def write_half(path, error):
-    with whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
-
-
-def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(ValueError, match="stop"):
-        write_half(path, ValueError("stop"))
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("NetCDF: HDF error")])
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, error):
-    with pytest.raises(FileError, match=r"cannot write .*a\.nc"):
-        write_half(tmp_path / "a.nc", error)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_folder_or_a_folder_in_place_of_a_file(tmp_path):
@@ -154,12 +130,7 @@ def test_what_compresses_is_small(analysed, tmp_path):
     assert (tmp_path / "a.nc").stat().st_size < quiet.drop_vars(["ra", "dec"]).nbytes / 4
 
 
-def test_an_error_of_a_computation_is_no_disk_error(tmp_path):
-    with pytest.raises(RuntimeError, match="not converged") as caught:
-        write_half(tmp_path / "a.nc", RuntimeError("not converged"))
-    assert not isinstance(caught.value, XtaError)
-    assert list(tmp_path.iterdir()) == []
-
+def test_to_netcdf_raises_error_of_computation(tmp_path):
     def fail(block):
         msg = f"bad block {block.shape}"
         raise ValueError(msg)
@@ -170,28 +141,6 @@ def test_an_error_of_a_computation_is_no_disk_error(tmp_path):
         xta.to_netcdf(ds, tmp_path / "a.nc")
     assert not isinstance(caught.value, XtaError)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_link_is_followed(tmp_path):
-    store, here = tmp_path / "store", tmp_path / "here"
-    store.mkdir()
-    here.mkdir()
-    link = here / "a.nc"
-    link.symlink_to(store / "real.nc")
-    for value in (1.0, 2.0):
-        xta.to_netcdf(xr.Dataset({"a": value}), link)
-        assert link.is_symlink()
-        assert list(here.iterdir()) == [link]
-        with xr.open_dataset(store / "real.nc") as again:
-            assert again["a"] == value
-
-
-def test_only_an_ordinary_file_is_replaced(tmp_path):
-    pipe = tmp_path / "a.nc"
-    os.mkfifo(pipe)
-    with pytest.raises(FileError, match="not an ordinary file"):
-        xta.to_netcdf(xr.Dataset(), pipe)
-    assert pipe.is_fifo()
 
 
 ODD = {

@@ -181,7 +181,7 @@ def _write(ds: Any, netcdf: Path | None, drawing: Path | None) -> None:
 
 def _save(figure: Any, path: Path) -> None:
     """Write a picture, whole or not at all."""
-    from xta.io.netcdf import whole_file
+    from xta.io.atomic import whole_file
 
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
@@ -356,7 +356,7 @@ def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) 
 
 def _fetched(found: Any, output: Path | None) -> list[Path]:
     """Name what was fetched, copied to a folder if one is given."""
-    from xta.io.netcdf import whole_file
+    from xta.io.atomic import whole_file
 
     files = [found] if isinstance(found, Path) else list(found.files)
     if output is None:

@@ -12,7 +12,8 @@ import xarray as xr
 from xta import datasets, plot, psfsub, summary
 from xta.acquisition.analyze import analyze
 from xta.errors import FileError, XtaError
-from xta.io.netcdf import to_netcdf, whole_file
+from xta.io.atomic import whole_file
+from xta.io.netcdf import to_netcdf
 
 __all__ = ["run"]
 

@@ -1,11 +1,8 @@
-"""Write datasets to NetCDF: whole or not at all, compressed, without fill values on coordinates."""
+"""Write datasets to NetCDF: compressed, without fill values on coordinates."""
 
 import os
-import re
 import sys
-import tempfile
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +11,13 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from xta import model
-from xta.errors import ArgumentError, FileError, XtaError
+from xta.errors import ArgumentError, XtaError
+from xta.io.atomic import whole_file
 
-__all__ = ["SUFFIXES", "to_netcdf", "whole_file"]
+__all__ = ["SUFFIXES", "to_netcdf"]
 
 SUFFIXES = (".nc", ".nc4", ".cdf")
 """How the name of a NetCDF file ends."""
-
-_OF_NETCDF = re.compile(r"\b(NetCDF|HDF5?)\b")
-
-
-@contextmanager
-def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
-    """Write a file whole or not at all.
-
-    Yields the path of a temporary file beside `path`, which takes its place when the block ends well and is
-    removed when it does not. Where `path` is a symbolic link, what it points at is replaced.
-
-    Raises
-    ------
-    FileError
-        If the folder does not exist or cannot be written, `path` is no ordinary file, or the disk is full.
-    """
-    target = _target(path)
-    temporary: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix, delete=False
-        ) as file:
-            temporary = Path(file.name)
-        # A temporary file is private; the result gets the permissions that any new file of the user has.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        yield temporary
-        temporary.replace(target)
-    except (OSError, RuntimeError) as error:
-        # A RuntimeError is of the disk where the NetCDF library raised it; else it is of a computation.
-        if isinstance(error, XtaError) or (isinstance(error, RuntimeError) and not _OF_NETCDF.search(str(error))):
-            raise
-        msg = f"cannot write {target}: {error}; is the folder writable and the disk not full?"
-        raise FileError(msg) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _target(path: "str | os.PathLike[str]") -> Path:
-    """Follow links to the file to write, which must be an ordinary file in a folder if it exists."""
-    target = Path(os.path.realpath(Path(path).expanduser()))
-    if not target.parent.is_dir():
-        msg = f"cannot write {target}: the folder {target.parent} does not exist; make it or choose another"
-        raise FileError(msg)
-    if target.is_dir():
-        msg = f"cannot write {target}: it is a folder; give a file name"
-        raise FileError(msg)
-    if target.exists() and not target.is_file():
-        msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
-        raise FileError(msg)
-    return target
 
 
 def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:

@@ -14,7 +14,7 @@ import xarray as xr
 from xta import model
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning
 from xta.geometry import sky, sphere, wcs
-from xta.io import netcdf
+from xta.io.atomic import whole_file
 from xta.io.backend import open_exposure
 
 __all__ = ["to_fits"]
@@ -374,7 +374,7 @@ def _history(ds: xr.Dataset) -> list[str]:
 def _write(product: Any, target: Path) -> None:
     from astropy.io.fits.verify import VerifyWarning
 
-    with netcdf.whole_file(target) as temporary, warnings.catch_warnings():
+    with whole_file(target) as temporary, warnings.catch_warnings():
         # Long keywords of other software in a template stay what they are: HIERARCH cards.
         warnings.filterwarnings("ignore", ".*a HIERARCH card will be created", VerifyWarning)
         product.to_fits(temporary, overwrite=True)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from xta import model
 from xta.errors import ArgumentError
-from xta.io.netcdf import whole_file
+from xta.io.atomic import whole_file
 from xta.report.markup import asset, document, printable, tag
 
 __all__ = ["page", "report", "require", "write"]

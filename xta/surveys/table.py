@@ -11,7 +11,7 @@ from xta import model
 from xta.acquisition.checks import CHECKS
 from xta.errors import ArgumentError
 from xta.estimates import table
-from xta.io.netcdf import whole_file
+from xta.io.atomic import whole_file
 
 if TYPE_CHECKING:
     from astropy.table import QTable

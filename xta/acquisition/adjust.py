@@ -6,7 +6,8 @@ from typing import Any
 import xarray as xr
 
 from xta import model
-from xta.acquisition import budget, pair
+from xta.acquisition import budget
+from xta.acquisition.image import in_use
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
 from xta.geometry import siaf, sky, sphere, wcs
@@ -95,7 +96,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
 
 def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
     """Put the target through the adjusted TA WCS: it has to land on the centroid."""
-    ta_wcs = wcs.adjust(wcs.load(pair.in_use(ds)["ta_wcs"].item()), rotation)
+    ta_wcs = wcs.adjust(wcs.load(in_use(ds)["ta_wcs"].item()), rotation)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
     residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
     if max(abs(value) for value in residual) > CLOSED:

@@ -37,7 +37,7 @@ from xta import model, osslog
 from xta.acquisition import pair
 from xta.acquisition.attach import is_ta
 from xta.acquisition.closure import siaf_det
-from xta.acquisition.image import WINDOW, image_centroid
+from xta.acquisition.image import WINDOW, image_centroid, in_use
 from xta.acquisition.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
 from xta.errors import XtaError
 from xta.geometry import siaf, sky, wcs
@@ -127,7 +127,7 @@ def assign(ds: xr.Dataset) -> xr.Dataset:
     Errors of different parts are taken as independent and add in quadrature. One standard error: the interval
     of plus and minus one holds the star in 68 % of cases, each axis for itself.
     """
-    ta = pair.in_use(ds)
+    ta = in_use(ds)
     here = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
     there = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
     scale = math.sqrt(abs(float(np.linalg.det(here))))

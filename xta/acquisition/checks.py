@@ -22,7 +22,7 @@ import xarray as xr
 from xta import model
 from xta.acquisition import pair
 from xta.acquisition.closure import Closure, closure, siaf_det
-from xta.acquisition.image import blemishes, flagged, image_centroid
+from xta.acquisition.image import blemishes, flagged, image_centroid, in_use
 from xta.acquisition.performance import acquisition_accuracy
 from xta.errors import SiafError, XtaError, warn
 from xta.geometry import siaf, wcs
@@ -102,7 +102,7 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
         With the offset computed.
     """
     model.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = pair.in_use(ds)
+    one = in_use(ds)
     try:
         found = image_centroid(ds)
     except XtaError as error:
@@ -148,7 +148,7 @@ def _converged(ds: xr.Dataset) -> Check:
 def _closure(ds: xr.Dataset, centroid: "Centroid | None") -> Closure:
     if centroid is None:
         return Closure(reason="no onboard centroid of an event log is in use")
-    aperture = str(pair.in_use(ds)["ta_aperture"].item()) or None
+    aperture = str(in_use(ds)["ta_aperture"].item()) or None
     try:
         return closure(centroid, prd=ds.attrs.get("prd_version"), aperture=aperture, explain=False)
     except SiafError as error:

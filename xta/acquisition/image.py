@@ -7,13 +7,12 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.acquisition import pair
-from xta.errors import CentroidError
+from xta.errors import CentroidError, MissingError
 from xta.geometry import siaf
 from xta.images import dq
 from xta.images.centroid import ImageCentroid, floating_window
 
-__all__ = ["WINDOW", "blemishes", "flagged", "image_centroid", "search_region", "stamp"]
+__all__ = ["WINDOW", "blemishes", "flagged", "image_centroid", "in_use", "search_region", "stamp"]
 
 WINDOW = 9
 """Width of the window around the star [pixel]."""
@@ -23,6 +22,41 @@ LARGEST_REGION = 128
 
 SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
 HOT = 4.0  # a pixel that exceeds its brightest neighbour by this factor is no star
+
+
+def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
+    """Select one of the attached TA exposures, by its label ``ta_exposure``.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached; any selection of its TA exposures, in any order.
+    exposure : int, optional
+        Label of the exposure; the one in use by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        Without the dimension ``ta_exposure``; its scalar coordinates ``ta_...`` are in memory.
+
+    Raises
+    ------
+    MissingError
+        If nothing is attached, or the dataset does not have that exposure any more.
+    """
+    model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
+    label = ds.attrs.get("ta_in_use") if exposure is None else exposure
+    labels = np.atleast_1d(ds["ta_exposure"].values).tolist()
+    if label not in labels:
+        msg = (
+            f"TA exposure {label} is not in the dataset (it has {', '.join(map(str, labels)) or 'none'}): "
+            "it was dropped by a selection, or the attributes were; attach the acquisition again"
+        )
+        raise MissingError(msg)
+    selected = ds.isel(dict.fromkeys(ds["ta_exposure"].dims, labels.index(label)))
+    facts = {name: selected.variables[name] for name in selected.coords if str(name).startswith("ta_")}
+    lazy = [name for name, variable in facts.items() if variable.ndim == 0 and variable.chunks is not None]
+    return selected.assign_coords({name: selected[name].compute() for name in lazy}) if lazy else selected
 
 
 def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int = WINDOW) -> ImageCentroid:
@@ -53,7 +87,7 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     (MIRI, full arrays) the search is limited to it.
     """
     model.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = pair.in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
+    one = in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
     image = one["ta_sci"].values
     bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
     err = one["ta_err"].values if "ta_err" in one else None
@@ -77,7 +111,7 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     exposure : int, optional
         Which TA exposure; the one in use by default.
     """
-    one = pair.in_use(ds, exposure)
+    one = in_use(ds, exposure)
     centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in centre.values()):
         return slice(None), slice(None)
@@ -97,7 +131,7 @@ def stamp(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
     Parameters
     ----------
     ds : xarray.Dataset
-        One TA exposure, of `pair.in_use`.
+        One TA exposure, of `in_use`.
     name : str
         "ta_sci", "ta_err" or "ta_dq".
     x, y : float
@@ -121,7 +155,7 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     Parameters
     ----------
     ds : xarray.Dataset
-        One TA exposure, of `pair.in_use`.
+        One TA exposure, of `in_use`.
     x, y : float
         Pixel of the TA readout.
     """
@@ -139,7 +173,7 @@ def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
     Parameters
     ----------
     ds : xarray.Dataset
-        One TA exposure, of `pair.in_use`.
+        One TA exposure, of `in_use`.
     found : ImageCentroid
         In pixels of the TA readout.
     """

@@ -7,8 +7,8 @@ from typing import Any
 import xarray as xr
 
 from xta import model
-from xta.acquisition import attach, checks, pair
-from xta.acquisition.image import image_centroid
+from xta.acquisition import attach, checks
+from xta.acquisition.image import image_centroid, in_use
 from xta.errors import AcquisitionError, ArgumentError, warn
 from xta.geometry import sphere, wcs
 
@@ -69,7 +69,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     ds = attach.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
     x, y, source = _centroid(ds, centroid)
-    one = pair.in_use(ds)
+    one = in_use(ds)
     ta_wcs = wcs.load(one["ta_wcs"].item())
     target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
     analytic_x, analytic_y = (float(value) for value in wcs.world_to_pixel_analytic(ta_wcs, target_ra, target_dec))
@@ -129,7 +129,7 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
     """
     here = target_position(ds)
-    one = pair.in_use(ds)
+    one = in_use(ds)
     there = tuple(float(one[name]) for name in ("ta_target_ra", "ta_target_dec") if name in one.coords)
     if len(there) != 2 or not all(math.isfinite(value) for value in there):
         return here

@@ -11,7 +11,7 @@ import xarray as xr
 from xta import model
 from xta.acquisition.closure import siaf_det
 from xta.acquisition.find import TACQ_TYPES
-from xta.errors import AcquisitionError, MissingError, warn
+from xta.errors import AcquisitionError, warn
 from xta.geometry import siaf
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ __all__ = [
     "begin",
     "failure",
     "from_targ_acq",
-    "in_use",
     "pair",
     "readout",
     "same_exposure",
@@ -282,33 +281,3 @@ def same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:
         return name == other
     same_start = bool(record.date_beg) and record.date_beg == ta.attrs.get("date_beg")
     return same_start and _same_detector(ta.attrs.get("detector"), record.detector)
-
-
-def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
-    """Select one of the attached TA exposures, by its label ``ta_exposure``.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-    exposure : int, optional
-        The one in use by default.
-
-    Raises
-    ------
-    MissingError
-        If nothing is attached, or what was attached is no longer there.
-    """
-    model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
-    label = ds.attrs.get("ta_in_use") if exposure is None else exposure
-    labels = np.atleast_1d(ds["ta_exposure"].values)
-    if label is None or label not in labels:
-        msg = (
-            f"TA exposure {label} is not in the dataset (it has {', '.join(str(known) for known in labels)}): "
-            "it was dropped by a selection, or the attributes were; attach the acquisition again"
-        )
-        raise MissingError(msg)
-    one = ds.sel(ta_exposure=label) if ds["ta_exposure"].ndim else ds
-    facts = {name: one.variables[name] for name in one.coords if str(name).startswith("ta_")}
-    lazy = [name for name, variable in facts.items() if variable.ndim == 0 and variable.chunks is not None]
-    return one.assign_coords({name: one[name].compute() for name in lazy}) if lazy else one

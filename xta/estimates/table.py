@@ -24,9 +24,9 @@ import numpy as np
 import xarray as xr
 
 from xta import model, osslog
-from xta.acquisition import find, pair
+from xta.acquisition import find
 from xta.acquisition.budget import centroid_noise
-from xta.acquisition.image import blemishes, image_centroid, stamp
+from xta.acquisition.image import blemishes, image_centroid, in_use, stamp
 from xta.acquisition.offset import acquired_target, target_position
 from xta.acquisition.performance import GUIDING, acquisition_accuracy
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
@@ -145,7 +145,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
         raise MissingError(msg)
     case = _Case(
         ds,
-        pair.in_use(ds).transpose(..., "ta_y", "ta_x"),
+        in_use(ds).transpose(..., "ta_y", "ta_x"),
         target_position(ds),
         acquired_target(ds),
         sky.the_wcs(ds, "wcs_original"),

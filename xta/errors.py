@@ -35,10 +35,6 @@ __all__ = [
 class XtaError(Exception):
     """Root of all errors that xta raises on purpose."""
 
-    def __str__(self) -> str:
-        # KeyError would show the repr of its message; a sentence is for people.
-        return str(self.args[0]) if self.args else ""
-
 
 class ArgumentError(XtaError, ValueError):
     """An argument is not of the form that a function takes."""
@@ -52,7 +48,7 @@ class ProductError(XtaError, ValueError):
     """A file was read, but is not a JWST product that xta can use."""
 
 
-class MissingError(XtaError, KeyError):
+class MissingError(XtaError, ValueError):
     """A dataset lacks a variable, coordinate or attribute that a step needs."""
 
 
@@ -60,7 +56,7 @@ class WCSError(XtaError, ValueError):
     """A WCS is absent, of an unknown structure, or cannot be inverted at a position."""
 
 
-class SiafError(XtaError, KeyError):
+class SiafError(XtaError, ValueError):
     """An aperture or instrument is not in the SIAF."""
 
 

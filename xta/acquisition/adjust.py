@@ -112,7 +112,7 @@ def _mask(ds: xr.Dataset) -> tuple[float, float]:
     """SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
     a = ds.attrs
     try:
-        return siaf.intended_pixel(a["instrument"], a["aperture"], a.get("subarray"), prd=a.get("prd_version"))
-    except (KeyError, SiafError) as error:
+        return siaf.intended_pixel(a["instrument"], a.get("aperture", ""), a.get("subarray"), prd=a.get("prd_version"))
+    except SiafError as error:
         warn(f"{a.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
         return float("nan"), float("nan")

@@ -14,7 +14,7 @@ import xarray as xr
 from xta import model
 from xta.acquisition import checks, pair
 from xta.acquisition.find import TACONFIRM_TYPES, TACQ_TYPES, acquisition_files, event_log, targ_acqs
-from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
+from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import siaf, sky
 from xta.images import dq
 from xta.io.backend import open_exposure
@@ -325,7 +325,7 @@ def _intended(ta: xr.Dataset) -> tuple[float, float]:
         return siaf.intended_pixel(
             a["instrument"], a["aperture"], a.get("subarray"), exposure=number, prd=a.get("prd_version")
         )
-    except (KeyError, AcquisitionError) as error:  # no reference point, no APERNAME, or not the exposure's array
+    except (SiafError, AcquisitionError) as error:  # no reference point, no APERNAME, or not the exposure's array
         logger.info("no intended position for %s: %s", a.get("filename"), error)
         return math.nan, math.nan
 

@@ -39,7 +39,7 @@ from xta.acquisition.attach import is_ta
 from xta.acquisition.closure import siaf_det
 from xta.acquisition.image import WINDOW, image_centroid, in_use
 from xta.acquisition.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
-from xta.errors import XtaError
+from xta.errors import SiafError, WCSError, XtaError
 from xta.geometry import siaf, sky, wcs
 
 __all__ = ["PARTS", "assign", "centroid_noise", "logged_centroids", "record_in_use"]
@@ -236,9 +236,9 @@ def _distortion(place: _Place) -> _Part:
         return place.unknown("the readout of the acquisition is not known")
     try:
         start = siaf.readout(a["instrument"], str(ta["ta_aperture"].item()), str(ta["ta_subarray"].item()))
-        end = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"))
+        end = siaf.readout(a["instrument"], a.get("aperture", ""), a.get("subarray"))
         by_wcs, by_siaf = _ways(place, start, end)
-    except (KeyError, XtaError) as error:
+    except (SiafError, WCSError) as error:
         return place.unknown(f"the way to the mask cannot be compared with the SIAF ({error})")
     mas = 1e3 * float(np.hypot(*np.subtract(by_wcs, by_siaf))) / math.sqrt(2)
     source = f"way from TA region to mask by the product's WCS against {siaf.release()}"
@@ -274,9 +274,9 @@ def _mask_reference(place: _Place) -> _Part:
     if siaf.release(given) != (given or siaf.release()):
         return _Part(math.nan, math.nan, f"the release {given} of the product is not at hand")
     try:
-        mine, newest = (siaf.aperture(a["instrument"], a["aperture"], prd) for prd in (given, None))
+        mine, newest = (siaf.aperture(a["instrument"], a.get("aperture", ""), prd) for prd in (given, None))
         x, y = np.subtract([newest.XDetRef, newest.YDetRef], [mine.XDetRef, mine.YDetRef]).astype(float).tolist()
-    except (KeyError, TypeError, XtaError):
+    except (TypeError, SiafError):
         return _Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
     if a.get("exp_type") in MASKED:  # elsewhere it is a pixel by definition
         x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, mine.XDetRef), (y, mine.YDetRef)))

@@ -82,8 +82,8 @@ def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int
     crpix = [number(hdus, name, label=label) for name in ("CRPIX1", "CRPIX2")]
     full = ds.attrs.get("subsize1"), ds.attrs.get("subsize2")
     try:
-        ap = siaf.aperture(*(ds.attrs[name] for name in ("instrument", "aperture", "prd_version")))
-    except (KeyError, SiafError):
+        ap = siaf.aperture(*(ds.attrs.get(name, "") for name in ("instrument", "aperture", "prd_version")))
+    except SiafError:
         return None
     if None in crpix or None in full or ap.XSciRef is None or (ap.XSciSize, ap.YSciSize) != full:
         return None

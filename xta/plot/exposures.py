@@ -138,7 +138,7 @@ def crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[n
     labels = [one["ta_x"].values, one["ta_y"].values]
     try:
         rows, columns = search_region(ds, k)
-    except (KeyError, SiafError):  # an aperture that the SIAF does not have: all of the readout
+    except SiafError:  # an aperture that the SIAF does not have: all of the readout
         rows = columns = slice(None)
     within = [ds["ta_x"].values[columns], ds["ta_y"].values[rows]]
     region = np.array([[axis[0] - 0.5, axis[-1] + 0.5] for axis in within])

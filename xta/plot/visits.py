@@ -70,7 +70,7 @@ def of_exposures(ds: xr.Dataset) -> list[Offset]:
         if star is None:
             try:
                 found = image_centroid(ds, exposure=k)
-            except (CentroidError, KeyError, SiafError) as error:
+            except (CentroidError, SiafError) as error:
                 logger.info("no pointing error in ta_exposure %d: %s", k, error)
                 continue
             star, marks = "image centroid", {"image centroid": (found.x, found.y)}

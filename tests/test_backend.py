@@ -149,6 +149,21 @@ def test_the_engine_claims_jwst_fits_only(calints, tmp_path):
     assert xr.open_dataset(calints)["sci"].sizes["integration"] == 3
 
 
+def corrupt_gzip(content):
+    """Compress, and spoil the first block: a reader fails within the header, and not because of the end."""
+    packed = bytearray(gzip.compress(content))
+    packed[20:60] = bytes(40)
+    return bytes(packed)
+
+
+def test_guess_can_open_refuses_corrupt_gzip(calints, tmp_path):
+    path = tmp_path / f"{calints.name}.gz"
+    path.write_bytes(corrupt_gzip(calints.read_bytes()))
+    assert not JwstBackendEntrypoint().guess_can_open(path)
+    with pytest.raises(FileError, match=path.name):
+        xta.open_exposure(path)
+
+
 def drop(name):
     def edit(hdus):
         del hdus[name]

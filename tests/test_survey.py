@@ -1,6 +1,7 @@
 """Whole programmes: every visit is a row, whatever happens to it."""
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -564,6 +565,17 @@ def test_the_best_product_of_an_exposure_is_taken(two):
         shutil.copy(path, path.with_name(path.name.replace("calints", kind)))
     files = find_visits(two / "visit0").visits[0]
     assert (files.science, files.n_files) == ((path,), 6)
+
+
+def test_find_visits_names_corrupt_gzip(two):
+    path = product(two, 0, "calints")
+    packed = bytearray(gzip.compress(path.read_bytes()))
+    packed[20:60] = bytes(40)
+    path.with_name(f"{path.name}.gz").write_bytes(packed)
+    path.unlink()
+    bad, good = find_visits(two).visits
+    assert f"{path.name}.gz" in bad.damaged[0]
+    assert good.damaged == ()
 
 
 @pytest.mark.parametrize(

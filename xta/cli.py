@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import xta
-from xta.errors import XtaError, XtaWarning
+from xta.errors import FileError, XtaError, XtaWarning, damage
 from xta.io.netcdf import SUFFIXES
 
 __all__ = ["main"]
@@ -96,8 +96,6 @@ def _outputs(option: Path | None, files: Sequence[Path], suffix: str, *inputs: P
 
 
 def _make_folder(folder: Path) -> None:
-    from xta.errors import FileError
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -216,11 +214,9 @@ def _opened(file: Path, *, offline: bool) -> Iterator[Any]:
         return
     import xarray as xr
 
-    from xta.errors import FileError
-
     try:
         ds = xr.open_dataset(file, chunks={})
-    except (OSError, ValueError) as error:
+    except damage() as error:
         msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
         raise FileError(msg) from error
     with ds:

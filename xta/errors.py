@@ -28,6 +28,7 @@ __all__ = [
     "WCSError",
     "XtaError",
     "XtaWarning",
+    "damage",
     "warn",
 ]
 
@@ -114,3 +115,25 @@ def warn(message: str) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in {"xta", "xarray"}:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, XtaWarning, stacklevel=level)
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """List the errors by which Python, decompressors, astropy, asdf and YAML show that a file is damaged.
+
+    Returns
+    -------
+    tuple of type
+        For an ``except`` clause, which calls this only when something was raised: the libraries are then imported
+        already. Errors of xta are among them, as subclasses.
+    """
+    import lzma
+    import struct
+    import zlib
+
+    from asdf.exceptions import ValidationError
+    from astropy.io.fits import VerifyError
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    python = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
+    decompressors = (struct.error, zlib.error, lzma.LZMAError)
+    return (*python, RuntimeError, *decompressors, VerifyError, ValidationError, YAMLError)

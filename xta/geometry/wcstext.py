@@ -6,7 +6,7 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from xta.errors import WCSError
+from xta.errors import WCSError, damage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from gwcs import WCS
 
 __all__ = ["WcsText", "dump", "from_fits", "load"]
-
-MISREAD = (ValueError, OSError, EOFError, AttributeError, LookupError, TypeError, ArithmeticError, RuntimeError)
-"""Errors by which asdf, astropy and gwcs show that a text is damaged; YAML and schema errors beside them."""
 
 
 class WcsText(str):
@@ -42,7 +39,6 @@ class WcsText(str):
 
 def _open_asdf(content: bytes) -> "Mapping[str, Any]":
     import asdf
-    from yaml import YAMLError  # type: ignore[import-untyped]
 
     # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
     with warnings.catch_warnings(), asdf.config_context() as config:
@@ -53,7 +49,7 @@ def _open_asdf(content: bytes) -> "Mapping[str, Any]":
             with asdf.open(io.BytesIO(content), lazy_load=False, lazy_tree=True, memmap=False) as file:
                 tree = file.tree
                 return {"wcs": tree.get("wcs", tree.get("meta", {}).get("wcs"))}
-        except (*MISREAD, YAMLError, asdf.exceptions.ValidationError) as error:
+        except damage() as error:
             msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
             raise WCSError(msg) from error
 

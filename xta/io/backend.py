@@ -12,10 +12,10 @@ from xarray.backends import BackendEntrypoint
 from xarray.backends.locks import SerializableLock
 
 from xta import model
-from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, warn
+from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, warn
 from xta.geometry import wcs
 from xta.io import readout
-from xta.io.fitsfile import array, damage, keyword, number, opened
+from xta.io.fitsfile import array, keyword, number, opened
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -139,7 +139,7 @@ def _is_jwst(path: Path) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is only a guess; opening will complain
             return bool(fits.getheader(path, 0).get("TELESCOP") == "JWST")
-    except (OSError, ValueError):
+    except damage():
         return False
 
 

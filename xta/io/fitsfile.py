@@ -3,9 +3,7 @@
 import bz2
 import gzip
 import lzma
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,12 +13,12 @@ import numpy as np
 from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
-from xta.errors import FileError, warn
+from xta.errors import FileError, damage, warn
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
 
-__all__ = ["FitsArray", "array", "damage", "keyword", "number", "opened"]
+__all__ = ["FitsArray", "array", "keyword", "number", "opened"]
 
 COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 """First bytes of a compressed file -> what reads it."""
@@ -51,14 +49,6 @@ def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
             len(hdus)  # reads all headers
             stack.pop_all()  # all well: it stays open
     return hdus
-
-
-def damage() -> tuple[type[Exception], ...]:
-    """List the errors by which astropy and its decompressors show that a file is damaged."""
-    from astropy.io.fits import VerifyError
-
-    python = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
-    return (*python, struct.error, zlib.error, lzma.LZMAError, VerifyError)
 
 
 def opened(path: str) -> Any:

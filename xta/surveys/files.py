@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xta.acquisition.find import LOG_NAME, LOG_SUFFIXES, SUFFIXES, TACONFIRM_TYPES, TACQ_TYPES
-from xta.errors import ArgumentError, FileError, warn
+from xta.errors import ArgumentError, FileError, damage, warn
 
 __all__ = ["Found", "VisitFiles", "find_visits"]
 
@@ -210,7 +210,6 @@ def _unreadable(error: OSError) -> None:
 def _read(path: Path) -> _Product | str:
     """Read what the header of a product says; a text says why it is none."""
     from astropy.io import fits
-    from astropy.io.fits.verify import VerifyError
 
     try:
         with path.open("rb") as file, warnings.catch_warnings():
@@ -218,7 +217,7 @@ def _read(path: Path) -> _Product | str:
             header = fits.getheader(file, 0)
             about = {key: str(header.get(key, "")).strip() for key in ("TELESCOP", "VISIT_ID", "EXP_TYPE", "DETECTOR")}
             date = str(header.get("DATE-BEG", "")).strip()
-    except (OSError, ValueError, TypeError, KeyError, IndexError, VerifyError) as error:
+    except damage() as error:
         match = OF_VISIT.match(path.name)
         text = f"{path} cannot be read ({str(error) or type(error).__name__}); fetch it again"
         return _Product(path, match[1], error=text) if match else text

@@ -18,7 +18,17 @@ from xta.acquisition.budget import logged_centroids, record_in_use
 from xta.acquisition.find import NO_ANSWER
 from xta.acquisition.offset import compute_offset
 from xta.acquisition.targ_acq import read_targ_acq
-from xta.errors import AcquisitionError, FileError, OssLogError, ProductError, WCSError, XtaError, XtaWarning, warn
+from xta.errors import (
+    AcquisitionError,
+    FileError,
+    OssLogError,
+    ProductError,
+    WCSError,
+    XtaError,
+    XtaWarning,
+    damage,
+    warn,
+)
 from xta.estimates.table import estimates as all_estimates
 from xta.io.backend import open_exposure
 from xta.surveys.files import VisitFiles
@@ -33,9 +43,6 @@ logger = logging.getLogger(__name__)
 
 FAILED, STAR_FOUND, OFFSET_ONLY = 0, 1, 2
 """Values of the status flag ``ok``."""
-
-UNEXPECTED = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
-"""What a library may raise over a file that nobody foresaw: it costs one visit, not the thousand others."""
 
 TEXTS = {
     "target_name": "target_name",
@@ -88,7 +95,7 @@ def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = F
             row |= _analysed(files, estimates=estimates, offline=offline)
         except XtaError as error:
             row |= {"ok": FAILED, "reason": " ".join([str(error), *files.damaged])}
-        except UNEXPECTED as error:
+        except damage() as error:  # nobody foresaw it: it costs one visit, not the thousand others
             logger.warning("visit %s failed", files.visit_id, exc_info=True)
             row |= {"ok": FAILED, "reason": f"unexpected {type(error).__name__}: {error}"}
     said = [str(item.message) for item in caught if issubclass(item.category, XtaWarning)]

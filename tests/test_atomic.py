@@ -1,7 +1,11 @@
 """Files appear whole or not at all."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 
 import pytest
 import xarray as xr
@@ -79,3 +83,113 @@ def test_whole_file_has_permissions_of_new_file(tmp_path, monkeypatch):
         assert temporary.suffix == ".txt"
     monkeypatch.undo()
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+WRITER = """
+import sys
+from xta.io.atomic import whole_file
+
+with whole_file(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    sys.stdin.read()
+    temporary.write_text("whole")
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that has begun to write ``a.txt``, and goes on when its input ends."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "a.txt")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.temporary = tmp_path / process.stdout.readline().strip()
+        assert process.temporary.exists()
+        yield process
+        process.kill()
+
+
+def write(path):
+    with whole_file(path) as temporary:
+        temporary.write_text("new")
+
+
+def test_whole_file_removes_temporary_file_of_killed_process(writer, tmp_path):
+    writer.kill()
+    writer.wait()
+    assert writer.temporary.exists()
+    for other in ("a.csv", "b.txt", "a-b.txt"):
+        write(tmp_path / other)
+    assert writer.temporary.exists()
+    write(tmp_path / "a.txt")
+    assert not writer.temporary.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "a.csv", "b.txt", "a-b.txt"}
+
+
+def test_whole_file_keeps_temporary_file_of_living_process(writer, tmp_path):
+    write(tmp_path / "a.txt")
+    assert writer.temporary.exists()
+    with whole_file(tmp_path / "a.txt"):
+        write(tmp_path / "a.txt")  # by the same process, too
+    writer.communicate()
+    assert writer.returncode == 0
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
+
+
+def test_whole_file_keeps_temporary_file_of_other_machine(writer, tmp_path):
+    writer.kill()
+    writer.wait()
+    _, machine, rest = writer.temporary.name.split("-", 2)
+    elsewhere = writer.temporary.rename(tmp_path / f".a-{machine[::-1]}-{rest}")
+    write(tmp_path / "a.txt")
+    assert elsewhere.exists()
+
+
+@pytest.fixture(scope="module")
+def analysed(nircam, tmp_path_factory):
+    """The NetCDF of an analysis with so many frames that to recenter them takes a while."""
+    path = tmp_path_factory.mktemp("long") / "a.nc"
+    ds = xta.analyze(nircam.science[0]).load()
+    xta.to_netcdf(ds.isel(integration=[0, 1, 2] * 20), path)
+    return path
+
+
+@pytest.fixture
+def recentering(analysed, tmp_path):
+    """A process of ``xta recenter`` that has begun to write."""
+    code = "from xta.cli import main; main()"
+    command = [sys.executable, "-c", code, "recenter", str(analysed), "-o", str(tmp_path / "out.nc")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 120
+        while not any(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        yield process
+        process.kill()
+
+
+def test_recenter_cleans_up_after_sigterm(recentering, tmp_path):
+    recentering.terminate()
+    said = recentering.communicate(timeout=120)[1]
+    assert recentering.returncode == 143, said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recenter_removes_what_killed_run_left(recentering, analysed, tmp_path):
+    recentering.kill()
+    recentering.wait()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out-")
+    with xr.open_dataset(analysed) as ds:
+        xta.to_netcdf(ds[["x"]], tmp_path / "out.nc")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.nc"]
+
+
+def test_main_restores_handler_of_sigterm():
+    from click.testing import CliRunner
+
+    from xta.cli import main
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert CliRunner().invoke(main, ["cache", "list"]).exit_code == 0
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,11 +51,31 @@ def _command(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End on SIGTERM, which batch systems send, as on Ctrl-C: no temporary file stays behind."""
+
+    def end(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one does not stop the cleaning up
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # no other may set a handler
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(xta.__version__, "-V", "--version", prog_name="xta")
 @click.option("-v", "--verbose", is_flag=True, help="Log each step on stderr.")
-def main(verbose: bool) -> None:
+@click.pass_context
+def main(context: click.Context, verbose: bool) -> None:
     """Find the star behind a JWST coronagraph from its target acquisition."""
+    context.with_resource(_ended_by_sigterm())
     if verbose:
         logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
         logging.getLogger("xta").setLevel(logging.INFO)

@@ -1,10 +1,13 @@
 """Write files whole or not at all."""
 
+import hashlib
 import os
+import platform
 import re
 import secrets
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xta.errors import FileError, XtaError
@@ -25,13 +28,19 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
     ------
     FileError
         If the folder does not exist or cannot be written, `path` is no ordinary file, or the disk is full.
+
+    Notes
+    -----
+    A process that is killed leaves its temporary file behind. The next one that writes the same `path` on that
+    machine removes it.
     """
     target = _target(path)
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(8)}{target.suffix}")
+    _remove_abandoned(target)
+    temporary = target.with_name(f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(8)}{target.suffix}")
     try:
-        with temporary.open("x"):  # refuses a file or link that somebody else put there
-            pass
         try:
+            with temporary.open("x"):  # refuses a file or link that somebody else put there
+                pass
             yield temporary
             temporary.replace(target)
         finally:
@@ -42,6 +51,43 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
             raise
         msg = f"cannot write {target}: {error}; is the folder writable and the disk not full?"
         raise FileError(msg) from error
+
+
+def _prefix(target: Path) -> str:
+    """Start the name of a temporary file: hidden, of this target, and of this machine or container.
+
+    Process numbers mean the same within one PID namespace, between two starts of the machine.
+    """
+    try:
+        place = Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    except OSError:  # not on every system
+        place = f"{platform.node()} {uuid.getnode()}"
+    return f".{target.stem[:40]}-{hashlib.sha256(place.encode()).hexdigest()[:12]}-"
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the temporary files of a target whose processes have ended.
+
+    Numbers are given again, so a file stays as long as any process has the number in its name.
+    """
+    name = re.compile(rf"{re.escape(_prefix(target))}(\d{{1,9}})-[0-9a-f]{{16}}{re.escape(target.suffix)}")
+    with suppress(OSError):  # a folder or file of somebody else
+        for path in target.parent.iterdir():
+            if (match := name.fullmatch(path.name)) and not _runs(int(match[1])):
+                path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Tell whether a process runs; True where that cannot be known."""
+    if os.name != "posix":  # there, os.kill ends the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def _target(path: "str | os.PathLike[str]") -> Path:

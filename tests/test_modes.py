@@ -267,7 +267,7 @@ def assert_read_as_planned(order):
     for exposure, block in zip(exposures[-len(blocks) :], blocks, strict=True):
         step = exposure.step
         home = siaf.readout(setup.instrument, step.aperture, step.subarray, PRD)
-        x, y = siaf.det_to_pixel(home, *closure.siaf_det(setup.instrument, block.x_det, block.y_det))
+        x, y = siaf.det_to_pixel(home, *siaf.oss_to_det(setup.instrument, block.x_det, block.y_det))
         assert (x, y) == pytest.approx(exposure.star, abs=NINE_DIGITS)
         assert -0.5 < x < home.XSciSize - 0.5
         assert -0.5 < y < home.YSciSize - 0.5

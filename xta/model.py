@@ -18,16 +18,34 @@ __all__ = [
     "ANALYSIS_ATTRS",
     "ATTRS",
     "CONVENTIONS",
+    "INSTRUMENTS",
     "KEYWORDS",
+    "MJD_ZERO",
+    "NUMBERS",
+    "TACONFIRM_TYPES",
+    "TACQ_TYPES",
     "attrs",
     "clean_attrs",
     "describe",
+    "guider_aperture",
+    "guider_number",
+    "is_ta",
     "require",
     "text_variable",
     "with_history",
 ]
 
 CONVENTIONS = "CF-1.11"
+
+MJD_ZERO = np.datetime64("1858-11-17", "us")
+"""Zero of modified Julian dates, UTC."""
+
+INSTRUMENTS = {"NRC": "NIRCam", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSpec"}
+"""Letters with which detectors and apertures begin -> instrument, which INSTRUME writes in capitals."""
+
+TACQ_TYPES = frozenset({"NRC_TACQ", "MIR_TACQ", "NIS_TACQ", "NRS_TACQ", "NRS_WATA", "NRS_MSATA", "NRS_TASLIT"})
+TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", "NRS_TACONFIRM", "NRS_CONFIRM"})
+"""Exposure types of target acquisitions, and of the images that confirm them after the move."""
 
 ATTRS: dict[str, tuple[str, str]] = {
     # coordinates of an exposure
@@ -227,6 +245,31 @@ KEYWORDS: dict[str, str] = {
     "filename": "FILENAME",
 }
 """Dataset attribute of an exposure -> JWST keyword it is read from (primary or SCI header)."""
+
+NUMBERS = frozenset(
+    {
+        *("target_ra", "target_dec", "mu_ra", "mu_dec", "x_offset", "y_offset", "exposure_time"),
+        *("nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2", "subsize1", "subsize2"),
+        *("ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "v2_ref", "v3_ref", "v3i_yang", "vparity"),
+        *("va_scale", "pixel_area", "pixel_area_sr", "corrected_ra", "corrected_dec", "corrected_roll"),
+    }
+)
+"""Attributes of `KEYWORDS` that are numbers; anything else in their place is not believed."""
+
+
+def is_ta(ds: xr.Dataset) -> bool:
+    """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
+    return ds.attrs.get("exp_type") in TACQ_TYPES | TACONFIRM_TYPES
+
+
+def guider_aperture(number: int | None) -> str:
+    """Name the SIAF aperture of a guider, as in the keyword FGS_APER."""
+    return f"FGS{number}_FULL_OSS"
+
+
+def guider_number(ds: xr.Dataset) -> int | None:
+    """Read the number of the guider from FGS_APER, 1 or 2; None where the header does not tell."""
+    return {"FGS1": 1, "FGS2": 2}.get(str(ds.attrs.get("guider_aperture", ""))[:4])
 
 
 def attrs(name: str, *, units: str | None = None, **more: Any) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import xarray as xr
 
+from xta import model
 from xta.acquisition.adjust import adjust_wcs
-from xta.acquisition.attach import attach, check_identity, find_acquisition, is_ta
+from xta.acquisition.attach import attach, check_identity, find_acquisition
 from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.io.backend import open_exposure
@@ -113,7 +114,7 @@ def analyze_visit(
         msg = f"files is {files!r}; give the exposures of a visit as a list, or use xta.analyze for one"
         raise ArgumentError(msg)
     exposures = sorted((_opened(file, chunks) for file in files), key=lambda ds: str(ds.attrs.get("date_beg", "")))
-    science = [ds for ds in exposures if not is_ta(ds)]
+    science = [ds for ds in exposures if not model.is_ta(ds)]
     if not science:
         msg = f"there is no science exposure among the {len(exposures)} that were given; xta.analyze takes TA exposures"
         raise AcquisitionError(msg)
@@ -121,7 +122,7 @@ def analyze_visit(
         check_identity(ds)
     _check_one_visit(exposures)
     if acquisition is None:
-        acquisition = [ds for ds in exposures if is_ta(ds)] or None
+        acquisition = [ds for ds in exposures if model.is_ta(ds)] or None
     found = find_acquisition(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     result: dict[str, xr.Dataset] = {}
     for ds in science:

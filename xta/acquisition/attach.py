@@ -13,7 +13,7 @@ import xarray as xr
 
 from xta import model
 from xta.acquisition import checks, pair
-from xta.acquisition.find import TACONFIRM_TYPES, TACQ_TYPES, acquisition_files, event_log, targ_acqs
+from xta.acquisition.find import acquisition_files, event_log, targ_acqs
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import siaf, sky
 from xta.images import dq
@@ -23,14 +23,9 @@ if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import OssLog
 
-__all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forget", "is_ta", "unadjusted"]
+__all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forget", "unadjusted"]
 
 logger = logging.getLogger(__name__)
-
-
-def is_ta(ds: xr.Dataset) -> bool:
-    """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
-    return ds.attrs.get("exp_type") in TACQ_TYPES | TACONFIRM_TYPES
 
 
 @dataclass(frozen=True)
@@ -203,7 +198,7 @@ def _exposures(ds: xr.Dataset, acquisition: Any, offline: bool) -> list[xr.Datas
     from astropy.io.fits import HDUList
 
     if acquisition is None:
-        if is_ta(ds):
+        if model.is_ta(ds):
             return [ds]
         acquisition = acquisition_files(ds, offline=offline)
     elif isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
@@ -222,7 +217,7 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
     """Refuse a TA exposure of another visit, guide star or instrument."""
     for ta in exposures:
         label = ta.attrs.get("filename", "the TA exposure")
-        if not is_ta(ta):
+        if not model.is_ta(ta):
             msg = f"{label} is not a target acquisition: its EXP_TYPE is {ta.attrs.get('exp_type')!r}, not *_TACQ"
             raise AcquisitionError(msg)
         for name, what in (("visit_id", "visit"), ("instrument", "instrument"), ("guide_star", "guide star")):
@@ -250,7 +245,7 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
 
 
 def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
-    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in TACQ_TYPES]
+    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in model.TACQ_TYPES]
     return tacq[-1] if tacq else len(exposures) - 1
 
 
@@ -317,7 +312,7 @@ def _intended(ta: xr.Dataset) -> tuple[float, float]:
     """Where the star was meant to be; only acquisitions are dithered, not the images that confirm them."""
     a = ta.attrs
     try:
-        number = int(a.get("exposure", 1)) if a.get("exp_type") in TACQ_TYPES else 1
+        number = int(a.get("exposure", 1)) if a.get("exp_type") in model.TACQ_TYPES else 1
     except ValueError:
         number = 1
     try:

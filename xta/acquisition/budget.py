@@ -35,8 +35,6 @@ import xarray as xr
 
 from xta import model, osslog
 from xta.acquisition import pair
-from xta.acquisition.attach import is_ta
-from xta.acquisition.closure import siaf_det
 from xta.acquisition.image import WINDOW, image_centroid, in_use
 from xta.acquisition.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
 from xta.errors import SiafError, WCSError, XtaError
@@ -90,7 +88,7 @@ class _Place:
     def is_acquisition(self) -> bool:
         """Whether the exposure is the TA exposure itself."""
         named = str(self.ds.attrs.get("filename", "")) == str(self.ta["ta_filename"].item())
-        return named and is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
+        return named and model.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
 
     def moved(self, x: float, y: float, source: str) -> _Part:
         """Take an error of the centroid to the exposure."""
@@ -158,7 +156,7 @@ def record_in_use(ds: xr.Dataset) -> osslog.Centroid | None:
     """Read the TA block of the onboard centroid in use from the lines that `attach` keeps; None where there is none."""
     instrument, used = str(ds.attrs["instrument"]), (ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det"))
     records = logged_centroids(ds)
-    return next((one for one in records if siaf_det(instrument, one.x_det, one.y_det) == used), None)
+    return next((one for one in records if siaf.oss_to_det(instrument, one.x_det, one.y_det) == used), None)
 
 
 def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
@@ -188,7 +186,7 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
         return found.x_err, found.y_err
     sides = [side for side in (record.n_cols, record.n_rows) if side is not None and side >= SMALLEST_WINDOW]
     found = image_centroid(ds, window=min(sides, default=WINDOW))
-    last = siaf_det(str(ds.attrs["instrument"]), record.last_dx, record.last_dy)
+    last = siaf.oss_to_det(str(ds.attrs["instrument"]), record.last_dx, record.last_dy)
     dx, dy = (step if math.isfinite(step) else 0.0 for step in last)
     return math.hypot(found.x_err, dx), math.hypot(found.y_err, dy)
 

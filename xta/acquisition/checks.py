@@ -21,7 +21,7 @@ import xarray as xr
 
 from xta import model
 from xta.acquisition import pair
-from xta.acquisition.closure import Closure, closure, siaf_det
+from xta.acquisition.closure import Closure, closure
 from xta.acquisition.image import blemishes, flagged, image_centroid, in_use
 from xta.acquisition.performance import acquisition_accuracy
 from xta.errors import SiafError, XtaError, warn
@@ -189,7 +189,7 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
     if not ds.attrs.get("oss_time"):
         return None, "there is no centroid of an event log to compare TARG_ACQ with"
     logged = ds.attrs["oss_x_det"], ds.attrs["oss_y_det"]
-    here = siaf_det(str(ds.attrs["instrument"]), record.x_det, record.y_det)
+    here = siaf.oss_to_det(str(ds.attrs["instrument"]), record.x_det, record.y_det)
     says = f"{here[0]:.5f}, {here[1]:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
     if record.successful and max(abs(here[0] - logged[0]), abs(here[1] - logged[1])) <= SAME_CENTROID:
         return True, f"{record.filename} has the centroid of the log"

@@ -18,9 +18,10 @@ import numpy as np
 
 from xta.errors import ArgumentError, SiafError
 from xta.geometry import siaf
+from xta.model import INSTRUMENTS, guider_aperture
 from xta.osslog import normalise_visit
 
-__all__ = ["TOLERANCE", "Closure", "closure", "siaf_det"]
+__all__ = ["TOLERANCE", "Closure", "closure"]
 
 TOLERANCE = 3e-6
 """Largest error of a closed loop [arcsec]. The log has nine digits: 3e-7 in V2, V3 and 1e-6 in the SAM on
@@ -29,7 +30,6 @@ real visits. The smallest mistake looked for is that of a SIAF of another time, 
 LOOK_BACK = 12
 """Releases in which the reason of a mistake is looked for: those of the year or two before the log."""
 
-LETTERS = {"NRC": "NIRCAM", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSPEC"}
 """How the names of detectors and apertures begin -> instrument."""
 
 _VARIANTS: tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ...] = (
@@ -109,7 +109,7 @@ class _Facts:
 
     @property
     def instrument(self) -> str:
-        return LETTERS[self.letters]
+        return INSTRUMENTS[self.letters].upper()
 
     @property
     def has_position(self) -> bool:
@@ -199,46 +199,12 @@ def closure(
     return _with_visit(found, record, visit)
 
 
-def siaf_det(letters: str, x_det: float, y_det: float) -> tuple[float, float]:
-    """Convert a logged "detector coord" to SIAF Det: NIRISS and NIRSpec have column and row exchanged.
-
-    Parameters
-    ----------
-    letters : str
-        Name of the detector, aperture or instrument; what counts is that NIRISS is NIS..., NIRSpec NRS...
-    x_det, y_det : float
-        As logged [1-based pixel].
-
-    Returns
-    -------
-    x_det, y_det : float
-        SIAF Det [1-based pixel].
-
-    Notes
-    -----
-    These detectors read out along their y axis (keyword FASTAXIS is -2 and 2), which is the column of the log. For
-    NIRISS a real centroid shows it. For NIRSpec it follows from FASTAXIS, and public code takes it so; no real
-    NIRSpec centroid was at hand.
-
-    References
-    ----------
-    misc_jwst, module ``target_acq_tools`` (M. Perrin), https://github.com/mperrin/misc_jwst
-
-    Examples
-    --------
-    >>> siaf_det("NIS", 1928.30737, 978.35867)
-    (978.35867, 1928.30737)
-    """
-    exchanged = letters.upper().startswith(("NIS", "NIRISS", "NRS", "NIRSPEC"))
-    return (y_det, x_det) if exchanged else (x_det, y_det)
-
-
 def _facts(record: Any, aperture: str | None, guider: int | None) -> _Facts | None:
     detector = str(getattr(record, "detector", None) or "").upper().replace("LONG", "5")
     if not detector and getattr(record, "kind", "") == "nrs":
         detector = "NRS1"
     letters = (detector or aperture or "")[:3]
-    if letters not in LETTERS:
+    if letters not in INSTRUMENTS:
         return None
     if aperture and aperture[:3] != letters:
         msg = f"aperture {aperture} is not of the detector {detector} that the record is of; give one that is"
@@ -249,7 +215,7 @@ def _facts(record: Any, aperture: str | None, guider: int | None) -> _Facts | No
     def number(*names: str) -> float:
         return float(next((getattr(record, name) for name in names if hasattr(record, name)), nan))
 
-    x_det, y_det = siaf_det(letters, number("x_det"), number("y_det"))
+    x_det, y_det = siaf.oss_to_det(letters, number("x_det"), number("y_det"))
     return _Facts(
         letters,
         prefix,
@@ -309,7 +275,7 @@ def _candidates(prd: str, facts: _Facts, aperture: str | None) -> list[str]:
 def _fingerprint(prd: str, facts: _Facts, names: Sequence[str]) -> int:
     """Hash all that a trial depends on."""
     mine, guider = _entries(prd, facts.instrument), _entries(prd, "FGS")
-    return hash((*(mine.get(name) for name in names), guider.get(f"FGS{facts.guider}_FULL_OSS")))
+    return hash((*(mine.get(name) for name in names), guider.get(guider_aperture(facts.guider))))
 
 
 def _releases(prd: str | None, date: str) -> list[str]:
@@ -366,7 +332,7 @@ def _by_sam(facts: _Facts, prd: str, apertures: Sequence[Any]) -> list[tuple[Any
     """Choose the apertures to whose reference point the SAM leads, or else the nearest, with the errors."""
     if not facts.has_sam or not apertures:
         return [(ap, nan, nan) for ap in apertures]
-    fgs = siaf.aperture("FGS", f"FGS{facts.guider}_FULL_OSS", prd)
+    fgs = siaf.aperture("FGS", guider_aperture(facts.guider), prd)
     v2, v3 = np.array([(ap.V2Ref, ap.V3Ref) for ap in apertures]).T
     x, y = siaf.convert(fgs, fgs.V2Ref + v2 - facts.v2, fgs.V3Ref + v3 - facts.v3, "tel", "idl")
     x, y = x - facts.sam_x, y - facts.sam_y

@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import xarray as xr
 
+from xta import model
 from xta.errors import AcquisitionError, ArchiveError, ArgumentError, FileError, ProductError, XtaWarning
 
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import OssLog
 
-__all__ = ["TACONFIRM_TYPES", "TACQ_TYPES", "acquisition_files", "event_log", "find_log", "find_ta", "targ_acqs"]
+__all__ = ["acquisition_files", "event_log", "find_log", "find_ta", "targ_acqs"]
 
 logger = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
-TACQ_TYPES = frozenset({"NRC_TACQ", "MIR_TACQ", "NIS_TACQ", "NRS_TACQ", "NRS_WATA", "NRS_MSATA", "NRS_TASLIT"})
-TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", "NRS_TACONFIRM", "NRS_CONFIRM"})
 
 SUFFIXES = ("_cal", "_calints", "_rate", "_rateints")
 """Product kinds in which a TA exposure is looked for, best first."""
@@ -73,7 +72,7 @@ def find_ta(folder: "str | os.PathLike[str]", visit_id: str, *, kinds: Sequence[
     """
     best: dict[str, tuple[int, Path]] = {}
     for path, header in _headers(Path(folder), visit_id):
-        if str(header.get("EXP_TYPE", "")).strip() not in TACQ_TYPES | TACONFIRM_TYPES:
+        if str(header.get("EXP_TYPE", "")).strip() not in model.TACQ_TYPES | model.TACONFIRM_TYPES:
             continue
         exposure, _, kind = path.name.partition(".")[0].rpartition("_")
         if f"_{kind}" in kinds:

@@ -62,7 +62,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     `adjust_wcs` back.
     """
     if "ta_wcs" not in ds.variables:
-        if not attach.is_ta(ds):
+        if not model.is_ta(ds):
             msg = "no target acquisition is attached; call ds.ta.attach() first"
             raise AcquisitionError(msg)
         ds = attach.attach(ds)

@@ -9,8 +9,6 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.acquisition.closure import siaf_det
-from xta.acquisition.find import TACQ_TYPES
 from xta.errors import AcquisitionError, warn
 from xta.geometry import siaf
 
@@ -67,7 +65,7 @@ def pair(
         One centroid or None for each exposure. A block that belongs to none of the exposures is left over.
     """
     result: list[Centroid | None] = [None] * len(exposures)
-    acquisitions = [exposure for exposure in logged if exposure.exp_type in TACQ_TYPES]
+    acquisitions = [exposure for exposure in logged if exposure.exp_type in model.TACQ_TYPES]
     for centroid in centroids:
         k = _owner(exposures, centroid, acquisitions)
         if k is None or result[k] is not None:
@@ -82,7 +80,7 @@ def _owner(exposures: Sequence[xr.Dataset], centroid: "Centroid", acquisitions: 
     candidates = [
         k
         for k, ta in enumerate(exposures)
-        if ta.attrs.get("exp_type") in TACQ_TYPES and _same_detector(ta.attrs.get("detector"), centroid.detector)
+        if ta.attrs.get("exp_type") in model.TACQ_TYPES and _same_detector(ta.attrs.get("detector"), centroid.detector)
     ]
     before = [exposure for exposure in acquisitions if exposure.start <= centroid.start]
     if before:
@@ -153,7 +151,7 @@ def _aperture(ta: xr.Dataset, subarray: str | None) -> Any:
 
 def _det(ta: xr.Dataset, record: "Centroid | TargAcq") -> tuple[float, float]:
     """Give an onboard centroid in SIAF Det: NIRISS and NIRSpec log column and row the other way round."""
-    return siaf_det(str(ta.attrs["instrument"]), float(record.x_det), float(record.y_det))
+    return siaf.oss_to_det(str(ta.attrs["instrument"]), float(record.x_det), float(record.y_det))
 
 
 def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]:

@@ -16,14 +16,13 @@ from xta.archive.checks import check_fits, is_product_name
 from xta.archive.policy import Policy, Token, find_token, mast, visit_digits
 from xta.archive.search import ADVICE, Row, is_cached, search
 from xta.errors import AcquisitionError, ArchiveNotFoundError, ArchiveReplyError, ArgumentError
+from xta.model import INSTRUMENTS, MJD_ZERO, TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = ["EXP_TYPES", "KINDS", "Product", "cached", "download", "guider", "ta_products", "visit_times"]
 
 EXP_TYPES = {
-    "NIRCAM": ("NRC_TACQ", "NRC_TACONFIRM"),
-    "MIRI": ("MIR_TACQ", "MIR_TACONFIRM"),
-    "NIRISS": ("NIS_TACQ", "NIS_TACONFIRM"),
-    "NIRSPEC": ("NRS_TACQ", "NRS_WATA", "NRS_MSATA", "NRS_TACONFIRM"),
+    name.upper(): tuple(sorted(kind for kind in TACQ_TYPES | TACONFIRM_TYPES if kind.startswith(letters)))
+    for letters, name in INSTRUMENTS.items()
 }
 """Exposure types of target acquisition, by instrument. TACONFIRM images are taken after the move."""
 
@@ -31,7 +30,6 @@ KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
 
 LEVELS = ("1b", "2a", "2b")
-MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 MISSION = (59_000, 100_000)
 COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
 
@@ -328,7 +326,7 @@ def _time(mjd: Any) -> datetime | None:
     """Convert a modified Julian date [d] of the mission to UTC, to the millisecond that telemetry has."""
     if not isinstance(mjd, int | float) or not MISSION[0] < mjd < MISSION[1]:
         return None
-    return MJD_EPOCH + timedelta(milliseconds=round(mjd * 86_400_000))
+    return MJD_ZERO.item().replace(tzinfo=UTC) + timedelta(milliseconds=round(mjd * 86_400_000))
 
 
 def _size(value: Any) -> int | None:

@@ -19,6 +19,7 @@ from xta.archive import cache
 from xta.archive.lock import writable
 from xta.archive.policy import Policy, mast
 from xta.errors import ArchiveReplyError, ArchiveTimeoutError
+from xta.model import MJD_ZERO
 
 if TYPE_CHECKING:
     import requests
@@ -186,7 +187,7 @@ def _is_settled(rows: list[Row]) -> bool:
     """Tell whether a visit is so old that nothing new will be listed for it."""
     ends = [row.get(key) for row in rows for key in ("visitend_mjd", "date_end_mjd")]
     known = [end for end in ends if isinstance(end, int | float)]
-    today = (datetime.now(UTC) - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
+    today = (datetime.now(UTC) - MJD_ZERO.item().replace(tzinfo=UTC)) / timedelta(days=1)
     return bool(known) and max(known) < today - SETTLED / timedelta(days=1)
 
 

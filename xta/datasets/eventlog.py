@@ -23,6 +23,7 @@ from xta.datasets.frame import Frame
 from xta.datasets.keywords import guide_star_ideal, mjd
 from xta.datasets.plan import Exposure, Order
 from xta.geometry import siaf
+from xta.model import INSTRUMENTS, guider_aperture
 
 __all__ = ["Reading", "events", "read_star", "write"]
 
@@ -30,7 +31,6 @@ Event: TypeAlias = tuple[datetime, str]
 Sky: TypeAlias = tuple[float, float]
 
 _STARS = "**********************************************"
-_NAMES = {"NRC": "NIRCam", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSpec"}
 _BOXES = {"NRC": ("(9, 9)", "0.1000000000"), "MIR": ("(5, 5)", "0.01000000000")} | {
     "NIS": ("(5, 5)", "0.2000000000"),
     "NRS": ("(3, 3)", "0.01000000000"),
@@ -97,7 +97,7 @@ def _logged(order: Order, x: float, y: float) -> tuple[float, float]:
 
 def _move(order: Order, dv2: float, dv3: float) -> tuple[float, float]:
     """Convert a move of the star in V2, V3 to the Ideal frame of the guider, where moves are commanded."""
-    fgs = siaf.aperture("FGS", f"FGS{order.guider}_FULL_OSS", order.prd)
+    fgs = siaf.aperture("FGS", guider_aperture(order.guider), order.prd)
     x, y = siaf.convert(fgs, fgs.V2Ref + dv2, fgs.V3Ref + dv3, "tel", "idl")
     return float(x), float(y)
 
@@ -234,7 +234,7 @@ def _acquisition_lines(order: Order, ta: Sequence[Exposure], star: Sky) -> list[
         found = None if last and order.failed_ta else read_star(order, exposure)
         text = _summary(order, exposure, found)
         if found is None:
-            text += [f"{_NAMES[order.setup.letters]} target locate failed"]
+            text += [f"{INSTRUMENTS[order.setup.letters]} target locate failed"]
         else:
             text += _correction(order, exposure, found, following, star)
         lines += _spread(exposure.end + timedelta(seconds=25), text)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xta import model
 from xta.datasets.attitude import lonlat, offset, position_angle, unit
 from xta.datasets.frame import home
 from xta.datasets.plan import SCIENCE_TIME, TA_TIME, Exposure, Order
@@ -13,7 +14,6 @@ from xta.geometry import siaf
 
 __all__ = ["file_name", "guide_star", "guide_star_ideal", "isot", "keywords", "mjd"]
 
-_MJD_ZERO = datetime(1858, 11, 17)  # UTC without a zone, as every time in this package
 _STERADIAN = math.radians(1 / 3600) ** 2  # in a square arcsec
 _FAST_SLOW = {
     **dict.fromkeys(("NRCA1", "NRCA3", "NRCALONG", "NRCB2", "NRCB4"), (-1, 2)),
@@ -25,7 +25,7 @@ _PATTERNS = {"NRC": "RAPID", "MIR": "FASTR1", "NIS": "NISRAPID", "NRS": "NRSRAPI
 
 def mjd(time: datetime) -> float:
     """Convert a UTC time to a modified Julian date [day]."""
-    return (time - _MJD_ZERO) / timedelta(days=1)
+    return (time - model.MJD_ZERO.item()) / timedelta(days=1)
 
 
 def isot(time: datetime, *, separator: str = "T") -> str:
@@ -41,7 +41,7 @@ def file_name(order: Order, exposure: Exposure) -> str:
 
 
 def _guider(order: Order) -> Any:
-    return siaf.aperture("FGS", f"FGS{order.guider}_FULL_OSS", order.prd)
+    return siaf.aperture("FGS", model.guider_aperture(order.guider), order.prd)
 
 
 def guide_star(order: Order, first: Exposure) -> tuple[float, float]:
@@ -192,7 +192,7 @@ def _guiding(order: Order, exposure: Exposure, star: tuple[float, float], end: d
         "guidestar.gs_mag": 14.5,
         "guidestar.gs_v3_pa_science": position_angle(exposure.believed, v2 * 3600, v3 * 3600),
         "guidestar.gs_pcs_mode": "FINEGUIDE",
-        "guidestar.fgs_aperture": f"FGS{order.guider}_FULL_OSS",
+        "guidestar.fgs_aperture": model.guider_aperture(order.guider),
         "guidestar.gs_ideal_x": x,
         "guidestar.gs_ideal_y": y,
         "guidestar.visit_end_time": isot(end, separator=" ") + "0000",

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Setup"]
+from xta.model import INSTRUMENTS
 
-INSTRUMENTS = {"NRC": "NIRCAM", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSPEC"}
+__all__ = ["Setup"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Setup:
     @property
     def instrument(self) -> str:
         """The instrument, as in INSTRUME."""
-        return INSTRUMENTS[self.letters]
+        return INSTRUMENTS[self.letters].upper()
 
     @property
     def detector(self) -> str:

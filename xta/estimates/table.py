@@ -301,13 +301,12 @@ def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
             msg = "no event log is at hand; give oss="
             raise AcquisitionError(msg)
         log = osslog.read(f"{ds.attrs['oss_log']}\n")
-    tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(find.TACQ_TYPES))]
-    guider = str(ds.attrs.get("guider_aperture", ""))[3:4]
+    tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(model.TACQ_TYPES))]
     net = net_manoeuvre(
         log,
         instrument=case.instrument,
         regions=[str(name) for name in tacq] if case.instrument == "MIRI" else [],
-        guider=int(guider) if guider in {"1", "2"} else None,
+        guider=model.guider_number(ds),
         prd=prd,
     )
     dithers = sum(sam.kind == "dither" for sam in net.sams)

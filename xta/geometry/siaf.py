@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from xta import model
 from xta.errors import SiafError
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "convert",
     "det_to_pixel",
     "intended_pixel",
+    "oss_to_det",
     "pixel_to_det",
     "readout",
     "reference_pixel",
@@ -42,7 +44,7 @@ __all__ = [
     "tel_to_pixel",
 ]
 
-INSTRUMENTS = {name.upper(): name for name in ("NIRCam", "MIRI", "NIRISS", "NIRSpec", "FGS")}
+INSTRUMENTS = {name.upper(): name for name in (*model.INSTRUMENTS.values(), "FGS")}
 
 NIRCAM_TA_DITHERS = ((0.0, 0.0), (2.0, 4.0), (5.0, -1.0))
 """Moves of the star in the TA exposures 1, 2, 3 of a NIRCam acquisition [detector pixels, SIAF Det axes].
@@ -305,6 +307,40 @@ def pixel_to_det(ap: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """Convert the 0-based pixel of a readout to SIAF Det coordinates; the inverse of `det_to_pixel`."""
     x_det, y_det = ap.sci_to_det(x + 1, y + 1)
     return x_det, y_det
+
+
+def oss_to_det(name: str, x_det: float, y_det: float) -> tuple[float, float]:
+    """Convert a logged "detector coord" to SIAF Det: NIRISS and NIRSpec have column and row exchanged.
+
+    Parameters
+    ----------
+    name : str
+        Of the detector, aperture or instrument; what counts is that NIRISS is NIS..., NIRSpec NRS...
+    x_det, y_det : float
+        As logged [1-based pixel].
+
+    Returns
+    -------
+    x_det, y_det : float
+        SIAF Det [1-based pixel].
+
+    Notes
+    -----
+    These detectors read out along their y axis (keyword FASTAXIS is -2 and 2), which is the column of the log. For
+    NIRISS a real centroid shows it. For NIRSpec it follows from FASTAXIS, and public code takes it so; no real
+    NIRSpec centroid was at hand.
+
+    References
+    ----------
+    misc_jwst, module ``target_acq_tools`` (M. Perrin), https://github.com/mperrin/misc_jwst
+
+    Examples
+    --------
+    >>> oss_to_det("NIS", 1928.30737, 978.35867)
+    (978.35867, 1928.30737)
+    """
+    exchanged = name.upper().startswith(("NIS", "NIRISS", "NRS", "NIRSPEC"))
+    return (y_det, x_det) if exchanged else (x_det, y_det)
 
 
 def convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:

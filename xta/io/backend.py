@@ -26,16 +26,6 @@ PRODUCTS = ("_calints", "_cal", "_rateints", "_rate")
 EXTENSIONS = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 IMAGE_NDIM, CUBE_NDIM = 2, 3
 
-NUMBERS = frozenset(
-    {
-        *("target_ra", "target_dec", "mu_ra", "mu_dec", "x_offset", "y_offset", "exposure_time"),
-        *("nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2", "subsize1", "subsize2"),
-        *("ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "v2_ref", "v3_ref", "v3i_yang", "vparity"),
-        *("va_scale", "pixel_area", "pixel_area_sr", "corrected_ra", "corrected_dec", "corrected_roll"),
-    }
-)
-"""Attributes that are numbers; a file that has something else there is not believed."""
-
 
 def open_exposure(
     source: "str | bytes | os.PathLike[str] | HDUList",
@@ -224,7 +214,7 @@ def _check_product(hdus: "HDUList", label: str) -> None:
 
 def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
     values = {
-        name: number(hdus, card, label=label) if name in NUMBERS else keyword(hdus, card)
+        name: number(hdus, card, label=label) if name in model.NUMBERS else keyword(hdus, card)
         for name, card in model.KEYWORDS.items()
     }
     values["target_name"] = values["target_name"] or values["target_proposer"]

@@ -194,5 +194,5 @@ def _datetime(mjd: Any) -> Any:
     day = np.floor(np.nan_to_num(mjd))
     nanoseconds = np.round((np.nan_to_num(mjd) - day) * 86_400e6).astype(np.int64) * 1000
     # Doubles resolve 1 µs at MJD 60000; more digits would be invented.
-    time = np.datetime64("1858-11-17", "ns") + day.astype(np.int64) * np.timedelta64(86_400 * 10**9, "ns")
+    time = model.MJD_ZERO + day.astype(np.int64) * np.timedelta64(86_400 * 10**9, "ns")
     return np.where(np.isfinite(mjd), time + nanoseconds.astype("timedelta64[ns]"), np.datetime64("NaT", "ns"))

@@ -292,7 +292,7 @@ def _set_times(product: Any, ds: xr.Dataset) -> None:
 
 def _mjd(time: Any) -> Any:
     """Convert datetime64 (UTC) to modified Julian dates [day]; NaT to NaN."""
-    return (time - np.datetime64("1858-11-17", "ns")) / np.timedelta64(1, "D")
+    return (time - model.MJD_ZERO) / np.timedelta64(1, "D")
 
 
 def _set_subarray(product: Any, ds: xr.Dataset, first: dict[str, int]) -> None:

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from xta.errors import ArgumentError, OssLogError
 from xta.geometry import siaf
+from xta.model import INSTRUMENTS, guider_aperture
 
 if TYPE_CHECKING:
     from xta.osslog import OssLog, Sam
 
 __all__ = ["MSA_HALF_FACET", "NetManoeuvre", "net_manoeuvre", "sam_to_v"]
-
-INSTRUMENTS = {"NRC": "NIRCAM", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSPEC"}
-"""How the name of a detector begins -> instrument."""
 
 MSA_HALF_FACET = (-0.27566, 0.10979)
 """Move between the two exposures of a NIRSpec MSA acquisition, V2 and V3 [arcsec]; the log only says that it was made.
@@ -117,8 +115,8 @@ def net_manoeuvre(
     detectors = [centroid.detector for centroid in centroids if centroid.detector]
     if facet or any(sam.kind == "nrs" for sam in sams):
         detectors.append("NRS")
-    name = instrument.upper() if instrument else INSTRUMENTS.get(detectors[0][:3], "") if detectors else ""
-    if name not in INSTRUMENTS.values():
+    name = (instrument or (INSTRUMENTS.get(detectors[0][:3], "") if detectors else "")).upper()
+    if name not in map(str.upper, INSTRUMENTS.values()):
         msg = f"the log does not tell by which instrument the star was acquired (found {detectors}); give instrument="
         raise OssLogError(msg)
     failed = next((c.failure or f"convergence {c.convergence}" for c in centroids if _failed(c)), None)
@@ -164,7 +162,7 @@ def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tupl
     >>> round(69.6123499 + v2, 5), round(-515.868572 + v3, 5)  # to the reference point of NRCA3_FP1
     (69.59996, -515.84913)
     """
-    fgs = siaf.aperture("FGS", f"FGS{guider}_FULL_OSS", prd)
+    fgs = siaf.aperture("FGS", guider_aperture(guider), prd)
     v2, v3 = siaf.convert(fgs, x, y, "idl", "tel")
     return float(v2 - fgs.V2Ref), float(v3 - fgs.V3Ref)
 

@@ -179,9 +179,9 @@ def _offset_lines(ds: xr.Dataset, k: int, marks: "Places") -> list[str]:
 
 def guider(ds: xr.Dataset) -> str:
     """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
-    aperture = str(ds.attrs.get("guider_aperture", "")).partition("_")[0]
     logged = re.search(r"guider (\d)", str(ds.attrs.get("oss_log", "")))
-    return aperture or (f"FGS{logged[1]}" if logged else "")
+    number = model.guider_number(ds) or (logged and logged[1])
+    return f"FGS{number}" if number else ""
 
 
 def _acquisition_caption(ds: xr.Dataset, k: int) -> list[str]:

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.acquisition.attach import is_ta
 from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError
 from xta.plot.centred import klip, recentered
@@ -87,7 +86,7 @@ def _plan(ds: xr.Dataset) -> tuple[dict[str, Box], float]:
         places = [(LEFT[k % 2], 0.75 + 3.2 * (k // 2), 2.3, 2.3) for k in range(len(numbers))]
         return {f"klip {n}": box for n, box in zip(numbers, places, strict=True)}, places[-1][1] + 2.9
     images = ["acquisition"] if "ta_sci" in ds.variables else []
-    if not (images and is_ta(ds)):  # an acquisition by itself is not drawn twice
+    if not (images and model.is_ta(ds)):  # an acquisition by itself is not drawn twice
         model.require(ds, "sci", step="xta.open_exposure")
         images.append("recentered" if "star_x" in ds.coords else "science")
     boxes = {panel: (left, IMAGES, SIDE, SIDE) for panel, left in zip(images, LEFT, strict=False)}

@@ -6,8 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from xta import plot
-from xta.acquisition.attach import is_ta
+from xta import model, plot
 from xta.plot import places
 from xta.plot.style import COLUMN, DPI, STYLE
 from xta.report.markup import Html, data_uri, number, tag
@@ -29,7 +28,7 @@ def figures(ds: xr.Dataset) -> list[Html]:
     used = int(ds.attrs["ta_in_use"])
     marks = _say(places.in_acquisition(ds, used))
     drawn = [picture(plot.acquisition, ds, f"Target-acquisition image, exposure {used}. {marks}", height=4.2)]
-    if "sci" in ds.variables and not is_ta(ds):  # an acquisition by itself is not drawn twice
+    if "sci" in ds.variables and not model.is_ta(ds):  # an acquisition by itself is not drawn twice
         if "star_x" in ds.coords:
             drawn.append(picture(plot.recentered, ds, "Recentred science image, the star in its middle.", height=4.2))
         else:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xta.acquisition.find import LOG_NAME, LOG_SUFFIXES, SUFFIXES, TACONFIRM_TYPES, TACQ_TYPES
+from xta.acquisition.find import LOG_NAME, LOG_SUFFIXES, SUFFIXES
 from xta.errors import ArgumentError, FileError, damage, warn
+from xta.model import TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = ["Found", "VisitFiles", "find_visits"]
 

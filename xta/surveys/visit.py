@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xta import osslog
+from xta import model, osslog
 from xta.acquisition.analyze import analyze
 from xta.acquisition.attach import Acquisition, attach, find_acquisition
 from xta.acquisition.budget import logged_centroids, record_in_use
@@ -159,12 +159,12 @@ def _row(ds: xr.Dataset) -> dict[str, Any]:
     failed = ds.isel(check=ds["check_passed"].values == 0)
     pairs = zip(failed["check"].values, failed["check_reason"].values, strict=True)
     row["checks_failed"] = "; ".join(f"{name}: {reason}" for name, reason in pairs)
-    guider = str(ds.attrs.get("guider_aperture", ""))[3:4]
+    guider = model.guider_number(ds)
     # Of a failed acquisition the last block that the log has.
     if (record := record_in_use(ds) or next(reversed(logged_centroids(ds)), None)) is not None:
         row |= {"sam_x": _json(record.sam_x), "sam_y": _json(record.sam_y)}
-        guider = guider or str(record.guider or "")
-    return row | {"guider": int(guider) if guider in {"1", "2"} else 0}
+        guider = guider or record.guider
+    return row | {"guider": guider or 0}
 
 
 def _json(value: float) -> float | None:

@@ -205,3 +205,51 @@ def test_pysiaf_is_imported_without_asking_the_network():
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("PRDOPSSOC-")
     assert done.stderr == ""
+
+
+REQUESTS_BESIDE = """
+import http.server, sys, threading, time
+import requests
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+before, done, answers = requests.get, threading.Event(), []
+def ask():
+    while not done.is_set():
+        try:
+            answers.append(requests.head(f"http://127.0.0.1:{server.server_port}/").status_code)
+            answers.append(requests.get is before)
+            answers.append(requests.get(f"http://127.0.0.1:{server.server_port}/", stream=True).status_code)
+        except Exception as error:
+            answers.append(repr(error))
+        time.sleep(0.001)
+other = threading.Thread(target=ask)
+other.start()
+from xta import siaf
+importing = threading.Thread(target=siaf.release)
+importing.start()
+while "pysiaf" not in sys.modules:
+    time.sleep(0.001)
+import pysiaf  # as a user does, before the other thread is through
+pysiaf.Siaf
+importing.join(), done.set(), other.join()
+print(len(answers), set(answers))
+"""
+
+
+def test_pysiaf_import_leaves_requests_of_other_threads_alone(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", REQUESTS_BESIDE], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    number, _, answers = done.stdout.partition(" ")
+    assert int(number) > 10
+    assert answers.strip() in {"{200, True}", "{True, 200}"}
+
+
+def test_pysiaf_is_whole_but_for_its_check():
+    siaf.release()
+    import pysiaf
+
+    assert pysiaf.Siaf is sys.modules["pysiaf.siaf"].Siaf
+    assert {"Aperture", "JWST_PRD_VERSION", "rotations", "iando", "__version__"} <= set(vars(pysiaf))
+    assert "newest_prd" not in vars(pysiaf)

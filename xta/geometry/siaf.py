@@ -12,13 +12,16 @@ References
 .. [1] SIAF definitions, STScI JWST-STScI-001550; pysiaf, https://pysiaf.readthedocs.io
 """
 
+import ast
 import copy
-import logging
 import math
 import re
-import threading
+import sys
+from collections.abc import Sequence
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -66,26 +69,36 @@ NIRSpec's SIAF has no subarrays. Source: misc_jwst, module ``target_acq_tools`` 
 https://github.com/mperrin/misc_jwst, which gives SUBSTRT1/2 of real images. `xta.attach` checks the header's.
 """
 
-_import_lock = threading.Lock()
+
+class _PysiafLoader(SourceFileLoader):
+    """Loader of pysiaf that leaves out its check for a newer release, which waits for GitHub without a time-out."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        tree = ast.parse(self.get_data(self.path))
+        tree.body = [node for node in tree.body if "requests.get" not in ast.unparse(node)]
+        return compile(tree, self.path, "exec")
+
+
+class _PysiafFinder:
+    """Finder of pysiaf, for Python's own import, so that its locks hold for other threads that import it too."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path) if fullname == "pysiaf" else None
+        if spec is None or spec.origin is None or not isinstance(spec.loader, SourceFileLoader):
+            return None
+        spec.loader = _PysiafLoader(fullname, spec.origin)
+        return spec
 
 
 @cache
 def _pysiaf() -> Any:
-    """Import pysiaf without its look at GitHub.
+    """Import pysiaf without its look at GitHub: an analysis must not wait for a network that it does not need."""
+    # The finder stays: another thread that goes through the list would miss a finder if one were taken out.
+    if "pysiaf" not in sys.modules:
+        sys.meta_path.insert(0, _PysiafFinder)
+    import pysiaf
 
-    At import pysiaf asks for a web page, without a time-out, to learn whether it is the newest release.
-    That would make every analysis wait for a network it must not need.
-    """
-    from unittest import mock
-
-    logger = logging.getLogger("pysiaf")
-    with _import_lock, mock.patch("requests.get", side_effect=OSError("offline")):
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            import pysiaf
-        finally:
-            logger.setLevel(level)
     return pysiaf
 
 

@@ -11,6 +11,7 @@ import xta
 from tests.test_analysis import targ_acq
 from xta import datasets
 from xta.acquisition import checks
+from xta.acquisition.attach import forget
 from xta.errors import AcquisitionError, XtaWarning
 
 
@@ -61,7 +62,7 @@ def test_they_survive_the_file_and_a_second_analysis(analysed, tmp_path):
         for name in ("check", "check_passed", "check_reason"):
             xr.testing.assert_identical(again[name].load().variable, analysed[name].variable)
     xr.testing.assert_identical(analysed.ta.compute_offset().ta.adjust_wcs()["check_reason"], analysed["check_reason"])
-    assert "check" not in xta.acquisition.forget(analysed).variables
+    assert "check" not in forget(analysed).variables
 
 
 def test_a_log_of_another_place_does_not_close(nircam):

@@ -8,7 +8,7 @@ import pytest
 
 import xta
 from xta import datasets
-from xta.acquisition import find
+from xta.acquisition import attach
 from xta.errors import AcquisitionError, ArgumentError, WCSError, XtaWarning
 
 DITHERS = ((0.0, 0.0), (0.01, 0.0), (0.01, 0.01), (-0.01, 0.01), (-0.01, -0.01))
@@ -97,8 +97,8 @@ def test_the_log_is_looked_for_once(long_waves, tmp_path, monkeypatch):
     for path in (*long_waves.science[:3], *long_waves.ta):
         shutil.copy(path, tmp_path)
     asked = []
-    looked = find.event_log
-    monkeypatch.setattr(find, "event_log", lambda *args, **options: asked.append(1) or looked(*args, **options))
+    looked = attach.event_log
+    monkeypatch.setattr(attach, "event_log", lambda *args, **options: asked.append(1) or looked(*args, **options))
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         visit = xta.analyze_visit([tmp_path / path.name for path in long_waves.science[:3]])
     assert len(visit) == 3

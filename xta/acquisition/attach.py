@@ -21,7 +21,7 @@ from xta.io.backend import open_exposure
 
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
-    from xta.osslog import OssLog
+    from xta.osslog import Centroid, OssLog
 
 __all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forget", "unadjusted"]
 
@@ -160,18 +160,17 @@ def find_acquisition(
 
 def _with_centroid(ds: xr.Dataset, found: Acquisition) -> xr.Dataset:
     """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
-    exposures, log, reason = found.exposures, found.log, found.reason
-    centroids: list[Any] = [None] * len(exposures)
+    exposures, log = found.exposures, found.log
+    blocks: list[list[Centroid]] = [[] for _ in exposures]
+    onboard = pair.Onboard(reason=found.reason)
     if log is not None:
         visit = ds.attrs["visit_id"]
-        centroids = pair.pair(exposures, log.centroids(visit), log.exposures(visit))
-        reason = pair.failure(log, visit)
-    ds = pair.assign_centroids(ds, exposures, centroids)
-    ds = ds.assign_attrs(pair.status(ds, exposures, centroids, reason))
-    if ds.attrs["oss_status"] != "SUCCESS":
-        ds = pair.from_targ_acq(ds, exposures, found.records)
-    used = centroids[ds.attrs["ta_in_use"]] if ds.attrs.get("oss_time") else None
-    return checks.check_acquisition(ds, exposures, used, found.records)
+        blocks = pair.pair(exposures, log.centroids(visit), log.exposures(visit))
+        onboard = pair.from_log(blocks, log, visit)
+    if onboard.record is None:
+        onboard = pair.from_targ_acq(exposures, found.records, onboard)
+    ds = pair.assign_centroids(ds, exposures, blocks, onboard)
+    return checks.check_acquisition(ds, exposures, onboard, found.records)
 
 
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:

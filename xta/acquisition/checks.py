@@ -27,10 +27,10 @@ from xta.acquisition.performance import acquisition_accuracy
 from xta.errors import SiafError, XtaError, warn
 from xta.geometry import siaf, wcs
 from xta.images.centroid import ImageCentroid
+from xta.osslog import Centroid
 
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
-    from xta.osslog import Centroid
 
 __all__ = ["CHECKS", "check_acquisition", "check_image"]
 
@@ -49,7 +49,7 @@ Check: TypeAlias = tuple[bool | None, str]
 def check_acquisition(
     ds: xr.Dataset,
     exposures: Sequence[xr.Dataset],
-    centroid: "Centroid | None",
+    onboard: pair.Onboard,
     records: "Iterable[TargAcq]" = (),
 ) -> xr.Dataset:
     """Check what log and headers say of an acquisition.
@@ -60,8 +60,8 @@ def check_acquisition(
         With the acquisition attached.
     exposures : sequence of xarray.Dataset
         The TA exposures.
-    centroid : osslog.Centroid or None
-        Of the log, the one in use.
+    onboard : pair.Onboard
+        The onboard centroid in use.
     records : iterable of targacq.TargAcq
         The TARG_ACQ extensions at hand.
 
@@ -76,11 +76,11 @@ def check_acquisition(
     XtaWarning
         If the log does not close, or log and TARG_ACQ disagree.
     """
-    closed = _closure(ds, centroid)
+    closed = _closure(ds, onboard)
     if closed.passed:
         ds = ds.assign_attrs(oss_prd=closed.prd, oss_closure_error=closed.error)
     found = {
-        "converged": _converged(ds),
+        "converged": _converged(ds, onboard),
         "closes": _closes(closed),
         "PRD known": _prd(ds),
         "same guide star": _guide_star(ds, exposures),
@@ -135,22 +135,20 @@ def _assign(ds: xr.Dataset, found: Mapping[str, Check]) -> xr.Dataset:
     )
 
 
-def _converged(ds: xr.Dataset) -> Check:
-    status = str(ds.attrs.get("oss_status", ""))
-    if status == "SUCCESS":
-        later = ds["ta_oss_converged"].values[ds.attrs["ta_in_use"] + 1 :]
-        if (later == 0).any():
-            return False, "the last onboard centroid did not converge; an earlier one is used"
-        return True, f"{ds.attrs['centroid_source']}: the onboard centroid converged"
-    return (False if status.startswith("FAILED") else None), status or "no event log"
+def _converged(ds: xr.Dataset, onboard: pair.Onboard) -> Check:
+    if onboard.record is None:
+        return False if onboard.failed else None, onboard.reason or "no event log"
+    if onboard.failed:
+        return False, "the last onboard centroid did not converge; an earlier one is used"
+    return True, f"{ds.attrs['centroid_source']}: the onboard centroid converged"
 
 
-def _closure(ds: xr.Dataset, centroid: "Centroid | None") -> Closure:
-    if centroid is None:
+def _closure(ds: xr.Dataset, onboard: pair.Onboard) -> Closure:
+    if not isinstance(onboard.record, Centroid):
         return Closure(reason="no onboard centroid of an event log is in use")
     aperture = str(in_use(ds)["ta_aperture"].item()) or None
     try:
-        return closure(centroid, prd=ds.attrs.get("prd_version"), aperture=aperture, explain=False)
+        return closure(onboard.record, prd=ds.attrs.get("prd_version"), aperture=aperture, explain=False)
     except SiafError as error:
         return Closure(reason=str(error))
 

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,20 +12,21 @@ import xarray as xr
 from xta import model
 from xta.errors import AcquisitionError, warn
 from xta.geometry import siaf
+from xta.osslog import Centroid
 
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
-    from xta.osslog import Centroid, Exposure, OssLog
+    from xta.osslog import Exposure, OssLog
 
 __all__ = [
+    "Onboard",
     "assign_centroids",
     "begin",
-    "failure",
+    "from_log",
     "from_targ_acq",
     "pair",
     "readout",
     "same_exposure",
-    "status",
 ]
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,9 @@ def begin(ta: xr.Dataset) -> np.datetime64:
 
 
 def pair(
-    exposures: Sequence[xr.Dataset], centroids: "Sequence[Centroid]", logged: "Sequence[Exposure]" = ()
-) -> "list[Centroid | None]":
-    """Find the onboard centroid of each TA exposure, by time and detector.
+    exposures: Sequence[xr.Dataset], centroids: Sequence[Centroid], logged: "Sequence[Exposure]" = ()
+) -> list[list[Centroid]]:
+    """Find the TA blocks of each TA exposure, by time and detector.
 
     Parameters
     ----------
@@ -61,21 +63,26 @@ def pair(
 
     Returns
     -------
-    list
-        One centroid or None for each exposure. A block that belongs to none of the exposures is left over.
+    list of list
+        The blocks of each exposure in time order. A block that belongs to none of the exposures is left over.
     """
-    result: list[Centroid | None] = [None] * len(exposures)
+    result: list[list[Centroid]] = [[] for _ in exposures]
     acquisitions = [exposure for exposure in logged if exposure.exp_type in model.TACQ_TYPES]
     for centroid in centroids:
         k = _owner(exposures, centroid, acquisitions)
-        if k is None or result[k] is not None:
+        if k is None:
             logger.info("the onboard centroid of %s belongs to none of the TA exposures at hand", centroid.start)
-            continue
-        result[k] = centroid
+        else:
+            result[k].append(centroid)
     return result
 
 
-def _owner(exposures: Sequence[xr.Dataset], centroid: "Centroid", acquisitions: "Sequence[Exposure]") -> int | None:
+def last_converged(blocks: Sequence[Centroid]) -> Centroid | None:
+    """Choose the last block that converged, else the last one; None where there is none."""
+    return next(reversed([block for block in blocks if block.usable] or blocks), None)
+
+
+def _owner(exposures: Sequence[xr.Dataset], centroid: Centroid, acquisitions: "Sequence[Exposure]") -> int | None:
     """Index of the TA exposure that a block of the log was made from."""
     candidates = [
         k
@@ -170,14 +177,121 @@ def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]
     return float(x), float(y)
 
 
+@dataclass(frozen=True)
+class Onboard:
+    """The onboard centroid in use, or why there is none.
+
+    Attributes
+    ----------
+    kind : "oss", "targ_acq" or "none"
+        Where it is written: in the event log or in a TARG_ACQ extension.
+    record : osslog.Centroid or TargAcq or None
+    exposure : int or None
+        Which of the TA exposures it was measured in.
+    failed : bool
+        Whether the last acquisition failed; one with a record is an earlier one.
+    reason : str
+        Why there is none.
+    """
+
+    kind: str = "none"
+    record: "Centroid | TargAcq | None" = None
+    exposure: int | None = None
+    failed: bool = False
+    reason: str = ""
+
+
+def from_log(blocks: Sequence[Sequence[Centroid]], log: "OssLog", visit_id: str) -> Onboard:
+    """Choose the onboard centroid of an event log: the last one that converged.
+
+    Parameters
+    ----------
+    blocks : sequence of sequence of osslog.Centroid
+        Those of each TA exposure, see `pair`.
+    log : osslog.OssLog
+        It tells why the acquisition failed.
+    visit_id : str
+
+    Warns
+    -----
+    XtaWarning
+        If a later one did not converge.
+    """
+    each = [(k, block) for k, several in enumerate(blocks) for block in several]
+    usable = [n for n, (_, block) in enumerate(each) if block.usable]
+    if not usable:
+        failures = [" ".join(failure.message.split()) for failure in log.failures(visit_id)]
+        reason = "no onboard centroid of these TA exposures in the event log"
+        return Onboard(failed=bool(failures), reason=f"FAILED: {failures[-1]}" if failures else reason)
+    k, block = each[usable[-1]]
+    failed = usable[-1] < len(each) - 1
+    if failed:
+        warn(f"the last onboard centroid of visit {visit_id} did not converge; the one of {block.time} is used")
+    return Onboard("oss", block, k, failed)
+
+
+def from_targ_acq(exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]", log: Onboard) -> Onboard:
+    """Choose the onboard centroid of the TARG_ACQ extensions: of the last one that was successful.
+
+    Parameters
+    ----------
+    exposures : sequence of xarray.Dataset
+        TA exposures in time order.
+    records : sequence of TargAcq
+    log : Onboard
+        What the event log has: no centroid.
+
+    Warns
+    -----
+    XtaWarning
+        If a later acquisition failed, the event log says that it failed, or an extension is of no exposure at hand.
+    """
+    result, later = log, False
+    for record in sorted(records, key=lambda record: record.date_beg, reverse=True):
+        owners = [k for k, ta in enumerate(exposures) if same_exposure(ta, record)]
+        says = f"{record.status} {record.reason}".strip()
+        if not record.successful:
+            if result is log:
+                result = Onboard(failed=True, reason=f"FAILED: TARG_ACQ says {says}")
+            later = later or bool(owners)
+        elif not owners:
+            warn(f"{record.filename} (TARG_ACQ) is of none of the TA exposures at hand; its centroid is not used")
+        else:
+            if log.failed:
+                warn(f"the event log says {log.reason}; the centroid of {record.filename} (TARG_ACQ) is used")
+            if later:
+                warn(
+                    f"the last onboard centroid of visit {record.visit_id} did not converge; "
+                    f"the one of {record.filename} (TARG_ACQ) is used"
+                )
+            return Onboard("targ_acq", record, owners[-1], later)
+    return result
+
+
 def assign_centroids(
-    ds: xr.Dataset, exposures: Sequence[xr.Dataset], centroids: "Sequence[Centroid | None]"
+    ds: xr.Dataset, exposures: Sequence[xr.Dataset], blocks: Sequence[Sequence[Centroid]], onboard: Onboard
 ) -> xr.Dataset:
-    """Add what the log says of each TA exposure."""
+    """Add what the log says of each TA exposure, and, as attributes, the onboard centroid in use.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the TA exposures attached.
+    exposures : sequence of xarray.Dataset
+    blocks : sequence of sequence of osslog.Centroid
+        Those of each TA exposure, see `pair`.
+    onboard : Onboard
+
+    Raises
+    ------
+    AcquisitionError
+        If a centroid is not of the readout of its exposure.
+    """
     n = len(exposures)
     columns: dict[str, Any] = {name: np.full(n, np.nan) for name in ("x_det", "y_det", "x", "y")}
     columns["time"] = np.full(n, np.datetime64("NaT", "ns"))
     columns["converged"] = np.full(n, -1, dtype=np.int8)
+    centroids = [last_converged(several) for several in blocks]
     for k, (ta, centroid) in enumerate(zip(exposures, centroids, strict=True)):
         if centroid is None:
             continue
@@ -186,49 +300,29 @@ def assign_centroids(
         columns["time"][k] = centroid.time
         columns["converged"][k] = -1 if centroid.converged is None else int(centroid.converged)
     coords = {f"ta_oss_{name}": (("ta_exposure",), value) for name, value in columns.items()}
-    return ds.assign_coords({name: (*value, model.attrs(name)) for name, value in coords.items()})
+    ds = ds.assign_coords({name: (*value, model.attrs(name)) for name, value in coords.items()})
+    lines = "\n".join(line for centroid in centroids if centroid is not None for line in centroid.lines)
+    return ds.assign_attrs({"oss_log": lines} | _in_use(exposures, onboard))
 
 
-def _usable(centroid: "Centroid | None") -> bool:
-    return centroid is not None and centroid.usable
-
-
-def status(
-    ds: xr.Dataset, exposures: Sequence[xr.Dataset], centroids: "Sequence[Centroid | None]", reason: str
-) -> dict[str, Any]:
-    """Tell, as attributes, which onboard centroid is in use, or for what reason none is."""
-    usable = [k for k, centroid in enumerate(centroids) if _usable(centroid)]
-    lines = {"oss_log": "\n".join(line for c in centroids if c is not None for line in c.lines)}
-    if usable:
-        k = usable[-1]
-        centroid = centroids[k]
-        assert centroid is not None
-        later = [c for c in centroids[k + 1 :] if c is not None]
-        if later:
-            warn(
-                f"the last onboard centroid of visit {ds.attrs['visit_id']} did not converge; "
-                f"the one of {centroid.time} is used"
-            )
-        x_det, y_det = _det(exposures[k], centroid)
-        x, y = _to_pixel(exposures[k], x_det, y_det)
-        _check_inside(exposures[k], x, y)
-        return lines | {
-            "oss_x_det": x_det,
-            "oss_y_det": y_det,
-            "oss_x": x,
-            "oss_y": y,
-            "oss_time": str(centroid.time),
-            "oss_status": "SUCCESS",
-            "centroid_source": "OSS event log",
-            "ta_in_use": k,
-        }
-    return lines | {"oss_status": reason, "centroid_source": f"none ({reason})"}
-
-
-def failure(log: "OssLog", visit_id: str) -> str:
-    """Say why a log has no usable centroid, in the words of its last failure."""
-    failures = [" ".join(failure.message.split()) for failure in log.failures(visit_id)]
-    return f"FAILED: {failures[-1]}" if failures else "no onboard centroid of these TA exposures in the event log"
+def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]:
+    """Describe the onboard centroid in use by attributes."""
+    record, k = onboard.record, onboard.exposure
+    if record is None or k is None:
+        return {"oss_status": onboard.reason, "centroid_source": f"none ({onboard.reason})"}
+    x_det, y_det = _det(exposures[k], record)
+    x, y = _to_pixel(exposures[k], x_det, y_det)
+    _check_inside(exposures[k], x, y)
+    return {
+        "oss_x_det": x_det,
+        "oss_y_det": y_det,
+        "oss_x": x,
+        "oss_y": y,
+        "oss_time": str(record.time) if isinstance(record, Centroid) else "",
+        "oss_status": "SUCCESS",
+        "centroid_source": "OSS event log" if isinstance(record, Centroid) else f"TARG_ACQ of {record.filename}",
+        "ta_in_use": k,
+    }
 
 
 def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
@@ -239,37 +333,6 @@ def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
             f"readout of {ap.XSciSize} x {ap.YSciSize}: the log belongs to another aperture or visit"
         )
         raise AcquisitionError(msg)
-
-
-def from_targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]") -> xr.Dataset:
-    """Use the centroid of a TARG_ACQ extension where the log has none."""
-    why = ds.attrs["oss_status"]
-    for record in sorted(records, key=lambda record: record.date_beg, reverse=True):
-        if not record.successful:
-            status = f"FAILED: TARG_ACQ says {record.status} {record.reason}".strip()
-            ds = ds.assign_attrs(oss_status=status, centroid_source=f"none ({status})")
-            continue
-        mine = [k for k, ta in enumerate(exposures) if same_exposure(ta, record)]
-        if not mine:
-            warn(f"{record.filename} (TARG_ACQ) is of none of the TA exposures at hand; its centroid is not used")
-            continue
-        if why.startswith("FAILED"):
-            warn(f"the event log says {why}; the centroid of {record.filename} (TARG_ACQ) is used")
-        k = mine[-1]
-        x_det, y_det = _det(exposures[k], record)
-        x, y = _to_pixel(exposures[k], x_det, y_det)
-        _check_inside(exposures[k], x, y)
-        return ds.assign_attrs(
-            oss_x_det=x_det,
-            oss_y_det=y_det,
-            oss_x=x,
-            oss_y=y,
-            oss_time="",
-            oss_status="SUCCESS",
-            centroid_source=f"TARG_ACQ of {record.filename}",
-            ta_in_use=k,
-        )
-    return ds
 
 
 def same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:

@@ -1,0 +1,113 @@
+"""Choose the onboard centroid in use: of several TA blocks, and of several TARG_ACQ extensions."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+import xta
+from tests.test_analysis import assert_star, truth_of
+from xta.errors import XtaWarning
+from xta.geometry import siaf
+
+AGAIN = np.timedelta64(60, "s")
+"""How much later the second TA block of an exposure is."""
+
+CONVERGED = "(SUCCESS, 0.1000000000)"
+
+
+def with_two_blocks(visit, first, second):
+    """Return the log of a NIRCam visit, whose TA block is written twice; each may be changed by (old, new) texts."""
+    lines = visit.oss_log.read_text().splitlines()
+    start = next(k for k, line in enumerate(lines) if "*****" in line)
+    end = next(k for k, line in enumerate(lines) if "Correction to NRC SAM" in line) + 1
+    block = lines[start:end]
+    blocks = ["\n".join(block), "\n".join(later(line) for line in block)]
+    for k, (old, new) in enumerate((first, second)):
+        assert old in blocks[k]
+        blocks[k] = blocks[k].replace(old, new)
+    return "\n".join([*lines[:start], *blocks, *lines[end:]]) + "\n"
+
+
+def later(line):
+    time, rest = line.split(",", 1)
+    return f"{np.datetime64(time.replace(' ', 'T')) + AGAIN}".replace("T", " ") + f",{rest}"
+
+
+SAME = ("", "")
+FAILED = (CONVERGED, "(FAILURE, 0.1000000000)")
+OTHER = ("1554.48149, 1553.32724", "1554.98149, 1553.32724")
+"""The first of two that converged is half a pixel off."""
+
+
+@pytest.mark.parametrize(("first", "second"), [(FAILED, SAME), (OTHER, SAME)], ids=["failed first", "both converged"])
+def test_pair_takes_last_block_that_converged(nircam, first, second):
+    ds = xta.analyze(nircam.science[0], oss=with_two_blocks(nircam, first, second))
+    plain = xta.analyze(nircam.science[0], oss=nircam.oss_log)
+    assert_star(ds, truth_of(nircam, nircam.science[0]))
+    assert ds["target_x"].item() == plain["target_x"].item()
+    assert ds["ta_oss_time"].values[0] - plain["ta_oss_time"].values[0] == AGAIN
+    assert ds["ta_oss_converged"].values.tolist() == [1]
+    assert ds["check_passed"].sel(check="converged") == 1
+
+
+def test_pair_takes_first_block_where_second_failed(nircam):
+    with pytest.warns(XtaWarning, match="did not converge"):
+        ds = xta.analyze(nircam.science[0], oss=with_two_blocks(nircam, SAME, FAILED))
+    plain = xta.analyze(nircam.science[0], oss=nircam.oss_log)
+    assert ds["target_x"].item() == plain["target_x"].item()
+    assert ds.attrs["oss_time"] == plain.attrs["oss_time"]
+    assert ds.attrs["oss_status"] == "SUCCESS"
+    assert ds["check_passed"].sel(check="converged") == 0
+
+
+def test_pair_of_two_failed_blocks_has_no_centroid(nircam):
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(nircam.science[0], oss=with_two_blocks(nircam, FAILED, FAILED))
+    assert ds["ta_oss_converged"].values.tolist() == [0]
+    assert ds["check_passed"].sel(check="converged") == 0
+
+
+def records_of(visit, statuses):
+    """Return the TARG_ACQ extensions of the two TA exposures of a MIRI visit."""
+    result = []
+    for path, aperture, status in zip(visit.ta, ("MIRIM_TA1140_UR", "MIRIM_TA1140_CUR"), statuses, strict=False):
+        header = fits.getheader(path)
+        header["FILENAME"] = path.name.replace("_cal", "_uncal")
+        home = siaf.readout("MIRI", aperture, header["SUBARRAY"], header["PRD_VER"])
+        x_det, y_det = siaf.pixel_to_det(home, *truth_of(visit, path))
+        card = fits.Header({"TASTATUS": status, "STAT_RSN": "", "DTCENCOL": x_det, "DTCENROW": y_det})
+        result.append(fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(name="TARG_ACQ", header=card)]))
+    return result
+
+
+def attached(visit, statuses):
+    ds = xta.open_exposure(visit.science[0])
+    ds.encoding = {}  # it does not know its folder, so that there is no log
+    return ds.ta.attach(visit.ta[:2], targ_acq=records_of(visit, statuses))
+
+
+def test_from_targ_acq_takes_last_record(miri):
+    ds = attached(miri, ("SUCCESSFUL", "SUCCESSFUL"))
+    assert ds.attrs["ta_in_use"] == 1
+    assert ds["check_passed"].sel(check="converged") == 1
+
+
+def test_from_targ_acq_warns_where_last_record_failed(miri):
+    with pytest.warns(XtaWarning, match="did not converge"):
+        ds = attached(miri, ("SUCCESSFUL", "UNSUCCESSFUL"))
+    assert ds.attrs["ta_in_use"] == 0
+    assert ds.attrs["oss_status"] == "SUCCESS"
+    assert ds["check_passed"].sel(check="converged") == 0
+    assert_star(ds.ta.compute_offset().ta.adjust_wcs(), truth_of(miri, miri.science[0]))
+
+
+def test_from_targ_acq_takes_last_record_where_first_failed(miri):
+    ds = attached(miri, ("UNSUCCESSFUL", "SUCCESSFUL"))
+    assert ds.attrs["ta_in_use"] == 1
+    assert ds["check_passed"].sel(check="converged") == 1
+
+
+def test_from_targ_acq_without_success_has_no_centroid(miri):
+    ds = attached(miri, ("UNSUCCESSFUL", "UNSUCCESSFUL"))
+    assert ds.attrs["oss_status"].startswith("FAILED")
+    assert ds["check_passed"].sel(check="converged") == 0

@@ -448,6 +448,17 @@ def test_chunks_agree(calints):
         np.testing.assert_array_equal(mapped["time"], whole["time"])
 
 
+@pytest.mark.parametrize("chunks", [{}, {"integration": 2}])
+def test_analyze_chunks_dataset_as_file(nircam, calints, chunks):
+    given = {"acquisition": nircam.ta, "oss": nircam.oss_log, "chunks": chunks}
+    from_file, from_dataset = xta.analyze(calints, **given), xta.analyze(xta.open_exposure(calints), **given)
+    again = xta.analyze(from_file.compute(), **given)
+    for ds in (from_dataset, again):
+        assert ds["sci"].chunks == from_file["sci"].chunks
+        xr.testing.assert_equal(ds.compute(), from_file.compute())
+    assert xta.analyze(from_file, **given | {"chunks": None})["sci"].chunks == from_file["sci"].chunks
+
+
 def test_a_path_is_absolute(calints, monkeypatch, tmp_path):
     monkeypatch.chdir(calints.parent)
     monkeypatch.setenv("HOME", str(calints.parent))

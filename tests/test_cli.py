@@ -200,6 +200,31 @@ def test_recentring_and_klip_on_the_command_line(run, nircam, tmp_path):
     assert not (tmp_path / "c.nc").exists()
 
 
+@pytest.mark.parametrize("name", ["a.nc4", "A.NC", "a.CDF"])
+def test_commands_read_netcdf_names_that_they_write(run, nircam, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    assert run("analyze", nircam.science[0], "-o", tmp_path / name).exit_code == 0
+    done = run("recenter", tmp_path / name, "-o", out / name, "--size", "51")
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(out / name) as ds:
+        assert ds.sizes["x"] == 51
+    assert run("report", tmp_path / name, "-o", out / "a.html").exit_code == 0
+
+
+def test_recenter_goes_on_after_bad_file(run, nircam, tmp_path):
+    absent, damaged = tmp_path / "absent_calints.fits", tmp_path / "damaged.nc"
+    damaged.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(3000))
+    out = tmp_path / "out"
+    done = run("recenter", absent, damaged, nircam.science[0], "-o", out, "--size", "51")
+    assert done.exit_code == 1
+    assert [path.name for path in out.iterdir()] == [f"{nircam.science[0].stem}_centered.nc"]
+    last = done.stderr.splitlines()[-1]
+    assert "2 of 3" in last
+    assert str(absent) in last
+    assert str(damaged) in last
+
+
 @pytest.mark.parametrize("ending", ["png", "fits", "txt", ""])
 @pytest.mark.parametrize("command", ["analyze", "recenter", "klip"])
 def test_a_netcdf_file_is_called_one(nircam, tmp_path, command, ending):

@@ -138,6 +138,23 @@ def test_frames_stay_lazy_and_equal_the_eager_ones(nircam, analysed):
     xr.testing.assert_identical(split.compute(), eager)
 
 
+NUMBERS = ("sci", "err", "var_poisson")
+
+
+@pytest.mark.parametrize("kind", ["i2", "u2", "i4", ">f4", "f8"])
+@pytest.mark.parametrize("chunks", [None, {"integration": 1}])
+def test_recenter_returns_floats_of_declared_type(analysed, kind, chunks):
+    counts = analysed.copy()
+    for name in NUMBERS:
+        counts[name] = (analysed[name].clip(0, 30_000).fillna(0) + (300 if name == "err" else 0)).astype("i2")
+    given, exact = (counts.assign({name: counts[name].astype(k) for name in NUMBERS}) for k in (kind, "f8"))
+    ds = (given if chunks is None else given.chunk(chunks)).ta.recenter(size=51)
+    expected = exact.ta.recenter(size=51)
+    for name in NUMBERS:
+        assert ds[name].dtype == ds[name].values.dtype == (np.float32 if kind == ">f4" else np.float64), name
+        np.testing.assert_allclose(ds[name], expected[name], rtol=1e-4, atol=0.02)
+
+
 CLUSTER = """
 import sys
 import xta

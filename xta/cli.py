@@ -12,17 +12,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
+import xarray as xr
 
 import xta
 from xta.errors import FileError, XtaError, XtaWarning, damage
-from xta.io.netcdf import SUFFIXES
+from xta.io.atomic import make_folder, save_figure, whole_file
+from xta.io.netcdf import is_netcdf_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+    from xta.acquisition.offset import Centroid
+    from xta.archive.fetch import VisitFiles
 
 __all__ = ["main"]
 
+Options = ParamSpec("Options")
+
 PATH = click.Path(path_type=Path)
+FILES = click.argument("files", nargs=-1, required=True, type=PATH)
+OFFLINE = click.option("--offline", is_flag=True, help="Do not use the network.")
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -30,11 +42,11 @@ def _say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def _command(function: Callable[..., Any]) -> Callable[..., Any]:
+def _command(function: Callable[Options, None]) -> Callable[Options, None]:
     """Turn an `XtaError` into one line and exit code 1, and warnings into one line each."""
 
     @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: Options.args, **kwargs: Options.kwargs) -> None:
         def show(message: Any, category: Any, *_args: Any, **_kwargs: Any) -> None:
             if issubclass(category, XtaWarning):
                 _say(f"Warning: {message}")
@@ -43,12 +55,30 @@ def _command(function: Callable[..., Any]) -> Callable[..., Any]:
             warnings.simplefilter("always", XtaWarning)
             warnings.showwarning = show
             try:
-                return function(*args, **kwargs)
+                function(*args, **kwargs)
             except XtaError as error:
                 _say(f"Error: {error}")
                 raise SystemExit(1) from error
 
     return run
+
+
+@contextmanager
+def _going_on(failed: list[str], item: str | Path) -> Iterator[None]:
+    """Print the error of one of many files, and add its name to those that failed."""
+    try:
+        yield
+    except XtaError as error:
+        failed.append(str(item))
+        _say(f"Error: {error}")
+
+
+def _end(failed: Sequence[str], total: int) -> None:
+    """Exit with code 1 if a file failed; of many files, list those that did."""
+    if failed:
+        if total > 1:
+            _say(f"Error: {len(failed)} of {total} failed: {', '.join(failed)}")
+        raise SystemExit(1)
 
 
 @contextmanager
@@ -81,7 +111,7 @@ def main(context: click.Context, verbose: bool) -> None:
         logging.getLogger("xta").setLevel(logging.INFO)
 
 
-def _centroid(text: str) -> Any:
+def _centroid(text: str) -> "Centroid":
     if text in {"auto", "oss", "image"}:
         return text
     try:
@@ -92,37 +122,27 @@ def _centroid(text: str) -> Any:
     return x, y
 
 
-def _outputs(option: Path | None, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path | None]:
+def _outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path]:
     """Name the output of each input: the option itself for one, files in that folder for several."""
-    if option is None:
-        return [None] * len(files)
     if option.is_dir() or (len(files) > 1 and not option.suffix):
-        _make_folder(option)
+        make_folder(option)
         named = [option / f"{file.name.partition('.')[0]}{suffix}" for file in files]
     elif len(files) > 1:
         msg = f"with {len(files)} files {option} has to be a folder"
         raise click.UsageError(msg)
     else:
         named = [option]
-    if suffix.endswith(".nc") and any(path.suffix.lower() not in SUFFIXES for path in named):
+    if is_netcdf_name(suffix) and not all(map(is_netcdf_name, named)):
         msg = f"{named[0].name!r} is no name of a NetCDF file; end it with .nc, or give a folder that exists"
         raise click.UsageError(msg)
     if len(set(named)) < len(named):
-        msg = "several FILES have the same name, and so would their results; analyse them one by one"
+        msg = "several FILES have the same name, and so would their results; analyze them one by one"
         raise click.UsageError(msg)
     for path in named:
         if any(path.resolve() == file.resolve() for file in (*files, *inputs)):
             msg = f"{path} is one of the inputs and would be overwritten; choose another output"
             raise click.UsageError(msg)
-    return list(named)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {folder}: {error}; choose another with -o"
-        raise FileError(msg) from error
+    return named
 
 
 def _check_picture(path: Path | None) -> None:
@@ -133,7 +153,7 @@ def _check_picture(path: Path | None) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@FILES
 @click.option("--ta", multiple=True, type=PATH, help="TA exposure; may be repeated. Default: those beside the file.")
 @click.option("--oss", type=PATH, help="Event log of the visit. Default: one beside the file.")
 @click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
@@ -143,7 +163,7 @@ def _check_picture(path: Path | None) -> None:
     "--plot", "picture", type=PATH, help="Picture of the acquisition and the science frame (.png, .pdf, .svg)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
-@click.option("--offline", is_flag=True, help="Do not use the network.")
+@OFFLINE
 @_command
 def analyze(
     files: tuple[Path, ...],
@@ -162,10 +182,12 @@ def analyze(
     chosen = _centroid(centroid)
     _check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
-    outputs, pictures = _outputs(output, files, "_ta.nc", *extra), _outputs(picture, files, "_ta.png", *extra)
-    found, failed = [], 0
+    outputs = _outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
+    pictures = _outputs(picture, files, "_ta.png", *extra) if picture else [None] * len(files)
+    results: list[dict[str, Any]] = []
+    failed: list[str] = []
     for file, netcdf, drawing in zip(files, outputs, pictures, strict=True):
-        try:
+        with _going_on(failed, file):
             ds = xta.analyze(
                 file,
                 acquisition=list(ta) or None,
@@ -175,20 +197,15 @@ def analyze(
                 offline=offline,
             )
             _write(ds, netcdf, drawing)
-        except XtaError as error:
-            failed += 1
-            _say(f"Error: {error}")
-            continue
-        found.append(summary.as_dict(ds))
-        if not as_json:
-            click.echo(summary.as_table(ds))
+            results.append(summary.as_dict(ds))
+            if not as_json:
+                click.echo(summary.as_table(ds))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
-    if failed:
-        raise SystemExit(1)
+        click.echo(json.dumps(results, indent=2))
+    _end(failed, len(files))
 
 
-def _write(ds: Any, netcdf: Path | None, drawing: Path | None) -> None:
+def _write(ds: xr.Dataset, netcdf: Path | None, drawing: Path | None) -> None:
     """Write the files that were asked for."""
     if netcdf is not None:
         xta.to_netcdf(ds, netcdf)
@@ -199,43 +216,38 @@ def _write(ds: Any, netcdf: Path | None, drawing: Path | None) -> None:
         _save(plot.summary(ds), drawing)
 
 
-def _save(figure: Any, path: Path) -> None:
-    """Write a picture, whole or not at all."""
-    from xta.io.atomic import whole_file
-
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+def _save(figure: "Figure | SubFigure", path: Path) -> None:
+    save_figure(figure, path)
     _say(f"wrote {path}")
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@FILES
 @click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; with several FILES a folder.")
 @click.option("--method", default="fourier", show_default=True, help="fourier, spline, lanczos or integer.")
 @click.option("--size", type=int, help="Width of the result [pixel], odd. Default: that of the input.")
-@click.option("--offline", is_flag=True, help="Do not use the network.")
+@OFFLINE
 @_command
 def recenter(files: tuple[Path, ...], output: Path, method: str, size: int | None, offline: bool) -> None:
     """Put the star of each of FILES on the central pixel, in bounded memory.
 
-    A file is a product (_calints, _cal), which is analysed first, or the NetCDF of an analysis.
+    A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
     """
+    failed: list[str] = []
     for file, netcdf in zip(files, _outputs(output, files, "_centered.nc"), strict=True):
-        assert netcdf is not None  # the option is required
-        with _opened(file, offline=offline) as ds:
+        with _going_on(failed, file), _opened(file, offline=offline) as ds:
             xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=True)
-        _say(f"wrote {netcdf}")
+            _say(f"wrote {netcdf}")
+    _end(failed, len(files))
 
 
 @contextmanager
-def _opened(file: Path, *, offline: bool) -> Iterator[Any]:
-    """Open the NetCDF of an analysis, or analyse a product; frames are read when they are needed."""
-    if file.suffix != ".nc":
+def _opened(file: Path, *, offline: bool) -> Iterator[xr.Dataset]:
+    """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed."""
+    if not is_netcdf_name(file):
         with xta.analyze(file, chunks={}, offline=offline) as ds:
             yield ds
         return
-    import xarray as xr
-
     try:
         ds = xr.open_dataset(file, chunks={})
     except damage() as error:
@@ -246,9 +258,9 @@ def _opened(file: Path, *, offline: bool) -> Iterator[Any]:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@FILES
 @click.option("-o", "--output", type=PATH, required=True, help="Page (.html); with several FILES a folder.")
-@click.option("--offline", is_flag=True, help="Do not use the network.")
+@OFFLINE
 @_command
 def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
     """Write a page about each of FILES to attach to an e-mail; of several also an index.
@@ -265,23 +277,16 @@ def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
     if output.suffix and not output.is_dir():
         msg = f"{output.name!r} is neither a page, which ends with .html, nor a folder"
         raise click.UsageError(msg)
-    failed: list[Path] = []
+    failed: list[str] = []
     written = xta.report.index(_each(files, failed, offline=offline), output)
     _say(f"wrote {written}")
-    if failed:
-        raise SystemExit(1)
+    _end(failed, len(files))
 
 
-def _each(files: Sequence[Path], failed: list[Path], *, offline: bool) -> Iterator[Any]:
-    """Open files one at a time; say which cannot be used, collect them, and go on."""
+def _each(files: Sequence[Path], failed: list[str], *, offline: bool) -> Iterator[xr.Dataset]:
+    """Open files one at a time, those that can be used."""
     for file in files:
-        with ExitStack() as stack:
-            try:
-                ds = stack.enter_context(_opened(file, offline=offline))
-            except XtaError as error:
-                failed.append(file)
-                _say(f"Error: {error}")
-                continue
+        with _going_on(failed, file), _opened(file, offline=offline) as ds:
             yield ds
 
 
@@ -294,7 +299,7 @@ def _each(files: Sequence[Path], failed: list[Path], *, offline: bool) -> Iterat
 @click.option("--mode", type=click.Choice(["ADI", "RDI", "ADI+RDI"]), help="Default: from what is given.")
 @click.option("-o", "--output", type=PATH, required=True, help="NetCDF file.")
 @click.option("--plot", "picture", type=PATH, help="Picture of the result (.png, .pdf, .svg).")
-@click.option("--offline", is_flag=True, help="Do not use the network.")
+@OFFLINE
 @_command
 def klip(
     science: tuple[Path, ...],
@@ -360,26 +365,23 @@ def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) 
     """Fetch the TA products of visits (V01386001001, 1386:1:1, 1386:1), or single products by name."""
     from xta import archive
 
-    failed = 0
+    failed: list[str] = []
     for item, found in archive.fetch_many(items, kind=product, log=log, progress=True).items():
         if isinstance(found, XtaError):
-            failed += 1
+            failed.append(item)
             _say(f"Error: {item}: {found}")
             continue
         for path in _fetched(found, output):
             click.echo(path)
-    if failed:
-        raise SystemExit(1)
+    _end(failed, len(items))
 
 
-def _fetched(found: Any, output: Path | None) -> list[Path]:
+def _fetched(found: "VisitFiles | Path", output: Path | None) -> list[Path]:
     """Name what was fetched, copied to a folder if one is given."""
-    from xta.io.atomic import whole_file
-
     files = [found] if isinstance(found, Path) else list(found.files)
     if output is None:
         return files
-    _make_folder(output)
+    make_folder(output)
     for file in files:
         with whole_file(output / file.name) as temporary:
             shutil.copyfile(file, temporary)
@@ -397,20 +399,20 @@ def _fetched(found: Any, output: Path | None) -> list[Path]:
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
 @click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
-@click.option("--offline", is_flag=True, help="Do not use the network.")
+@OFFLINE
 @_command
 def survey(
     paths: tuple[Path, ...], output: Path, workers: int | None, estimates: bool, resume: bool, offline: bool
 ) -> None:
     """Analyse every visit of PATHS, files and folders, into a table with one row a visit."""
-    if output.suffix not in {".nc", ".ecsv"}:
+    if not is_netcdf_name(output) and output.suffix != ".ecsv":
         msg = f"{output.name} is neither .nc nor .ecsv"
         raise click.BadParameter(msg, param_hint="--output")
     _outputs(output, paths[:1], "", *paths)
-    _make_folder(output.parent)
+    make_folder(output.parent)
     rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
     ds = xta.survey(paths, workers=workers, estimates=estimates, resume=rows, offline=offline, progress=True)
-    (xta.to_netcdf if output.suffix == ".nc" else xta.to_ecsv)(ds, output)
+    (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
     _say(f"wrote {output}")
     for one in ds["visit"].values[ds["ok"].values == 0]:
         _say(f"{one}: {ds['reason'].sel(visit=one).item()}")

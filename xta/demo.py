@@ -4,15 +4,14 @@ import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xta import datasets, plot, psfsub, summary
 from xta.acquisition.analyze import analyze
-from xta.errors import FileError, XtaError
-from xta.io.atomic import whole_file
+from xta.errors import XtaError
+from xta.io.atomic import make_folder, save_figure
 from xta.io.netcdf import to_netcdf
 
 __all__ = ["run"]
@@ -42,11 +41,7 @@ def run(
     XtaError
         If a star is farther than 1e-4 px from the truth.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {folder}: {error}; choose another with -o"
-        raise FileError(msg) from error
+    make_folder(folder)
     say(f"making a sample programme ({mode}): two rolls and a reference star, each with its acquisition and event log")
     program = datasets.make_program(folder / "data", mode=mode, seed=seed)
     files = [*program.science, *program.reference]
@@ -56,7 +51,7 @@ def run(
     _compare(exposures, program.truth, show)
     for file, ds in zip(files, exposures, strict=True):
         to_netcdf(ds, folder / f"{file.stem}_ta.nc")
-        _draw(plot.summary(ds), folder / f"{file.stem}_ta.png")
+        save_figure(plot.summary(ds), folder / f"{file.stem}_ta.png")
     say("recentring the cubes")
     cubes = [ds.ta.recenter() for ds in exposures]
     for file, cube in zip(files, cubes, strict=True):
@@ -71,13 +66,8 @@ def run(
     to_netcdf(image, folder / "klip.nc")
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     plot.klip(image, ax=figure.subplots())
-    _draw(figure, folder / "klip.png")
+    save_figure(figure, folder / "klip.png")
     _companion(image, program.truth, show)
-
-
-def _draw(figure: Any, path: Path) -> None:
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
 
 
 def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> None:

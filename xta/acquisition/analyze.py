@@ -11,7 +11,7 @@ from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach, check_identity, find_acquisition
 from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
-from xta.io.backend import open_exposure
+from xta.io.backend import open_exposure, rechunk
 
 __all__ = ["analyze", "analyze_visit"]
 
@@ -37,7 +37,7 @@ def analyze(
     centroid : "auto", "oss", "image" or (x, y)
         As in `compute_offset`.
     chunks : optional
-        As in `open_exposure`.
+        As in `open_exposure`; a dataset is chunked anew.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def analyze_visit(
     centroid : "auto", "oss", "image" or (x, y)
         As in `compute_offset`; the same for all exposures.
     chunks : optional
-        As in `open_exposure`.
+        As in `open_exposure`; a dataset is chunked anew.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def analyze_visit(
 
 def _opened(source: Any, chunks: Any) -> xr.Dataset:
     if isinstance(source, xr.Dataset):
-        return source
+        return rechunk(source, chunks)
     return open_exposure(os.fspath(source) if isinstance(source, os.PathLike) else source, chunks=chunks)
 
 

@@ -147,6 +147,7 @@ def _move(
     name: str, image: xr.DataArray, bad: xr.DataArray, options: dict[str, Any], fill: float | None
 ) -> xr.DataArray:
     """Resample one variable, frame by frame, chunk by chunk."""
+    image = _converted(name, image)
     lazy = image.chunks is not None
     threads = 1 if lazy else os.cpu_count() or 1
     value = fill if name == "sci" and fill is not None else np.nan
@@ -171,6 +172,16 @@ def _move(
         keep_attrs=True,
     )
     return moved.transpose(*image.dims)
+
+
+def _converted(name: str, image: xr.DataArray) -> xr.DataArray:
+    """Convert an image to the type that it has after the shift: flags stay, counts become floats."""
+    if name == "dq":
+        return image.astype(image.dtype.newbyteorder("="), copy=False)
+    if image.dtype.kind not in "fiub":
+        return image  # `shift` says why it cannot be moved
+    single = image.dtype.kind == "f" and image.dtype.itemsize <= np.dtype(np.float32).itemsize
+    return image.astype(np.float32 if single else np.float64, copy=False)
 
 
 def _resample_with(name: str, image: Any, bad: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Make folders, and write files whole or not at all."""
 
 import hashlib
 import os
@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xta.errors import FileError, XtaError
 
-__all__ = ["whole_file"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["make_folder", "save_figure", "whole_file"]
 
 _OF_NETCDF = re.compile(r"\b(NetCDF|HDF5?)\b")
 
@@ -103,3 +107,24 @@ def _target(path: "str | os.PathLike[str]") -> Path:
         msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
         raise FileError(msg)
     return target
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, if it is not there.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the folder {path}: {error}; choose another"
+        raise FileError(msg) from error
+
+
+def save_figure(figure: "Figure | SubFigure", path: Path) -> None:
+    """Write a picture, of the kind that its name says, whole or not at all."""
+    with whole_file(path) as temporary:
+        figure.figure.savefig(temporary, dpi=150)  # a part is saved with its whole

@@ -20,7 +20,7 @@ from xta.io.fitsfile import array, keyword, number, opened
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
 
-__all__ = ["JwstBackendEntrypoint", "open_exposure"]
+__all__ = ["JwstBackendEntrypoint", "open_exposure", "rechunk"]
 
 PRODUCTS = ("_calints", "_cal", "_rateints", "_rate")
 EXTENSIONS = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
@@ -74,10 +74,14 @@ def open_exposure(
         return xr.open_dataset(
             os.fsdecode(source), engine=JwstBackendEntrypoint, chunks=chunks, backend_kwargs={"origin": origin}
         )
-    ds = _build(source, None, readout.check_origin(origin))
+    return rechunk(_build(source, None, readout.check_origin(origin)), chunks)
+
+
+def rechunk(ds: xr.Dataset, chunks: Any) -> xr.Dataset:
+    """Give a dataset the chunks that `open_exposure` would have opened it with; None leaves it as it is."""
     if chunks is None:
         return ds
-    return ds.chunk(chunks or {dim: 1 if dim == "integration" else -1 for dim in ds["sci"].dims})
+    return ds.chunk(chunks or {dim: 1 if dim == "integration" else -1 for dim in ds.sizes})
 
 
 def _not_a_source(source: Any) -> ArgumentError:

@@ -14,10 +14,12 @@ from xta import model
 from xta.errors import ArgumentError, XtaError
 from xta.io.atomic import whole_file
 
-__all__ = ["SUFFIXES", "to_netcdf"]
+__all__ = ["is_netcdf_name", "to_netcdf"]
 
-SUFFIXES = (".nc", ".nc4", ".cdf")
-"""How the name of a NetCDF file ends."""
+
+def is_netcdf_name(path: "str | os.PathLike[str]") -> bool:
+    """Tell whether a name is that of a NetCDF file: it ends in .nc, .nc4 or .cdf, capital or not."""
+    return os.fspath(path).lower().endswith((".nc", ".nc4", ".cdf"))
 
 
 def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
@@ -68,7 +70,7 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
     -----
     Text is written as text, missing text as "".
     """
-    if Path(path).suffix.lower() not in SUFFIXES and (Path(path).is_file() or not Path(path).exists()):
+    if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
         msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
         raise ArgumentError(msg)
     clean = ds.copy()

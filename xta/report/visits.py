@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta.errors import ArgumentError, FileError
+from xta.errors import ArgumentError
+from xta.io.atomic import make_folder
 from xta.report.markup import Html, asset, document, number, region, tag
 from xta.report.page import page, write
 
@@ -78,11 +79,7 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[Any, xr.Dataset]", folder: "
     if not rows:
         msg = "there are no datasets to report on; give at least one"
         raise ArgumentError(msg)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot make the folder {target}: {error}; choose another"
-        raise FileError(msg) from error
+    make_folder(target)
     for name, text in (pages | {INDEX: _index(rows)}).items():
         write(text, target / name)
     return target / INDEX

@@ -207,7 +207,7 @@ class ArchiveServer:
     products : mapping
         File name -> content.
     tables : mapping
-        Last word of the name of a search service ("Nircam", "GuideStar") -> rows.
+        Last word of the name of a search service ("Nircam") -> rows.
     logs : mapping
         Mnemonic -> (time as ISO text, value) in time order, or a CSV file that is served as it is.
     latency : float
@@ -397,7 +397,6 @@ class SampleVisit:
     visit: str
     products: dict[str, bytes]
     rows: list[Row]
-    guiding: list[Row]
     log: list[tuple[str, str]]
     start: datetime
     end: datetime
@@ -405,13 +404,12 @@ class SampleVisit:
     def feed(self, archive: ArchiveServer) -> None:
         """Add the visit to a server."""
         archive.products |= self.products
-        for name, rows in (("Nircam", self.rows), ("GuideStar", self.guiding)):
-            archive.tables[name] = [*archive.tables.get(name, ()), *rows]
+        archive.tables["Nircam"] = [*archive.tables.get("Nircam", ()), *self.rows]
         archive.logs["ICTM_EVENT_MSG"] = sorted([*archive.logs.get("ICTM_EVENT_MSG", ()), *self.log])
 
 
 def sample_visit(visit: str = "01386001001", *, start: str = "2022-07-29T22:01:51.487") -> SampleVisit:
-    """Make a synthetic visit: a TA exposure, an image after it, a science exposure, guiding, a short log."""
+    """Make a synthetic visit: a TA exposure, an image after it, a science exposure, a short log."""
     begin = datetime.fromisoformat(start)
     end = begin + timedelta(hours=3, minutes=11, seconds=49)
     exposures = [("02102", "NRC_TACQ", 60), ("02104", "NRC_TACONFIRM", 70), ("0310e", "NRC_CORON", 100)]
@@ -435,18 +433,6 @@ def sample_visit(visit: str = "01386001001", *, start: str = "2022-07-29T22:01:5
         rows.append(row)
     uncal = f"jw{visit}_02102_00001_nrcalong_uncal.fits"
     products[uncal] = fits_bytes(uncal, "NRC_TACQ")
-    program, observation, number = visit[:5], visit[5:8], visit[8:]
-    guiding: list[Row] = [
-        {
-            "fileName": f"jw{visit}_gs-fg_2022210222222_cal.fits",
-            "program": program,
-            "observtn": observation,
-            "visit": number,
-            "exp_type": "FGS_FINEGUIDE",
-            "apername": "FGS1_SUB8_FULL",
-            "date_end_mjd": _mjd(end),
-        }
-    ]
     said = [
         (-4, "VISIT V01176241001 ENDED"),
         (0, f"VISIT V{visit} STARTED"),
@@ -459,7 +445,7 @@ def sample_visit(visit: str = "01386001001", *, start: str = "2022-07-29T22:01:5
         (11514, "VISIT V01759005001 STARTED"),
     ]
     log = [((begin + timedelta(seconds=t)).isoformat(" ", "milliseconds"), text) for t, text in said]
-    return SampleVisit(visit, products, rows, guiding, log, begin, end)
+    return SampleVisit(visit, products, rows, log, begin, end)
 
 
 def fits_bytes(name: str, exp_type: str, size: int = 64) -> bytes:

@@ -19,7 +19,7 @@ from tests import archive_server as faulty
 from tests.archive_server import fits_bytes
 from xta import archive
 from xta.archive import Policy, cache
-from xta.archive.checks import check_fits, is_product_name
+from xta.archive.mast import check_fits, is_product_name
 from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
 
 VISIT = "V01386001001"
@@ -49,8 +49,7 @@ def test_damaged_file_put_there_by_hand_is_fetched_anew(server, store, caplog):
     path = place(store, server.products[TACQ][:-2880])
     with pytest.raises(ArchiveError, match="not in the cache"):
         archive.download(TACQ, offline=True)
-    assert "2880 bytes too short" in caplog.text
-    assert archive.cached(VISIT) == []
+    assert "cut short" in caplog.text
     assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
     assert path.read_bytes() == server.products[TACQ]
 
@@ -138,7 +137,6 @@ def test_clear_never_touches_what_is_not_its_own(store):
 def test_empty_cache(store):
     assert cache.report() == []
     assert cache.clear() == 0
-    assert archive.cached(VISIT) == []
     assert not store.exists()
 
 
@@ -208,8 +206,9 @@ def test_ten_threads_make_one_download(server):
 HOLDER = """
     import sys, time
     from xta.archive import cache
+    from xta.archive.policy import Task
     entry = cache.Entry("products/jw01386001001", sys.argv[1], "test")
-    with cache.claim(entry, what="it", advice="wait", wait=1.0) as part:
+    with cache.claim(entry, Task("it", "wait")) as part:
         part.write_bytes(b"half")
         print("held", flush=True)
         time.sleep(60)
@@ -309,7 +308,7 @@ def test_header_without_size_is_refused(tmp_path):
     stream = io.BytesIO(WHOLE)
     path = tmp_path / "x.fits"
     path.write_bytes(stream.getvalue().replace(b"NAXIS1  =", b"NAXOS1  =", 1))
-    with pytest.raises(ArchiveReplyError, match="without the size of its data"):
+    with pytest.raises(ArchiveReplyError, match="damaged"):
         check_fits(path)
 
 

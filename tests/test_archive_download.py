@@ -39,7 +39,6 @@ def test_download_once(server, store):
     assert path == store / "products" / "jw01386001001" / TACQ
     assert archive.download(TACQ, offline=True) == path
     assert len(server.asked()) == 1
-    assert archive.cached(VISIT) == [path]
     assert left_in(store) == [TACQ, f"{TACQ}.xta.json"]
 
 
@@ -54,7 +53,7 @@ FINAL = {
     "html": (faulty.instead(faulty.HTML), ArchiveReplyError, "is a web page"),
     "empty": (faulty.instead(b""), ArchiveReplyError, "is empty"),
     "text": (faulty.instead(b"SIMPLE but not FITS"), ArchiveReplyError, "is something else"),
-    "too short a length": (faulty.wrong_length(-2880), ArchiveReplyError, "2880 bytes too short"),
+    "too short a length": (faulty.wrong_length(-2880), ArchiveReplyError, "cut short"),
     "damaged gzip": (
         faulty.instead(b"\x1f\x8b\x08rubbish", Content_Encoding="gzip"),
         ArchiveReplyError,
@@ -157,7 +156,6 @@ def test_cut_download_goes_on_in_the_next_call(server, store, large):
     (item,) = cache.report()
     assert item.partial
     assert item.size > 0
-    assert archive.cached(VISIT) == []
     assert archive.download(TACQ, policy=once).read_bytes() == large
     assert server.asked()[1].headers["Range"] == f"bytes={item.size}-"
     assert left_in(store) == [TACQ, f"{TACQ}.xta.json"]

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from tests import archive_server as faulty
@@ -71,6 +73,7 @@ def test_interruption_ends_the_rest(server, monkeypatch):
 
     def interrupted(visit, *_, **__):
         begun.append(visit)
+        time.sleep(0.01)  # else all are done before the first of them is seen
         raise KeyboardInterrupt
 
     monkeypatch.setattr("xta.archive.mast.ta_products", interrupted)

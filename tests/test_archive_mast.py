@@ -7,7 +7,7 @@ import pytest
 
 from tests import archive_server as faulty
 from tests.archive_server import left_in, sample_visit
-from xta import archive
+from xta import archive, model
 from xta.archive import Policy
 from xta.errors import (
     AcquisitionError,
@@ -85,6 +85,15 @@ def test_unknown_instrument_is_known_the_second_time(server):
     found = archive.ta_products(VISIT, policy=QUICK)
     assert archive.ta_products(VISIT, offline=True) == found
     assert archive.visit_times(VISIT, offline=True) == (found[0].visit_start, found[0].visit_end)
+
+
+@pytest.mark.parametrize("exp_type", sorted(model.TACQ_TYPES | model.TACONFIRM_TYPES))
+def test_ta_products_of_every_exposure_type(server, exp_type):
+    instrument = model.INSTRUMENTS[exp_type[:3]].upper()
+    row = server.tables.pop("Nircam")[0]
+    server.tables[instrument.capitalize()] = [dict(row, exp_type=exp_type)]
+    (product,) = archive.ta_products(VISIT, instrument, policy=QUICK)
+    assert product.exp_type == exp_type
 
 
 def test_visit_without_acquisition_says_so(server):
@@ -219,7 +228,7 @@ def test_astroquery_cache_setting_is_left_alone(server):
     assert cache_conf.cache_active
 
 
-# --- times and guider -------------------------------------------------------------------------------------
+# --- times ------------------------------------------------------------------------------------------------
 
 
 def test_visit_times(server):
@@ -239,21 +248,6 @@ def test_visit_times_that_are_none(server, mjd):
     server.tables["Nircam"] = [dict(row, vststart_mjd=mjd) for row in server.tables["Nircam"]]
     with pytest.raises(ArchiveNotFoundError, match=r"V01386001001.*give start and end"):
         archive.visit_times(VISIT, "NIRCAM", policy=QUICK)
-
-
-def test_guider(server):
-    assert archive.guider(VISIT, policy=QUICK) == "FGS1"
-    assert archive.guider(VISIT, offline=True) == "FGS1"
-    server.tables["GuideStar"] += [dict(server.tables["GuideStar"][0], visit="002", apername="FGS2_FULL")]
-    assert archive.guider("1386:1:2", policy=QUICK) == "FGS2"
-
-
-def test_guider_in_doubt(server):
-    server.tables["GuideStar"] += [dict(server.tables["GuideStar"][0], apername="FGS2_FULL")]
-    with pytest.raises(ArchiveReplyError, match=r"V01386001001.*both guiders.*FGS_APER"):
-        archive.guider(VISIT, policy=QUICK)
-    with pytest.raises(ArchiveNotFoundError, match=r"V01387001001.*no guiding"):
-        archive.guider("1387:1", policy=QUICK)
 
 
 # --- arguments --------------------------------------------------------------------------------------------
@@ -279,7 +273,6 @@ def test_real_archive(store, monkeypatch):
     products = archive.ta_products(VISIT, "NIRCAM")
     assert TACQ in [product.filename for product in products]
     assert archive.download(TACQ).stat().st_size > 0
-    assert archive.guider(VISIT) in {"FGS1", "FGS2"}
     log = archive.event_log(VISIT, instrument="NIRCAM")
     assert f"VISIT {VISIT} STARTED" in log
     assert f"VISIT {VISIT} ENDED" in log

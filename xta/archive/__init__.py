@@ -7,7 +7,7 @@ nor requests.
 from xta.archive import cache
 from xta.archive.edb import event_log
 from xta.archive.fetch import VisitFiles, fetch_many, fetch_visit
-from xta.archive.mast import Product, cached, download, guider, ta_products, visit_times
+from xta.archive.mast import Product, download, ta_products, visit_times
 from xta.archive.policy import Policy
 
 __all__ = [
@@ -15,12 +15,10 @@ __all__ = [
     "Product",
     "VisitFiles",
     "cache",
-    "cached",
     "download",
     "event_log",
     "fetch_many",
     "fetch_visit",
-    "guider",
     "ta_products",
     "visit_times",
 ]

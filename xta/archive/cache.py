@@ -26,11 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from xta.archive.lock import lock, writable
-from xta.archive.policy import is_offline
-from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError
+from xta.archive.policy import Task, is_offline
+from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
 
-__all__ = ["Entry", "Item", "claim", "clear", "find", "inspect", "obtain", "refuse_offline", "report", "root", "store"]
+__all__ = ["Entry", "Item", "claim", "clear", "describe", "find", "obtain", "report", "root", "tag_of", "writable"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ OURS = re.compile(
 
 T = TypeVar("T")
 Check = Callable[[Path], object]
-Fetch = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -144,14 +142,14 @@ def find(entry: Entry, *, check: Check) -> Path | None:
         status = path.stat()
     except OSError:
         return None
-    known = _read_sidecar(path)
-    if known and known.size == status.st_size and known.modified_ns == status.st_mtime_ns:
+    sidecar = _read_sidecar(path)
+    if sidecar and sidecar.size == status.st_size and sidecar.modified_ns == status.st_mtime_ns:
         return path
     try:
-        if known and (known.size != status.st_size or known.sha256 != _sha256(path)):
+        if sidecar and (sidecar.size != status.st_size or sidecar.sha256 != _sha256(path)):
             msg = "is not what was stored"
             raise ArchiveReplyError(msg)
-        if not known:
+        if not sidecar:
             check(path)
     except ArchiveReplyError as error:
         logger.warning("%s in the cache %s; it is not used", path, error)
@@ -159,125 +157,71 @@ def find(entry: Entry, *, check: Check) -> Path | None:
     except FileNotFoundError:  # deleted in the meantime
         return None
     with contextlib.suppress(OSError):  # a shared cache may be read-only
-        _write_sidecar(path, known.source if known else entry.source)
+        _write_sidecar(path, sidecar.source if sidecar else entry.source)
     return path
 
 
 def obtain(
-    entry: Entry, fetch: Fetch, *, check: Check, what: str, advice: str, wait: float, offline: bool = False
-) -> Path:
-    """Give the file of an entry, fetching it if it is not there.
+    entry: Entry,
+    task: Task,
+    fetch: Callable[[Path], object],
+    *,
+    check: Check,
+    read: Callable[[Path], T],
+    keep: Callable[[T], bool] = lambda _: True,
+) -> T:
+    """Read an entry, which is fetched first if it is not there.
 
     Parameters
     ----------
     entry : Entry
+    task : Task
     fetch : callable
         Downloads into the path that it is given.
     check : callable
-        As in `find`.
-    what, advice : str
-        Begin and end of messages.
-    wait : float
-        Longest wait for another process that is fetching the same [s].
-    offline : bool
-        Forbid `fetch`.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    ArchiveError
-        If it is neither in the cache nor to be had.
-    FileError
-        If the cache cannot be written.
-    """
-    if path := find(entry, check=check):
-        return path
-    refuse_offline(entry, what=what, advice=advice, offline=offline)
-    with claim(entry, what=what, advice=advice, wait=wait) as part:
-        if path := find(entry, check=check):  # fetched by another process in the meantime
-            return path
-        fetch(part)
-        inspect(entry, part, check=check, what=what, advice=advice)
-        return store(entry, part)
-
-
-def refuse_offline(entry: Entry, *, what: str, advice: str, offline: bool) -> None:
-    """Raise the error for what is not in the cache where the network is forbidden.
-
-    Raises
-    ------
-    ArchiveError
-        If `offline` or ``XTA_OFFLINE`` forbids the network.
-    """
-    if is_offline(offline):
-        msg = (
-            f"{what}: not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE); "
-            f"fetch it once with the network on, or {advice}"
-        )
-        raise ArchiveError(msg)
-
-
-def inspect(entry: Entry, part: Path, *, check: Callable[[Path], T], what: str, advice: str) -> T:
-    """Check a finished download; delete it if it is not what it should be.
-
-    Parameters
-    ----------
-    entry, check, what, advice
-        As in `obtain`.
-    part : pathlib.Path
-        From `claim`.
+        As in `find`; also applied to what was fetched.
+    read : callable
+        Reads a checked file.
+    keep : callable
+        Decides from what was read whether it stays in the cache.
 
     Returns
     -------
     object
-        What `check` returns.
+        What `read` returns.
 
     Raises
     ------
-    ArchiveReplyError
-        If `check` does.
+    ArchiveError
+        If it is not in the cache and cannot be fetched.
+    FileError
+        If the cache cannot be written.
     """
-    try:
-        return check(part)
-    except ArchiveReplyError as error:
-        _discard(part)
-        msg = f"{what}: what the archive sent ({entry.source}) {error}; nothing is kept; try again later, or {advice}"
-        raise ArchiveReplyError(msg) from None
-
-
-def store(entry: Entry, part: Path) -> Path:
-    """Give a checked download its name, in one step for whoever looks.
-
-    Parameters
-    ----------
-    entry : Entry
-    part : pathlib.Path
-        From `claim`; gone afterwards.
-
-    Returns
-    -------
-    pathlib.Path
-    """
-    path = entry.path
-    with writable(path):
-        _sidecar(path).unlink(missing_ok=True)
-        part.replace(path)
-        _write_sidecar(path, entry.source)
-    _discard(part)
-    return path
+    path = find(entry, check=check)
+    if path is None:
+        _refuse_offline(entry, task)
+        with claim(entry, task) as part:
+            path = find(entry, check=check)  # fetched by another process in the meantime
+            if path is None:
+                fetch(part)
+                _inspect(entry, task, part, check)
+                content = read(part)
+                if not keep(content):
+                    logger.info("%s: more may be added in the archive, so it is not kept", task.what)
+                    return content
+                path = _store(entry, part)
+    return read(path)
 
 
 @contextlib.contextmanager
-def claim(entry: Entry, *, what: str, advice: str, wait: float) -> Iterator[Path]:
+def claim(entry: Entry, task: Task) -> Iterator[Path]:
     """Hold an entry against all other threads and processes.
 
     Parameters
     ----------
-    entry, what, advice, wait
-        As in `obtain`.
+    entry : Entry
+    task : Task
+        Its deadline is also the longest wait for another process that is fetching the same.
 
     Yields
     ------
@@ -287,23 +231,60 @@ def claim(entry: Entry, *, what: str, advice: str, wait: float) -> Iterator[Path
     Raises
     ------
     ArchiveTimeoutError
-        If another process holds it longer than `wait`.
+        If another process holds it longer than that.
     FileError
-        If the folder cannot be written or has no locks.
+        If the folder cannot be written.
     """
-    path = entry.path
+    path, wait = entry.path, task.policy.deadline
     part = _beside(path, PART)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(_beside(path, LOCK), wait) as held:
+    with _lock(path, wait) as held:
         if not held:
-            msg = f"{what}: another process has been fetching it for {wait:.0f} s; try again later, or {advice}"
+            msg = (
+                f"{task.what}: another process has been fetching it for {wait:.0f} s; try again later, or {task.advice}"
+            )
             raise ArchiveTimeoutError(msg)
         try:
             yield part
         finally:
-            if not _beside(part, TAG).exists() or not part.exists() or not part.stat().st_size:
+            if not tag_of(part).exists() or not part.exists() or not part.stat().st_size:
                 _discard(part)
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that names the folder and what to do.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written. Errors of the network and those that xta raised pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not of the file system
+            raise
+        msg = f"the cache {path.parent} cannot be written ({error.strerror}); set XTA_CACHE to another folder"
+        raise FileError(msg) from error
+
+
+def describe(start: bytes) -> str:
+    """Describe what came in place of what was asked for, from its first bytes."""
+    text = start.lstrip().lower()
+    if not text:
+        return "is empty"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page"
+    if start.startswith(b"\x1f\x8b"):
+        return "is compressed in a way that was not announced"
+    return "is something else"
+
+
+def tag_of(part: Path) -> Path:
+    """Name the file that says which version of a product a half-finished file is of."""
+    return _beside(part, TAG)
 
 
 def report() -> list[Item]:
@@ -347,13 +328,65 @@ def clear(matching: str = "") -> int:
         if matching not in item.name:
             continue
         path = root() / item.name.removesuffix(PART)
-        with lock(_beside(path, LOCK), 0.0) as held, writable(path):
+        with _lock(path, 0.0) as held, writable(path):
             if held:
                 gained += item.size
-                aside = [_beside(path, PART + TAG), _sidecar(path), *path.parent.glob(f"{path.name}.*.new")]
+                aside = [tag_of(_beside(path, PART)), _sidecar(path), *path.parent.glob(f"{path.name}.*.new")]
                 for old in (root() / item.name, *aside):
                     old.unlink(missing_ok=True)
     return gained
+
+
+@contextlib.contextmanager
+def _lock(path: Path, wait: float) -> Iterator[bool]:
+    """Hold the lock of a file; False if somebody else holds it for longer than `wait` [s]."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(_beside(path, LOCK))
+    try:
+        with writable(path):
+            lock.acquire(timeout=wait)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        # Whoever waits for a lock notices that its file is gone, and makes a new one.
+        with contextlib.suppress(OSError):  # Windows keeps the name of an open file
+            _beside(path, LOCK).unlink()
+        lock.release()
+
+
+def _refuse_offline(entry: Entry, task: Task) -> None:
+    if is_offline(task.offline):
+        msg = (
+            f"{task.what}: not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE); "
+            f"fetch it once with the network on, or {task.advice}"
+        )
+        raise ArchiveError(msg)
+
+
+def _inspect(entry: Entry, task: Task, part: Path, check: Check) -> None:
+    """Check a finished download; delete it if it is not what it should be."""
+    try:
+        check(part)
+    except ArchiveReplyError as error:
+        _discard(part)
+        found = f"what the archive sent ({entry.source}) {error}"
+        msg = f"{task.what}: {found}; nothing is kept; try again later, or {task.advice}"
+        raise ArchiveReplyError(msg) from None
+
+
+def _store(entry: Entry, part: Path) -> Path:
+    """Give a checked download its name, in one step for whoever looks."""
+    path = entry.path
+    with writable(path):
+        _sidecar(path).unlink(missing_ok=True)
+        part.replace(path)
+        _write_sidecar(path, entry.source)
+    _discard(part)
+    return path
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -367,7 +400,7 @@ def _sidecar(path: Path) -> Path:
 def _discard(part: Path) -> None:
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
-        _beside(part, TAG).unlink(missing_ok=True)
+        tag_of(part).unlink(missing_ok=True)
 
 
 def _read_sidecar(path: Path) -> _Sidecar | None:

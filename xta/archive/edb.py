@@ -7,47 +7,66 @@ and ``sqldataType``, and with the row before and the row after the window.
 
 import csv
 import io
-import logging
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from xta.archive import cache, mast
-from xta.archive.checks import LogScan, scan_log
-from xta.archive.lock import writable
-from xta.archive.policy import Policy, Token, edb, find_token, visit_digits
-from xta.errors import ArchiveNotFoundError, ArgumentError
+from xta.archive.policy import Policy, Task, Token, edb, find_token
+from xta.errors import ArchiveNotFoundError, ArchiveReplyError, ArgumentError, OssLogError
+from xta.osslog import normalise_visit
+from xta.osslog.text import columns
 
 __all__ = ["MESSAGE", "event_log"]
-
-logger = logging.getLogger(__name__)
 
 MESSAGE = "ICTM_EVENT_MSG"
 """Mnemonic of the text of an event; ``_ID`` and ``_SRC`` after it name its number and its sender."""
 
+HEADER = "theTime,MJD,euvalue,sqldataType"
 SETTLED = timedelta(hours=24)
 ADVICE = "give the log as a file if you have it (the CSV of ICTM_EVENT_MSG)"
 
 
 @dataclass(frozen=True)
-class _Window:
-    """The errand of one call: when, for which visit, and how."""
+class LogQuery:
+    """The time window of a log, the visit that it is of, and how it is fetched."""
 
     start: datetime
     end: datetime
-    digits: str | None
-    token: str | Token | None = field(repr=False)
-    progress: bool
-    offline: bool
+    visit: str | None
     policy: Policy
+    offline: bool
+    progress: bool
+    token: str | Token | None = field(repr=False)
 
-    def name(self, mnemonic: str) -> str:
-        return f"{mnemonic}-{self.start:%Y%m%dT%H%M%S}-{self.end:%Y%m%dT%H%M%S}.csv"
+    def table(self, mnemonic: str, *, unique: bool, keep: Callable[[str], bool]) -> str:
+        """Read the table of a mnemonic, from the cache or the database; rows in time order."""
+        name = f"{mnemonic}-{self.start:%Y%m%dT%H%M%S}-{self.end:%Y%m%dT%H%M%S}.csv"
+        entry = cache.Entry("logs", name, f"mast:jwstedb/{name}")
+        task = Task(self.describe(mnemonic), ADVICE, self.policy, self.offline, self.progress)
+
+        def fetch(part: Path) -> None:
+            from xta.archive.client import Client
+
+            with Client(edb(), task, token=find_token(self.token)) as client:
+                client.download(entry.source, part, compressed=True)
+
+        return cache.obtain(entry, task, fetch, check=check_log, read=lambda path: _tidy(path, unique), keep=keep)
+
+    def describe(self, mnemonic: str) -> str:
+        """Name the table in messages."""
+        whose = f"visit {self.visit}: " if self.visit else ""
+        return f"{whose}{mnemonic} from {self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
+
+    def is_complete(self, text: str) -> bool:
+        """Check whether no more rows can come: the window is old, and the visit has ended in it."""
+        ended = not self.visit or re.search(rf"VISIT {self.visit} (ENDED|SKIPPED)\b", text)
+        return bool(ended) and _has_rows(text) and self.end < datetime.now(UTC) - SETTLED
 
 
 def event_log(
@@ -63,7 +82,7 @@ def event_log(
     offline: bool = False,
     policy: Policy | None = None,
 ) -> str:
-    """Give the event log of a visit or a time window, from the cache or from the engineering database.
+    """Return the event log of a visit or a time window, from the cache or from the engineering database.
 
     Parameters
     ----------
@@ -113,28 +132,47 @@ def event_log(
     if not 0 <= pad < math.inf:
         msg = f"pad={pad!r} must be seconds, not negative"
         raise ArgumentError(msg)
-    digits = visit_digits(visit) if visit is not None else None
-    first, last = _times(digits, start, end, instrument, offline=offline, policy=policy)
-    margin = timedelta(seconds=pad)
-    window = _Window(
-        (first - margin).replace(microsecond=0),
-        (last + margin).replace(microsecond=0) + timedelta(seconds=1),
-        digits,
-        token,
-        progress,
-        offline,
+    visit = normalise_visit(visit) if visit is not None else None
+    if start is None and end is None and visit is not None:
+        first, last = mast.visit_times(visit, instrument, offline=offline, policy=policy)
+    else:
+        first, last = _window(start, end)
+    query = LogQuery(
+        (first - timedelta(seconds=pad)).replace(microsecond=0),
+        (last + timedelta(seconds=pad)).replace(microsecond=0) + timedelta(seconds=1),
+        visit,
         policy or Policy(),
+        offline,
+        progress,
+        token,
     )
-    text, complete = _series(names[0], window, complete=None)
-    others = {name: _series(name, window, complete=complete)[0] for name in names[1:]}
+    text = query.table(names[0], unique=True, keep=query.is_complete)
+    if not _has_rows(text):
+        msg = (
+            f"{query.describe(names[0])}: {edb()} has no row; check the visit, the times and the mnemonic, or {ADVICE}"
+        )
+        raise ArchiveNotFoundError(msg)
+    complete = query.is_complete(text)
+    others = {name: query.table(name, unique=False, keep=lambda _: complete) for name in names[1:]}
     return _join(text, others) if others else text
 
 
-def _times(
-    digits: str | None, start: Any, end: Any, instrument: str | None, *, offline: bool, policy: Policy | None
-) -> tuple[datetime, datetime]:
-    if start is None and end is None and digits is not None:
-        return mast.visit_times(digits, instrument, offline=offline, policy=policy)
+def check_log(path: Path) -> None:
+    """Check that a file is a whole table of the engineering database; ArchiveReplyError if not."""
+    header, *rows = _lines(path)
+    if header != HEADER:
+        raise ArchiveReplyError(cache.describe(path.read_bytes()[:80]))
+    try:
+        damaged = bool(rows) and bool(columns(path.read_bytes()).damaged)
+    except OssLogError:
+        damaged = True
+    # All rows of a mnemonic are of one type: another one is a row that was cut in it.
+    if damaged or len({row.rpartition(",")[2] for row in rows}) > 1:
+        msg = "has rows that are damaged or cut short"
+        raise ArchiveReplyError(msg)
+
+
+def _window(start: Any, end: Any) -> tuple[datetime, datetime]:
     if start is None or end is None:
         msg = "give a visit, or both start and end"
         raise ArgumentError(msg)
@@ -145,104 +183,54 @@ def _times(
     return first, last
 
 
-def _series(mnemonic: str, window: _Window, *, complete: bool | None) -> tuple[str, bool]:
-    """Give the table of one mnemonic, and whether it is complete.
-
-    `complete` is None for the log itself, which tells; the others are what it is.
-    """
-    is_log = complete is None
-    entry = cache.Entry("logs", window.name(mnemonic), f"mast:jwstedb/{window.name(mnemonic)}")
-    who = f"visit V{window.digits}: " if window.digits else ""
-    what = f"{who}{mnemonic} from {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%Y-%m-%d %H:%M:%S}"
-
-    def check(path: Path) -> LogScan:
-        return scan_log(path, visit=window.digits if is_log else None)
-
-    if path := cache.find(entry, check=check):
-        return _read(path), True
-    cache.refuse_offline(entry, what=what, advice=ADVICE, offline=window.offline)
-    with cache.claim(entry, what=what, advice=ADVICE, wait=window.policy.deadline) as part:
-        if path := cache.find(entry, check=check):
-            return _read(path), True
-        _fetch(entry, window, what, part)
-        scan = cache.inspect(entry, part, check=check, what=what, advice=ADVICE)
-        if scan.rows == 0 and is_log:
-            msg = f"{what}: {edb()} has no row; check the visit, the times and the mnemonic, or {ADVICE}"
-            raise ArchiveNotFoundError(msg)
-        if not scan.tidy:
-            with writable(part):
-                part.write_text(_tidy(_read(part), unique=is_log), encoding="utf-8", newline="")
-        if complete is None:
-            complete = window.end < datetime.now(UTC) - SETTLED and (window.digits is None or scan.ended)
-        if not complete:
-            logger.info("%s: the log may still grow, so it is not kept", what)
-            return _read(part), False
-        return _read(cache.store(entry, part)), True
+def _lines(path: Path) -> list[str]:
+    """Read a table as its header and its rows."""
+    header, *rows = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    return [header, *filter(None, rows)]
 
 
-def _fetch(entry: cache.Entry, window: _Window, what: str, part: Path) -> None:
-    from xta.archive.resume import download
-    from xta.archive.transport import Client
-
-    service = edb()
-    url = f"{service.url}/api/v0.1/Download/file?uri={quote(entry.source, safe=':/')}"
-    token = find_token(window.token)
-    with Client(service, what, advice=ADVICE, token=token, policy=window.policy) as client:
-        download(client, url, part, progress=window.progress, compressed=True)
+def _tidy(path: Path, unique: bool) -> str:
+    """Read a table with its rows in time order, each once if `unique`."""
+    header, *rows = _lines(path)
+    rows.sort(key=lambda row: row.partition(",")[0])
+    return "\n".join([header, *(dict.fromkeys(rows) if unique else rows), ""])
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8-sig", errors="replace")
-
-
-def _table(text: str) -> tuple[list[str], list[list[str]]]:
-    """Split a table into header and rows of its width."""
-    header, *rows = filter(None, csv.reader(io.StringIO(text)))
-    at = header.index("euvalue")
-    for row in rows:
-        if extra := len(row) - len(header):  # commas of a message that were not quoted
-            row[at : at + extra + 1] = [",".join(row[at : at + extra + 1])]
-    return header, rows
-
-
-def _tidy(text: str, *, unique: bool) -> str:
-    """Sort a table by time; drop rows that are there already if `unique`."""
-    header, rows = _table(text)
-    rows.sort(key=lambda row: row[header.index("theTime")])
-    if unique:
-        rows = [list(row) for row in dict.fromkeys(map(tuple, rows))]
-    return _write([header, *rows])
+def _has_rows(text: str) -> bool:
+    return text.count("\n") > 1
 
 
 def _join(text: str, others: dict[str, str]) -> str:
     """Add the values of other mnemonics to a log, by time."""
-    header, rows = _table(text)
-    groups: dict[str, list[list[str]]] = {}
-    for row in rows:
-        groups.setdefault(row[header.index("theTime")], []).append(row)
-    for other in others.values():
-        values = _by_time(other)
-        for time, group in groups.items():
-            found = values.get(time, [])
-            if len(found) != len(group):
-                found = [found[0] if len(set(found)) == 1 else ""] * len(group)
-            for row, value in zip(group, found, strict=True):
-                row.append(value)
-    return _write([[*header, *others], *rows])
+    log = columns(text)
+    times = log.times.tolist()
+    counts, ranks = Counter(times), Counter[datetime]()
+    tables = [_by_time(other) for other in others.values()]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*HEADER.split(","), *others])
+    for row, time, message in zip(text.split("\n")[1:], times, log.messages, strict=False):
+        when, mjd, rest = row.split(",", 2)
+        added = [_paired(table.get(time, []), ranks[time], counts[time]) for table in tables]
+        writer.writerow([when, mjd, message, rest.rpartition(",")[2], *added])
+        ranks[time] += 1
+    return out.getvalue()
 
 
-def _by_time(text: str) -> dict[str, list[str]]:
-    header, rows = _table(text)
-    values: dict[str, list[str]] = {}
-    for row in rows:
-        values.setdefault(row[header.index("theTime")], []).append(row[header.index("euvalue")])
+def _by_time(text: str) -> dict[datetime, list[str]]:
+    values = defaultdict[datetime, list[str]](list)
+    if _has_rows(text):
+        log = columns(text)
+        for time, value in zip(log.times.tolist(), log.messages, strict=True):
+            values[time].append(value)
     return values
 
 
-def _write(rows: list[list[str]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue()
+def _paired(values: list[str], rank: int, count: int) -> str:
+    """Pick the value of one of `count` messages of a time; empty if they cannot be paired."""
+    if len(values) == count:
+        return values[rank]
+    return values[0] if len(set(values)) == 1 else ""
 
 
 def _mnemonic(name: str) -> str:

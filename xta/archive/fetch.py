@@ -1,15 +1,16 @@
 """Several visits and files at once, with a small, polite limit."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from xta.archive import edb, mast
-from xta.archive.checks import is_product_name
-from xta.archive.policy import Policy, Token, visit_digits
+from xta.archive.mast import is_product_name
+from xta.archive.policy import Policy, Token
 from xta.errors import XtaError
+from xta.osslog import normalise_visit
 
 __all__ = ["VisitFiles", "fetch_many", "fetch_visit"]
 
@@ -66,25 +67,24 @@ def fetch_visit(
     ArchiveError
         If something cannot be had.
     """
-    found = mast.ta_products(visit, instrument, kind=kind, offline=offline, policy=policy)
-    files = tuple(
-        mast.download(product.filename, token=token, progress=progress, offline=offline, policy=policy)
-        for product in found
+    products = mast.ta_products(visit, instrument, kind=kind, offline=offline, policy=policy)
+    download = partial(mast.download, token=token, progress=progress, offline=offline, policy=policy)
+    files = tuple(download(product.filename) for product in products)
+    if not log:
+        return VisitFiles(normalise_visit(visit), files, None)
+    start, end = products[0].visit_start, products[0].visit_end
+    listed = start is not None and end is not None and start < end
+    text = edb.event_log(
+        visit,
+        start=start if listed else None,
+        end=end if listed else None,
+        instrument=products[0].instrument,
+        token=token,
+        progress=progress,
+        offline=offline,
+        policy=policy,
     )
-    text = None
-    if log:
-        start, end = found[0].visit_start, found[0].visit_end
-        text = edb.event_log(
-            visit,
-            start=start if end else None,
-            end=end if start else None,
-            instrument=found[0].instrument,
-            token=token,
-            progress=progress,
-            offline=offline,
-            policy=policy,
-        )
-    return VisitFiles(f"V{visit_digits(visit)}", files, text)
+    return VisitFiles(normalise_visit(visit), files, text)
 
 
 def fetch_many(
@@ -117,36 +117,22 @@ def fetch_many(
     """
     visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline, policy=policy)
     product = partial(mast.download, token=token, offline=offline, policy=policy)
+    from tqdm import tqdm
+
     names = list(dict.fromkeys(items))
-    jobs = {name: partial(product if is_product_name(name) else visit, name) for name in names}
     with ThreadPoolExecutor((policy or Policy()).workers, thread_name_prefix="xta-fetch") as pool:
-        futures: dict[Future[VisitFiles | Path | XtaError], str] = {
-            pool.submit(_caught, job): name for name, job in jobs.items()
-        }
-        results = {}
+        jobs = {pool.submit(_caught, product if is_product_name(name) else visit, name): name for name in names}
         try:
-            for future in _counted(futures, progress):
-                results[futures[future]] = future.result()
+            done = tqdm(as_completed(jobs), total=len(jobs), unit="item", disable=not progress)
+            results = {jobs[job]: job.result() for job in done}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return {name: results[name] for name in names}
 
 
-def _caught(job: Callable[[], VisitFiles | Path]) -> VisitFiles | Path | XtaError:
+def _caught(fetch: Callable[[str], VisitFiles | Path], name: str) -> VisitFiles | Path | XtaError:
     try:
-        return job()
+        return fetch(name)
     except XtaError as error:
         return error
-
-
-def _counted(
-    futures: dict[Future[VisitFiles | Path | XtaError], str], progress: bool
-) -> Iterable[Future[VisitFiles | Path | XtaError]]:
-    done = as_completed(futures)
-    if not progress:
-        return done
-    from tqdm import tqdm
-
-    bar: Iterable[Future[VisitFiles | Path | XtaError]] = tqdm(done, total=len(futures), unit="item")
-    return bar

@@ -4,33 +4,31 @@ What MAST lists and what it gives is kept by `xta.archive.cache`, so that it is 
 """
 
 import math
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from xta.archive import cache
-from xta.archive.checks import check_fits, is_product_name
-from xta.archive.policy import Policy, Token, find_token, mast, visit_digits
-from xta.archive.search import ADVICE, Row, is_cached, search
-from xta.errors import AcquisitionError, ArchiveNotFoundError, ArchiveReplyError, ArgumentError
-from xta.model import INSTRUMENTS, MJD_ZERO, TACONFIRM_TYPES, TACQ_TYPES
+from xta.archive.policy import Policy, Task, Token, find_token, mast
+from xta.archive.search import ADVICE, Row, from_mjd, is_cached, search
+from xta.errors import AcquisitionError, ArchiveNotFoundError, ArchiveReplyError, ArgumentError, FileError
+from xta.model import INSTRUMENTS, TACONFIRM_TYPES, TACQ_TYPES
+from xta.osslog import normalise_visit
 
-__all__ = ["EXP_TYPES", "KINDS", "Product", "cached", "download", "guider", "ta_products", "visit_times"]
+__all__ = ["KINDS", "Product", "download", "is_product_name", "ta_products", "visit_times"]
 
 EXP_TYPES = {
-    name.upper(): tuple(sorted(kind for kind in TACQ_TYPES | TACONFIRM_TYPES if kind.startswith(letters)))
+    name.upper(): sorted(kind for kind in TACQ_TYPES | TACONFIRM_TYPES if kind.startswith(letters))
     for letters, name in INSTRUMENTS.items()
 }
-"""Exposure types of target acquisition, by instrument. TACONFIRM images are taken after the move."""
+"""Exposure types of target acquisition, by instrument."""
 
 KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
 
 LEVELS = ("1b", "2a", "2b")
-MISSION = (59_000, 100_000)
 COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
 
 
@@ -102,15 +100,15 @@ def ta_products(
     follow from the name listed, by its suffix. What was found is kept once the visit is a week old: until
     then products may still be missing.
     """
-    digits = visit_digits(visit)
+    digits = normalise_visit(visit)[1:]
     if kind not in KINDS:
         msg = f"kind={kind!r} is not one of {', '.join(KINDS)}"
         raise ArgumentError(msg)
     names = _instruments(instrument, digits)
     for name in names:
         rows = _ta_rows(digits, name, offline, policy)
-        if found := _products(rows, digits, name, kind):
-            return found
+        if products := _products(rows, digits, name, kind):
+            return products
     msg = (
         f"MAST lists no target acquisition ({kind}) for visit V{digits} with {' or '.join(names)}: the visit has "
         f"none, or it is not archived yet, or the visit id or the instrument is another; check it, or {ADVICE}"
@@ -138,12 +136,12 @@ def visit_times(
     ArchiveError
         If MAST cannot be asked, or does not list the visit.
     """
-    digits = visit_digits(visit)
+    digits = normalise_visit(visit)[1:]
     names = _instruments(instrument, digits)
-    # What `ta_products` finds tells it too, and is likely to be there already.
+    # What `ta_products` finds has the times as well, and is likely to be there already.
     for rows_of, name in product((_ta_rows, _visit_rows), names):
         for row in rows_of(digits, name, offline, policy):
-            start, end = _time(row.get("vststart_mjd")), _time(row.get("visitend_mjd"))
+            start, end = from_mjd(row.get("vststart_mjd")), from_mjd(row.get("visitend_mjd"))
             if start and end and start < end:
                 return start, end
     msg = (
@@ -151,42 +149,6 @@ def visit_times(
         "give start and end: VSTSTART and VISITEND of any product of the visit"
     )
     raise ArchiveNotFoundError(msg)
-
-
-def guider(visit: str, *, offline: bool = False, policy: Policy | None = None) -> str:
-    """Tell which guider a visit was guided with.
-
-    Parameters
-    ----------
-    visit, offline, policy
-        As of `ta_products`.
-
-    Returns
-    -------
-    str
-        "FGS1" or "FGS2". The keyword FGS_APER of a product tells it without a request.
-
-    Raises
-    ------
-    ArchiveNotFoundError
-        If MAST lists no guiding for the visit.
-    ArchiveError
-        If MAST cannot be asked, or lists both guiders.
-    """
-    digits = visit_digits(visit)
-    filters = {
-        "program": [digits[:5]],
-        "observtn": [digits[5:8]],
-        "visit": [digits[8:]],
-        "exp_type": ["FGS_FINEGUIDE", "FGS_TRACK"],
-    }
-    rows = search(digits, "guider", "GuideStar", "*", filters, offline=offline, policy=policy)
-    found = {str(row.get("apername"))[:4] for row in rows} & {"FGS1", "FGS2"}
-    if len(found) == 1:
-        return found.pop()
-    kind, lists = (ArchiveReplyError, "both guiders") if found else (ArchiveNotFoundError, "no guiding")
-    msg = f"visit V{digits}: MAST lists {lists} for it; the keyword FGS_APER of its products tells the guider too"
-    raise kind(msg)
 
 
 def download(
@@ -197,7 +159,7 @@ def download(
     offline: bool = False,
     policy: Policy | None = None,
 ) -> Path:
-    """Give a product as a file, from the cache or from MAST.
+    """Fetch a product into the cache, unless it is there already.
 
     Parameters
     ----------
@@ -227,43 +189,46 @@ def download(
     if not is_product_name(filename):
         msg = f"{str(filename)[:80]!r} is not the name of a JWST product, such as jw..._cal.fits"
         raise ArgumentError(msg)
-    entry = _entry(filename)
-    policy = policy or Policy()
+    entry = cache.Entry(f"products/{filename.partition('_')[0]}", filename, f"mast:JWST/product/{filename}")
+    task = Task(filename, ADVICE, policy or Policy(), offline, progress)
 
     def fetch(part: Path) -> None:
-        from xta.archive.resume import download as fetch_file
-        from xta.archive.transport import Client
+        from xta.archive.client import Client
 
-        service = mast()
-        url = f"{service.url}/api/v0.1/Download/file?uri={quote(entry.source, safe=':/')}"
-        with Client(service, filename, advice=ADVICE, token=find_token(token), policy=policy) as client:
-            fetch_file(client, url, part, progress=progress)
+        with Client(mast(), task, token=find_token(token)) as client:
+            client.download(entry.source, part)
 
-    return cache.obtain(
-        entry, fetch, check=check_fits, what=filename, advice=ADVICE, wait=policy.deadline, offline=offline
-    )
+    return cache.obtain(entry, task, fetch, check=check_fits, read=lambda path: path)
 
 
-def cached(visit: str) -> list[Path]:
-    """List the products of a visit that are in the cache already, whatever they are.
+def is_product_name(name: object) -> bool:
+    """Check whether `name` is one of a JWST FITS product, and nothing that could leave a folder.
 
-    Parameters
-    ----------
-    visit : str
-        As of `ta_products`.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted by name; those that are damaged are left out.
+    Examples
+    --------
+    >>> is_product_name("jw01386001001_02102_00001_nrcalong_cal.fits")
+    True
+    >>> is_product_name("../jw01386001001_02102_00001_nrcalong_cal.fits")
+    False
     """
-    folder = cache.root() / "products" / f"jw{visit_digits(visit)}"
-    names = sorted(path.name for path in folder.glob("jw*.fits") if is_product_name(path.name))
-    return [path for name in names if (path := cache.find(_entry(name), check=check_fits))]
+    if not isinstance(name, str) or len(name) > 200 or ".." in name:
+        return False
+    return re.fullmatch(r"jw[A-Za-z0-9_.-]+\.fits", name) is not None
 
 
-def _entry(filename: str) -> cache.Entry:
-    return cache.Entry(f"products/{filename.partition('_')[0]}", filename, f"mast:JWST/product/{filename}")
+def check_fits(path: Path) -> None:
+    """Check that a file is FITS with all the data that its headers announce and no more; ArchiveReplyError if not."""
+    from xta.io import fitsfile
+
+    with path.open("rb") as file:
+        start = file.read(80)
+    if not start.startswith(b"SIMPLE  ="):
+        raise ArchiveReplyError(cache.describe(start))
+    try:
+        fitsfile.opened(str(path), exact=True).close()
+    except FileError as error:
+        msg = f"is damaged ({error})"
+        raise ArchiveReplyError(msg) from None
 
 
 def _instruments(instrument: str | None, digits: str) -> tuple[str, ...]:
@@ -278,7 +243,7 @@ def _instruments(instrument: str | None, digits: str) -> tuple[str, ...]:
 
 def _ta_rows(digits: str, instrument: str, offline: bool, policy: Policy | None) -> list[Row]:
     types = EXP_TYPES[instrument]
-    filters = {"visit_id": [digits], "exp_type": list(types), "productLevel": list(LEVELS)}
+    filters = {"visit_id": [digits], "exp_type": types, "productLevel": list(LEVELS)}
     name = f"{instrument.lower()}-ta"
     rows = search(digits, name, instrument.capitalize(), COLUMNS, filters, offline=offline, policy=policy)
     return [row for row in rows if row.get("exp_type") in types and row.get("productlevel") in LEVELS]
@@ -293,41 +258,39 @@ def _visit_rows(digits: str, instrument: str, offline: bool, policy: Policy | No
 
 def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[Product]:
     """Pick the products of one kind from the rows of a search, each once."""
-    found: dict[str, Product] = {}
+    products: dict[str, Product] = {}
     for row in rows:
-        listed = row.get("filename")
-        if not is_product_name(listed) or not str(listed).startswith(f"jw{digits}_"):
-            msg = (
-                f"visit V{digits}: {mast()} lists a file {str(listed)[:80]!r}, which no product of this visit is "
-                f"called; nothing was written; try again later, or {ADVICE}"
-            )
-            raise ArchiveReplyError(msg)
-        stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
+        stem, suffix = _split(row.get("filename"), digits)
         if suffix not in KINDS or (kind == "cal" and suffix != "cal"):
             continue
         name = f"{stem}_{kind}.fits"
-        if name in found and suffix != kind:
+        if name in products and suffix != kind:
             continue
-        found[name] = Product(
+        products[name] = Product(
             name,
             instrument,
             str(row.get("detector") or ""),
             str(row["exp_type"]),
-            _time(row.get("date_beg_mjd")),
-            _time(row.get("vststart_mjd")),
-            _time(row.get("visitend_mjd")),
+            from_mjd(row.get("date_beg_mjd")),
+            from_mjd(row.get("vststart_mjd")),
+            from_mjd(row.get("visitend_mjd")),
             _size(row.get("filesize")) if suffix == kind else None,
         )
     latest = datetime.max.replace(tzinfo=UTC)
-    return sorted(found.values(), key=lambda product: (product.date_beg or latest, product.filename))
+    return sorted(products.values(), key=lambda product: (product.date_beg or latest, product.filename))
 
 
-def _time(mjd: Any) -> datetime | None:
-    """Convert a modified Julian date [d] of the mission to UTC, to the millisecond that telemetry has."""
-    if not isinstance(mjd, int | float) or not MISSION[0] < mjd < MISSION[1]:
-        return None
-    return MJD_ZERO.item().replace(tzinfo=UTC) + timedelta(milliseconds=round(mjd * 86_400_000))
+def _split(listed: object, digits: str) -> tuple[str, str]:
+    """Split the name of a product of a visit into stem and suffix."""
+    if not is_product_name(listed) or not str(listed).startswith(f"jw{digits}_"):
+        msg = (
+            f"visit V{digits}: {mast()} lists a file {str(listed)[:80]!r}, which no product of this visit is "
+            f"called; nothing was written; try again later, or {ADVICE}"
+        )
+        raise ArchiveReplyError(msg)
+    stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
+    return stem, suffix
 
 
-def _size(value: Any) -> int | None:
+def _size(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else None

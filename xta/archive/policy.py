@@ -1,4 +1,4 @@
-"""How the archive is asked: addresses, manners, token, network or not.
+"""How the archive is asked: addresses, time limits, token, network or not.
 
 Everything here is read from the environment when it is needed, never at import:
 
@@ -14,20 +14,22 @@ import ipaddress
 import os
 import re
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from xta.errors import ArgumentError
-from xta.osslog import normalise_visit
 
-__all__ = ["Policy", "Service", "Token", "edb", "find_token", "is_offline", "mast", "visit_digits"]
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+
+__all__ = ["Policy", "Service", "Task", "Token", "edb", "find_token", "is_loopback", "is_offline", "mast"]
 
 DEFAULT_URL = "https://mast.stsci.edu"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Manners towards the archive; all times in seconds.
+    """Time limits, retries and parallel requests; all times in seconds.
 
     Parameters
     ----------
@@ -40,11 +42,11 @@ class Policy:
         How often a request is sent at most: again after 429, 5xx, a time-out or a lost connection.
     backoff, backoff_max : float
         First and longest pause between attempts [s]; it doubles each time, with jitter. A ``Retry-After`` of
-        the archive goes before it.
+        the archive replaces it.
     pause : float
-        Pause between polls of a search that is still running there [s].
+        Pause between polls of a search that the archive is still executing [s].
     workers : int
-        Visits or files that are fetched at the same time.
+        Number of visits or files that are fetched at the same time.
     """
 
     connect: float = 10.0
@@ -66,17 +68,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Service:
-    """One service of the archive.
-
-    Parameters
-    ----------
-    name : str
-        As messages call it.
-    url : str
-        Its address, without a slash at the end.
-    variable : str
-        Environment variable that sets `url`.
-    """
+    """One service of the archive: its name in messages, its address, the environment variable that sets it."""
 
     name: str
     url: str
@@ -86,25 +78,17 @@ class Service:
         return f"{self.name} ({self.url})"
 
     @property
-    def loopback(self) -> bool:
-        """Whether the service runs on this machine."""
-        return _is_loopback(urlsplit(self.url).hostname or "")
-
-    @property
     def private(self) -> bool:
         """Whether nobody on the way can read what is sent: TLS, or this machine."""
-        return urlsplit(self.url).scheme == "https" or self.loopback
+        return urlsplit(self.url).scheme == "https" or is_loopback(self.url)
 
     def owns(self, url: str) -> bool:
-        """Tell whether `url` has the scheme, host and port of the service."""
+        """Check whether `url` has the scheme, host and port of the service."""
         return _origin(url) == _origin(self.url)
 
 
 class Token:
-    """A MAST token that shows itself to nobody but the archive.
-
-    It has no readable representation, cannot be pickled, and is at once what requests takes as ``auth``.
-    """
+    """A MAST token: what requests takes as ``auth``, without a readable representation; it cannot be pickled."""
 
     __slots__ = ("_text",)
 
@@ -119,18 +103,42 @@ class Token:
     def __repr__(self) -> str:
         return "Token(hidden)"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         msg = "a token is not written anywhere"
         raise TypeError(msg)
 
-    def __call__(self, request: Any) -> Any:
-        """Add the header ``Authorization`` to a prepared request."""
+    def __call__(self, request: "PreparedRequest") -> "PreparedRequest":
+        """Add the header ``Authorization`` to a request."""
         request.headers["Authorization"] = f"token {self._text}"
         return request
 
 
+@dataclass(frozen=True)
+class Task:
+    """What one call asks of the archive, and how.
+
+    Parameters
+    ----------
+    what : str
+        What is fetched and for which visit; begins every message.
+    advice : str
+        What else a user can do; ends every message.
+    policy : Policy
+    offline : bool
+        Whether the network is forbidden.
+    progress : bool
+        Whether a bar is shown on stderr.
+    """
+
+    what: str
+    advice: str
+    policy: Policy = Policy()
+    offline: bool = False
+    progress: bool = False
+
+
 def find_token(token: "str | Token | None" = None) -> Token | None:
-    """Take the token of an argument, else of ``MAST_API_TOKEN``; None where there is none."""
+    """Return the token of an argument, else of ``MAST_API_TOKEN``; None where there is none."""
     if isinstance(token, Token):
         return token
     text = token if token is not None else os.environ.get("MAST_API_TOKEN", "")
@@ -138,64 +146,27 @@ def find_token(token: "str | Token | None" = None) -> Token | None:
 
 
 def is_offline(offline: bool = False) -> bool:
-    """Tell whether the network is forbidden, by an argument or by ``XTA_OFFLINE``."""
+    """Check whether the network is forbidden, by an argument or by ``XTA_OFFLINE``."""
     return offline or os.environ.get("XTA_OFFLINE", "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
+def is_loopback(url: str) -> bool:
+    """Check whether an address is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def mast() -> Service:
-    """Name the MAST service as configured.
-
-    Returns
-    -------
-    Service
-
-    Raises
-    ------
-    ArgumentError
-        If ``XTA_MAST_URL`` is not an http(s) address.
-    """
+    """Return the MAST service at its configured address; ArgumentError if that is not an http(s) address."""
     return Service("MAST", _address("XTA_MAST_URL", DEFAULT_URL), "XTA_MAST_URL")
 
 
 def edb() -> Service:
-    """Name the engineering database service as configured; it lives at the address of MAST by default.
-
-    Returns
-    -------
-    Service
-
-    Raises
-    ------
-    ArgumentError
-        If ``XTA_EDB_URL`` is not an http(s) address.
-    """
+    """Return the engineering database; it has the address of MAST unless ``XTA_EDB_URL`` names another."""
     return Service("the engineering database", _address("XTA_EDB_URL", mast().url), "XTA_EDB_URL")
-
-
-def visit_digits(visit: str) -> str:
-    """Bring a visit id to its 11 digits.
-
-    Parameters
-    ----------
-    visit : str
-        "V01386001001", "01386001001", "1386:1:1" or "1386:1" (visit 1): program, observation, visit.
-
-    Returns
-    -------
-    str
-        As the keyword VISIT_ID.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none of these.
-
-    Examples
-    --------
-    >>> visit_digits("1386:1"), visit_digits("V01386001001")
-    ('01386001001', '01386001001')
-    """
-    return normalise_visit(visit)[1:]
 
 
 def _address(variable: str, default: str) -> str:
@@ -216,10 +187,3 @@ def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").rstrip("."), port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

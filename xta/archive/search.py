@@ -1,4 +1,4 @@
-"""The keyword search of MAST, through astroquery, each asked once.
+"""The keyword search of MAST, through astroquery; each search is made once and cached.
 
 References
 ----------
@@ -6,36 +6,30 @@ References
 .. [2] "JWST Instrument Keywords", https://mast.stsci.edu/api/v0/_jwst_inst_keywd.html (the columns)
 """
 
-import contextlib
 import json
-import threading
-import time
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xta.archive import cache
-from xta.archive.lock import writable
-from xta.archive.policy import Policy, mast
-from xta.errors import ArchiveReplyError, ArchiveTimeoutError
+from xta.archive.policy import Policy, Task, mast
+from xta.errors import ArchiveReplyError
 from xta.model import MJD_ZERO
 
 if TYPE_CHECKING:
-    import requests
+    from astroquery.mast.discovery_portal import PortalAPI
 
-    from xta.archive.transport import Client
+    from xta.archive.client import Client
 
-__all__ = ["ADVICE", "is_cached", "search"]
+__all__ = ["ADVICE", "Row", "from_mjd", "is_cached", "search"]
 
 ADVICE = "give the files themselves if you have them (from another computer, or a colleague's cache)"
 SETTLED = timedelta(days=7)
+MISSION = (59_000, 100_000)  # modified Julian dates of JWST [d]
 
 Row = dict[str, Any]
-
-_guard = threading.Lock()
-_searching: list[bool] = []
-"""One item for each search under way: whether the cache of astroquery was on before the first of them."""
 
 
 def search(
@@ -48,7 +42,7 @@ def search(
     offline: bool = False,
     policy: Policy | None = None,
 ) -> list[Row]:
-    """Give the rows of a keyword search for one visit, from the cache or from MAST.
+    """Search for the rows of one visit by keywords, in the cache or at MAST.
 
     Parameters
     ----------
@@ -79,116 +73,74 @@ def search(
     -----
     No token is sent: what is in the archive is public, also where the data are not yet.
     """
-    source = f"Mast.Jwst.Filtered.{service}"
-    entry = _entry(digits, name, source)
-    what = f"visit V{digits} ({name})"
-    policy = policy or Policy()
-    if path := cache.find(entry, check=_load):
-        return _load(path)
-    cache.refuse_offline(entry, what=what, advice=ADVICE, offline=offline)
-    with cache.claim(entry, what=what, advice=ADVICE, wait=policy.deadline) as part:
-        if path := cache.find(entry, check=_load):
-            return _load(path)
-        rows = _ask(source, columns, filters, what, policy)
-        if _is_settled(rows):
-            with writable(part):
-                part.write_text(json.dumps(rows), encoding="utf-8")
-            cache.store(entry, part)
-    return rows
+    task = Task(f"visit V{digits} ({name})", ADVICE, policy or Policy(), offline)
+    params = {"columns": columns, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
+    entry = _entry(digits, name, f"Mast.Jwst.Filtered.{service}")
+
+    def fetch(part: Path) -> None:
+        rows = _ask(entry.source, params, task)
+        with cache.writable(part):
+            part.write_text(json.dumps(rows), encoding="utf-8")
+
+    return cache.obtain(entry, task, fetch, check=_load, read=_load, keep=_is_settled)
 
 
 def is_cached(digits: str, name: str) -> bool:
-    """Tell whether the answer to a search is in the cache; arguments as of `search`."""
+    """Check whether the answer to a search is in the cache; arguments as of `search`."""
     return _entry(digits, name, "").path.exists()
+
+
+def from_mjd(mjd: object) -> datetime | None:
+    """Convert a modified Julian date [d] of the mission to UTC, to the millisecond that telemetry has."""
+    if not isinstance(mjd, int | float) or not MISSION[0] < mjd < MISSION[1]:
+        return None
+    zero: datetime = MJD_ZERO.item()
+    return zero.replace(tzinfo=UTC) + timedelta(milliseconds=round(mjd * 86_400_000))
 
 
 def _entry(digits: str, name: str, source: str) -> cache.Entry:
     return cache.Entry("searches", f"{digits}-{name}.json", source)
 
 
-def _ask(service: str, columns: str, filters: Mapping[str, list[str]], what: str, policy: Policy) -> list[Row]:
-    from xta.archive.transport import Client
+def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
+    from xta.archive.client import Client
 
-    address = mast()
-    params = {"columns": columns, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
-    with Client(address, what, advice=ADVICE, policy=policy) as client, _no_astroquery_cache():
-        portal = _portal(client, service)
+    with Client(mast(), task) as client:
         try:
-            pages = [response.json() for response in portal.service_request_async(service, params)]
+            pages = [response.json() for response in _portal(client).service_request_async(service, params)]
             if bad := [page for page in pages if page["status"] != "COMPLETE"]:
                 found = f"refused the search ({str(bad[0].get('msg', ''))[:200]!r})"
                 raise client.error(ArchiveReplyError, found, "try again later")
             return [{str(key).lower(): row[key] for key in row} for page in pages for row in page["data"]]
-        except TimeoutError:
-            raise client.error(ArchiveTimeoutError, "is still at the search", "try again later") from None
         except (ValueError, LookupError, TypeError, AttributeError):
-            # astroquery takes the form of a reply for granted and says so in many ways
+            # astroquery takes the form of a reply for granted and raises whatever comes of it
             raise client.error(ArchiveReplyError, "answered the search with nonsense", "try again later") from None
 
 
-def _portal(client: "Client", service: str) -> Any:
-    """Make astroquery's connection to MAST, at the address configured, and over our own transport."""
+def _portal(client: "Client") -> "PortalAPI":
+    """Make astroquery's connection to MAST, at the address configured and on our own session."""
     from astroquery.mast.discovery_portal import PortalAPI
+    from astroquery.query import BaseQuery
 
-    portal = PortalAPI(session=_Session(client))
-    portal.MAST_REQUEST_URL = f"{client.service.url}/api/v0/invoke"
-    portal.COLUMNS_CONFIG_URL = f"{client.service.url}/portal/Mashup/Mashup.asmx/columnsconfig"
-    portal.TIMEOUT = client.policy.deadline
-    # The description of the columns is used by its tables only, which are not used here: one request less.
-    portal._column_configs = {service: {}}
-    return portal
+    class Uncached(BaseQuery):  # type: ignore[misc]
+        def _request(self, method: str, url: str, *, data: str, headers: dict[str, str], **_: object) -> Any:
+            # That of astroquery switches its cache off and on for all threads together.
+            return self._session.request(method, url, data=data, headers=headers)
 
+    class Portal(PortalAPI, Uncached):  # type: ignore[misc]
+        MAST_REQUEST_URL = f"{client.service.url}/api/v0/invoke"
+        TIMEOUT = math.inf  # the session has the deadline
 
-class _Session:
-    """What astroquery needs of a session, with the deadline, retries and redirects of a `Client`."""
+        def _get_col_config(self, service: str, fetch_name: str | None = None) -> None:
+            """Ask for no description of the columns: only astroquery's tables use it."""
 
-    def __init__(self, client: "Client") -> None:
-        self.headers = {"User-Agent": client.user_agent}
-        self._client = client
-        self._asked = False
-
-    def request(
-        self, method: str, url: str, *, data: Any = None, headers: Mapping[str, str] | None = None, **_: Any
-    ) -> "requests.Response":
-        """Send a request; the reply has been read."""
-        if self._asked:  # a search that still runs there is asked for again, and at once
-            time.sleep(self._client.policy.pause)
-        self._asked = True
-
-        def consume(response: "requests.Response") -> "requests.Response":
-            _ = response.content
-            return response
-
-        return self._client.request(method, url, consume, data=data, headers=lambda: headers or {})
-
-
-@contextlib.contextmanager
-def _no_astroquery_cache() -> Iterator[None]:
-    """Keep the cache of astroquery off while any thread searches.
-
-    astroquery switches it off and on around each request, for all threads together; two of them could
-    leave it off for good.
-    """
-    from astroquery import cache_conf
-
-    with _guard:
-        _searching.append(_searching[0] if _searching else cache_conf.cache_active)
-        cache_conf.cache_active = False
-    try:
-        yield
-    finally:
-        with _guard:
-            before = _searching.pop()
-            if not _searching:
-                cache_conf.cache_active = before
+    return Portal(session=client)
 
 
 def _is_settled(rows: list[Row]) -> bool:
-    """Tell whether a visit is so old that nothing new will be listed for it."""
-    ends = [row.get(key) for row in rows for key in ("visitend_mjd", "date_end_mjd")]
-    known = [end for end in ends if isinstance(end, int | float)]
-    today = (datetime.now(UTC) - MJD_ZERO.item().replace(tzinfo=UTC)) / timedelta(days=1)
-    return bool(known) and max(known) < today - SETTLED / timedelta(days=1)
+    """Check whether a visit is so old that nothing new will be listed for it."""
+    ends = [end for row in rows if (end := from_mjd(row.get("visitend_mjd")))]
+    return bool(ends) and max(ends) < datetime.now(UTC) - SETTLED
 
 
 def _load(path: Path) -> list[Row]:

@@ -51,13 +51,15 @@ def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
     return hdus
 
 
-def opened(path: str) -> Any:
+def opened(path: str, *, exact: bool = False) -> Any:
     """Open a FITS file that is whole.
 
     Parameters
     ----------
     path : str
         Absolute.
+    exact : bool
+        Refuse bytes after the last extension, too.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def opened(path: str) -> Any:
     try:
         _check_kind(path)
         manager = CachingFileManager(_open_fits, path, mode="readonly")
-        _check_whole(path, manager.acquire())
+        _check_whole(path, manager.acquire(), exact)
     except damage() as error:
         if manager is not None:
             manager.close()
@@ -102,7 +104,7 @@ def _check_kind(path: str) -> None:
             raise FileError(msg)
 
 
-def _check_whole(path: str, hdus: "HDUList") -> None:
+def _check_whole(path: str, hdus: "HDUList", exact: bool) -> None:
     """Refuse a file that ends before its headers say it does; say what comes after that."""
     size = _content_size(path)
     last = hdus[-1].fileinfo()
@@ -111,10 +113,13 @@ def _check_whole(path: str, hdus: "HDUList") -> None:
         msg = f"{path} is cut short: it has {size} bytes, its headers need {needed}; fetch it again"
         raise FileError(msg)
     if size > needed:
-        warn(
+        msg = (
             f"{path}: the {size - needed} bytes after its extension {len(hdus) - 1} ({hdus[-1].name}) cannot be read, "
             "and what stood there is left out; is the file damaged? Fetch it again"
         )
+        if exact:
+            raise FileError(msg)
+        warn(msg)
 
 
 def _content_size(path: str) -> int:

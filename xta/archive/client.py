@@ -1,0 +1,443 @@
+"""Requests to the archive: deadline, retries, redirects, token, downloads that go on where they stopped.
+
+Nothing else sends anything. This module imports requests, so the others import it inside functions.
+"""
+
+import io
+import random
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
+from urllib3 import Retry
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ProtocolError, ReadTimeoutError
+
+from xta.archive.cache import tag_of, writable
+from xta.archive.policy import Policy, Service, Task, Token, is_loopback
+from xta.errors import (
+    ArchiveBusyError,
+    ArchiveError,
+    ArchiveNotAuthorisedError,
+    ArchiveNotFoundError,
+    ArchiveReplyError,
+    ArchiveTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from urllib3 import BaseHTTPResponse
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+OK = frozenset({200})
+BUSY = frozenset({408, 425, 429, *range(500, 600)})
+CHUNK = 1 << 16  # [byte]
+LATER = "try again later"
+
+# The first that fits: some of these are kinds of others.
+FAILURES: tuple[tuple[type[Exception], type[ArchiveError], str, str], ...] = (
+    (requests.Timeout, ArchiveTimeoutError, "did not answer in time", LATER),
+    (ReadTimeoutError, ArchiveTimeoutError, "did not answer in time", LATER),
+    (SSLError, ArchiveError, "could not prove who it is (TLS)", "check the network"),
+    (ContentDecodingError, ArchiveReplyError, "sent damaged compressed data", LATER),
+    (ChunkedEncodingError, ArchiveBusyError, "broke the connection off", LATER),
+    (requests.ConnectionError, ArchiveBusyError, "could not be reached or hung up", f"check the network or {LATER}"),
+    (requests.TooManyRedirects, ArchiveReplyError, "redirects without end", LATER),
+    (Exception, ArchiveReplyError, "gave a reply that cannot be followed", LATER),
+)
+
+
+class _Clock:
+    """The time that is left until a deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+    def limit(self, wait: float) -> float:
+        """Cut a wait [s] to what is left; TimeoutError if nothing is."""
+        if self.left() <= 0:
+            raise TimeoutError
+        return min(wait, self.left())
+
+
+class _Retry(Retry):
+    """Retries whose pauses end before a deadline."""
+
+    def __init__(self, *args: Any, clock: _Clock, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._clock = clock
+
+    def new(self, **options: Any) -> "_Retry":
+        return super().new(clock=self._clock, **options)
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: "BaseHTTPResponse | None" = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: "TracebackType | None" = None,
+    ) -> "_Retry":
+        """Count an attempt; raise MaxRetryError where no more is left, or the pause would outlast the deadline."""
+        after = super().increment(method, url, response, error, _pool, _stacktrace)
+        wait = self.get_retry_after(response) if response else None
+        if (wait or after.get_backoff_time()) >= self._clock.left():
+            raise MaxRetryError(_pool, str(url), error)
+        return after
+
+    def get_backoff_time(self) -> float:
+        # That of urllib3 would begin with no pause at all.
+        pause = self.backoff_factor * 2.0 ** (len(self.history) - 1)
+        return min(self.backoff_max, pause) * random.uniform(0.5, 1.0)
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        try:
+            return super().parse_retry_after(retry_after)
+        except InvalidHeader:
+            return 0.0
+
+
+class _ClockedReader(io.RawIOBase):
+    """The bytes of a reply, read from a socket with a look at the clock before each chunk.
+
+    The time-out of a socket counts from its last byte, so a reply that drips would never meet it.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limit: Callable[[], float]) -> None:
+        self._raw, self._sock, self._limit = raw, sock, limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._limit())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Adapter(HTTPAdapter):
+    """Requests with a deadline over all that they wait for."""
+
+    def __init__(self, policy: Policy, clock: _Clock) -> None:
+        self._policy, self._clock = policy, clock
+        super().__init__()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        options["timeout"] = self._limit_connect(), self._limit_read()
+        if is_loopback(str(request.url)):
+            # A proxy of the environment has no business between this machine and itself.
+            options["proxies"] = None
+        return super().send(request, *args, **options)
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        limit_connect, limit_read = self._limit_connect, self._limit_read
+
+        class Reply(HTTPResponse):
+            def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+                super().__init__(sock, *args, **options)
+                self.fp = io.BufferedReader(_ClockedReader(self.fp.detach(), sock, limit_read))
+
+        class Connection(type(pool).ConnectionCls):  # type: ignore[misc]
+            response_class = Reply
+
+            def connect(self) -> None:
+                self.timeout = limit_connect()
+                super().connect()
+
+        pool.ConnectionCls = Connection
+        return pool
+
+    def _limit_connect(self) -> float:
+        return self._clock.limit(self._policy.connect)
+
+    def _limit_read(self) -> float:
+        return self._clock.limit(self._policy.read)
+
+
+class Client(requests.Session):
+    """One task at a service: a session with a deadline over everything that it does.
+
+    Parameters
+    ----------
+    service : Service
+    task : Task
+    token : Token, optional
+        Sent to the service itself only, over TLS or to this machine, never along a redirect elsewhere.
+    """
+
+    def __init__(self, service: Service, task: Task, *, token: Token | None = None) -> None:
+        from xta import __version__
+
+        super().__init__()
+        self.service, self.task = service, task
+        self.headers["User-Agent"] = f"xta/{__version__} {requests.utils.default_user_agent()}"
+        self.max_redirects = 5
+        self.auth = self._sign  # without any, requests would take a password from ~/.netrc
+        self._token = token
+        self._clock = _Clock(task.policy.deadline)
+        self._adapter = _Adapter(task.policy, self._clock)
+        self._polled = False
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, self._adapter)
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        """Send a request of a search, after a pause if it is not the first one; the reply has been read.
+
+        Raises
+        ------
+        ArchiveError
+            As `read`.
+        """
+        if self._polled:
+            time.sleep(self.task.policy.pause)
+        self._polled = True
+
+        def consume(response: requests.Response) -> requests.Response:
+            _ = response.content
+            return response
+
+        headers = options.pop("headers", None)
+        return self.read(method, url, consume, headers=lambda: headers, **options)
+
+    def read(
+        self,
+        method: str | bytes,
+        url: str | bytes,
+        consume: Callable[[requests.Response], T],
+        *,
+        headers: Callable[[], Mapping[str, str] | None] = dict,
+        accept: frozenset[int] = OK,
+        **options: Any,
+    ) -> T:
+        """Send a request until it is answered, and read the reply.
+
+        Parameters
+        ----------
+        method, url, **options
+            As of `requests.Session.request`.
+        consume : callable
+            Takes the reply, its body not yet read; what it returns is returned.
+        headers : callable
+            Makes the headers of the next attempt.
+        accept : set of int
+            Statuses that `consume` knows what to do with; all others are errors.
+
+        Raises
+        ------
+        ArchiveError
+            Of the class that fits. It holds no reply, request or other exception, hence no token.
+        """
+        policy = self.task.policy
+        retries: Retry = _Retry(
+            policy.attempts - 1,
+            other=0,  # such as TLS
+            allowed_methods=None,
+            status_forcelist=BUSY,
+            raise_on_status=False,
+            backoff_factor=policy.backoff,
+            backoff_max=policy.backoff_max,
+            clock=self._clock,
+        )
+        while True:
+            # The adapter repeats what fails before the body of a reply; a body that breaks off is repeated here.
+            self._adapter.max_retries = retries
+            body = False
+            try:
+                with super().request(method, url, headers=headers(), **{**options, "stream": True}) as response:
+                    body, retries = True, response.raw.retries or retries
+                    if response.status_code not in accept:
+                        raise self._refusal(response)
+                    return consume(response)
+            except (requests.RequestException, HTTPError, TimeoutError) as error:
+                failure = self._failure(error)
+            # Outside of the except clause, so that the error has no context with a request in it.
+            if not body or not isinstance(failure, ArchiveBusyError | ArchiveTimeoutError):
+                raise failure
+            retries = self._pause(retries, failure)
+
+    def download(self, source: str, part: Path, *, compressed: bool = False) -> None:
+        """Fetch a file of the archive into `part`, going on from what is there where the archive allows it.
+
+        Parameters
+        ----------
+        source : str
+            MAST URI.
+        part : Path
+            Half-finished file. Beside it `tag_of(part)` holds the validator of the version it is of; without
+            one it is started anew.
+        compressed : bool
+            Accept a compressed transfer (such a one cannot be resumed).
+
+        Raises
+        ------
+        ArchiveError
+            As `read`.
+        FileError
+            If `part` cannot be written.
+        """
+        url = f"{self.service.url}/api/v0.1/Download/file?uri={quote(source, safe=':/')}"
+
+        def headers() -> Mapping[str, str]:
+            if (size := _size(part)) and (tag := _read_tag(part)):
+                return {"Accept-Encoding": "identity", "Range": f"bytes={size}-", "If-Range": tag}
+            return {} if compressed else {"Accept-Encoding": "identity"}
+
+        def consume(response: requests.Response) -> bool:
+            return _write(response, part, progress=self.task.progress)
+
+        for _ in range(2):
+            if self.read("GET", url, consume, headers=headers, accept=frozenset({200, 206, 416})):
+                return
+            tag_of(part).unlink(missing_ok=True)  # the next time all of it is asked for
+        raise self.error(ArchiveReplyError, "resumed at another place than asked", LATER)
+
+    def error(self, kind: type[ArchiveError], found: str, todo: str) -> ArchiveError:
+        """Make an error that names what was asked, the service, what it did and what to do."""
+        return kind(f"{self.task.what}: {self.service} {found}; {todo}, or {self.task.advice}")
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Follow no redirect from TLS to plain text, and none that would turn a search into a GET."""
+        location = super().get_redirect_target(resp)
+        if location is None:
+            return None
+        if failure := self._bad_redirect(resp, location):
+            resp.close()
+            raise failure
+        return location
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Send the token along a redirect if it leads to the service itself, and never a password of ~/.netrc."""
+        prepared_request.headers.pop("Authorization", None)
+        self._sign(prepared_request)
+
+    def _bad_redirect(self, resp: requests.Response, location: str) -> ArchiveError | None:
+        try:
+            target = urlsplit(urljoin(resp.url, location))
+        except ValueError:
+            return self.error(ArchiveReplyError, "gave a reply that cannot be followed", LATER)
+        schemes = {"https"} if urlsplit(resp.url).scheme == "https" else {"http", "https"}
+        if target.scheme not in schemes or not target.hostname:
+            return self.error(ArchiveReplyError, "redirects to where nothing is fetched from", LATER)
+        if resp.request.method != "GET" and resp.status_code not in {307, 308}:
+            found = f"redirects the search ({resp.status_code})"
+            return self.error(ArchiveReplyError, found, f"check {self.service.variable}")
+        return None
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token and self.service.private and self.service.owns(str(request.url)):
+            return self._token(request)
+        return request
+
+    def _refusal(self, response: requests.Response) -> ArchiveError:
+        """Make the error that a status means."""
+        status = response.status_code
+        if status in {401, 403}:
+            return self._forbidden(status)
+        if status in {404, 410}:
+            return self.error(ArchiveNotFoundError, f"has no such thing ({status})", "check the name or the visit")
+        if status in BUSY:
+            wait = self._adapter.max_retries.get_retry_after(response.raw)
+            asks = f" and asks to wait {wait:.0f} s" if wait else ""
+            return self.error(ArchiveBusyError, f"is busy or down ({status}){asks}", LATER)
+        return self.error(ArchiveReplyError, f"answered with status {status}", LATER)
+
+    def _forbidden(self, status: int) -> ArchiveError:
+        where = "https://auth.mast.stsci.edu"
+        if self._token is None:
+            todo = f"exclusive-access data need a token from {where}: set MAST_API_TOKEN or pass token="
+        elif not self.service.private:
+            todo = f"the token was not sent because {self.service.variable} is not https"
+        else:
+            todo = f"the token was not accepted: it may have expired (make a new one at {where}) or lack the right"
+        return self.error(ArchiveNotAuthorisedError, f"does not give it ({status})", todo)
+
+    def _failure(self, error: Exception) -> ArchiveError:
+        """Make the error that a failure below HTTP means."""
+        if self._clock.left() <= 0:
+            found = f"took longer than the {self.task.policy.deadline:.0f} s allowed"
+            return self.error(ArchiveTimeoutError, found, LATER)
+        cause = error.args[0] if error.args else None
+        reason = getattr(cause, "reason", cause)  # of the last retry
+        kind, found, todo = next(row[1:] for row in FAILURES if isinstance(error, row[0]) or isinstance(reason, row[0]))
+        return self.error(kind, found, todo)
+
+    def _pause(self, retries: Retry, failure: ArchiveError) -> Retry:
+        """Pause before the next attempt; raise `failure` if there is none."""
+        try:
+            after = retries.increment("GET", error=ProtocolError())
+        except MaxRetryError:
+            after = None
+        if after is None:
+            raise failure
+        after.sleep()
+        return after
+
+
+def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:
+    """Write the body of a reply into `part`; False if it does not begin where `part` ends."""
+    from tqdm import tqdm
+
+    start = 0 if response.status_code == 200 else _size(part)
+    if response.status_code != 200 and not _continues(response, start):
+        return False
+    length = response.headers.get("Content-Length", "")
+    total = start + int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else None
+    name = part.name.removesuffix(".part")
+    with writable(part):
+        if start == 0:
+            _begin(response, part)
+        with (
+            part.open("ab") as file,
+            tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, disable=not progress) as bar,
+        ):
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    return True
+
+
+def _continues(response: requests.Response, size: int) -> bool:
+    match = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
+    return match is not None and int(match[1]) == size and "Content-Encoding" not in response.headers
+
+
+def _begin(response: requests.Response, part: Path) -> None:
+    """Empty `part` and note the version that a reply is of, if that can be resumed."""
+    # In this order, so that no moment sees old bytes beside the validator of a new version.
+    tag_of(part).unlink(missing_ok=True)
+    part.write_bytes(b"")
+    headers = response.headers
+    if headers.get("Accept-Ranges") != "bytes" or "Content-Encoding" in headers:
+        return
+    tag = headers.get("ETag", "")
+    tag = headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
+    if re.fullmatch(r"[ -~]{1,200}", tag):
+        tag_of(part).write_text(tag, encoding="ascii")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _read_tag(part: Path) -> str:
+    tag = tag_of(part)
+    return tag.read_text(encoding="ascii", errors="ignore").strip() if tag.exists() else ""

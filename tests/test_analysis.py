@@ -11,7 +11,7 @@ from astropy.io import fits
 
 import xta
 from xta import datasets, model
-from xta.acquisition import find
+from xta.acquisition import find, products
 from xta.errors import (
     AcquisitionError,
     ArgumentError,
@@ -556,19 +556,12 @@ def test_a_bad_ta_file_is_refused(nircam, tmp_path, bad):
         xta.analyze(nircam.science[0], acquisition=path)
 
 
-def test_a_damaged_neighbour_does_not_stop_the_search(nircam, tmp_path):
-    for path in (*nircam.science, *nircam.ta, nircam.oss_log):
-        shutil.copy(path, tmp_path)
-    (tmp_path / f"jw{nircam.visit_id}_09999_00001_nrcalong_cal.fits").write_bytes(b"junk")
-    assert_star(xta.analyze(tmp_path / nircam.science[0].name), truth_of(nircam, nircam.science[0]))
-
-
 def test_the_better_product_of_a_ta_exposure_is_found(nircam, tmp_path):
     for kind in ("rate", "cal", "rateints"):
         shutil.copy(nircam.ta[0], tmp_path / nircam.ta[0].name.replace("_cal", f"_{kind}"))
     shutil.copy(nircam.science[0], tmp_path)
-    found = find.find_ta(tmp_path, nircam.visit_id)
-    assert [path.name for path in found] == [nircam.ta[0].name]
+    found = products.ranked_products(find.find_ta(tmp_path, nircam.visit_id), find.KINDS)
+    assert [group[0].path.name for group in found] == [nircam.ta[0].name]
 
 
 def test_a_recentred_dataset_is_not_analysed_again(analysed):

@@ -6,22 +6,21 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xta import model
 from xta.acquisition import checks, pair
-from xta.acquisition.find import acquisition_files, event_log, targ_acqs
+from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_beside, targ_acqs
+from xta.acquisition.products import Product
+from xta.acquisition.targ_acq import TargAcq
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import siaf, sky
 from xta.images import dq
 from xta.io.backend import open_exposure
-
-if TYPE_CHECKING:
-    from xta.acquisition.targ_acq import TargAcq
-    from xta.osslog import Centroid, OssLog
+from xta.osslog import Centroid
 
 __all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forget", "unadjusted"]
 
@@ -36,18 +35,15 @@ class Acquisition:
     ----------
     exposures : tuple of xarray.Dataset
         The TA exposures, in the order of time.
-    log : OssLog or None
-        Cut to the visit.
-    reason : str
-        Why there is no log.
+    search : LogSearch
+        The event log of the visit, or why there is none.
     records : tuple of TargAcq
         The TARG_ACQ extensions at hand.
     """
 
     exposures: tuple[xr.Dataset, ...]
-    log: "OssLog | None"
-    reason: str
-    records: "tuple[TargAcq, ...]"
+    search: LogSearch
+    records: tuple[TargAcq, ...]
 
 
 def attach(
@@ -70,7 +66,7 @@ def attach(
     oss : path, str, table or OssLog, optional
         Event log of the visit, anything that `xta.osslog.read` takes. By default a log of the visit found
         beside the file or in the archive, if there is one.
-    targ_acq : path, HDUList or sequence of these, optional
+    targ_acq : path, HDUList, TargAcq or sequence of these, optional
         TA ``_uncal`` products whose TARG_ACQ extension holds the centroid, used where the log has none. By
         default those found beside the file.
     offline : bool
@@ -148,21 +144,22 @@ def find_acquisition(
     """
     check_identity(ds)
     bare = forget(ds)
+    beside = [] if acquisition is not None and targ_acq is not None else ta_beside(bare)
     exposures = sorted(
-        _exposures(bare, acquisition, offline),
+        _exposures(bare, acquisition, beside, offline),
         key=lambda ta: (ta.attrs.get("date_beg", ""), ta.attrs.get("filename", "")),
     )
-    records = targ_acqs(bare, targ_acq)
+    records = targ_acqs(bare, targ_acq, beside)
     # A centroid that lies beside the file is worth more than a journey to the archive.
-    log, reason = event_log(bare, oss, offline=offline or any(record.successful for record in records))
-    return Acquisition(tuple(exposures), log, reason, tuple(records))
+    search = event_log(bare, oss, offline=offline or any(record.successful for record in records))
+    return Acquisition(tuple(exposures), search, tuple(records))
 
 
 def _with_centroid(ds: xr.Dataset, found: Acquisition) -> xr.Dataset:
     """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
-    exposures, log = found.exposures, found.log
+    exposures, log = found.exposures, found.search.log
     blocks: list[list[Centroid]] = [[] for _ in exposures]
-    onboard = pair.Onboard(reason=found.reason)
+    onboard = pair.Onboard(reason=found.search.reason)
     if log is not None:
         visit = ds.attrs["visit_id"]
         blocks = pair.pair(exposures, log.centroids(visit), log.exposures(visit))
@@ -193,14 +190,16 @@ def forget(ds: xr.Dataset) -> xr.Dataset:
     return result
 
 
-def _exposures(ds: xr.Dataset, acquisition: Any, offline: bool) -> list[xr.Dataset]:
+def _exposures(
+    ds: xr.Dataset, acquisition: Any, beside: Iterable[Iterable[Product]], offline: bool
+) -> list[xr.Dataset]:
     from astropy.io.fits import HDUList
 
     if acquisition is None:
         if model.is_ta(ds):
             return [ds]
-        acquisition = acquisition_files(ds, offline=offline)
-    elif isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
+        return open_acquisition(ds, beside, offline=offline)
+    if isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
         acquisition = [acquisition]
     if not isinstance(acquisition, Iterable) or isinstance(acquisition, Mapping | bytes):
         msg = f"acquisition is {acquisition!r}; give paths, HDULists or datasets of TA exposures"

@@ -6,124 +6,83 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import xarray as xr
 
-from xta import model
-from xta.errors import AcquisitionError, ArchiveError, ArgumentError, FileError, ProductError, XtaWarning
+from xta.acquisition.products import SUFFIXES, Product, ranked_products, read_product
+from xta.acquisition.targ_acq import TargAcq, read_targ_acq
+from xta.errors import (
+    AcquisitionError,
+    ArchiveError,
+    ArchiveNotFoundError,
+    ArgumentError,
+    FileError,
+    OssLogError,
+    ProductError,
+    XtaWarning,
+    warn,
+)
+from xta.io.backend import open_exposure
 
 if TYPE_CHECKING:
-    from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import OssLog
 
-__all__ = ["acquisition_files", "event_log", "find_log", "find_ta", "targ_acqs"]
+__all__ = [
+    "KINDS",
+    "LOG_NAME",
+    "LOG_SUFFIXES",
+    "LogSearch",
+    "best_log",
+    "event_log",
+    "find_ta",
+    "open_acquisition",
+    "read_log",
+    "read_targ_acqs",
+    "ta_beside",
+    "targ_acqs",
+]
 
 logger = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-
-SUFFIXES = ("_cal", "_calints", "_rate", "_rateints")
+KINDS = ("_cal", "_calints", "_rate", "_rateints")
 """Product kinds in which a TA exposure is looked for, best first."""
 
 LOG_SUFFIXES = (".csv", ".txt")
 LOG_NAME = r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event"
 """What marks an event log in a folder: end of its name, and pattern in it (lower case), besides its visit."""
 
-NO_ANSWER = re.compile(r"none from the archive \((?!ArchiveNotFoundError)")
-"""In the reason of `event_log`: the archive could not be asked, so it may have a log all the same."""
 
+def find_ta(folder: Path, visit_id: str) -> list[Product]:
+    """Find the TA products of a visit in a folder, of all kinds.
 
-def _headers(folder: Path, visit_id: str) -> Iterable[tuple[Path, Any]]:
-    """Give the FITS files of a visit in a folder with their primary headers."""
-    from astropy.io import fits
+    Parameters
+    ----------
+    folder : pathlib.Path
+    visit_id : str
+        As in the keyword VISIT_ID.
+
+    Warns
+    -----
+    XtaWarning
+        If a file cannot be read. It is passed over.
+    """
 
     def listed(start: str) -> list[Path]:
-        return sorted(path for end in (".fits", ".fits.gz") for path in folder.glob(f"{start}*{end}"))
+        return sorted(path for end in SUFFIXES for path in folder.glob(f"{start}*{end}"))
 
-    for path in listed(f"jw{visit_id}") or listed(""):
-        try:
-            with path.open("rb") as file, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a header that is cut or odd; opening the file will complain
-                header = fits.getheader(file, 0)
-        except OSError as error:
-            logger.warning("%s is passed over: %s", path, error)
-            continue
-        if str(header.get("VISIT_ID", "")).strip() == visit_id:
-            yield path, header
+    found = [read_product(path) for path in listed(f"jw{visit_id}") or listed("")]
+    for product in found:
+        if product.error and product.visit_id in {"", visit_id}:
+            warn(f"a file is passed over: {product.error}")
+    return [product for product in found if product.visit_id == visit_id and product.is_ta]
 
 
-def find_ta(folder: "str | os.PathLike[str]", visit_id: str, *, kinds: Sequence[str] = SUFFIXES) -> list[Path]:
-    """Find the TA products of a visit in a folder.
-
-    Parameters
-    ----------
-    folder : path
-    visit_id : str
-        As in the keyword VISIT_ID.
-    kinds : sequence of str
-        Product suffixes, best first; of each exposure the best one is taken.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted by name; empty if there are none.
-    """
-    best: dict[str, tuple[int, Path]] = {}
-    for path, header in _headers(Path(folder), visit_id):
-        if str(header.get("EXP_TYPE", "")).strip() not in model.TACQ_TYPES | model.TACONFIRM_TYPES:
-            continue
-        exposure, _, kind = path.name.partition(".")[0].rpartition("_")
-        if f"_{kind}" in kinds:
-            rank = kinds.index(f"_{kind}")
-            best[exposure] = min(best.get(exposure, (rank, path)), (rank, path))
-    return sorted(path for _, path in best.values())
-
-
-def find_log(folder: "str | os.PathLike[str]", visit_id: str) -> Path | None:
-    """Find the event log of a visit in a folder.
-
-    Parameters
-    ----------
-    folder : path
-        Looked through for .csv and .txt files with "oss", the mnemonic or the visit in their names.
-    visit_id : str
-        As in the keyword VISIT_ID.
-
-    Returns
-    -------
-    pathlib.Path or None
-        The one that tells most of the visit; of equal ones that with the visit in its name. A log of the
-        neighbouring visit, which only mentions this one, is none.
-    """
-    marks = re.compile(rf"{LOG_NAME}|{visit_id}")
-    best: tuple[int, bool] = (1, False)  # a single row is the mention of a neighbour
-    found = None
-    for path in sorted(Path(folder).iterdir()):
-        if path.suffix.lower() not in LOG_SUFFIXES or not marks.search(path.name.lower()):
-            continue
-        rank = _rows_of_visit(path, visit_id), visit_id in path.name
-        if rank[0] > 1 and rank > best:
-            best, found = rank, path
-    return found
-
-
-def _rows_of_visit(path: Path, visit_id: str) -> int:
-    """Count the rows that a file has of a visit; 0 for one that is no event log."""
-    from xta import osslog
-    from xta.errors import OssLogError
-
-    try:
-        with path.open("rb") as file:
-            if not any(f"V{visit_id}".encode() in line for line in file):
-                return 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", XtaWarning)  # the log that is chosen will be read again, and warn
-            return len(osslog.read(path).select(visit_id))
-    except (OSError, OssLogError) as error:
-        logger.warning("%s is passed over: %s", path, error)
-        return 0
+def ta_beside(ds: xr.Dataset) -> list[list[Product]]:
+    """Find the TA products of an exposure's visit in each folder beside its file."""
+    return [find_ta(folder, ds.attrs["visit_id"]) for folder in _folders(ds)]
 
 
 def _folders(ds: xr.Dataset) -> list[Path]:
@@ -135,50 +94,84 @@ def _folders(ds: xr.Dataset) -> list[Path]:
     return list(dict.fromkeys([path.parent, path.resolve().parent]))
 
 
-def _beside(ds: xr.Dataset, find: Callable[[Path], Found]) -> Found | None:
-    """Look into the folders beside the file of a dataset, until something is found."""
-    return next((found for found in map(find, _folders(ds)) if found), None)
+def _first(beside: Iterable[Iterable[Product]], kinds: Sequence[str]) -> list[list[Product]]:
+    """Rank the products of the first folder that has some of these kinds."""
+    return next((exposures for products in beside if (exposures := ranked_products(products, kinds))), [])
 
 
-def acquisition_files(ds: xr.Dataset, *, offline: bool = False) -> list[Path]:
-    """Find the TA products of an exposure's visit.
+def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, offline: bool = False) -> list[xr.Dataset]:
+    """Find and open the TA exposures of an exposure's visit.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Opened from a file, whose folder is looked into first.
+    beside : iterable of iterable of Product
+        What `ta_beside` found.
     offline : bool
         Do not use the network.
 
     Returns
     -------
-    list of pathlib.Path
-        At least one.
+    list of xarray.Dataset
+        At least one; of each exposure the best product that can be read.
 
     Raises
     ------
     AcquisitionError
         If the visit has no TA product beside the file, in the cache or in the archive.
+
+    Warns
+    -----
+    XtaWarning
+        If a product cannot be read. It is passed over.
     """
-    visit = ds.attrs["visit_id"]
-    found = _beside(ds, lambda folder: find_ta(folder, visit))
-    if found:
-        return found
+    opened = [exposure for group in _first(beside, KINDS) if (exposure := _open_best(group)) is not None]
+    if opened:
+        return opened
     from xta import archive
 
-    places = ", ".join(str(folder) for folder in _folders(ds)) or "no folder, for the dataset does not know its file"
-    looked = f"beside the file (*{', *'.join(SUFFIXES)}.fits with EXP_TYPE *_TACQ in {places})"
+    visit = ds.attrs["visit_id"]
+    places = ", ".join(map(str, _folders(ds))) or "no folder, for the dataset does not know its file"
+    looked = f"beside the file (*{', *'.join(KINDS)}.fits with EXP_TYPE *_TACQ in {places})"
     try:
-        return list(archive.fetch_visit(visit, instrument=ds.attrs["instrument"], log=False, offline=offline).files)
+        files = archive.fetch_visit(visit, instrument=ds.attrs["instrument"], log=False, offline=offline).files
     except (ArchiveError, AcquisitionError) as error:
         msg = (
             f"no TA exposure of visit {visit} {looked}, and none from the archive: {error} "
             "Put the files there, or give their paths (acquisition=[...], --ta)"
         )
         raise AcquisitionError(msg) from error
+    return [open_exposure(path) for path in files]
 
 
-def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> "tuple[OssLog | None, str]":
+def _open_best(group: Iterable[Product]) -> xr.Dataset | None:
+    for product in group:
+        try:
+            return open_exposure(product.path)
+        except (FileError, ProductError) as error:
+            warn(f"a TA product is passed over: {error}")
+    return None
+
+
+class LogSearch(NamedTuple):
+    """The event log of a visit as it was looked for.
+
+    Attributes
+    ----------
+    log : OssLog or None
+        Cut to the visit.
+    reason : str
+        Why there is none.
+    answered : bool
+        False where the archive could not be asked, so that it may have a log all the same.
+    """
+
+    log: "OssLog | None"
+    reason: str = ""
+    answered: bool = True
+
+
+def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
     """Read the event log of an exposure's visit: the one that is given, or the one that is found.
 
     Parameters
@@ -191,10 +184,7 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> "tuple[OssL
 
     Returns
     -------
-    OssLog or None
-        Cut to the visit.
-    str
-        Why there is none.
+    LogSearch
 
     Raises
     ------
@@ -205,8 +195,9 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> "tuple[OssL
 
     visit = ds.attrs["visit_id"]
     if oss is None:
-        oss = _beside(ds, lambda folder: find_log(folder, visit))
-    if oss is None:
+        log = next(filter(None, (_log_in(folder, visit) for folder in _folders(ds))), None)
+        if log is not None:
+            return LogSearch(log)
         try:
             window = {"start": ds.attrs["visit_start"], "end": ds.attrs["visit_end"]}
         except KeyError:
@@ -215,12 +206,102 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> "tuple[OssL
             oss = archive.event_log(visit, instrument=ds.attrs["instrument"], offline=offline, **window)
         except ArchiveError as error:
             logger.info("no event log: %s", error)
-            return None, f"no event log beside the file, and none from the archive ({type(error).__name__})"
-    return osslog.read(oss).select(visit), ""
+            reason = f"no event log beside the file, and none from the archive ({type(error).__name__})"
+            return LogSearch(None, reason, answered=isinstance(error, ArchiveNotFoundError))
+    return LogSearch(osslog.read(oss).select(visit))
 
 
-def targ_acqs(ds: xr.Dataset, targ_acq: Any) -> "list[TargAcq]":
+def _log_in(folder: Path, visit_id: str) -> "OssLog | None":
+    """Read the event log of a visit in a folder: files with "oss", the mnemonic or the visit in their names."""
+    marks = re.compile(rf"{LOG_NAME}|{visit_id}")
+    named = [path for path in sorted(folder.iterdir()) if marks.search(path.name.lower())]
+    log, passed_over = best_log([path for path in named if path.suffix.lower() in LOG_SUFFIXES], visit_id)
+    for text in passed_over:
+        logger.warning(text)
+    return log
+
+
+def read_log(path: Path) -> "tuple[OssLog, tuple[str, ...]]":
+    """Read an event log; what is wrong with it is returned, not warned of."""
+    from xta import osslog
+
+    return _quietly(osslog.read, path)
+
+
+def _quietly(function: Callable[[Any], Result], argument: Any) -> tuple[Result, tuple[str, ...]]:
+    """Call a function; what it warns of is returned."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", XtaWarning)
+        result = function(argument)
+    return result, tuple(str(item.message) for item in caught if issubclass(item.category, XtaWarning))
+
+
+def best_log(
+    paths: Iterable[Path],
+    visit_id: str,
+    *,
+    read: "Callable[[Path], tuple[OssLog, tuple[str, ...]]]" = read_log,
+) -> "tuple[OssLog | None, list[str]]":
+    """Choose the event log that tells most of a visit.
+
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+        Files that may be event logs. One that does not mention the visit is not read.
+    visit_id : str
+        As in the keyword VISIT_ID.
+    read : callable, optional
+        `read_log`, or one that remembers.
+
+    Returns
+    -------
+    log : OssLog or None
+        Cut to the visit. Of equal ones that with the visit in its name. A log of the neighboring visit, which
+        only mentions this one, is none.
+    passed_over : list of str
+        What is wrong with the files that cannot be read.
+
+    Warns
+    -----
+    XtaWarning
+        If rows of the log that is chosen are damaged.
+    """
+    best: tuple[int, bool] = (1, False)  # a single row is the mention of a neighbor
+    result: OssLog | None = None
+    warned: Sequence[str] = ()
+    passed_over = []
+    for path in paths:
+        try:
+            if not _mentions(path, visit_id):
+                continue
+            log, said = read(path)
+            part, more = _quietly(log.select, visit_id)
+        except (OSError, OssLogError) as error:
+            passed_over.append(f"the event log {path} is passed over: {error}")
+            continue
+        rank = len(part), visit_id in path.name
+        if rank[0] > 1 and rank > best:
+            best, result, warned = rank, part, (*said, *more)
+    for text in warned:
+        warn(text)
+    return result, passed_over
+
+
+def _mentions(path: Path, visit_id: str) -> bool:
+    with path.open("rb") as file:
+        return any(f"V{visit_id}".encode() in line for line in file)
+
+
+def targ_acqs(ds: xr.Dataset, targ_acq: Any, beside: Iterable[Iterable[Product]]) -> list[TargAcq]:
     """Read the TARG_ACQ extensions that are given, or those of the TA ``_uncal`` products beside the file.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    targ_acq : optional
+        Paths, HDULists or TargAcq; None to look for them.
+    beside : iterable of iterable of Product
+        What `ta_beside` found.
 
     Raises
     ------
@@ -231,23 +312,28 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any) -> "list[TargAcq]":
     """
     from astropy.io.fits import HDUList
 
-    from xta.acquisition.targ_acq import read_targ_acq
+    if targ_acq is None:
+        return read_targ_acqs(group[0].path for group in _first(beside, ("_uncal",)))
+    given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList | TargAcq) else targ_acq
+    if not isinstance(given, Iterable):
+        msg = f"targ_acq is {targ_acq!r}; give paths or HDULists of TA _uncal products"
+        raise ArgumentError(msg)
+    records = [item if isinstance(item, TargAcq) else read_targ_acq(item) for item in given]
+    for record in records:
+        if record.visit_id != ds.attrs["visit_id"]:
+            msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {ds.attrs['visit_id']}"
+            raise AcquisitionError(msg)
+    return records
 
-    if targ_acq is not None:
-        given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList) else targ_acq
-        if not isinstance(given, Iterable):
-            msg = f"targ_acq is {targ_acq!r}; give paths or HDULists of TA _uncal products"
-            raise ArgumentError(msg)
-        records = [read_targ_acq(item) for item in given]
-        for record in records:
-            if record.visit_id != ds.attrs["visit_id"]:
-                msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {ds.attrs['visit_id']}"
-                raise AcquisitionError(msg)
-        return records
-    found = []
-    for path in _beside(ds, lambda folder: find_ta(folder, ds.attrs["visit_id"], kinds=("_uncal",))) or []:
+
+def read_targ_acqs(paths: Iterable[Path]) -> list[TargAcq]:
+    """Read the TARG_ACQ extensions of those ``_uncal`` products that have one; a damaged file is warned of."""
+    records = []
+    for path in paths:
         try:
-            found.append(read_targ_acq(path))
-        except (ProductError, FileError) as error:
+            records.append(read_targ_acq(path))
+        except ProductError as error:
             logger.info("%s", error)
-    return found
+        except FileError as error:
+            warn(f"an _uncal product is passed over: {error}")
+    return records

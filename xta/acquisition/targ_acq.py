@@ -1,11 +1,13 @@
 """Read the onboard centroid from the TARG_ACQ extension of a TA ``_uncal`` product; an offline second source."""
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xta.errors import FileError, ProductError
+from xta.errors import FileError, ProductError, XtaError, damage
+from xta.io.fitsfile import opened
 
 if TYPE_CHECKING:
     import os
@@ -67,7 +69,7 @@ def read_targ_acq(source: "str | os.PathLike[str] | HDUList") -> TargAcq:
     Raises
     ------
     FileError
-        If the file is missing or not FITS.
+        If the file is missing, damaged or not FITS.
     ProductError
         If it has no TARG_ACQ extension.
 
@@ -82,11 +84,11 @@ def read_targ_acq(source: "str | os.PathLike[str] | HDUList") -> TargAcq:
         return _read(source)
     path = Path(source)
     try:
-        with fits.open(path, memmap=False) as hdus:
-            return _read(hdus)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
+        with closing(opened(str(path.absolute()))) as manager:
+            return _read(manager.acquire())
+    except XtaError:
+        raise
+    except damage() as error:
         msg = f"{path} cannot be read ({error}); give the path of a TA _uncal product"
         raise FileError(msg) from error
 

@@ -295,7 +295,7 @@ def _onboard_prd(case: _Case) -> tuple[str | None, str]:
 def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
     """Add up the manoeuvres of the log that is at hand, and check it against the TA exposures."""
     ds = case.ds
-    log, _ = find.event_log(ds, oss, offline=True)
+    log = find.event_log(ds, oss, offline=True).log
     if log is None:
         if not ds.attrs.get("oss_log"):
             msg = "no event log is at hand; give oss="

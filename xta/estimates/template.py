@@ -5,15 +5,18 @@ good as the position is to be, and light that leaks around the mask, as on NIRCa
 """
 
 import os
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import ArgumentError, FileError, ProductError
+from xta.errors import ArgumentError, FileError, ProductError, damage
 from xta.images import dq
 from xta.images.correlation import Match, match_template
+from xta.io.fitsfile import opened
 
 __all__ = ["estimate_center", "read_template"]
 
@@ -115,9 +118,11 @@ def read_template(template: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         template = template.calc_psf()
     if isinstance(template, str | os.PathLike):
         try:
-            with fits.open(template, memmap=False) as hdus:
-                return _of_hdus(hdus)
-        except (OSError, ValueError) as error:
+            with closing(opened(str(Path(template).absolute()))) as manager:
+                return _of_hdus(manager.acquire())
+        except (ProductError, ArgumentError):
+            raise
+        except damage() as error:
             msg = f"the model image {os.fspath(template)} cannot be read ({error}); give a FITS file"
             raise FileError(msg) from error
     if isinstance(template, fits.HDUList):

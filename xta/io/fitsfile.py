@@ -42,6 +42,8 @@ def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
     with warnings.catch_warnings():
         # astropy warns of a truncated file; `_check_whole` and `FitsArray` raise.
         warnings.simplefilter("ignore", AstropyUserWarning)
+        with Path(path).open("rb") as file:
+            fits.getheader(file, 0)  # fits.open does not close a file whose first header is damaged
         # A memory map cannot scale the unsigned integers of DQ in sections.
         hdus = fits.open(path, mode=mode, memmap=False)
         with ExitStack() as stack:

@@ -3,16 +3,16 @@
 import logging
 import os
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xta.acquisition.find import LOG_NAME, LOG_SUFFIXES, SUFFIXES
-from xta.errors import ArgumentError, FileError, damage, warn
-from xta.model import TACONFIRM_TYPES, TACQ_TYPES
+from xta.acquisition.find import KINDS, LOG_NAME, LOG_SUFFIXES
+from xta.acquisition.products import SUFFIXES, Product, ranked_products, read_product
+from xta.errors import ArgumentError, FileError, warn
+from xta.model import TACQ_TYPES
 
 __all__ = ["Found", "VisitFiles", "find_visits"]
 
@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 SCIENCE = ("_calints", "_cal")
 """Products of a science exposure that can be analysed, best first."""
 
-FITS = (".fits", ".fits.gz")
 LOG = re.compile(rf"{LOG_NAME}|\d{{11}}")
-OF_VISIT = re.compile(r"jw(\d{11})_")
 
 
 @dataclass(frozen=True)
@@ -70,29 +68,11 @@ class Found:
     duplicates: int
 
 
-@dataclass(frozen=True)
-class _Product:
-    path: Path
-    visit_id: str
-    exp_type: str = ""
-    detector: str = ""
-    date: str = ""
-    error: str = ""
-
-    @property
-    def exposure(self) -> str:
-        return self.path.name.partition(".")[0].rpartition("_")[0]
-
-    @property
-    def kind(self) -> str:
-        return "_" + self.path.name.partition(".")[0].rpartition("_")[2]
-
-
 @dataclass
 class _Scan:
     """What has been seen so far."""
 
-    products: dict[str, dict[str, _Product]] = field(default_factory=lambda: defaultdict(dict))
+    products: dict[str, dict[str, Product]] = field(default_factory=lambda: defaultdict(dict))
     logs: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     passed_over: int = 0
     duplicates: int = 0
@@ -103,7 +83,7 @@ class _Scan:
         if name.endswith(LOG_SUFFIXES):
             if given or LOG.search(name):
                 self._add_log(path, given=given)
-        elif given or name.endswith(FITS):
+        elif given or name.endswith(SUFFIXES):
             self._add_product(path, given=given)
 
     def _add_log(self, path: Path, *, given: bool) -> None:
@@ -114,9 +94,9 @@ class _Scan:
             self._pass_over(path, "no row of it names a visit", given=given)
 
     def _add_product(self, path: Path, *, given: bool) -> None:
-        product = _read(path)
-        if isinstance(product, str):
-            self._pass_over(path, product, given=given)
+        product = read_product(path)
+        if why := _why_not(product):
+            self._pass_over(path, why, given=given)
             return
         files, name = self.products[product.visit_id], path.name.removesuffix(".gz")
         if (known := files.get(name)) is not None:
@@ -197,7 +177,7 @@ def _walk(given: list[Any]) -> Iterator[tuple[Path, bool]]:
             continue
         for folder, below, files in os.walk(path, onerror=_unreadable):
             # A folder that is called like a product is a damaged product; it is not searched.
-            named = [name for name in below if name.lower().endswith(FITS)]
+            named = [name for name in below if name.lower().endswith(SUFFIXES)]
             below[:] = sorted(name for name in below if not name.startswith(".") and name not in named)
             for name in sorted(files + named):
                 if not name.startswith("."):
@@ -208,25 +188,13 @@ def _unreadable(error: OSError) -> None:
     warn(f"the folder {error.filename} cannot be searched: {error.strerror}")
 
 
-def _read(path: Path) -> _Product | str:
-    """Read what the header of a product says; a text says why it is none."""
-    from astropy.io import fits
-
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the analysis will complain
-            header = fits.getheader(file, 0)
-            about = {key: str(header.get(key, "")).strip() for key in ("TELESCOP", "VISIT_ID", "EXP_TYPE", "DETECTOR")}
-            date = str(header.get("DATE-BEG", "")).strip()
-    except damage() as error:
-        match = OF_VISIT.match(path.name)
-        text = f"{path} cannot be read ({str(error) or type(error).__name__}); fetch it again"
-        return _Product(path, match[1], error=text) if match else text
-    if about["TELESCOP"] != "JWST" or not re.fullmatch(r"\d{11}", about["VISIT_ID"]):
-        return (
-            f"its header is not that of a JWST visit (TELESCOP={about['TELESCOP']!r}, VISIT_ID={about['VISIT_ID']!r})"
-        )
-    return _Product(path, about["VISIT_ID"], about["EXP_TYPE"], about["DETECTOR"], date)
+def _why_not(product: Product) -> str:
+    """Say why a file is no product of a visit; empty where it is one."""
+    if product.error:
+        return "" if product.visit_id else product.error
+    if product.telescope == "JWST" and re.fullmatch(r"\d{11}", product.visit_id):
+        return ""
+    return f"its header is not that of a JWST visit (TELESCOP={product.telescope!r}, VISIT_ID={product.visit_id!r})"
 
 
 def _visits_of_log(path: Path) -> set[str]:
@@ -251,13 +219,12 @@ def _compare(taken: Path, other: Path) -> None:
         warn(f"{taken} and {other} are not the same; the first is taken, so leave out the wrong one")
 
 
-def _visit(visit_id: str, products: list[_Product], logs: list[Path]) -> VisitFiles:
+def _visit(visit_id: str, products: list[Product], logs: list[Path]) -> VisitFiles:
     """Sort the products of a visit by what they are."""
     good = [product for product in products if not product.error]
-    types = TACQ_TYPES | TACONFIRM_TYPES
-    ta = _best((p for p in good if p.exp_type in types), SUFFIXES)
-    uncal = _best((p for p in good if p.exp_type in types), ("_uncal",))
-    science = _best((p for p in good if p.exp_type not in types and not p.exp_type.startswith("FGS_")), SCIENCE)
+    ta = _best((p for p in good if p.is_ta), KINDS)
+    uncal = _best((p for p in good if p.is_ta), ("_uncal",))
+    science = _best((p for p in good if not p.is_ta and not p.exp_type.startswith("FGS_")), SCIENCE)
     tacq = [p.detector for p in ta if p.exp_type in TACQ_TYPES]
     science.sort(key=lambda p: bool(tacq) and p.detector != tacq[-1])
     return VisitFiles(
@@ -271,8 +238,6 @@ def _visit(visit_id: str, products: list[_Product], logs: list[Path]) -> VisitFi
     )
 
 
-def _best(products: Iterable[_Product], kinds: tuple[str, ...]) -> list[_Product]:
+def _best(products: Iterable[Product], kinds: tuple[str, ...]) -> list[Product]:
     """Keep the best product of each exposure, of the kinds that are of use, in time order."""
-    useful = [p for p in products if p.kind in kinds]
-    useful.sort(key=lambda p: kinds.index(p.kind), reverse=True)
-    return sorted({p.exposure: p for p in useful}.values(), key=lambda p: (p.date or "~", p.path.name))
+    return [group[0] for group in ranked_products(products, kinds)]

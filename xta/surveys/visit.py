@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xta import model, osslog
+from xta import model
 from xta.acquisition.analyze import analyze
 from xta.acquisition.attach import Acquisition, attach, find_acquisition
 from xta.acquisition.budget import logged_centroids, record_in_use
-from xta.acquisition.find import NO_ANSWER
+from xta.acquisition.find import best_log, read_log, read_targ_acqs
 from xta.acquisition.offset import compute_offset
-from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import (
     AcquisitionError,
-    FileError,
-    OssLogError,
-    ProductError,
     WCSError,
     XtaError,
     XtaWarning,
@@ -109,7 +104,11 @@ def _analysed(files: VisitFiles, *, estimates: bool, offline: bool) -> dict[str,
         what = f"{files.n_files - len(files.damaged)} products, but no _calints or _cal of a science or TA exposure"
         msg = f"visit {files.visit_id} has {what}; fetch one"
         raise AcquisitionError(msg)
-    given: dict[str, Any] = {"oss": _event_log(files), "targ_acq": _targ_acqs(files), "offline": offline}
+    given: dict[str, Any] = {
+        "oss": _event_log(files),
+        "targ_acq": read_targ_acqs(files.uncal) or None,
+        "offline": offline,
+    }
     found: Acquisition | None = None
     left_out: dict[str, str] = {}
     for path in files.science:
@@ -121,7 +120,7 @@ def _analysed(files: VisitFiles, *, estimates: bool, offline: bool) -> dict[str,
                 left_out[path.name] = str(error)
                 continue
             row = _row(ds) | _about(files, found, left_out) | {"ok": STAR_FOUND}
-            return row | {"estimates": _estimates(ds, found.log)} if estimates else row
+            return row | {"estimates": _estimates(ds, found.search.log)} if estimates else row
     if found is None:
         with open_exposure(files.ta[-1]) as exposure:
             found = find_acquisition(exposure, list(files.ta), **given)
@@ -135,20 +134,7 @@ def _about(files: VisitFiles, found: Acquisition, left_out: Mapping[str, str]) -
     reasons = [f"without an imaging WCS that can be used ({why}): {', '.join(names[why])}" for why in names]
     row: dict[str, Any] = {"reason": " ".join([*reasons, *files.damaged])}
     asked = not any(record.successful for record in found.records)
-    return row | {"provisional": True} if asked and NO_ANSWER.search(found.reason) else row
-
-
-def _targ_acqs(files: VisitFiles) -> list[Path] | None:
-    """Keep the ``_uncal`` products with a TARG_ACQ extension; None to let the analysis look for them."""
-    useful = []
-    for path in files.uncal:
-        try:
-            read_targ_acq(path)
-        except (ProductError, FileError) as error:
-            logger.info("%s", error)
-        else:
-            useful.append(path)
-    return useful or None
+    return row | {"provisional": True} if asked and not found.search.answered else row
 
 
 def _row(ds: xr.Dataset) -> dict[str, Any]:
@@ -179,26 +165,18 @@ def _estimates(ds: xr.Dataset, log: "OssLog | None") -> dict[str, list[float | N
 
 def _event_log(files: VisitFiles) -> "OssLog | None":
     """Select from the logs the one that tells most of the visit; None to let the analysis look for one."""
-    best: OssLog | None = None
-    for path in files.logs:
-        try:
-            about = path.stat()
-            log, said = _log(path, about.st_size, about.st_mtime_ns)
-            part = log.select(files.visit_id)
-        except (OssLogError, FileError, OSError) as error:
-            warn(f"the event log {path} is passed over: {error}")
-            continue
-        if len(part) > max(1, len(best or ())):  # a single row is the mention of a neighbour
-            best = part
-            for text in said:
-                warn(text)
-    return best
+    log, passed_over = best_log(files.logs, files.visit_id, read=_read_once)
+    for text in passed_over:
+        warn(text)
+    return log
+
+
+def _read_once(path: Path) -> "tuple[OssLog, tuple[str, ...]]":
+    about = path.stat()
+    return _log(path, about.st_size, about.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _log(path: "os.PathLike[str]", size: int, mtime: int) -> "tuple[OssLog, tuple[str, ...]]":
-    """Read a log, of one visit or of a year, with what is wrong with it; `size` and `mtime` tell when to read again."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", XtaWarning)
-        log = osslog.read(Path(path))
-    return log, tuple(str(item.message) for item in caught if issubclass(item.category, XtaWarning))
+def _log(path: Path, size: int, mtime: int) -> "tuple[OssLog, tuple[str, ...]]":
+    """Read a log, of one visit or of a year; `size` and `mtime` tell when to read again."""
+    return read_log(path)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import xta
 from tests import archive_server as faulty
 from tests.archive_server import ArchiveServer
+from xta.acquisition.find import event_log
 from xta.cli import main
 from xta.errors import AcquisitionError, XtaWarning
 
@@ -88,6 +89,47 @@ def test_without_a_log_in_the_archive_the_image_serves(server, alone):
     with pytest.warns(XtaWarning, match="none from the archive"):
         ds = xta.analyze(alone)
     assert ds.attrs["centroid_source"].startswith("TA image")
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("", "2023-01-01 00:00:00"),
+        ("2023-01-01 00:00:00", ""),
+        ("UNKNOWN", "2023-01-01 00:00:00"),
+        ("2023-01-01 00:00:00", "N/A"),
+        ("2023-01-01 12:00:00", "2023-01-01 00:00:00"),
+        ("2023-01-01 00:00:00", "2023-01-01 00:00:00"),
+        (59_945.0, 59_946.0),
+    ],
+)
+def test_event_log_of_damaged_visit_times(server, alone, start, end):
+    ds = xta.open_exposure(alone)
+    ds.attrs |= {"visit_start": start, "visit_end": end}
+    search = event_log(ds, None)
+    assert search.log is None
+    assert "visit times" in search.reason
+    assert repr(end) in search.reason
+    assert not server.asked()
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("UNKNOWN", "2099-01-01 00:00:00"), ("2022-01-02 00:00:00", "2022-01-01 00:00:00")],
+)
+def test_analyze_with_damaged_visit_times(server, alone, start, end):
+    with fits.open(alone, "update") as hdus:
+        hdus[0].header["VSTSTART"], hdus[0].header["VISITEND"] = start, end
+    with pytest.warns(XtaWarning, match="visit times"):
+        ds = xta.analyze(alone)
+    assert ds.attrs["centroid_source"].startswith("TA image")
+
+
+def test_analyze_with_empty_visit_times(server, alone):
+    """What the header does not tell, MAST lists."""
+    with fits.open(alone, "update") as hdus:
+        hdus[0].header["VSTSTART"] = hdus[0].header["VISITEND"] = ""
+    assert xta.analyze(alone).attrs["centroid_source"] == "OSS event log"
 
 
 def test_a_visit_without_acquisition_says_so(server, alone):

@@ -202,6 +202,9 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
             window = {"start": ds.attrs["visit_start"], "end": ds.attrs["visit_end"]}
         except KeyError:
             window = {}
+        if window and not _in_order(*window.values()):
+            times = " to ".join(map(repr, window.values()))
+            return LogSearch(None, f"no event log beside the file, and the header's visit times are damaged ({times})")
         try:
             oss = archive.event_log(visit, instrument=ds.attrs["instrument"], offline=offline, **window)
         except ArchiveError as error:
@@ -209,6 +212,14 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
             reason = f"no event log beside the file, and none from the archive ({type(error).__name__})"
             return LogSearch(None, reason, answered=isinstance(error, ArchiveNotFoundError))
     return LogSearch(osslog.read(oss).select(visit))
+
+
+def _in_order(start: Any, end: Any) -> bool:
+    """Check that two values of a header are times, the second after the first."""
+    from xta.osslog.text import parse_times
+
+    first, last = parse_times([start, end])
+    return bool(first < last)
 
 
 def _log_in(folder: Path, visit_id: str) -> "OssLog | None":

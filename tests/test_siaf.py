@@ -207,6 +207,18 @@ def test_pysiaf_is_imported_without_asking_the_network():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("detector", ["NRS1", "NRS2"])
+def test_intended_pixel_takes_nirspec_detector(detector):
+    """The whole array of microshutters lies on both detectors: its middle is in the gap between them."""
+    array = siaf.aperture("NIRSPEC", "NRS_FULL_MSA")
+    x, y = siaf.intended_pixel("NIRSPEC", "NRS_FULL_MSA", "FULL", detector=detector)
+    readout = siaf.aperture("NIRSPEC", f"{detector}_FULL")
+    assert siaf.convert(readout, x, y, "pixel", "tel") == pytest.approx((array.V2Ref, array.V3Ref), abs=1e-6)
+    assert not 0 <= x < 2048
+    with pytest.raises(SiafError, match="detector"):
+        siaf.intended_pixel("NIRSPEC", "NRS_FULL_MSA", "FULL")
+
+
 REQUESTS_BESIDE = """
 import http.server, sys, threading, time
 import requests
@@ -227,7 +239,7 @@ other.start()
 from xta import siaf
 importing = threading.Thread(target=siaf.release)
 importing.start()
-while "pysiaf" not in sys.modules:
+while importing.is_alive() and "pysiaf" not in sys.modules:
     time.sleep(0.001)
 import pysiaf  # as a user does, before the other thread is through
 pysiaf.Siaf

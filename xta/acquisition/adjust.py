@@ -112,7 +112,8 @@ def _mask(ds: xr.Dataset) -> tuple[float, float]:
     """SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
     a = ds.attrs
     try:
-        return siaf.intended_pixel(a["instrument"], a.get("aperture", ""), a.get("subarray"), prd=a.get("prd_version"))
+        place, detector = (a["instrument"], a.get("aperture", ""), a.get("subarray")), a.get("detector")
+        return siaf.intended_pixel(*place, prd=a.get("prd_version"), detector=detector)
     except SiafError as error:
         warn(f"{a.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
         return float("nan"), float("nan")

@@ -315,9 +315,9 @@ def _intended(ta: xr.Dataset) -> tuple[float, float]:
         number = 1
     try:
         pair.readout(ta)
-        return siaf.intended_pixel(
-            a["instrument"], a["aperture"], a.get("subarray"), exposure=number, prd=a.get("prd_version")
-        )
+        release, detector = a.get("prd_version"), a.get("detector")
+        place = a["instrument"], a["aperture"], a.get("subarray")
+        return siaf.intended_pixel(*place, exposure=number, prd=release, detector=detector)
     except (SiafError, AcquisitionError) as error:  # no reference point, no APERNAME, or not the exposure's array
         logger.info("no intended position for %s: %s", a.get("filename"), error)
         return math.nan, math.nan

@@ -233,8 +233,9 @@ def _distortion(place: _Place) -> _Part:
     if not math.isfinite(float(ta["ta_intended_x"])):
         return place.unknown("the readout of the acquisition is not known")
     try:
-        start = siaf.readout(a["instrument"], str(ta["ta_aperture"].item()), str(ta["ta_subarray"].item()))
-        end = siaf.readout(a["instrument"], a.get("aperture", ""), a.get("subarray"))
+        aperture, subarray, detector = (str(ta[f"ta_{name}"].item()) for name in ("aperture", "subarray", "detector"))
+        start = siaf.readout(a["instrument"], aperture, subarray, detector=detector)
+        end = siaf.readout(a["instrument"], a.get("aperture", ""), a.get("subarray"), detector=a.get("detector"))
         by_wcs, by_siaf = _ways(place, start, end)
     except (SiafError, WCSError) as error:
         return place.unknown(f"the way to the mask cannot be compared with the SIAF ({error})")

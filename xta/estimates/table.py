@@ -276,9 +276,10 @@ def _sam(case: _Case, oss: Any) -> _Estimate:
     _, to_sky = _v_frame(case.original)
     v2, v3 = (float(value) for value in to_sky.inverse(*case.target))
     a = case.ds.attrs
-    home = siaf.readout(a["instrument"], a["aperture"], a.get("subarray"), prd)
+    place, detector = (a["instrument"], a["aperture"], a.get("subarray")), a.get("detector")
+    home = siaf.readout(*place, prd, detector=detector)
     x, y = siaf.tel_to_pixel(home, float(sphere.wrap_degrees(v2 / 3600)) * 3600 - net.v2, v3 - net.v3)
-    reference = siaf.intended_pixel(a["instrument"], a["aperture"], a.get("subarray"), prd=prd)
+    reference = siaf.intended_pixel(*place, prd=prd, detector=detector)
     far = f"{x - reference[0]:+.3f}, {y - reference[1]:+.3f} px from the reference point"
     move = f"{net.rule}: {net.v2:.4f}, {net.v3:.4f} arcsec in V2, V3"
     return _Estimate(x, y, case.accuracy, case.accuracy, f"{move}; {far}; {note}")

@@ -482,6 +482,7 @@ def intended_pixel(
     *,
     exposure: int = 1,
     prd: str | None = None,
+    detector: str | None = None,
 ) -> tuple[float, float]:
     """Tell where the star of a TA exposure was meant to be.
 
@@ -494,6 +495,8 @@ def intended_pixel(
         `NIRISS_TA_DITHERS` between them.
     prd : str, optional
         Release to use, see `release`.
+    detector : str, optional
+        As in the keyword DETECTOR, see `readout`.
 
     Returns
     -------
@@ -520,7 +523,7 @@ def intended_pixel(
     (29.5, 35.5)
     """
     ap = aperture(instrument, apername, prd)
-    home = readout(instrument, apername, subarray, prd)
+    home = readout(instrument, apername, subarray, prd, detector=detector)
     if ap.XDetRef is None:
         return tel_to_pixel(home, ap.V2Ref, ap.V3Ref)
     moves = {"NIRCAM": NIRCAM_TA_DITHERS, "NIRISS": NIRISS_TA_DITHERS}.get(instrument.upper(), ())

@@ -61,7 +61,7 @@ FINAL = {
     ),
     "silent gzip": (faulty.instead(b"\x1f\x8b\x08rubbish"), ArchiveReplyError, "not announced"),
     "redirect to a file": (faulty.redirect("file:///etc/passwd"), ArchiveReplyError, "nothing is fetched from"),
-    "redirect to nowhere": (faulty.redirect("http://[nonsense/"), ArchiveReplyError, "cannot be followed"),
+    "redirect to nowhere": (faulty.redirect("http://[nonsense/"), ArchiveReplyError, "nothing is fetched from"),
     "redirect to itself": (faulty.redirect("{path}"), ArchiveReplyError, "without end"),
 }
 PASSING = {

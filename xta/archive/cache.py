@@ -29,7 +29,7 @@ from typing import TypeVar
 from xta.archive.policy import Task, is_offline
 from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
 
-__all__ = ["Entry", "Item", "claim", "clear", "describe", "find", "obtain", "report", "root", "tag_of", "writable"]
+__all__ = ["Entry", "Item", "claim", "clear", "describe", "obtain", "report", "root", "tag_of", "writable"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +47,7 @@ Check = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class Entry:
-    """A place in the cache.
-
-    Parameters
-    ----------
-    folder : str
-        Below `root`.
-    name : str
-        File name; made by xta or checked by it.
-    source : str
-        Where it comes from, a MAST URI; goes into the sidecar.
-    """
+    """A place in the cache: folder below `root`, file name, and the MAST URI that it comes from."""
 
     folder: str
     name: str
@@ -103,62 +93,12 @@ class _Sidecar:
 
 
 def root() -> Path:
-    """Name the folder of the cache: ``XTA_CACHE``, else that of the platform.
-
-    Returns
-    -------
-    pathlib.Path
-        Whether it exists or not.
-    """
+    """Name the folder of the cache: ``XTA_CACHE``, else that of the platform; it need not exist."""
     if folder := os.environ.get("XTA_CACHE", "").strip():
         return Path(folder).expanduser()
     import platformdirs
 
     return platformdirs.user_cache_path("xta", appauthor=False)
-
-
-def find(entry: Entry, *, check: Check) -> Path | None:
-    """Look for an entry in the cache; makes no request and needs no lock.
-
-    Parameters
-    ----------
-    entry : Entry
-    check : callable
-        Raises `ArchiveReplyError` for a file that is not what it should be.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None if the file is absent or damaged.
-
-    Notes
-    -----
-    A file whose size and time are those of its sidecar is believed; one with another time (copied from
-    elsewhere) is compared with its SHA-256; one without a sidecar (put there by hand) is checked as a
-    download is, and gets one.
-    """
-    path = entry.path
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    sidecar = _read_sidecar(path)
-    if sidecar and sidecar.size == status.st_size and sidecar.modified_ns == status.st_mtime_ns:
-        return path
-    try:
-        if sidecar and (sidecar.size != status.st_size or sidecar.sha256 != _sha256(path)):
-            msg = "is not what was stored"
-            raise ArchiveReplyError(msg)
-        if not sidecar:
-            check(path)
-    except ArchiveReplyError as error:
-        logger.warning("%s in the cache %s; it is not used", path, error)
-        return None
-    except FileNotFoundError:  # deleted in the meantime
-        return None
-    with contextlib.suppress(OSError):  # a shared cache may be read-only
-        _write_sidecar(path, sidecar.source if sidecar else entry.source)
-    return path
 
 
 def obtain(
@@ -170,70 +110,34 @@ def obtain(
     read: Callable[[Path], T],
     keep: Callable[[T], bool] = lambda _: True,
 ) -> T:
-    """Read an entry, which is fetched first if it is not there.
+    """Read an entry; `fetch` downloads it first if it is not there.
 
-    Parameters
-    ----------
-    entry : Entry
-    task : Task
-    fetch : callable
-        Downloads into the path that it is given.
-    check : callable
-        As in `find`; also applied to what was fetched.
-    read : callable
-        Reads a checked file.
-    keep : callable
-        Decides from what was read whether it stays in the cache.
-
-    Returns
-    -------
-    object
-        What `read` returns.
-
-    Raises
-    ------
-    ArchiveError
-        If it is not in the cache and cannot be fetched.
-    FileError
-        If the cache cannot be written.
+    `check` raises ArchiveReplyError for a file that is not what it should be; `keep` decides from what was read
+    whether it stays in the cache.
     """
-    path = find(entry, check=check)
-    if path is None:
-        _refuse_offline(entry, task)
-        with claim(entry, task) as part:
-            path = find(entry, check=check)  # fetched by another process in the meantime
-            if path is None:
-                fetch(part)
-                _inspect(entry, task, part, check)
-                content = read(part)
-                if not keep(content):
-                    logger.info("%s: more may be added in the archive, so it is not kept", task.what)
-                    return content
-                path = _store(entry, part)
-    return read(path)
+    if path := _find(entry, check):
+        return read(path)
+    if is_offline(task.offline):
+        found = f"not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE)"
+        msg = f"{task.what}: {found}; fetch it once with the network on, or {task.advice}"
+        raise ArchiveError(msg)
+    with claim(entry, task) as part:
+        if path := _find(entry, check):  # fetched by another process in the meantime
+            return read(path)
+        fetch(part)
+        _inspect(entry, task, part, check)
+        content = read(part)
+        if keep(content):
+            _store(entry, part)
+        return content
 
 
 @contextlib.contextmanager
 def claim(entry: Entry, task: Task) -> Iterator[Path]:
-    """Hold an entry against all other threads and processes.
+    """Hold an entry against all other threads and processes; yields where to download to.
 
-    Parameters
-    ----------
-    entry : Entry
-    task : Task
-        Its deadline is also the longest wait for another process that is fetching the same.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to download to. What is left there is removed in the end, unless it can be resumed.
-
-    Raises
-    ------
-    ArchiveTimeoutError
-        If another process holds it longer than that.
-    FileError
-        If the folder cannot be written.
+    What is left there is removed in the end, unless it can be resumed. ArchiveTimeoutError if another process
+    holds the entry for longer than the deadline.
     """
     path, wait = entry.path, task.policy.deadline
     part = _beside(path, PART)
@@ -241,9 +145,8 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path, wait) as held:
         if not held:
-            msg = (
-                f"{task.what}: another process has been fetching it for {wait:.0f} s; try again later, or {task.advice}"
-            )
+            found = f"another process has been fetching it for {wait:.0f} s"
+            msg = f"{task.what}: {found}; try again later, or {task.advice}"
             raise ArchiveTimeoutError(msg)
         try:
             yield part
@@ -254,13 +157,7 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error that names the folder and what to do.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be written. Errors of the network and those that xta raised pass.
-    """
+    """Turn what the file system refuses into a FileError; errors of the network and those of xta pass."""
     try:
         yield
     except OSError as error:
@@ -288,13 +185,7 @@ def tag_of(part: Path) -> Path:
 
 
 def report() -> list[Item]:
-    """List what is in the cache.
-
-    Returns
-    -------
-    list of Item
-        Sorted by name. Sidecars and locks are not listed.
-    """
+    """List what is in the cache, sorted by name; sidecars and locks are left out."""
     items = []
     folders = ("logs/*", "products/*/*", "searches/*")
     for path in sorted(path for folder in folders for path in root().glob(folder)):
@@ -358,13 +249,32 @@ def _lock(path: Path, wait: float) -> Iterator[bool]:
         lock.release()
 
 
-def _refuse_offline(entry: Entry, task: Task) -> None:
-    if is_offline(task.offline):
-        msg = (
-            f"{task.what}: not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE); "
-            f"fetch it once with the network on, or {task.advice}"
-        )
-        raise ArchiveError(msg)
+def _find(entry: Entry, check: Check) -> Path | None:
+    """Look for an entry; None if it is absent or damaged. Makes no request and needs no lock.
+
+    A file whose size and time are those of its sidecar is believed; one with another time (copied from
+    elsewhere) is compared with its SHA-256; one without a sidecar (put there by hand) is checked as a
+    download is, and gets one.
+    """
+    path = entry.path
+    try:
+        status = path.stat()
+        sidecar = _read_sidecar(path)
+        if sidecar and sidecar.size == status.st_size and sidecar.modified_ns == status.st_mtime_ns:
+            return path
+        if sidecar and sidecar.sha256 != _sha256(path):
+            msg = "is not what was stored"
+            raise ArchiveReplyError(msg)
+        if not sidecar:
+            check(path)
+    except ArchiveReplyError as error:
+        logger.warning("%s in the cache %s; it is not used", path, error)
+        return None
+    except OSError:  # absent, or deleted in the meantime
+        return None
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
+        _write_sidecar(path, sidecar.source if sidecar else entry.source)
+    return path
 
 
 def _inspect(entry: Entry, task: Task, part: Path, check: Check) -> None:
@@ -378,15 +288,12 @@ def _inspect(entry: Entry, task: Task, part: Path, check: Check) -> None:
         raise ArchiveReplyError(msg) from None
 
 
-def _store(entry: Entry, part: Path) -> Path:
+def _store(entry: Entry, part: Path) -> None:
     """Give a checked download its name, in one step for whoever looks."""
-    path = entry.path
-    with writable(path):
-        _sidecar(path).unlink(missing_ok=True)
-        part.replace(path)
-        _write_sidecar(path, entry.source)
-    _discard(part)
-    return path
+    with writable(entry.path):
+        _sidecar(entry.path).unlink(missing_ok=True)
+        part.replace(entry.path)
+        _write_sidecar(entry.path, entry.source)
 
 
 def _beside(path: Path, suffix: str) -> Path:

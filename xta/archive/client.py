@@ -3,6 +3,7 @@
 Nothing else sends anything. This module imports requests, so the others import it inside functions.
 """
 
+import contextlib
 import io
 import random
 import re
@@ -118,14 +119,14 @@ class _ClockedReader(io.RawIOBase):
     The time-out of a socket counts from its last byte, so a reply that drips would never meet it.
     """
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, limit: Callable[[], float]) -> None:
-        self._raw, self._sock, self._limit = raw, sock, limit
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, clock: _Clock, wait: float) -> None:
+        self._raw, self._sock, self._clock, self._wait = raw, sock, clock, wait
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._limit())
+        self._sock.settimeout(self._clock.limit(self._wait))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -141,47 +142,35 @@ class _Adapter(HTTPAdapter):
         super().__init__()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        options["timeout"] = self._limit_connect(), self._limit_read()
+        options["timeout"] = self._clock.limit(self._policy.connect), self._clock.limit(self._policy.read)
         if is_loopback(str(request.url)):
-            # A proxy of the environment has no business between this machine and itself.
-            options["proxies"] = None
+            options["proxies"] = None  # those of the environment lead elsewhere
         return super().send(request, *args, **options)
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        limit_connect, limit_read = self._limit_connect, self._limit_read
+        policy, clock = self._policy, self._clock
 
         class Reply(HTTPResponse):
             def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
                 super().__init__(sock, *args, **options)
-                self.fp = io.BufferedReader(_ClockedReader(self.fp.detach(), sock, limit_read))
+                self.fp = io.BufferedReader(_ClockedReader(self.fp.detach(), sock, clock, policy.read))
 
         class Connection(type(pool).ConnectionCls):  # type: ignore[misc]
             response_class = Reply
 
             def connect(self) -> None:
-                self.timeout = limit_connect()
+                self.timeout = clock.limit(policy.connect)
                 super().connect()
 
         pool.ConnectionCls = Connection
         return pool
 
-    def _limit_connect(self) -> float:
-        return self._clock.limit(self._policy.connect)
-
-    def _limit_read(self) -> float:
-        return self._clock.limit(self._policy.read)
-
 
 class Client(requests.Session):
     """One task at a service: a session with a deadline over everything that it does.
 
-    Parameters
-    ----------
-    service : Service
-    task : Task
-    token : Token, optional
-        Sent to the service itself only, over TLS or to this machine, never along a redirect elsewhere.
+    The token is sent to the service itself only, over TLS or to this machine, never along a redirect elsewhere.
     """
 
     def __init__(self, service: Service, task: Task, *, token: Token | None = None) -> None:
@@ -195,110 +184,56 @@ class Client(requests.Session):
         self._token = token
         self._clock = _Clock(task.policy.deadline)
         self._adapter = _Adapter(task.policy, self._clock)
-        self._polled = False
         for scheme in ("http://", "https://"):
             self.mount(scheme, self._adapter)
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
-        """Send a request of a search, after a pause if it is not the first one; the reply has been read.
-
-        Raises
-        ------
-        ArchiveError
-            As `read`.
-        """
-        if self._polled:
-            time.sleep(self.task.policy.pause)
-        self._polled = True
-
-        def consume(response: requests.Response) -> requests.Response:
-            _ = response.content
-            return response
-
-        headers = options.pop("headers", None)
-        return self.read(method, url, consume, headers=lambda: headers, **options)
-
     def read(
         self,
-        method: str | bytes,
-        url: str | bytes,
+        method: str,
+        url: str,
         consume: Callable[[requests.Response], T],
         *,
-        headers: Callable[[], Mapping[str, str] | None] = dict,
+        headers: Callable[[], Mapping[str, str]] = dict,
         accept: frozenset[int] = OK,
-        **options: Any,
+        data: str | None = None,
     ) -> T:
-        """Send a request until it is answered, and read the reply.
+        """Send a request until it is answered with a status of `accept`, and let `consume` read the reply.
 
-        Parameters
-        ----------
-        method, url, **options
-            As of `requests.Session.request`.
-        consume : callable
-            Takes the reply, its body not yet read; what it returns is returned.
-        headers : callable
-            Makes the headers of the next attempt.
-        accept : set of int
-            Statuses that `consume` knows what to do with; all others are errors.
-
-        Raises
-        ------
-        ArchiveError
-            Of the class that fits. It holds no reply, request or other exception, hence no token.
+        `headers` makes the headers of each attempt. An ArchiveError holds no reply, request or other exception,
+        hence no token.
         """
-        policy = self.task.policy
-        retries: Retry = _Retry(
-            policy.attempts - 1,
-            other=0,  # such as TLS
-            allowed_methods=None,
-            status_forcelist=BUSY,
-            raise_on_status=False,
-            backoff_factor=policy.backoff,
-            backoff_max=policy.backoff_max,
-            clock=self._clock,
-        )
+        retries = self._retries()
         while True:
             # The adapter repeats what fails before the body of a reply; a body that breaks off is repeated here.
             self._adapter.max_retries = retries
-            body = False
+            begun = False
             try:
-                with super().request(method, url, headers=headers(), **{**options, "stream": True}) as response:
-                    body, retries = True, response.raw.retries or retries
+                with self.request(method, url, data=data, headers=headers(), stream=True) as response:
+                    begun, retries = True, response.raw.retries or retries
                     if response.status_code not in accept:
                         raise self._refusal(response)
                     return consume(response)
             except (requests.RequestException, HTTPError, TimeoutError) as error:
                 failure = self._failure(error)
             # Outside of the except clause, so that the error has no context with a request in it.
-            if not body or not isinstance(failure, ArchiveBusyError | ArchiveTimeoutError):
-                raise failure
-            retries = self._pause(retries, failure)
+            if begun and isinstance(failure, ArchiveBusyError | ArchiveTimeoutError):
+                with contextlib.suppress(MaxRetryError):
+                    retries = retries.increment(method, error=ProtocolError())
+                    retries.sleep()
+                    continue
+            raise failure
 
     def download(self, source: str, part: Path, *, compressed: bool = False) -> None:
-        """Fetch a file of the archive into `part`, going on from what is there where the archive allows it.
+        """Fetch a MAST URI into `part`, going on from what is there where the archive allows it.
 
-        Parameters
-        ----------
-        source : str
-            MAST URI.
-        part : Path
-            Half-finished file. Beside it `tag_of(part)` holds the validator of the version it is of; without
-            one it is started anew.
-        compressed : bool
-            Accept a compressed transfer (such a one cannot be resumed).
-
-        Raises
-        ------
-        ArchiveError
-            As `read`.
-        FileError
-            If `part` cannot be written.
+        Beside `part`, `tag_of(part)` holds the validator of the version that it is of; without one it is started
+        anew. A transfer that may be `compressed` cannot be resumed.
         """
         url = f"{self.service.url}/api/v0.1/Download/file?uri={quote(source, safe=':/')}"
 
         def headers() -> Mapping[str, str]:
-            if (size := _size(part)) and (tag := _read_tag(part)):
-                return {"Accept-Encoding": "identity", "Range": f"bytes={size}-", "If-Range": tag}
+            if tag := _read_tag(part):
+                return {"Accept-Encoding": "identity", "Range": f"bytes={_size(part)}-", "If-Range": tag}
             return {} if compressed else {"Accept-Encoding": "identity"}
 
         def consume(response: requests.Response) -> bool:
@@ -319,9 +254,17 @@ class Client(requests.Session):
         location = super().get_redirect_target(resp)
         if location is None:
             return None
-        if failure := self._bad_redirect(resp, location):
-            resp.close()
-            raise failure
+        resp.close()  # its body is of no use
+        try:
+            target = urlsplit(urljoin(resp.url, location))
+        except ValueError:
+            target = urlsplit("")
+        schemes = {"https"} if resp.url.startswith("https:") else {"http", "https"}
+        if target.scheme not in schemes or not target.hostname:
+            raise self.error(ArchiveReplyError, "redirects to where nothing is fetched from", LATER)
+        if resp.request.method != "GET" and resp.status_code not in {307, 308}:
+            found = f"redirects the search ({resp.status_code})"
+            raise self.error(ArchiveReplyError, found, f"check {self.service.variable}")
         return location
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -329,18 +272,18 @@ class Client(requests.Session):
         prepared_request.headers.pop("Authorization", None)
         self._sign(prepared_request)
 
-    def _bad_redirect(self, resp: requests.Response, location: str) -> ArchiveError | None:
-        try:
-            target = urlsplit(urljoin(resp.url, location))
-        except ValueError:
-            return self.error(ArchiveReplyError, "gave a reply that cannot be followed", LATER)
-        schemes = {"https"} if urlsplit(resp.url).scheme == "https" else {"http", "https"}
-        if target.scheme not in schemes or not target.hostname:
-            return self.error(ArchiveReplyError, "redirects to where nothing is fetched from", LATER)
-        if resp.request.method != "GET" and resp.status_code not in {307, 308}:
-            found = f"redirects the search ({resp.status_code})"
-            return self.error(ArchiveReplyError, found, f"check {self.service.variable}")
-        return None
+    def _retries(self) -> Retry:
+        policy = self.task.policy
+        return _Retry(
+            policy.attempts - 1,
+            other=0,  # such as TLS
+            allowed_methods=None,
+            status_forcelist=BUSY,
+            raise_on_status=False,
+            backoff_factor=policy.backoff,
+            backoff_max=policy.backoff_max,
+            clock=self._clock,
+        )
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token and self.service.private and self.service.owns(str(request.url)):
@@ -380,31 +323,22 @@ class Client(requests.Session):
         kind, found, todo = next(row[1:] for row in FAILURES if isinstance(error, row[0]) or isinstance(reason, row[0]))
         return self.error(kind, found, todo)
 
-    def _pause(self, retries: Retry, failure: ArchiveError) -> Retry:
-        """Pause before the next attempt; raise `failure` if there is none."""
-        try:
-            after = retries.increment("GET", error=ProtocolError())
-        except MaxRetryError:
-            after = None
-        if after is None:
-            raise failure
-        after.sleep()
-        return after
-
 
 def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:
     """Write the body of a reply into `part`; False if it does not begin where `part` ends."""
     from tqdm import tqdm
 
+    headers = response.headers
+    plain = "Content-Encoding" not in headers
     start = 0 if response.status_code == 200 else _size(part)
-    if response.status_code != 200 and not _continues(response, start):
+    if response.status_code != 200 and not (plain and headers.get("Content-Range", "").startswith(f"bytes {start}-")):
         return False
-    length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else None
-    name = part.name.removesuffix(".part")
+    length = headers.get("Content-Length", "")
+    total = start + int(length) if length.isdecimal() and plain else None
     with writable(part):
         if start == 0:
             _begin(response, part)
+        name = part.name.removesuffix(".part")
         with (
             part.open("ab") as file,
             tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, disable=not progress) as bar,
@@ -413,11 +347,6 @@ def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:
                 file.write(chunk)
                 bar.update(len(chunk))
     return True
-
-
-def _continues(response: requests.Response, size: int) -> bool:
-    match = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
-    return match is not None and int(match[1]) == size and "Content-Encoding" not in response.headers
 
 
 def _begin(response: requests.Response, part: Path) -> None:
@@ -439,5 +368,6 @@ def _size(part: Path) -> int:
 
 
 def _read_tag(part: Path) -> str:
+    """Read the version that a half-finished file is of; empty where there is nothing to go on from."""
     tag = tag_of(part)
-    return tag.read_text(encoding="ascii", errors="ignore").strip() if tag.exists() else ""
+    return tag.read_text(encoding="ascii", errors="ignore").strip() if tag.exists() and _size(part) else ""

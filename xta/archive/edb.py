@@ -44,7 +44,17 @@ class LogQuery:
     progress: bool
     token: str | Token | None = field(repr=False)
 
-    def table(self, mnemonic: str, *, unique: bool, keep: Callable[[str], bool]) -> str:
+    def describe(self, mnemonic: str) -> str:
+        """Name the table in messages."""
+        whose = f"visit {self.visit}: " if self.visit else ""
+        return f"{whose}{mnemonic} from {self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
+
+    def is_complete(self, text: str) -> bool:
+        """Check whether no more rows can come: the window is old, and the visit has ended in it."""
+        ended = not self.visit or re.search(rf"VISIT {self.visit} (ENDED|SKIPPED)\b", text)
+        return bool(ended) and _has_rows(text) and self.end < datetime.now(UTC) - SETTLED
+
+    def fetch(self, mnemonic: str, *, unique: bool, keep: Callable[[str], bool]) -> str:
         """Read the table of a mnemonic, from the cache or the database; rows in time order."""
         name = f"{mnemonic}-{self.start:%Y%m%dT%H%M%S}-{self.end:%Y%m%dT%H%M%S}.csv"
         entry = cache.Entry("logs", name, f"mast:jwstedb/{name}")
@@ -57,16 +67,6 @@ class LogQuery:
                 client.download(entry.source, part, compressed=True)
 
         return cache.obtain(entry, task, fetch, check=check_log, read=lambda path: _tidy(path, unique), keep=keep)
-
-    def describe(self, mnemonic: str) -> str:
-        """Name the table in messages."""
-        whose = f"visit {self.visit}: " if self.visit else ""
-        return f"{whose}{mnemonic} from {self.start:%Y-%m-%d %H:%M:%S} to {self.end:%Y-%m-%d %H:%M:%S}"
-
-    def is_complete(self, text: str) -> bool:
-        """Check whether no more rows can come: the window is old, and the visit has ended in it."""
-        ended = not self.visit or re.search(rf"VISIT {self.visit} (ENDED|SKIPPED)\b", text)
-        return bool(ended) and _has_rows(text) and self.end < datetime.now(UTC) - SETTLED
 
 
 def event_log(
@@ -146,14 +146,14 @@ def event_log(
         progress,
         token,
     )
-    text = query.table(names[0], unique=True, keep=query.is_complete)
+    text = query.fetch(names[0], unique=True, keep=query.is_complete)
     if not _has_rows(text):
         msg = (
             f"{query.describe(names[0])}: {edb()} has no row; check the visit, the times and the mnemonic, or {ADVICE}"
         )
         raise ArchiveNotFoundError(msg)
     complete = query.is_complete(text)
-    others = {name: query.table(name, unique=False, keep=lambda _: complete) for name in names[1:]}
+    others = {name: query.fetch(name, unique=False, keep=lambda _: complete) for name in names[1:]}
     return _join(text, others) if others else text
 
 

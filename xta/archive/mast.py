@@ -28,7 +28,7 @@ EXP_TYPES = {
 KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
 
-LEVELS = ("1b", "2a", "2b")
+LEVELS = ["1b", "2a", "2b"]
 COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
 
 
@@ -106,8 +106,7 @@ def ta_products(
         raise ArgumentError(msg)
     names = _instruments(instrument, digits)
     for name in names:
-        rows = _ta_rows(digits, name, offline, policy)
-        if products := _products(rows, digits, name, kind):
+        if products := _products(_rows(digits, name, offline, policy), digits, name, kind):
             return products
     msg = (
         f"MAST lists no target acquisition ({kind}) for visit V{digits} with {' or '.join(names)}: the visit has "
@@ -139,8 +138,8 @@ def visit_times(
     digits = normalise_visit(visit)[1:]
     names = _instruments(instrument, digits)
     # What `ta_products` finds has the times as well, and is likely to be there already.
-    for rows_of, name in product((_ta_rows, _visit_rows), names):
-        for row in rows_of(digits, name, offline, policy):
+    for ta, name in product((True, False), names):
+        for row in _rows(digits, name, offline, policy, ta=ta):
             start, end = from_mjd(row.get("vststart_mjd")), from_mjd(row.get("visitend_mjd"))
             if start and end and start < end:
                 return start, end
@@ -198,18 +197,15 @@ def download(
         with Client(mast(), task, token=find_token(token)) as client:
             client.download(entry.source, part)
 
-    return cache.obtain(entry, task, fetch, check=check_fits, read=lambda path: path)
+    cache.obtain(entry, task, fetch, check=check_fits, read=Path)
+    return entry.path
 
 
 def is_product_name(name: object) -> bool:
     """Check whether `name` is one of a JWST FITS product, and nothing that could leave a folder.
 
-    Examples
-    --------
-    >>> is_product_name("jw01386001001_02102_00001_nrcalong_cal.fits")
-    True
-    >>> is_product_name("../jw01386001001_02102_00001_nrcalong_cal.fits")
-    False
+    >>> is_product_name("jw01386001001_02102_00001_nrcalong_cal.fits"), is_product_name("../jw01386001001_cal.fits")
+    (True, False)
     """
     if not isinstance(name, str) or len(name) > 200 or ".." in name:
         return False
@@ -241,19 +237,12 @@ def _instruments(instrument: str | None, digits: str) -> tuple[str, ...]:
     return (instrument.upper(),)
 
 
-def _ta_rows(digits: str, instrument: str, offline: bool, policy: Policy | None) -> list[Row]:
-    types = EXP_TYPES[instrument]
-    filters = {"visit_id": [digits], "exp_type": types, "productLevel": list(LEVELS)}
-    name = f"{instrument.lower()}-ta"
+def _rows(digits: str, instrument: str, offline: bool, policy: Policy | None, *, ta: bool = True) -> list[Row]:
+    """Search for the products of a visit: those of its target acquisition, or all."""
+    filters = {"visit_id": [digits], "productLevel": LEVELS} | ({"exp_type": EXP_TYPES[instrument]} if ta else {})
+    name = f"{instrument.lower()}-{'ta' if ta else 'visit'}"
     rows = search(digits, name, instrument.capitalize(), COLUMNS, filters, offline=offline, policy=policy)
-    return [row for row in rows if row.get("exp_type") in types and row.get("productlevel") in LEVELS]
-
-
-def _visit_rows(digits: str, instrument: str, offline: bool, policy: Policy | None) -> list[Row]:
-    filters = {"visit_id": [digits], "productLevel": list(LEVELS)}
-    columns = "filename, visit_id, vststart_mjd, visitend_mjd"
-    name = f"{instrument.lower()}-visit"
-    return search(digits, name, instrument.capitalize(), columns, filters, offline=offline, policy=policy)
+    return [row for row in rows if not ta or row.get("exp_type") in EXP_TYPES[instrument]]
 
 
 def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[Product]:
@@ -282,14 +271,12 @@ def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[
 
 def _split(listed: object, digits: str) -> tuple[str, str]:
     """Split the name of a product of a visit into stem and suffix."""
-    if not is_product_name(listed) or not str(listed).startswith(f"jw{digits}_"):
-        msg = (
-            f"visit V{digits}: {mast()} lists a file {str(listed)[:80]!r}, which no product of this visit is "
-            f"called; nothing was written; try again later, or {ADVICE}"
-        )
-        raise ArchiveReplyError(msg)
-    stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
-    return stem, suffix
+    if is_product_name(listed) and str(listed).startswith(f"jw{digits}_"):
+        stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
+        return stem, suffix
+    found = f"lists a file {str(listed)[:80]!r}, which no product of this visit is called"
+    msg = f"visit V{digits}: {mast()} {found}; nothing was written; try again later, or {ADVICE}"
+    raise ArchiveReplyError(msg)
 
 
 def _size(value: object) -> int | None:

@@ -115,20 +115,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Task:
-    """What one call asks of the archive, and how.
-
-    Parameters
-    ----------
-    what : str
-        What is fetched and for which visit; begins every message.
-    advice : str
-        What else a user can do; ends every message.
-    policy : Policy
-    offline : bool
-        Whether the network is forbidden.
-    progress : bool
-        Whether a bar is shown on stderr.
-    """
+    """What one call asks of the archive, and how; messages begin with `what` and end with `advice`."""
 
     what: str
     advice: str

@@ -8,6 +8,7 @@ References
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from xta.model import MJD_ZERO
 
 if TYPE_CHECKING:
     from astroquery.mast.discovery_portal import PortalAPI
+    from requests import Response
 
     from xta.archive.client import Client
 
@@ -44,34 +46,9 @@ def search(
 ) -> list[Row]:
     """Search for the rows of one visit by keywords, in the cache or at MAST.
 
-    Parameters
-    ----------
-    digits : str
-        Of the visit.
-    name : str
-        Of the search, for the cache.
-    service : str
-        Last word of the name of the MAST service [1]_.
-    columns : str
-        Comma-separated [2]_.
-    filters : mapping
-        Column -> values that it may have.
-    offline, policy
-        As of `xta.archive.mast.ta_products`.
-
-    Returns
-    -------
-    list of dict
-        Column name in lower case -> value.
-
-    Raises
-    ------
-    ArchiveError
-        If MAST cannot be asked or answers nonsense.
-
-    Notes
-    -----
-    No token is sent: what is in the archive is public, also where the data are not yet.
+    `service` is the last word of the name of the MAST service [1]_; `columns` are comma-separated [2]_; `filters`
+    maps a column to the values that it may have. `name` is that of the search in the cache. Names of columns are
+    returned in lower case. No token is sent: the list is public, also where the data are not yet.
     """
     task = Task(f"visit V{digits} ({name})", ADVICE, policy or Policy(), offline)
     params = {"columns": columns, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
@@ -118,14 +95,19 @@ def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
 
 
 def _portal(client: "Client") -> "PortalAPI":
-    """Make astroquery's connection to MAST, at the address configured and on our own session."""
+    """Connect astroquery to MAST, at the address configured and on our own session."""
     from astroquery.mast.discovery_portal import PortalAPI
     from astroquery.query import BaseQuery
 
+    def consume(response: "Response") -> "Response":
+        if b'"EXECUTING"' in response.content:
+            time.sleep(client.task.policy.pause)  # astroquery polls again at once
+        return response
+
     class Uncached(BaseQuery):  # type: ignore[misc]
-        def _request(self, method: str, url: str, *, data: str, headers: dict[str, str], **_: object) -> Any:
+        def _request(self, method: str, url: str, *, data: str, headers: dict[str, str], **_: object) -> "Response":
             # That of astroquery switches its cache off and on for all threads together.
-            return self._session.request(method, url, data=data, headers=headers)
+            return client.read(method, url, consume, data=data, headers=lambda: headers)
 
     class Portal(PortalAPI, Uncached):  # type: ignore[misc]
         MAST_REQUEST_URL = f"{client.service.url}/api/v0/invoke"

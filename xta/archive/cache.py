@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from typing import TypeVar
 
 from xta.archive.policy import Task, is_offline
 from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
+from xta.io.atomic import whole_file
 
 __all__ = ["Entry", "Item", "claim", "clear", "describe", "obtain", "report", "root", "tag_of", "writable"]
 
@@ -222,8 +222,7 @@ def clear(matching: str = "") -> int:
         with _lock(path, 0.0) as held, writable(path):
             if held:
                 gained += item.size
-                aside = [tag_of(_beside(path, PART)), _sidecar(path), *path.parent.glob(f"{path.name}.*.new")]
-                for old in (root() / item.name, *aside):
+                for old in (root() / item.name, tag_of(_beside(path, PART)), _beside(path, SIDECAR)):
                     old.unlink(missing_ok=True)
     return gained
 
@@ -291,17 +290,13 @@ def _inspect(entry: Entry, task: Task, part: Path, check: Check) -> None:
 def _store(entry: Entry, part: Path) -> None:
     """Give a checked download its name, in one step for whoever looks."""
     with writable(entry.path):
-        _sidecar(entry.path).unlink(missing_ok=True)
+        _beside(entry.path, SIDECAR).unlink(missing_ok=True)
         part.replace(entry.path)
         _write_sidecar(entry.path, entry.source)
 
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _sidecar(path: Path) -> Path:
-    return _beside(path, SIDECAR)
 
 
 def _discard(part: Path) -> None:
@@ -312,7 +307,7 @@ def _discard(part: Path) -> None:
 
 def _read_sidecar(path: Path) -> _Sidecar | None:
     try:
-        return _Sidecar(**json.loads(_sidecar(path).read_text(encoding="utf-8")))
+        return _Sidecar(**json.loads(_beside(path, SIDECAR).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -320,10 +315,9 @@ def _read_sidecar(path: Path) -> _Sidecar | None:
 def _write_sidecar(path: Path, source: str) -> None:
     status = path.stat()
     fetched = datetime.now(UTC).isoformat(timespec="seconds")
-    known = _Sidecar(source, status.st_size, _sha256(path), status.st_mtime_ns, fetched)
-    new = _beside(path, f".{os.getpid()}-{threading.get_ident()}.new")
-    new.write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
-    new.replace(_sidecar(path))
+    sidecar = _Sidecar(source, status.st_size, _sha256(path), status.st_mtime_ns, fetched)
+    with whole_file(_beside(path, SIDECAR)) as temporary:
+        temporary.write_text(json.dumps(asdict(sidecar), indent=1), encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

@@ -98,15 +98,9 @@ def event_log(
         Added to the window on both sides [s]: the report of an acquisition comes after its exposure, and
         a visit's first and last line lie around its times.
     instrument : str, optional
-        Where MAST has to be asked for the times, as of `xta.archive.mast.visit_times`.
-    token : str, optional
-        MAST token; ``MAST_API_TOKEN`` by default. Not needed as a rule.
-    progress : bool
-        Show a bar on stderr.
-    offline : bool
-        Forbid the network.
-    policy : Policy, optional
-        Time limits and retries.
+        Where MAST has to be asked for the times, as of `xta.archive.visit_times`.
+    token, progress, offline, policy
+        As of `xta.archive.download`; a token is not needed as a rule.
 
     Returns
     -------
@@ -148,9 +142,8 @@ def event_log(
     )
     text = query.fetch(names[0], unique=True, keep=query.is_complete)
     if not _has_rows(text):
-        msg = (
-            f"{query.describe(names[0])}: {edb()} has no row; check the visit, the times and the mnemonic, or {ADVICE}"
-        )
+        found = f"{query.describe(names[0])}: {edb()} has no row"
+        msg = f"{found}; check the visit, the times and the mnemonic, or {ADVICE}"
         raise ArchiveNotFoundError(msg)
     complete = query.is_complete(text)
     others = {name: query.fetch(name, unique=False, keep=lambda _: complete) for name in names[1:]}

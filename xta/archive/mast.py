@@ -5,6 +5,7 @@ What MAST lists and what it gives is kept by `xta.archive.cache`, so that it is 
 
 import math
 import re
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -29,6 +30,7 @@ KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
 
 LEVELS = ["1b", "2a", "2b"]
+_reading = threading.Lock()  # astropy's warnings are silenced for the whole process
 COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
 
 
@@ -221,7 +223,8 @@ def check_fits(path: Path) -> None:
     if not start.startswith(b"SIMPLE  ="):
         raise ArchiveReplyError(cache.describe(start))
     try:
-        fitsfile.opened(str(path), exact=True).close()
+        with _reading:
+            fitsfile.opened(str(path), exact=True).close()
     except FileError as error:
         msg = f"is damaged ({error})"
         raise ArchiveReplyError(msg) from None

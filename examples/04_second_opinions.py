@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Second opinions
 #
-# The onboard centroid is one witness of where the star is behind the mask. The TA image, the manoeuvres of the telescope, the
+# The onboard centroid is one witness of where the star is behind the mask. The TA image, the maneuvers of the telescope, the
 # guide star and the star's own speckles are others. Here they are asked, on a sample programme whose truth is known.
 #
 # Nothing here needs the network.
@@ -60,7 +60,7 @@ for name, why in zip(found.estimate.values, found.why.values, strict=True):
 # %% [markdown]
 # ## Does the acquisition close?
 #
-# Centroid, target location and manoeuvre of the log have to fit together through the SIAF that was on board, to a
+# Centroid, target location and maneuver of the log have to fit together through the SIAF that was on board, to a
 # millionth of an arcsecond. A position that is counted from 0 instead of 1 does not pass.
 
 # %%

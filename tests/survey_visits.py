@@ -65,7 +65,7 @@ def _other_digits(text, number):
 
 
 def _moved(record, step):
-    """Lines of the log with the star moved, and the manoeuvre with it: by the SIAF of the visit."""
+    """Lines of the log with the star moved, and the maneuver with it: by the SIAF of the visit."""
     ap = siaf.aperture("NIRCAM", APERTURE, PRD)
     fgs = siaf.aperture("FGS", f"FGS{record.guider}_FULL_OSS", PRD)
     v2, v3 = siaf.convert(ap, record.x_det, record.y_det + step, "det", "tel")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xta.errors import ArgumentError
-from xta.images.correlation import match_template, normalised_correlation
+from xta.images.correlation import match_template, normalized_correlation
 
 
 def blob(x, y, shape):
@@ -21,7 +21,7 @@ def test_whole_pixel_shifts_are_those_of_the_definition():
     rng = np.random.default_rng(1)
     image, model = rng.normal(7, 1, (9, 8)), rng.normal(-3, 2, (5, 6))
     good, known = rng.random(image.shape) > 0.2, rng.random(model.shape) > 0.2
-    correlation, number = normalised_correlation(image, good, model, known)
+    correlation, number = normalized_correlation(image, good, model, known)
     assert correlation.shape == (13, 13)
     checked = 0
     for row, column in np.ndindex(correlation.shape):

@@ -13,7 +13,7 @@ from xta.estimates.table import METHODS, estimates
 from xta.estimates.template import estimate_center, read_template
 from xta.geometry import siaf
 
-# How far each estimate may be from the truth [pixel]. The manoeuvres are good to the 4 mas to which a sample
+# How far each estimate may be from the truth [pixel]. The maneuvers are good to the 4 mas to which a sample
 # visit's star settles before its acquisition, times three.
 NEAR = {"oss": 1e-4, "image": 0.01, "gaussian": 0.03, "sam": 0.19, "guide star": 2e-3, "template": 0.01}
 MADE_WITH = "PRDOPSSOC-063"

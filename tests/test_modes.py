@@ -17,7 +17,7 @@ from xta.datasets import eventlog, setups
 from xta.datasets.plan import Order, plan
 from xta.errors import AcquisitionError, ArgumentError, SiafError
 from xta.geometry import siaf, wcs
-from xta.osslog.maneuvers import net_manoeuvre
+from xta.osslog.maneuvers import net_maneuver
 
 PRD = "PRDOPSSOC-063"
 ERROR = (0.25, -0.18)  # of the pointing, as `make_visit` has it [arcsec]
@@ -152,7 +152,7 @@ class TestEveryMode:
             assert (found.passed, found.prd) == (True, PRD), found.reason
             assert np.isnan(found.v2_error) == case.startswith("NRS")
         regions = list(ds["ta_aperture"].values[:2]) if "MIRIM_MASK" in case else ()
-        net = net_manoeuvre(log, visit=visit.visit_id, regions=regions, prd=PRD)
+        net = net_maneuver(log, visit=visit.visit_id, regions=regions, prd=PRD)
         assert (net.v2, net.v3) == pytest.approx(ERROR, abs=SETTLED)
         assert net.instrument == ds.attrs["instrument"]
 

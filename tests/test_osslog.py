@@ -186,7 +186,7 @@ def test_first_real_visit(real):
     assert c.lines[-1].endswith("TA SAM (x, y) = -0.0119608742, 0.0197077842")
 
 
-def test_manoeuvres_and_exposures_of_a_real_visit(real):
+def test_maneuvers_and_exposures_of_a_real_visit(real):
     log = osslog.read(real / "V02726402001_NIRCam_WFSC_TA_full_visit.txt")
     sams = log.sams("V02726402001")
     assert [(s.kind, s.x, s.y) for s in sams] == [
@@ -547,7 +547,7 @@ def test_ids_and_sources():
              "1386:1", "01386:001:001"]
 )  # fmt: skip
 def test_notations(name):
-    assert osslog.normalise_visit(name) == A
+    assert osslog.normalize_visit(name) == A
     assert detector_coords(read_rows(SINGLE), name) == [(1557.8437, 1548.52431)]
 
 
@@ -557,7 +557,7 @@ def test_notations(name):
 )  # fmt: skip
 def test_what_is_no_visit(name):
     with pytest.raises(ArgumentError, match=r"'V01386001001', '01386001001', 1386001001, '1386:1:1'"):
-        osslog.normalise_visit(name)
+        osslog.normalize_visit(name)
 
 
 def test_neighbours_centroids_are_not_picked():

@@ -31,7 +31,7 @@ from xta.report.viewer import images, sky_polynomial
 EVIL = r"$\bad$" + "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>\"'&\x00\ud800]]><!--"
 CHECKS = {
     "converged": (1, "The onboard centroid converged."),
-    "closes": (0, "The manoeuvre misses the offset by 57 mas."),
+    "closes": (0, "The maneuver misses the offset by 57 mas."),
     "same guide star": (-1, "The guide star is not known."),
 }
 PARTS = {"centroid": 0.003, "guiding": 0.004}

@@ -101,7 +101,7 @@ def test_every_visit_is_a_right_row(surveyed, truth):
     assert np.isfinite(surveyed["target_x_err"]).all()
 
 
-def test_the_manoeuvre_is_that_of_the_log(surveyed, base):
+def test_the_maneuver_is_that_of_the_log(surveyed, base):
     (record,) = osslog.read(base.oss_log).centroids()
     found = float(surveyed["sam_x"][0]), float(surveyed["sam_y"][0])
     assert found == pytest.approx((record.sam_x, record.sam_y), abs=1e-6)
@@ -109,7 +109,7 @@ def test_the_manoeuvre_is_that_of_the_log(surveyed, base):
     np.testing.assert_allclose(scale, 0.0629, atol=5e-4)  # a pixel of NIRCam in arcsec
 
 
-def test_the_manoeuvre_is_that_of_the_centroid_in_use(tmp_path):
+def test_the_maneuver_is_that_of_the_centroid_in_use(tmp_path):
     """Of NIRISS, whose log has column and row exchanged: a later acquisition that failed is not in use."""
     visit = datasets.make_visit(tmp_path, mode="NIS_AMI1", integrations=1)
     (record,) = osslog.read(visit.oss_log).centroids()

@@ -74,7 +74,7 @@ class CentroidError(XtaError, ValueError):
 
 
 class RecenterError(XtaError, ValueError):
-    """A cube cannot be recentred on its star."""
+    """A cube cannot be recentered on its star."""
 
 
 class KlipError(XtaError, ValueError):

@@ -54,7 +54,7 @@ ATTRS: dict[str, tuple[str, str]] = {
     "y": ("pixel", "0-based pixel row of the exposure's own readout"),
     "time": ("", "mid-integration time (UTC)"),
     "time_bjd_tdb": ("d", "mid-integration barycentric time (TDB), modified Julian date"),
-    "wcs": ("1", "generalised world coordinate system (GWCS) of the readout, ASDF text"),
+    "wcs": ("1", "generalized world coordinate system (GWCS) of the readout, ASDF text"),
     "wcs_original": ("1", "GWCS as the file had it, before adjust_wcs, ASDF text"),
     "ra": ("degree", "right ascension (ICRS)"),
     "dec": ("degree", "declination (ICRS)"),

@@ -4,7 +4,7 @@ They are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) an
 dimension ``check``, whose labels are those of `CHECKS`:
 
 - *converged*: the onboard centroid did.
-- *closes*: centroid, target location and manoeuvre of the log agree with the SIAF, see `xta.closure`.
+- *closes*: centroid, target location and maneuver of the log agree with the SIAF, see `xta.closure`.
 - *PRD known*: the SIAF release that the product was made with is at hand, for masks and intended positions.
 - *same guide star*: in acquisition and exposure, by their headers. It passes, or a header is silent: `attach` refuses
   the acquisition of another guide star, whose pointing error is another one.

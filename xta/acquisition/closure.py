@@ -1,7 +1,7 @@
-"""Close the loop of an onboard acquisition: centroid, target location and manoeuvre against the SIAF.
+"""Close the loop of an onboard acquisition: centroid, target location and maneuver against the SIAF.
 
 The log of an acquisition says the same thing three times: a centroid in detector pixels, where that is in
-V2, V3, and the small-angle manoeuvre (SAM) that takes it to a reference point. The SIAF that was onboard joins
+V2, V3, and the small-angle maneuver (SAM) that takes it to a reference point. The SIAF that was onboard joins
 them to a millionth of an arcsecond. A position counted from 0, an exchanged axis, another aperture or another
 visit misses by a thousand times more, and so does the SIAF of another time.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from xta.errors import ArgumentError, SiafError
 from xta.geometry import siaf
 from xta.model import INSTRUMENTS, guider_aperture
-from xta.osslog import normalise_visit
+from xta.osslog import normalize_visit
 
 __all__ = ["TOLERANCE", "Closure", "closure"]
 
@@ -419,7 +419,7 @@ def _anywhere(facts: _Facts, releases: Sequence[str], names: Sequence[str]) -> C
 
 def _with_visit(found: Closure, record: Any, visit: str | int | None) -> Closure:
     mine = getattr(record, "visit", None) or getattr(record, "visit_id", None)
-    if visit is None or not mine or normalise_visit(visit) == normalise_visit(mine):
+    if visit is None or not mine or normalize_visit(visit) == normalize_visit(mine):
         return found
-    reason = f"the record is of visit {normalise_visit(mine)}, not of {normalise_visit(visit)}; it {found.reason}"
+    reason = f"the record is of visit {normalize_visit(mine)}, not of {normalize_visit(visit)}; it {found.reason}"
     return replace(found, passed=False, reason=reason)

@@ -32,7 +32,7 @@ class TargAcq:
     x_det, y_det : float
         Onboard centroid, SIAF Det frame, 1-based [pixel]; NaN where there is none.
     target_v2, target_v3, sam_x, sam_y : float
-        Located target [arcsec, V2, V3] and small-angle manoeuvre [arcsec]; NaN where there is none.
+        Located target [arcsec, V2, V3] and small-angle maneuver [arcsec]; NaN where there is none.
     """
 
     filename: str

@@ -19,7 +19,7 @@ from typing import Any
 from xta.archive import cache, mast
 from xta.archive.policy import Policy, Task, Token, edb, find_token
 from xta.errors import ArchiveNotFoundError, ArchiveReplyError, ArgumentError, OssLogError
-from xta.osslog import normalise_visit
+from xta.osslog import normalize_visit
 from xta.osslog.text import columns
 
 __all__ = ["MESSAGE", "event_log"]
@@ -126,7 +126,7 @@ def event_log(
     if not 0 <= pad < math.inf:
         msg = f"pad={pad!r} must be seconds, not negative"
         raise ArgumentError(msg)
-    visit = normalise_visit(visit) if visit is not None else None
+    visit = normalize_visit(visit) if visit is not None else None
     if start is None and end is None and visit is not None:
         first, last = mast.visit_times(visit, instrument, offline=offline, policy=policy)
     else:

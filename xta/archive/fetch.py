@@ -10,7 +10,7 @@ from xta.archive import edb, mast
 from xta.archive.mast import is_product_name
 from xta.archive.policy import Policy, Token
 from xta.errors import XtaError
-from xta.osslog import normalise_visit
+from xta.osslog import normalize_visit
 
 __all__ = ["VisitFiles", "fetch_many", "fetch_visit"]
 
@@ -71,7 +71,7 @@ def fetch_visit(
     download = partial(mast.download, token=token, progress=progress, offline=offline, policy=policy)
     files = tuple(download(product.filename) for product in products)
     if not log:
-        return VisitFiles(normalise_visit(visit), files, None)
+        return VisitFiles(normalize_visit(visit), files, None)
     start, end = products[0].visit_start, products[0].visit_end
     listed = start is not None and end is not None and start < end
     text = edb.event_log(
@@ -84,7 +84,7 @@ def fetch_visit(
         offline=offline,
         policy=policy,
     )
-    return VisitFiles(normalise_visit(visit), files, text)
+    return VisitFiles(normalize_visit(visit), files, text)
 
 
 def fetch_many(

@@ -16,7 +16,7 @@ from xta.archive.policy import Policy, Task, Token, find_token, mast
 from xta.archive.search import ADVICE, Row, from_mjd, is_cached, search
 from xta.errors import AcquisitionError, ArchiveNotFoundError, ArchiveReplyError, ArgumentError, FileError
 from xta.model import INSTRUMENTS, TACONFIRM_TYPES, TACQ_TYPES
-from xta.osslog import normalise_visit
+from xta.osslog import normalize_visit
 
 __all__ = ["KINDS", "Product", "download", "is_product_name", "ta_products", "visit_times"]
 
@@ -102,7 +102,7 @@ def ta_products(
     follow from the name listed, by its suffix. What was found is kept once the visit is a week old: until
     then products may still be missing.
     """
-    digits = normalise_visit(visit)[1:]
+    digits = normalize_visit(visit)[1:]
     if kind not in KINDS:
         msg = f"kind={kind!r} is not one of {', '.join(KINDS)}"
         raise ArgumentError(msg)
@@ -137,7 +137,7 @@ def visit_times(
     ArchiveError
         If MAST cannot be asked, or does not list the visit.
     """
-    digits = normalise_visit(visit)[1:]
+    digits = normalize_visit(visit)[1:]
     names = _instruments(instrument, digits)
     # What `ta_products` finds has the times as well, and is likely to be there already.
     for ta, name in product((True, False), names):

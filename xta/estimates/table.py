@@ -5,7 +5,7 @@ takes an estimate there decides what it is independent of:
 
 - *oss*, *image*, *gaussian*: a pixel of the TA image goes through the TA WCS to the sky; the rotation that takes
   it to the target corrects the science WCS; the target through that is the star. They differ in the centroid.
-- *sam*: the net small-angle manoeuvre of the event log is by how much the pointing was wrong. The target by the
+- *sam*: the net small-angle maneuver of the event log is by how much the pointing was wrong. The target by the
   attitude of the science header, less this in V2, V3, is where the star is; the SIAF that was onboard gives its
   pixel. If the header holds the attitude that was asked for, this is the reference point of the aperture, plus the
   dither: where the star was sent. What it deviates from that is what the guiders measured beyond the request. It
@@ -33,7 +33,7 @@ from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, 
 from xta.estimates.template import estimate_center
 from xta.geometry import siaf, sky, sphere, wcs
 from xta.images import dq
-from xta.osslog.maneuvers import NetManoeuvre, net_manoeuvre
+from xta.osslog.maneuvers import NetManeuver, net_maneuver
 
 __all__ = ["METHODS", "estimates"]
 
@@ -293,8 +293,8 @@ def _onboard_prd(case: _Case) -> tuple[str | None, str]:
     return prd, f"SIAF of the product, {siaf.release(prd)}, for which was onboard is not known"
 
 
-def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
-    """Add up the manoeuvres of the log that is at hand, and check it against the TA exposures."""
+def _net(case: _Case, oss: Any, prd: str | None) -> NetManeuver:
+    """Add up the maneuvers of the log that is at hand, and check it against the TA exposures."""
     ds = case.ds
     log = find.event_log(ds, oss, offline=True).log
     if log is None:
@@ -303,7 +303,7 @@ def _net(case: _Case, oss: Any, prd: str | None) -> NetManoeuvre:
             raise AcquisitionError(msg)
         log = osslog.read(f"{ds.attrs['oss_log']}\n")
     tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(model.TACQ_TYPES))]
-    net = net_manoeuvre(
+    net = net_maneuver(
         log,
         instrument=case.instrument,
         regions=[str(name) for name in tacq] if case.instrument == "MIRI" else [],
@@ -324,7 +324,7 @@ def _guide_star(case: _Case) -> _Estimate:
         msg = "the headers of TA and science exposure do not both say where the guide star was (GSIDL_X, GSIDL_Y)"
         raise MissingError(msg)
     if case.acquired != case.target:
-        msg = "the target moves, and the guide star with it by more than the manoeuvre"
+        msg = "the target moves, and the guide star with it by more than the maneuver"
         raise AcquisitionError(msg)
     before = float(case.ta["ta_guide_star_x"]), float(case.ta["ta_guide_star_y"])
     after = float(ds.attrs["guide_star_x"]), float(ds.attrs["guide_star_y"])

@@ -415,7 +415,7 @@ def _polynomial(ap: Any, name: str, x: Any, y: Any) -> Any:
 def reference_pixel(ap: Any, readout_ap: Any) -> tuple[float, float]:
     """Give the reference point of an aperture as a 0-based pixel of a readout of the same detector.
 
-    For a coronagraphic science aperture this is the centre of its mask, as far as that SIAF release knows.
+    For a coronagraphic science aperture this is the center of its mask, as far as that SIAF release knows.
 
     Parameters
     ----------

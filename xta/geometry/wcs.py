@@ -46,7 +46,7 @@ TOLERANCE = 1e-8
 
 MAX_ITERATIONS = 50
 MAX_STEP = 500.0  # [pixel] one Newton step; farther, the Jacobian of a distorted field says little
-FARTHEST = 10_000.0  # [pixel] from the array's centre; beyond, a polynomial describes no instrument
+FARTHEST = 10_000.0  # [pixel] from the array's center; beyond, a polynomial describes no instrument
 DERIVATIVE_STEP = 0.5  # [pixel] half width of the central differences
 
 
@@ -141,7 +141,7 @@ def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tu
     return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
 
 
-def _centre(wcs: "WCS") -> tuple[float, float]:
+def _center(wcs: "WCS") -> tuple[float, float]:
     """Middle of the bounding box [0-based pixel]; the origin where there is none."""
     try:
         box = wcs.bounding_box
@@ -210,10 +210,10 @@ def world_to_pixel(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floa
 
     Notes
     -----
-    The iteration starts from the analytic inverse or the array's centre, whichever is closer on the sky,
+    The iteration starts from the analytic inverse or the array's center, whichever is closer on the sky,
     differentiates the forward transform by central differences and stops when a step is below 1e-9 px or
     no longer shrinks. The result is accepted if the forward transform returns to the sky position within
-    `TOLERANCE` = 1e-8 px, on the same side of any fold of the distortion as the array's centre, and not more
+    `TOLERANCE` = 1e-8 px, on the same side of any fold of the distortion as the array's center, and not more
     than 10,000 px from it.
     """
     ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
@@ -233,7 +233,7 @@ def _length(vector: "Floats") -> "Floats":
 def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]:
     residual = _residual_function(wcs, ra, dec)
     everyone = np.arange(ra.size)
-    x0, y0 = (np.full(ra.shape, value) for value in _centre(wcs))
+    x0, y0 = (np.full(ra.shape, value) for value in _center(wcs))
     with np.errstate(all="ignore"):
         x_guess, y_guess = world_to_pixel_analytic(wcs, ra, dec)
         guess_error = _length(residual(x_guess, y_guess, everyone))

@@ -1,8 +1,8 @@
 """Where the star is in one image, with its error; arrays in, numbers out.
 
 The measurement is of the kind that the observatory makes on board: a background taken off, the brightest
-spot found, and the centre of light taken in a small window that floats with fractional pixels until it is
-centred on its own result.
+spot found, and the center of light taken in a small window that floats with fractional pixels until it is
+centered on its own result.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def _box_sum(padded: NDArray[np.float64]) -> NDArray[np.float64]:
 def _brightest_spot(image: NDArray[np.float64]) -> tuple[int, int, float]:
     """Find the brightest 3 x 3 spot: (x, y, light without its brightest pixel).
 
-    Leaving out the brightest pixel makes a star, which lights its neighbours, beat a hot pixel.
+    Leaving out the brightest pixel makes a star, which lights its neighbors, beat a hot pixel.
     """
     padded = np.pad(image, 1)
     ny, nx = image.shape
@@ -73,10 +73,10 @@ def _brightest_spot(image: NDArray[np.float64]) -> tuple[int, int, float]:
     return int(x), int(y), float(score[y, x])
 
 
-def _weights(centre: float, width: int, n: int) -> NDArray[np.float64]:
-    """Fraction of each of n pixels that a window of a width centred at `centre` covers."""
+def _weights(center: float, width: int, n: int) -> NDArray[np.float64]:
+    """Fraction of each of n pixels that a window of a width centered at `center` covers."""
     edges = np.arange(n + 1) - 0.5
-    low, high = centre - width / 2, centre + width / 2
+    low, high = center - width / 2, center + width / 2
     return np.diff(np.clip(edges, low, high))
 
 
@@ -118,9 +118,9 @@ def floating_window(
 
     Notes
     -----
-    Background: the median of the region's good pixels. Bad pixels are filled from their neighbours, so
+    Background: the median of the region's good pixels. Bad pixels are filled from their neighbors, so
     that a window with a hole has no bias towards its other side. The window sums, with fractional weights
-    at its edges, give the centre of light; the window moves there; this repeats until the move is below
+    at its edges, give the center of light; the window moves there; this repeats until the move is below
     1e-6 px. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, times what the
     floating adds, for the window follows an error of the mean.
 
@@ -167,7 +167,7 @@ def floating_window(
     )
 
 
-def _centre_of_light(
+def _center_of_light(
     light: NDArray[np.float64], wx: NDArray[np.float64], wy: NDArray[np.float64]
 ) -> tuple[float, float]:
     total = wy @ light @ wx
@@ -184,24 +184,24 @@ def _gains(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple
     ny, nx = light.shape
     here = _weights(x, window, nx), _weights(y, window, ny)
     slopes = []
-    for axis, (centre, n) in enumerate(((x, nx), (y, ny))):
+    for axis, (center, n) in enumerate(((x, nx), (y, ny))):
         ends = []
         for step in (-0.5, 0.5):
             weights = list(here)
-            weights[axis] = _weights(centre + step, window, n)
-            ends.append(_centre_of_light(light, weights[0], weights[1])[axis])
+            weights[axis] = _weights(center + step, window, n)
+            ends.append(_center_of_light(light, weights[0], weights[1])[axis])
         slopes.append(min(max(ends[1] - ends[0], 0.0), STEEPEST))
     return 1 / (1 - slopes[0]), 1 / (1 - slopes[1])
 
 
 def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float, int]:
-    """Let the window float from (x, y) until it is centred on its own centre of light."""
+    """Let the window float from (x, y) until it is centered on its own center of light."""
     ny, nx = light.shape
     for n_iter in range(1, MAX_ITERATIONS + 1):
         wx, wy = _weights(x, window, nx), _weights(y, window, ny)
         if wy @ light @ wx <= 0:
             break
-        new_x, new_y = _centre_of_light(light, wx, wy)
+        new_x, new_y = _center_of_light(light, wx, wy)
         move = np.hypot(new_x - x, new_y - y)
         x, y = new_x, new_y
         if not (-0.5 <= x <= nx - 0.5 and -0.5 <= y <= ny - 0.5):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xta.errors import ArgumentError, CentroidError
 
-__all__ = ["Match", "match_template", "normalised_correlation"]
+__all__ = ["Match", "match_template", "normalized_correlation"]
 
 Array: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Match:
     chi2: float
 
 
-def normalised_correlation(image: Array, good: Mask, model: Array, known: Mask) -> tuple[Array, Array]:
+def normalized_correlation(image: Array, good: Mask, model: Array, known: Mask) -> tuple[Array, Array]:
     """Correlate two masked images at every whole-pixel shift.
 
     Parameters
@@ -129,10 +129,10 @@ def match_template(
 
     Notes
     -----
-    First every whole-pixel shift (`normalised_correlation`). Then shifts of 1/`upsample` pixel within one pixel
+    First every whole-pixel shift (`normalized_correlation`). Then shifts of 1/`upsample` pixel within one pixel
     of the best: the coefficient over the pixels that both have there is evaluated exactly for a model shifted
     by its Fourier phase, all sums by matrix products with the Fourier matrix. A paraboloid through the
-    highest value and its neighbours gives the maximum. The model has to be sampled well, as those of JWST
+    highest value and its neighbors gives the maximum. The model has to be sampled well, as those of JWST
     are at the pixels of NIRCam beyond 2 (short channel) and 4 micron (long channel).
 
     References
@@ -157,7 +157,7 @@ def match_template(
     if upsample < 1:
         msg = f"upsample is {upsample}; it is a whole number of steps per pixel, 1 or more"
         raise ArgumentError(msg)
-    coarse, _ = normalised_correlation(image, good, model, known)
+    coarse, _ = normalized_correlation(image, good, model, known)
     if np.isnan(coarse).all():
         msg = "there is nothing to correlate: the usable pixels of the image or of the model are all alike"
         raise ArgumentError(msg)

@@ -2,7 +2,7 @@
 
 Crop, pad, whole-pixel offset and sub-pixel shift are one operation here: the output is a grid of
 ``shape`` pixels whose central pixel lies at the position ``(x0, y0)`` of the input, all frames alike, and
-every value is interpolated at most once. Positions are 0-based pixels of the input, integer at pixel centres.
+every value is interpolated at most once. Positions are 0-based pixels of the input, integer at pixel centers.
 
 Conventions
 -----------
@@ -17,7 +17,7 @@ Conventions
 * **Edges.** Beyond its edges a frame continues by point reflection, which keeps value and slope. For the FFT
   the continuations of opposite edges are blended over 64 pixels or more, so that the period has no jump.
 * **Bad pixels** are those given, those not finite, and those too large to transform (beyond 1e-8 of the
-  largest number of the type). Before interpolation they are filled from their neighbours, see `fill_bad`.
+  largest number of the type). Before interpolation they are filled from their neighbors, see `fill_bad`.
 
 Results do not depend, to the bit, on how frames are grouped into calls or on the number of threads.
 
@@ -73,7 +73,7 @@ def resample(
     fill: float = np.nan,
     workers: int = 1,
 ) -> Array:
-    """Resample a stack of frames on a grid centred on a position, in one interpolation.
+    """Resample a stack of frames on a grid centered on a position, in one interpolation.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def resample_variance(
     edge included; here the variances are summed with the squares of those weights. For "fourier" the weights
     are those of the sinc function to 32 pixels, scaled so that their squares sum to one as those of the
     whole function do. The other kernels smooth: their variance is below that of the input. The error agrees
-    with the scatter of simulated noise to 1 %. The covariance of neighbouring pixels is not followed.
+    with the scatter of simulated noise to 1 %. The covariance of neighboring pixels is not followed.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def resample_dq(
 
 
 def fill_bad(stack: ArrayLike, *, bad: ArrayLike | None = None) -> Array:
-    """Fill bad pixels from their good neighbours, ring by ring inwards.
+    """Fill bad pixels from their good neighbors, ring by ring inwards.
 
     Parameters
     ----------
@@ -402,7 +402,7 @@ def _filled(cube: Array, known: Array | None) -> tuple[Array, Array | None]:
     values, done = filled.reshape(-1), ~bad.reshape(-1)
     ring = np.flatnonzero(bad & _grown(~bad))
     while ring.size:
-        near = _neighbours(ring, *cube.shape[1:])
+        near = _neighbors(ring, *cube.shape[1:])
         weight = done[near] * _CLOSENESS.astype(cube.dtype)
         values[ring] = (weight * values[near]).sum(axis=0) / weight.sum(axis=0)
         done[ring] = True
@@ -411,7 +411,7 @@ def _filled(cube: Array, known: Array | None) -> tuple[Array, Array | None]:
 
 
 def _grown(mask: Array) -> Array:
-    """Add the eight neighbours of each pixel to masks (k, y, x)."""
+    """Add the eight neighbors of each pixel to masks (k, y, x)."""
     tall = mask.copy()
     tall[:, 1:] |= mask[:, :-1]
     tall[:, :-1] |= mask[:, 1:]
@@ -421,8 +421,8 @@ def _grown(mask: Array) -> Array:
     return wide
 
 
-def _neighbours(pixels: Array, ny: int, nx: int) -> Array:
-    """Give the flat indices (8, n) of the neighbours of n pixels; for one beyond an edge, the pixel itself."""
+def _neighbors(pixels: Array, ny: int, nx: int) -> Array:
+    """Give the flat indices (8, n) of the neighbors of n pixels; for one beyond an edge, the pixel itself."""
     y, x = pixels // nx % ny + _DOWN, pixels % nx + _RIGHT
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
     return np.asarray(pixels + inside * (_DOWN * nx + _RIGHT))
@@ -458,8 +458,8 @@ def _axes(size: tuple[int, ...], x0: float, y0: float, shape: tuple[int, int], m
     return axes
 
 
-def _axis(centre: float, size: int, out_size: int, method: str) -> _Axis:
-    first = centre - (out_size - 1) / 2
+def _axis(center: float, size: int, out_size: int, method: str) -> _Axis:
+    first = center - (out_size - 1) / 2
     nearest = math.floor(first + 0.5)
     frac = float(first - nearest)
     if method == "integer" or abs(frac) < WHOLE:

@@ -18,9 +18,9 @@ from xta.errors import ArgumentError, OssLogError, warn
 from xta.osslog import blocks
 from xta.osslog.records import Centroid, Exposure, Failure, Row, Sam, Visit
 from xta.osslog.text import columns
-from xta.osslog.visits import DOUBT, Ownership, normalise_visit, ownership
+from xta.osslog.visits import DOUBT, Ownership, normalize_visit, ownership
 
-__all__ = ["Centroid", "Exposure", "Failure", "OssLog", "Sam", "Visit", "normalise_visit", "read"]
+__all__ = ["Centroid", "Exposure", "Failure", "OssLog", "Sam", "Visit", "normalize_visit", "read"]
 
 T = TypeVar("T", Centroid, Exposure, Failure, Sam)
 
@@ -153,7 +153,7 @@ class OssLog:
         Parameters
         ----------
         visit : str or int
-            In any notation that `normalise_visit` takes.
+            In any notation that `normalize_visit` takes.
 
         Returns
         -------
@@ -186,7 +186,7 @@ class OssLog:
         Parameters
         ----------
         visit : str or int, optional
-            In any notation that `normalise_visit` takes. None asks for those of all visits.
+            In any notation that `normalize_visit` takes. None asks for those of all visits.
 
         Returns
         -------
@@ -213,7 +213,7 @@ class OssLog:
         return self._records(blocks.centroids, blocks.relevant, visit)
 
     def sams(self, visit: str | int | None = None) -> list[Sam]:
-        """List the small-angle manoeuvres, in time order; parameters and errors as for `centroids`."""
+        """List the small-angle maneuvers, in time order; parameters and errors as for `centroids`."""
         return self._records(blocks.sams, blocks.relevant, visit)
 
     def exposures(self, visit: str | int | None = None) -> list[Exposure]:
@@ -289,7 +289,7 @@ class OssLog:
 
     def _claimed(self, visit: str | int) -> tuple[str, Indices, list[Doubt]]:
         """Find the rows of a visit, and the stretches that it may own with others."""
-        name = normalise_visit(visit)
+        name = normalize_visit(visit)
         owners = self._owners
         if not owners.names:
             if name not in self._said:

@@ -1,4 +1,4 @@
-"""Parse the rows of one visit: target-acquisition blocks, manoeuvres, exposures, failures.
+"""Parse the rows of one visit: target-acquisition blocks, maneuvers, exposures, failures.
 
 The functions take rows that belong to one visit, sorted by time. Numbers are given as the log writes them;
 where it has none, or something that is not one, they are NaN.
@@ -19,7 +19,7 @@ from xta.osslog.records import NAN, NAT, Centroid, Exposure, Failure, Row, Sam
 __all__ = ["centroids", "exposures", "failures", "relevant", "sams"]
 
 FOLLOWS = np.timedelta64(2, "m")
-"""A manoeuvre is logged seconds after what it rests on; later rows belong to something else."""
+"""A maneuver is logged seconds after what it rests on; later rows belong to something else."""
 
 INTERRUPTED = np.timedelta64(15, "m")
 """The longest step seen inside a block is 3 minutes (before ``peakValue``); after this one it is another."""
@@ -90,7 +90,7 @@ _OMINOUS = ("locate failed", "TA Roll", "guide star", "loss of ACS", "unavailabl
 
 
 def relevant(messages: Iterable[str]) -> list[int]:
-    """Find at little cost the rows that may be of a block or a manoeuvre."""
+    """Find at little cost the rows that may be of a block or a maneuver."""
     return [i for i, text in enumerate(messages) if " =" in text or text[:4] in _HEADS]
 
 
@@ -284,7 +284,7 @@ def _sam_numbers(value: str) -> tuple[float, float, float]:
 
 
 def sams(rows: Iterable[Row], visit: str | None) -> Iterator[Sam]:
-    """Read each small-angle manoeuvre, with the guide star and target location logged just before it."""
+    """Read each small-angle maneuver, with the guide star and target location logged just before it."""
     context: dict[str, Any] = {}
     at: np.datetime64 = NAT
     for row in rows:

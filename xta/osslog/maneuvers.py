@@ -1,4 +1,4 @@
-"""Net small-angle manoeuvre (SAM) of an acquisition, from the event log alone, in V2, V3.
+"""Net small-angle maneuver (SAM) of an acquisition, from the event log alone, in V2, V3.
 
 What the telescope was told to do after it had found the star, less what it would have done anyway (dithers,
 moves from region to region), is its pointing error: a second estimate that rests on no image, no header and no
@@ -18,7 +18,7 @@ from xta.model import INSTRUMENTS, guider_aperture
 if TYPE_CHECKING:
     from xta.osslog import OssLog, Sam
 
-__all__ = ["MSA_HALF_FACET", "NetManoeuvre", "net_manoeuvre", "sam_to_v"]
+__all__ = ["MSA_HALF_FACET", "NetManeuver", "net_maneuver", "sam_to_v"]
 
 MSA_HALF_FACET = (-0.27566, 0.10979)
 """Move between the two exposures of a NIRSpec MSA acquisition, V2 and V3 [arcsec]; the log only says that it was made.
@@ -28,7 +28,7 @@ Source: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperri
 
 
 @dataclass(frozen=True)
-class NetManoeuvre:
+class NetManeuver:
     """What an acquisition did to the pointing.
 
     Attributes
@@ -43,7 +43,7 @@ class NetManoeuvre:
     rule : str
         In words, what was added up.
     sams : tuple of osslog.Sam
-        The manoeuvres that went into it.
+        The maneuvers that went into it.
     """
 
     v2: float
@@ -55,7 +55,7 @@ class NetManoeuvre:
     sams: "tuple[Sam, ...]"
 
 
-def net_manoeuvre(
+def net_maneuver(
     log: "OssLog",
     *,
     visit: str | int | None = None,
@@ -63,8 +63,8 @@ def net_manoeuvre(
     regions: Sequence[str] = (),
     guider: int | None = None,
     prd: str | None = None,
-) -> NetManoeuvre:
-    """Add up the manoeuvres of an acquisition.
+) -> NetManeuver:
+    """Add up the maneuvers of an acquisition.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ def net_manoeuvre(
 
     Returns
     -------
-    NetManoeuvre
+    NetManeuver
 
     Raises
     ------
     OssLogError
-        If the acquisition failed, its manoeuvres are not those of a known kind of acquisition, or the guider
+        If the acquisition failed, its maneuvers are not those of a known kind of acquisition, or the guider
         is not known.
     ArgumentError
         If MIRI coronagraphy is met and `regions` are not two.
@@ -121,18 +121,18 @@ def net_manoeuvre(
         raise OssLogError(msg)
     failed = next((c.failure or f"convergence {c.convergence}" for c in centroids if _failed(c)), None)
     if failed or (name == "NIRISS" and any(f.kind == "target locate" for f in log.failures())):
-        msg = f"the acquisition failed ({failed or 'NIRISS target locate'}): its manoeuvres are not a correction"
+        msg = f"the acquisition failed ({failed or 'NIRISS target locate'}): its maneuvers are not a correction"
         raise OssLogError(msg)
     plus, minus, offset, rule = _parts(name, sams, blocks=len(centroids), facet=facet, regions=regions, prd=prd)
     used = (*plus, *minus)
     if not all(isfinite(sam.x + sam.y) for sam in used):
-        msg = "a manoeuvre in the log has no readable numbers; get the log again"
+        msg = "a maneuver in the log has no readable numbers; get the log again"
         raise OssLogError(msg)
     number = _guider(sams, guider)
     x = sum(sam.x for sam in plus) - sum(sam.x for sam in minus)
     y = sum(sam.y for sam in plus) - sum(sam.y for sam in minus)
     v2, v3 = sam_to_v(x, y, guider=number, prd=prd)
-    return NetManoeuvre(v2 + offset[0], v3 + offset[1], plus[-1].r, name, number, rule, used)
+    return NetManeuver(v2 + offset[0], v3 + offset[1], plus[-1].r, name, number, rule, used)
 
 
 def _failed(centroid: object) -> bool:
@@ -140,7 +140,7 @@ def _failed(centroid: object) -> bool:
 
 
 def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tuple[float, float]:
-    """Convert a manoeuvre from the Ideal frame of the guider to V2, V3.
+    """Convert a maneuver from the Ideal frame of the guider to V2, V3.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The records that an event log is read into: target acquisitions, manoeuvres, exposures, failures, visits."""
+"""The records that an event log is read into: target acquisitions, maneuvers, exposures, failures, visits."""
 
 import math
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class Centroid:
     target_v2, target_v3 : float
         Logged target location [arcsec].
     sam_x, sam_y, sam_r : float
-        Small-angle manoeuvre that was asked for, Ideal frame of the guider [arcsec]; `sam_r` for NIRSpec
+        Small-angle maneuver that was asked for, Ideal frame of the guider [arcsec]; `sam_r` for NIRSpec
         only, in the log's unit.
     lines : tuple of str
         The rows themselves, "time message", to the last that belongs to the acquisition.
@@ -127,7 +127,7 @@ class Centroid:
 
 @dataclass(frozen=True)
 class Sam:
-    """A small-angle manoeuvre in the log.
+    """A small-angle maneuver in the log.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from xta.errors import ArgumentError
 
-__all__ = ["DOUBT", "NOBODY", "Ownership", "normalise_visit", "ownership"]
+__all__ = ["DOUBT", "NOBODY", "Ownership", "normalize_visit", "ownership"]
 
 NOBODY, DOUBT = -1, -2
 """Codes of rows that no visit claims, and of rows that several claim with equal right."""
@@ -79,7 +79,7 @@ class Ownership:
     doubts: tuple[tuple[int, int, frozenset[str]], ...]
 
 
-def normalise_visit(visit: Any) -> str:
+def normalize_visit(visit: Any) -> str:
     """Write a visit id in the form of the event log.
 
     Parameters
@@ -99,7 +99,7 @@ def normalise_visit(visit: Any) -> str:
 
     Examples
     --------
-    >>> {normalise_visit(v) for v in ("V01386001001", "01386001001", 1386001001, "1386:1:1", "1386:1")}
+    >>> {normalize_visit(v) for v in ("V01386001001", "01386001001", 1386001001, "1386:1:1", "1386:1")}
     {'V01386001001'}
     """
     text = visit.strip() if isinstance(visit, str) else _digits(visit)

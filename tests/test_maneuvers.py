@@ -1,4 +1,4 @@
-"""Net small-angle manoeuvres: real telemetry, sample visits with truth, made-up logs of what is not public."""
+"""Net small-angle maneuvers: real telemetry, sample visits with truth, made-up logs of what is not public."""
 
 import warnings
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xta import datasets, osslog
 from xta.errors import ArgumentError, OssLogError, XtaWarning
 from xta.geometry import siaf
-from xta.osslog.maneuvers import MSA_HALF_FACET, net_manoeuvre, sam_to_v
+from xta.osslog.maneuvers import MSA_HALF_FACET, net_maneuver, sam_to_v
 
 SETTLED = 0.015  # [arcsec] three times what a sample visit's star is off before each exposure
 REGIONS = ("MIRIM_TA1140_UR", "MIRIM_TA1140_CUR")
@@ -42,7 +42,7 @@ NEXT = "From guiding: guider 1, X ideal 1.0 Y ideal 2.0"
 
 
 def net(*messages, **options):
-    return net_manoeuvre(log_of(*messages), **({"prd": "PRDOPSSOC-063"} | options))
+    return net_maneuver(log_of(*messages), **({"prd": "PRDOPSSOC-063"} | options))
 
 
 @pytest.mark.parametrize("visit", REAL)
@@ -52,7 +52,7 @@ def test_real_visits(shared, visit):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XtaWarning)  # a row of V04556001001 is cut short
         log = osslog.read(shared / "oss" / name)
-    found = net_manoeuvre(log, visit=visit, prd=prd)
+    found = net_maneuver(log, visit=visit, prd=prd)
     target, ap = log.centroids(visit)[0], siaf.aperture("NIRCAM", "NRCA3_FP1_SUB64", prd)
     assert found.v2 == pytest.approx(ap.V2Ref - target.target_v2, abs=1e-6)
     assert found.v3 == pytest.approx(ap.V3Ref - target.target_v3, abs=1e-6)
@@ -62,7 +62,7 @@ def test_real_visits(shared, visit):
 
 def test_real_nirspec(shared):
     log = osslog.read((shared / "oss" / "NIRSpec_WATA_2022-11-16_lines.txt").read_text())
-    found = net_manoeuvre(log, prd="PRDOPSSOC-059")
+    found = net_maneuver(log, prd="PRDOPSSOC-059")
     slit = siaf.aperture("NIRSPEC", "NRS_S1600A1_SLIT", "PRDOPSSOC-059")
     assert found.v2 == pytest.approx(slit.V2Ref - 321.376298, abs=1e-6)
     assert found.v3 == pytest.approx(slit.V3Ref + 474.149793, abs=1e-6)
@@ -71,17 +71,17 @@ def test_real_nirspec(shared):
 def test_real_nirspec_msa(shared):
     log = osslog.read((shared / "oss" / "NIRSpec_MSATA_V04291007001_line.txt").read_text())
     with pytest.raises(OssLogError, match="give guider="):
-        net_manoeuvre(log)
-    found = net_manoeuvre(log, guider=1)
+        net_maneuver(log)
+    found = net_maneuver(log, guider=1)
     assert found.roll == -83.0472408
     assert np.hypot(found.v2, found.v3) == pytest.approx(np.hypot(0.146680635, 0.0336992537), rel=1e-3)
 
 
 @pytest.mark.parametrize("options", [{}, {"ta_dithers": True, "guider": 2}, {"mode": "NRCA4_MASKSWB"}], ids=str)
 def test_nircam_samples(tmp_path, options):
-    """The net manoeuvre is the pointing error, dithered or not."""
+    """The net maneuver is the pointing error, dithered or not."""
     visit = datasets.make_visit(tmp_path, integrations=1, pointing_error=(0.31, -0.22, 0.0), **options)
-    found = net_manoeuvre(osslog.read(visit.oss_log), visit=visit.visit_id, prd="PRDOPSSOC-063")
+    found = net_maneuver(osslog.read(visit.oss_log), visit=visit.visit_id, prd="PRDOPSSOC-063")
     assert found.v2 == pytest.approx(0.31, abs=SETTLED)
     assert found.v3 == pytest.approx(-0.22, abs=SETTLED)
     assert len(found.sams) == (4 if options.get("ta_dithers") else 2)
@@ -89,19 +89,19 @@ def test_nircam_samples(tmp_path, options):
 
 def test_miri_sample(miri):
     log = osslog.read(miri.oss_log)
-    found = net_manoeuvre(log, visit=miri.visit_id, regions=REGIONS, prd="PRDOPSSOC-063")
+    found = net_maneuver(log, visit=miri.visit_id, regions=REGIONS, prd="PRDOPSSOC-063")
     assert found.v2 == pytest.approx(0.25, abs=SETTLED)
     assert found.v3 == pytest.approx(-0.18, abs=SETTLED)
     assert found.rule == "second + third TA SAM - offset from MIRIM_TA1140_UR to MIRIM_TA1140_CUR"
     with pytest.raises(ArgumentError, match="give its two regions"):
-        net_manoeuvre(log, visit=miri.visit_id)
+        net_maneuver(log, visit=miri.visit_id)
 
 
 @pytest.mark.parametrize("mode", ["nircam", "miri"])
 def test_failed_acquisitions(tmp_path, mode):
     visit = datasets.make_visit(tmp_path, mode=mode, integrations=1, failed_ta=True)
     with pytest.raises(OssLogError, match="target locate failed"):
-        net_manoeuvre(osslog.read(visit.oss_log), visit=visit.visit_id, regions=REGIONS)
+        net_maneuver(osslog.read(visit.oss_log), visit=visit.visit_id, regions=REGIONS)
 
 
 MADE_UP = {
@@ -137,14 +137,14 @@ def test_made_up_logs(kind):
     known = {"TA SAM": 8231, "Dither": 8232, "Correc": 8248}
     ids = [known.get(text[:6]) for text in (*before, *after)]
     messages = [f"move ={text.split('=')[1]}" if known.get(text[:6]) else text for text in (*before, *after)]
-    by_id = net_manoeuvre(log_of(*messages, ids=ids), guider=1, prd="PRDOPSSOC-063", **options)
+    by_id = net_maneuver(log_of(*messages, ids=ids), guider=1, prd="PRDOPSSOC-063", **options)
     assert (by_id.v2, by_id.v3, by_id.rule) == (found.v2, found.v3, found.rule)
 
 
 @pytest.mark.parametrize(("words", "ident"), [("NIRSpec TA MSA half facet SAM", None), ("other words", 8557)])
 def test_the_half_facet_of_the_msa_is_added(words, ident):
     log = log_of(GUIDING, words, "TA SAM for NRS (x, y, r) = 0.1, 0.2, -3.0", ids=[None, ident, None])
-    found = net_manoeuvre(log, prd="PRDOPSSOC-063")
+    found = net_maneuver(log, prd="PRDOPSSOC-063")
     plain = sam_to_v(0.1, 0.2, guider=1, prd="PRDOPSSOC-063")
     assert (found.v2 - plain[0], found.v3 - plain[1]) == pytest.approx(MSA_HALF_FACET, abs=1e-12)
     assert found.roll == -3.0
@@ -196,7 +196,7 @@ def test_niriss_failure_by_its_id():
     messages = (*block("NIS"), "some words", NEXT, "Dither SAM (x, y) = 1, 2")
     log = log_of(*messages, ids=[None] * 5 + [-8826, None, None])
     with pytest.raises(OssLogError, match="acquisition failed"):
-        net_manoeuvre(log)
+        net_maneuver(log)
 
 
 def test_a_guider_that_does_not_exist():

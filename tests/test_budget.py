@@ -8,7 +8,7 @@ import xarray as xr
 
 import xta
 from xta import datasets, model
-from xta.acquisition import budget, performance
+from xta.acquisition import budget
 from xta.acquisition.image import image_centroid
 from xta.datasets.optics import Camera, place, point_source
 from xta.geometry import siaf, wcs
@@ -62,10 +62,10 @@ def star(ds):
 
 def test_guiding_is_that_of_two_exposures(analysed):
     mas = float(analysed["target_x_err_part_mas"].sel(error_part="guiding"))
-    assert mas == pytest.approx(math.sqrt(2) * performance.GUIDING, rel=1e-6)
+    assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING, rel=1e-6)
     moving = budget.assign(analysed.assign_attrs(target_type="MOVING"))
     mas = float(moving["target_x_err_part_mas"].sel(error_part="guiding"))
-    assert mas == pytest.approx(math.sqrt(2) * performance.GUIDING_MOVING, rel=1e-6)
+    assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING_MOVING, rel=1e-6)
 
 
 def test_an_acquisition_by_itself_has_no_way_to_go(nircam):

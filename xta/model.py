@@ -25,6 +25,7 @@ __all__ = [
     "TACONFIRM_TYPES",
     "TACQ_TYPES",
     "attrs",
+    "centroid_kind",
     "clean_attrs",
     "describe",
     "guider_aperture",
@@ -91,6 +92,13 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_oss_y": ("pixel", "onboard (OSS) centroid, 0-based y of the TA readout"),
     "ta_oss_time": ("", "time of the onboard (OSS) centroid (UTC)"),
     "ta_oss_converged": ("1", "1 where the onboard centroid converged, 0 where it did not, -1 unknown"),
+    "ta_oss_window_x": ("pixel", "width of the onboard centroid window, along SIAF Det x"),
+    "ta_oss_window_y": ("pixel", "height of the onboard centroid window, along SIAF Det y"),
+    "ta_oss_step_x": ("pixel", "last step of the iteration of the onboard centroid, SIAF Det x"),
+    "ta_oss_step_y": ("pixel", "last step of the iteration of the onboard centroid, SIAF Det y"),
+    "ta_oss_sam_x": ("arcsec", "small-angle maneuver asked for after the TA exposure, Ideal x of the guider"),
+    "ta_oss_sam_y": ("arcsec", "small-angle maneuver asked for after the TA exposure, Ideal y of the guider"),
+    "ta_oss_guider": ("1", "guider during the TA exposure, 1 or 2, 0 unknown"),
     # compute_offset
     "centroid_x": ("pixel", "star in the TA exposure in use, 0-based x of its readout"),
     "centroid_y": ("pixel", "star in the TA exposure in use, 0-based y of its readout"),
@@ -169,7 +177,7 @@ ANALYSIS_ATTRS = frozenset(
     {
         *("oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_time", "oss_status", "oss_log"),
         *("oss_prd", "oss_closure_error"),
-        *("centroid_source", "ta_in_use"),
+        *("centroid_source", "centroid_kind", "ta_in_use"),
     }
 )
 """Dataset attributes that attach and compute_offset add."""
@@ -270,6 +278,28 @@ def guider_aperture(number: int | None) -> str:
 def guider_number(ds: xr.Dataset) -> int | None:
     """Read the number of the guider from FGS_APER, 1 or 2; None where the header does not tell."""
     return {"FGS1": 1, "FGS2": 2}.get(str(ds.attrs.get("guider_aperture", ""))[:4])
+
+
+def centroid_kind(ds: xr.Dataset) -> str:
+    """Read where the centroid in use comes from.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+
+    Returns
+    -------
+    str
+        The attribute ``centroid_kind``: "oss" (event log), "targ_acq" (TARG_ACQ extension), "image" (measured in
+        the TA image), "manual" (by hand) or "none". xta 0.1 did not write it; of its datasets the kind is told
+        by the words of ``centroid_source``, which were fixed.
+    """
+    if "centroid_kind" in ds.attrs:
+        return str(ds.attrs["centroid_kind"])
+    words = {"OSS": "oss", "TARG_ACQ": "targ_acq", "TA image": "image", "given by hand": "manual"}
+    source = str(ds.attrs.get("centroid_source", ""))
+    return next((kind for start, kind in words.items() if source.startswith(start)), "none")
 
 
 def attrs(name: str, *, units: str | None = None, **more: Any) -> dict[str, Any]:

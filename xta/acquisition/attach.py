@@ -79,8 +79,8 @@ def attach(
         With ``ta_sci``, ``ta_err``, ``ta_dq`` (ta_exposure, ta_y, ta_x), ``ta_wcs``, ``ta_time`` and other
         coordinates of the exposures, the onboard centroids paired with them, and as attributes the
         centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
-        TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``. The
-        checks that log and headers allow, see `xta.checks`.
+        TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``,
+        ``centroid_kind``. The checks that log and headers allow, see `xta.checks`.
 
     Raises
     ------

@@ -22,28 +22,33 @@ acquisition [2]_ stands in for it.
 
 References
 ----------
-.. [1] JWST User Documentation, "JWST Fine Guide Stability".
-.. [2] JWST User Documentation, "JWST Pointing Accuracy".
+.. [1] JWST User Documentation, "JWST Fine Guide Stability": about 1 mas for fixed targets and up to 6.7 mas for
+   moving ones (1 sigma, each axis).
+.. [2] JWST User Documentation, "JWST Pointing Accuracy": after a target acquisition 5.5 mas for the near-infrared
+   instruments and 14 mas for MIRI (1 sigma, radial).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xta import model, osslog
+from xta import model
 from xta.acquisition import pair
 from xta.acquisition.image import WINDOW, image_centroid, in_use
-from xta.acquisition.performance import GUIDING, GUIDING_MOVING, acquisition_accuracy
 from xta.errors import SiafError, WCSError, XtaError
 from xta.geometry import siaf, sky, wcs
 
-__all__ = ["PARTS", "assign", "centroid_noise", "logged_centroids", "record_in_use"]
+__all__ = ["GUIDING", "GUIDING_MOVING", "PARTS", "acquisition_accuracy", "assign", "centroid_noise"]
 
-PARTS = ("centroid", "image", "guiding", "distortion", "inverse", "mask reference")
-"""Labels of the dimension ``error_part``; all but the last add up, in quadrature, to the star's error."""
+GUIDING = 1.0
+"""Noise of the guider, one axis, one sigma [mas] [1]_."""
+
+GUIDING_MOVING = 6.7
+"""The same while a moving target is tracked [mas] [1]_."""
 
 MASKED = frozenset({"NRC_CORON", "MIR_4QPM", "MIR_LYOT"})
 """Exposure types whose reference point is the measured place of a mask."""
@@ -53,6 +58,22 @@ SMALLEST_WINDOW = 3  # [pixel]; less holds no star
 SIGNIFICANT = 2.0  # times the noise; less is what two centroids of one image differ by anyway
 
 Pair = tuple[float, float]
+
+
+def acquisition_accuracy(instrument: str) -> float:
+    """Look up the accuracy of a target acquisition, one axis, one sigma [mas] [2]_.
+
+    Parameters
+    ----------
+    instrument : str
+        As in the keyword INSTRUME.
+
+    Examples
+    --------
+    >>> round(acquisition_accuracy("NIRCAM"), 2)
+    3.89
+    """
+    return (14.0 if instrument.upper() == "MIRI" else 5.5) / math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -130,8 +151,7 @@ def assign(ds: xr.Dataset) -> xr.Dataset:
     there = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
     scale = math.sqrt(abs(float(np.linalg.det(here))))
     place = _Place(ds, ta, np.linalg.solve(here, there), scale)
-    ways = (_centroid, _image, _guiding, _distortion, _inverse, _mask_reference)
-    parts = [way(place) for way in ways]
+    parts = [part(place) for part in PARTS.values()]
     values: dict[str, Any] = {}
     for axis in ("x", "y"):
         each = np.array([getattr(part, axis) for part in parts])
@@ -144,19 +164,6 @@ def assign(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords(
         {name: xr.Variable(dims, value, model.attrs(name)) for name, (dims, value) in values.items()}
     )
-
-
-def logged_centroids(ds: xr.Dataset) -> list[osslog.Centroid]:
-    """Read the TA blocks of the lines that `attach` keeps."""
-    lines = ds.attrs.get("oss_log")
-    return osslog.read(f"{lines}\n").centroids() if lines else []
-
-
-def record_in_use(ds: xr.Dataset) -> osslog.Centroid | None:
-    """Read the TA block of the onboard centroid in use from the lines that `attach` keeps; None where there is none."""
-    instrument, used = str(ds.attrs["instrument"]), (ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det"))
-    records = logged_centroids(ds)
-    return next((one for one in records if siaf.oss_to_det(instrument, one.x_det, one.y_det) == used), None)
 
 
 def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
@@ -180,29 +187,27 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
     CentroidError, MissingError
         If the star cannot be measured in the TA image.
     """
-    record = record_in_use(ds) if onboard_one else None
-    if record is None:
-        found = image_centroid(ds)
-        return found.x_err, found.y_err
-    sides = [side for side in (record.n_cols, record.n_rows) if side is not None and side >= SMALLEST_WINDOW]
-    found = image_centroid(ds, window=min(sides, default=WINDOW))
-    last = siaf.oss_to_det(str(ds.attrs["instrument"]), record.last_dx, record.last_dy)
-    dx, dy = (step if math.isfinite(step) else 0.0 for step in last)
-    return math.hypot(found.x_err, dx), math.hypot(found.y_err, dy)
+    if not (onboard_one and ds.attrs.get("oss_time")):
+        star = image_centroid(ds)
+        return star.x_err, star.y_err
+    facts = pair.logged_facts(ds)
+    sides = [int(side) for side in (facts.window_x, facts.window_y) if side >= SMALLEST_WINDOW]
+    star = image_centroid(ds, window=min(sides, default=WINDOW))
+    dx, dy = (step if math.isfinite(step) else 0.0 for step in (facts.step_x, facts.step_y))
+    return math.hypot(star.x_err, dx), math.hypot(star.y_err, dy)
 
 
 def _centroid(place: _Place) -> _Part:
-    source = str(place.ds.attrs["centroid_source"])
-    if source == "given by hand":
+    kind = model.centroid_kind(place.ds)
+    if kind == "manual":
         return place.unknown("a centroid by hand has no error")
-    image = source.startswith("TA image")
     try:
-        x, y = centroid_noise(place.ds, onboard_one=not image)
+        x, y = centroid_noise(place.ds, onboard_one=kind != "image")
     except XtaError as error:
         return place.unknown(f"the TA image cannot be measured ({error})")
     if not math.isfinite(x + y):
         return place.unknown("the TA image has no errors")
-    what = "" if image else " and last step of the onboard iteration"
+    what = "" if kind == "image" else " and last step of the onboard iteration"
     return place.moved(x, y, f"photon noise of the TA image{what}")
 
 
@@ -286,3 +291,14 @@ def _digit(value: float) -> float:
     """Give the worth of the last decimal that a number is written with."""
     _, _, decimals = f"{value:.4f}".rstrip("0").partition(".")
     return float(10.0 ** -len(decimals))
+
+
+PARTS: dict[str, Callable[[_Place], _Part]] = {
+    "centroid": _centroid,
+    "image": _image,
+    "guiding": _guiding,
+    "distortion": _distortion,
+    "inverse": _inverse,
+    "mask reference": _mask_reference,
+}
+"""Labels of the dimension ``error_part``; all but the last add up, in quadrature, to the star's error."""

@@ -21,9 +21,9 @@ import xarray as xr
 
 from xta import model
 from xta.acquisition import pair
+from xta.acquisition.budget import acquisition_accuracy
 from xta.acquisition.closure import Closure, closure
 from xta.acquisition.image import blemishes, flagged, image_centroid, in_use
-from xta.acquisition.performance import acquisition_accuracy
 from xta.errors import SiafError, XtaError, warn
 from xta.geometry import siaf, wcs
 from xta.images.centroid import ImageCentroid
@@ -199,7 +199,7 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
 
 def _agrees(ds: xr.Dataset, one: xr.Dataset, found: ImageCentroid) -> Check:
     """Compare the centroid in use with that of the image."""
-    if ds.attrs["centroid_source"].startswith("TA image"):
+    if model.centroid_kind(ds) == "image":
         return None, "the centroid in use is that of the image itself"
     x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
     scale = wcs.pixel_scale(wcs.load(one["ta_wcs"].item()), x, y)

@@ -1,7 +1,9 @@
 """The star in an attached TA image: where it is, and what is wrong with the pixels near it."""
 
 import math
-from typing import Any
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -87,18 +89,40 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     (MIRI, full arrays) the search is limited to it.
     """
     model.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
-    image = one["ta_sci"].values
-    bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
-    err = one["ta_err"].values if "ta_err" in one else None
-    region = search_region(ds, exposure)
+    ta = in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
+    rows, columns = search_region(ds, exposure)
+    image = ta["ta_sci"].values[rows, columns]
+    bad = dq.bad_pixels(image, ta["ta_dq"].values[rows, columns] if "ta_dq" in ta else None)
+    err = ta["ta_err"].values[rows, columns] if "ta_err" in ta else None
     try:
-        found = floating_window(image, bad=bad, err=err, region=region, window=window)
+        star = _measured(*(None if array is None else _Pixels.of(array) for array in (image, bad, err)), window)
     except CentroidError as error:
-        msg = f"{one['ta_filename'].item()}: {error}"
+        msg = f"{ta['ta_filename'].item()}: {error}"
         raise CentroidError(msg) from error
-    x0, y0 = float(one["ta_x"].values[0]), float(one["ta_y"].values[0])
-    return ImageCentroid(**{**vars(found), "x": found.x + x0, "y": found.y + y0})
+    x, y = star.x + (columns.start or 0), star.y + (rows.start or 0)
+    return replace(star, x=x + float(ta["ta_x"].values[0]), y=y + float(ta["ta_y"].values[0]))
+
+
+class _Pixels(NamedTuple):
+    """An array as it is compared: by its bytes."""
+
+    data: bytes
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: Any) -> "_Pixels":
+        return cls(array.tobytes(), array.dtype.str, array.shape)
+
+    @property
+    def array(self) -> Any:
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
+
+
+@lru_cache(maxsize=32)
+def _measured(image: _Pixels, bad: _Pixels, err: _Pixels | None, window: int) -> ImageCentroid:
+    """Centroid a star once; offset, checks, budget and estimates of the same pixels ask again."""
+    return floating_window(image.array, bad=bad.array, err=None if err is None else err.array, window=window)
 
 
 def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:

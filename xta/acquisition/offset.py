@@ -38,7 +38,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         ``ta_inverse_error_x/y`` (analytic minus numerical inverse), ``ta_reference_x/y`` (SIAF) [0-based TA
         pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
         ``offset_east/north`` [arcsec on the sky], all WCS minus centroid; the attribute
-        ``centroid_source``; and the checks that the TA image allows, see `xta.checks`.
+        ``centroid_source``, in words, and ``centroid_kind``, see `xta.model.centroid_kind`; and the checks that the
+        TA image allows, see `xta.checks`.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         ds = attach.attach(ds)
     ds = attach.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
-    x, y, source = _centroid(ds, centroid)
+    x, y, source, kind = _centroid(ds, centroid)
     one = in_use(ds)
     ta_wcs = wcs.load(one["ta_wcs"].item())
     target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
@@ -98,7 +99,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     logger.info("offset WCS minus centroid: %.4f, %.4f px", values["offset_x"], values["offset_y"])
     logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", values["offset_ra"], values["offset_dec"])
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
-    result = ds.assign_coords(model.describe(values)).assign_attrs(centroid_source=source)
+    result = ds.assign_coords(model.describe(values)).assign_attrs(centroid_source=source, centroid_kind=kind)
     result = checks.check_image(result)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
@@ -144,16 +145,16 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     return here
 
 
-def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str]:
-    """Choose the centroid: (x, y, where it comes from)."""
+def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str, str]:
+    """Choose the centroid: (x, y, where it comes from, its kind)."""
     if not isinstance(centroid, str):
-        return _by_hand(ds, centroid)
+        return *_by_hand(ds, centroid), "given by hand", "manual"
     if centroid not in {"auto", "oss", "image"}:
         msg = f"centroid is {centroid!r}; give 'auto', 'oss', 'image' or a pixel (x, y)"
         raise ArgumentError(msg)
     status = ds.attrs.get("oss_status", "no event log")
     if centroid in {"auto", "oss"} and status == "SUCCESS":
-        return float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), _onboard(ds)
+        return float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), *_onboard(ds)
     if centroid == "oss":
         msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
         raise AcquisitionError(msg)
@@ -165,14 +166,17 @@ def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str]:
             f"visit {ds.attrs['visit_id']}: there is no onboard centroid ({status}); the star was centroided in the TA "
             f"image, at ({found.x:.3f}, {found.y:.3f}) px"
         )
-    return found.x, found.y, source
+    return found.x, found.y, source, "image"
 
 
-def _onboard(ds: xr.Dataset) -> str:
-    return "OSS event log" if ds.attrs.get("oss_time") else str(ds.attrs["centroid_source"])
+def _onboard(ds: xr.Dataset) -> tuple[str, str]:
+    """Name the source of the onboard centroid, and its kind; only a log has its time."""
+    if ds.attrs.get("oss_time"):
+        return "OSS event log", "oss"
+    return str(ds.attrs["centroid_source"]) if model.centroid_kind(ds) == "targ_acq" else "TARG_ACQ", "targ_acq"
 
 
-def _by_hand(ds: xr.Dataset, centroid: Any) -> tuple[float, float, str]:
+def _by_hand(ds: xr.Dataset, centroid: Any) -> tuple[float, float]:
     try:
         x, y = (float(value) for value in centroid)
     except (TypeError, ValueError):
@@ -185,4 +189,4 @@ def _by_hand(ds: xr.Dataset, centroid: Any) -> tuple[float, float, str]:
         if not low - 0.5 <= value <= high + 0.5:
             msg = f"centroid ({x:g}, {y:g}) is outside the TA image ({dim} {low:g} to {high:g}); it is (x, y), 0-based"
             raise ArgumentError(msg)
-    return x, y, "given by hand"
+    return x, y

@@ -4,12 +4,13 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import model, osslog
+from xta.acquisition.image import in_use
 from xta.errors import AcquisitionError, warn
 from xta.geometry import siaf
 from xta.osslog import Centroid
@@ -24,6 +25,7 @@ __all__ = [
     "begin",
     "from_log",
     "from_targ_acq",
+    "logged_facts",
     "pair",
     "readout",
     "same_exposure",
@@ -288,10 +290,13 @@ def assign_centroids(
         If a centroid is not of the readout of its exposure.
     """
     n = len(exposures)
-    columns: dict[str, Any] = {name: np.full(n, np.nan) for name in ("x_det", "y_det", "x", "y")}
+    centroids = [last_converged(several) for several in blocks]
+    facts = [_facts(ta, centroid) for ta, centroid in zip(exposures, centroids, strict=True)]
+    columns: dict[str, Any] = {name: np.array([getattr(fact, name) for fact in facts]) for name in Facts._fields}
+    columns["guider"] = columns["guider"].astype(np.int8)
+    columns |= {name: np.full(n, np.nan) for name in ("x_det", "y_det", "x", "y")}
     columns["time"] = np.full(n, np.datetime64("NaT", "ns"))
     columns["converged"] = np.full(n, -1, dtype=np.int8)
-    centroids = [last_converged(several) for several in blocks]
     for k, (ta, centroid) in enumerate(zip(exposures, centroids, strict=True)):
         if centroid is None:
             continue
@@ -305,11 +310,62 @@ def assign_centroids(
     return ds.assign_attrs({"oss_log": lines} | _in_use(exposures, onboard))
 
 
+class Facts(NamedTuple):
+    """What the log says of a TA block beside its centroid; stored as coordinates ``ta_oss_...``.
+
+    Attributes
+    ----------
+    window_x, window_y, step_x, step_y : float
+        Size of the window and last step of the iteration, along SIAF Det [pixel]; NaN where not known.
+    sam_x, sam_y : float
+        Small-angle maneuver, Ideal frame of the guider [arcsec]; NaN where not known.
+    guider : int
+        0 where not known.
+    """
+
+    window_x: float = np.nan
+    window_y: float = np.nan
+    step_x: float = np.nan
+    step_y: float = np.nan
+    sam_x: float = np.nan
+    sam_y: float = np.nan
+    guider: int = 0
+
+
+def _facts(ta: xr.Dataset, block: Centroid | None) -> Facts:
+    if block is None:
+        return Facts()
+    instrument = str(ta.attrs["instrument"])
+    window = siaf.oss_to_det(
+        instrument, *(np.nan if side is None else float(side) for side in (block.n_cols, block.n_rows))
+    )
+    step = siaf.oss_to_det(instrument, block.last_dx, block.last_dy)
+    return Facts(*window, *step, block.sam_x, block.sam_y, block.guider or 0)
+
+
+def logged_facts(ds: xr.Dataset) -> Facts:
+    """Read what the log says of the TA block of the exposure in use.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached. xta 0.1 kept the lines of the log only; they are read again.
+    """
+    ta = in_use(ds)
+    if "ta_oss_guider" in ta.coords:
+        return Facts(*(ta[f"ta_oss_{name}"].item() for name in Facts._fields))
+    lines = ds.attrs.get("oss_log")
+    blocks = osslog.read(f"{lines}\n").centroids() if lines else []
+    used = ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det")
+    return _facts(ds, next((block for block in blocks if _det(ds, block) == used), last_converged(blocks)))
+
+
 def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]:
     """Describe the onboard centroid in use by attributes."""
     record, k = onboard.record, onboard.exposure
     if record is None or k is None:
-        return {"oss_status": onboard.reason, "centroid_source": f"none ({onboard.reason})"}
+        source = f"none ({onboard.reason})"
+        return {"oss_status": onboard.reason, "centroid_source": source, "centroid_kind": "none"}
     x_det, y_det = _det(exposures[k], record)
     x, y = _to_pixel(exposures[k], x_det, y_det)
     _check_inside(exposures[k], x, y)
@@ -321,6 +377,7 @@ def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]
         "oss_time": str(record.time) if isinstance(record, Centroid) else "",
         "oss_status": "SUCCESS",
         "centroid_source": "OSS event log" if isinstance(record, Centroid) else f"TARG_ACQ of {record.filename}",
+        "centroid_kind": onboard.kind,
         "ta_in_use": k,
     }
 

@@ -25,10 +25,9 @@ import xarray as xr
 
 from xta import model, osslog
 from xta.acquisition import find
-from xta.acquisition.budget import centroid_noise
+from xta.acquisition.budget import GUIDING, acquisition_accuracy, centroid_noise
 from xta.acquisition.image import blemishes, image_centroid, in_use, stamp
 from xta.acquisition.offset import acquired_target, target_position
-from xta.acquisition.performance import GUIDING, acquisition_accuracy
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
 from xta.estimates.template import estimate_center
 from xta.geometry import siaf, sky, sphere, wcs

@@ -13,9 +13,9 @@ import xarray as xr
 from xta import model
 from xta.acquisition.analyze import analyze
 from xta.acquisition.attach import Acquisition, attach, find_acquisition
-from xta.acquisition.budget import logged_centroids, record_in_use
 from xta.acquisition.find import best_log, read_log, read_targ_acqs
 from xta.acquisition.offset import compute_offset
+from xta.acquisition.pair import logged_facts
 from xta.errors import (
     AcquisitionError,
     WCSError,
@@ -145,12 +145,9 @@ def _row(ds: xr.Dataset) -> dict[str, Any]:
     failed = ds.isel(check=ds["check_passed"].values == 0)
     pairs = zip(failed["check"].values, failed["check_reason"].values, strict=True)
     row["checks_failed"] = "; ".join(f"{name}: {reason}" for name, reason in pairs)
-    guider = model.guider_number(ds)
-    # Of a failed acquisition the last block that the log has.
-    if (record := record_in_use(ds) or next(reversed(logged_centroids(ds)), None)) is not None:
-        row |= {"sam_x": _json(record.sam_x), "sam_y": _json(record.sam_y)}
-        guider = guider or record.guider
-    return row | {"guider": guider or 0}
+    facts = logged_facts(ds)
+    row |= {"sam_x": _json(facts.sam_x), "sam_y": _json(facts.sam_y)}
+    return row | {"guider": model.guider_number(ds) or facts.guider}
 
 
 def _json(value: float) -> float | None:

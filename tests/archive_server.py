@@ -5,6 +5,7 @@ and engineering-database tables. Nothing in it knows the client it is for, so th
 real connection. See `ArchiveServer`.
 """
 
+import csv
 import gzip
 import hashlib
 import io
@@ -446,6 +447,27 @@ def sample_visit(visit: str = "01386001001", *, start: str = "2022-07-29T22:01:5
     ]
     log = [((begin + timedelta(seconds=t)).isoformat(" ", "milliseconds"), text) for t, text in said]
     return SampleVisit(visit, products, rows, log, begin, end)
+
+
+def hold(archive: ArchiveServer, visit: Any) -> None:
+    """Let an archive hold the acquisition and the log of a visit of `xta.datasets`, and nothing else."""
+    with visit.oss_log.open(newline="") as file:
+        rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
+    archive.products = {path.name: path.read_bytes() for path in visit.ta}
+    archive.tables = {"Nircam": [_row(path) for path in visit.ta]}
+    archive.logs = {"ICTM_EVENT_MSG": rows}
+
+
+def _row(path: Path) -> Row:
+    header = fits.getheader(path)
+    times = {"date_beg_mjd": "DATE-BEG", "vststart_mjd": "VSTSTART", "visitend_mjd": "VISITEND"}
+    return {
+        "filename": path.name,
+        "productLevel": "2b",
+        "fileSize": path.stat().st_size,
+        **{name: header[name.upper()] for name in ("detector", "exp_type", "visit_id")},
+        **{name: _mjd(datetime.fromisoformat(header[word])) for name, word in times.items()},
+    }
 
 
 def fits_bytes(name: str, exp_type: str, size: int = 64) -> bytes:

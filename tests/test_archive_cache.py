@@ -38,14 +38,14 @@ def place(store, content):
 # --- what is believed -------------------------------------------------------------------------------------
 
 
-def test_file_put_there_by_hand_is_used(server, store):
+def test_download_uses_file_put_there_by_hand(server, store):
     path = place(store, server.products[TACQ])
     assert archive.download(TACQ, offline=True) == path
     assert not server.asked()
     assert path.with_name(f"{TACQ}.xta.json").exists()
 
 
-def test_damaged_file_put_there_by_hand_is_fetched_anew(server, store, caplog):
+def test_download_replaces_damaged_file_put_there_by_hand(server, store, caplog):
     path = place(store, server.products[TACQ][:-2880])
     with pytest.raises(ArchiveError, match="not in the cache"):
         archive.download(TACQ, offline=True)
@@ -54,7 +54,7 @@ def test_damaged_file_put_there_by_hand_is_fetched_anew(server, store, caplog):
     assert path.read_bytes() == server.products[TACQ]
 
 
-def test_changed_file_is_fetched_anew(server, caplog):
+def test_download_replaces_changed_file(server, caplog):
     path = archive.download(TACQ, policy=QUICK)
     content = bytearray(path.read_bytes())
     content[6000] ^= 1
@@ -64,7 +64,7 @@ def test_changed_file_is_fetched_anew(server, caplog):
     assert len(server.asked()) == 2
 
 
-def test_copied_cache_is_used(server, store, tmp_path, monkeypatch):
+def test_download_uses_copied_cache(server, store, tmp_path, monkeypatch):
     archive.download(TACQ, policy=QUICK)
     copy = tmp_path / "copy" / "products" / "jw01386001001"
     copy.mkdir(parents=True)
@@ -75,14 +75,14 @@ def test_copied_cache_is_used(server, store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("sidecar", [b"", b"[]", b"{}", b"\xff", b'{"size": 3}'])
-def test_damaged_sidecar_does_no_harm(server, sidecar):
+def test_download_with_damaged_sidecar(server, sidecar):
     path = archive.download(TACQ, policy=QUICK)
     path.with_name(f"{TACQ}.xta.json").write_bytes(sidecar)
     assert archive.download(TACQ, offline=True) == path
     assert archive.download(TACQ, offline=True) == path
 
 
-def test_part_is_not_seen_under_the_name(server, store):
+def test_download_shows_no_part_under_the_name(server, store):
     server.fail("product", faulty.drip)
     thread = threading.Thread(target=_expect_timeout, args=(Policy(deadline=1.0),))
     thread.start()
@@ -102,7 +102,7 @@ def _expect_timeout(policy):
 # --- report and clear -------------------------------------------------------------------------------------
 
 
-def test_report_and_clear(server, store):
+def test_report_and_clear_visit(server, store):
     archive.fetch_visit(VISIT, policy=QUICK)
     stranger = store / "products" / "notes.txt"
     stranger.write_text("mine")
@@ -124,7 +124,7 @@ def test_report_and_clear(server, store):
     assert [path for path in store.rglob("*") if path.is_file()] == [stranger]
 
 
-def test_clear_never_touches_what_is_not_its_own(store):
+def test_clear_leaves_files_of_others(store):
     names = ["notes.txt", "logs/app.log", "products/jwst/a.fits", "searches/x.json", "products/jw1/jw1.fits.bak"]
     for name in names:
         (store / name).parent.mkdir(parents=True, exist_ok=True)
@@ -134,20 +134,20 @@ def test_clear_never_touches_what_is_not_its_own(store):
     assert sorted(path.relative_to(store).as_posix() for path in store.rglob("*.*")) == sorted(names)
 
 
-def test_empty_cache(store):
+def test_report_and_clear_empty_cache(store):
     assert cache.report() == []
     assert cache.clear() == 0
     assert not store.exists()
 
 
-def test_folder_of_the_platform(monkeypatch):
+def test_root_by_platform_and_variable(monkeypatch):
     monkeypatch.delenv("XTA_CACHE", raising=False)
     assert cache.root() == platformdirs.user_cache_path("xta", appauthor=False)
     monkeypatch.setenv("XTA_CACHE", "~/mine")
     assert cache.root() == Path.home() / "mine"
 
 
-def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
+def test_download_into_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XTA_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(FileError, match=r"cannot be written \(Not a directory\); set XTA_CACHE"):
@@ -156,7 +156,7 @@ def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_disk_that_is_full(server, store):
+def test_download_to_full_disk(server, store):
     part = store / "products" / "jw01386001001" / f"{TACQ}.part"
     part.parent.mkdir(parents=True)
     part.symlink_to("/dev/full")
@@ -180,7 +180,7 @@ def run(code, *arguments):
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_ten_processes_make_one_download(server):
+def test_download_by_ten_processes_is_one(server):
     server.latency = 0.3
     workers = [run(WORKER, TACQ) for _ in range(10)]
     for worker in workers:
@@ -191,7 +191,7 @@ def test_ten_processes_make_one_download(server):
     assert len(server.asked()) == 1
 
 
-def test_ten_threads_make_one_download(server):
+def test_download_by_ten_threads_is_one(server):
     server.latency = 0.1
     paths = []
     threads = [threading.Thread(target=lambda: paths.append(archive.download(TACQ, policy=QUICK))) for _ in range(10)]
@@ -223,7 +223,7 @@ def holder(store):
         process.kill()
 
 
-def test_wait_for_another_process_ends(server, holder):
+def test_download_stops_waiting_for_another_process(server, holder):
     begin = time.monotonic()
     with pytest.raises(ArchiveTimeoutError, match=r"nrcalong_cal.fits: another process.*1 s.*give the files"):
         archive.download(TACQ, policy=Policy(deadline=1.0))
@@ -231,12 +231,12 @@ def test_wait_for_another_process_ends(server, holder):
     assert not server.asked()
 
 
-def test_clear_leaves_what_is_being_fetched(server, holder):
+def test_clear_leaves_download_under_way(server, holder):
     assert cache.clear() == 0
     assert [item.partial for item in cache.report()] == [True]
 
 
-def test_process_that_dies_leaves_no_lock_and_no_poison(server, holder):
+def test_download_after_process_that_died(server, holder):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
@@ -264,7 +264,7 @@ ENDS = [WHOLE.index(b"XTENSION= 'IMAGE"), WHOLE.index(b"XTENSION= 'BINTABLE")]
 
 
 @given(cut=st.integers(0, len(WHOLE) - 1).filter(lambda cut: cut not in ENDS))
-def test_any_cut_is_found(tmp_path_factory, cut):
+def test_check_fits_finds_any_cut(tmp_path_factory, cut):
     # One between two extensions leaves a good file; the length that the archive announces shows it.
     path = tmp_path_factory.getbasetemp() / "cut.fits"
     path.write_bytes(WHOLE[:cut])
@@ -273,14 +273,14 @@ def test_any_cut_is_found(tmp_path_factory, cut):
 
 
 @given(extra=st.binary(min_size=1, max_size=6000))
-def test_anything_behind_the_end_is_found(tmp_path_factory, extra):
+def test_check_fits_finds_anything_behind_the_end(tmp_path_factory, extra):
     path = tmp_path_factory.getbasetemp() / "extra.fits"
     path.write_bytes(WHOLE + extra)
     with pytest.raises(ArchiveReplyError):
         check_fits(path)
 
 
-def test_forms_of_fits_are_known(tmp_path):
+def test_check_fits_knows_forms_of_fits(tmp_path):
     hdus = [
         fits.PrimaryHDU(np.zeros((2, 3, 4), np.int16)),
         fits.ImageHDU(),
@@ -297,14 +297,14 @@ def test_forms_of_fits_are_known(tmp_path):
     check_fits(path)
 
 
-def test_real_products_pass(shared):
+def test_check_fits_passes_real_products(shared):
     paths = sorted(shared.rglob("*.fits"))
     assert paths
     for path in paths:
         check_fits(path)
 
 
-def test_header_without_size_is_refused(tmp_path):
+def test_check_fits_refuses_header_without_size(tmp_path):
     stream = io.BytesIO(WHOLE)
     path = tmp_path / "x.fits"
     path.write_bytes(stream.getvalue().replace(b"NAXIS1  =", b"NAXOS1  =", 1))
@@ -313,7 +313,7 @@ def test_header_without_size_is_refused(tmp_path):
 
 
 @given(st.text() | st.from_regex(r"jw[\w/\\.-]*\.fits"))
-def test_accepted_names_stay_in_their_folder(name):
+def test_is_product_name_stays_in_folder(name):
     if is_product_name(name):
         assert Path(name).name == name
         assert name.isascii()

@@ -108,7 +108,7 @@ def test_download_that_fails(server, store, caplog, case, token):
 
 
 @pytest.mark.parametrize("case", PASSING)
-def test_download_that_comes_right(server, store, case):
+def test_download_after_passing_faults(server, store, case):
     server.fail("product", PASSING[case][0], PASSING[case][0])
     path = archive.download(TACQ, policy=PATIENT if case != "hang" else QUICK)
     assert path.read_bytes() == server.products[TACQ]
@@ -116,7 +116,7 @@ def test_download_that_comes_right(server, store, case):
     assert left_in(store) == [TACQ, f"{TACQ}.xta.json"]
 
 
-def test_retry_after_is_kept(server):
+def test_download_waits_as_retry_after_asks(server):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
     server.fail("product", faulty.status(429, Retry_After="1"), faulty.status(503, Retry_After=soon))
     archive.download(TACQ, policy=PATIENT)
@@ -125,7 +125,7 @@ def test_retry_after_is_kept(server):
     assert 0.5 < third - first <= 3.0  # a date has whole seconds
 
 
-def test_compressed_transfer(server):
+def test_download_compressed(server):
     server.fail("product", faulty.compressed)
     assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
 
@@ -137,7 +137,7 @@ def large(server):
     return server.products[TACQ]
 
 
-def test_cut_download_goes_on_where_it_stopped(server, large):
+def test_download_resumes_where_it_was_cut(server, large):
     server.fail("product", faulty.cut(0.25), faulty.cut(0.5))
     assert archive.download(TACQ, policy=QUICK).read_bytes() == large
     first, *ranges = [request.headers.get("Range") for request in server.asked()]
@@ -147,7 +147,7 @@ def test_cut_download_goes_on_where_it_stopped(server, large):
     assert starts[0] < starts[1] < len(large)
 
 
-def test_cut_download_goes_on_in_the_next_call(server, store, large):
+def test_download_resumes_in_next_call(server, store, large):
     server.fail("product", faulty.cut(0.5))
     once = Policy(attempts=1, deadline=2.0)
     with pytest.raises(ArchiveBusyError):
@@ -161,7 +161,7 @@ def test_cut_download_goes_on_in_the_next_call(server, store, large):
     assert left_in(store) == [TACQ, f"{TACQ}.xta.json"]
 
 
-def test_slow_download_goes_on_after_the_deadline(server, large):
+def test_download_resumes_after_deadline(server, large):
     def slow(handler, reply):
         handler.head(reply, reply.length)
         handler.wfile.write(reply.body[:200_000])
@@ -175,7 +175,7 @@ def test_slow_download_goes_on_after_the_deadline(server, large):
     assert server.asked()[1].headers["Range"] == f"bytes={item.size}-"
 
 
-def test_product_that_changed_is_not_stitched(server, large):
+def test_download_restarts_for_changed_product(server, large):
     server.fail("product", faulty.cut(0.5))
     with pytest.raises(ArchiveBusyError):
         archive.download(TACQ, policy=Policy(attempts=1, deadline=2.0))
@@ -183,7 +183,7 @@ def test_product_that_changed_is_not_stitched(server, large):
     assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
 
 
-def test_part_that_is_whole_already(server, store, large):
+def test_download_of_part_that_is_whole(server, store, large):
     server.fail("product", faulty.cut(0.5))
     with pytest.raises(ArchiveBusyError):
         archive.download(TACQ, policy=Policy(attempts=1, deadline=2.0))
@@ -192,7 +192,7 @@ def test_part_that_is_whole_already(server, store, large):
     assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
 
 
-def test_progress_goes_to_stderr(server, capsys):
+def test_download_progress_on_stderr(server, capsys):
     archive.download(TACQ, progress=True, policy=QUICK)
     out, err = capsys.readouterr()
     assert out == ""
@@ -201,7 +201,7 @@ def test_progress_goes_to_stderr(server, capsys):
 
 
 @pytest.mark.parametrize("name", ["", "../x.fits", "jw/x.fits", "other.fits", "jw1.fits/..", "jw1.exe"])
-def test_name_that_is_no_product(server, name):
+def test_download_refuses_other_names(server, name):
     with pytest.raises(ArgumentError, match="not the name of a JWST product"):
         archive.download(name)
     assert not server.asked()
@@ -222,14 +222,14 @@ def test_token_opens_exclusive_data(server, store, monkeypatch, how):
     assert not any(SECRET.encode() in path.read_bytes() for path in store.rglob("*") if path.is_file())
 
 
-def test_token_that_is_refused(server):
+def test_token_refused(server):
     server.protected[TACQ] = SECRET
     with pytest.raises(ArchiveNotAuthorisedError, match=r"not accepted.*expired"):
         archive.download(TACQ, token="another", policy=QUICK)
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_token_does_not_follow_a_redirect_elsewhere(server, other, code):
+def test_token_stays_on_redirect_elsewhere(server, other, code):
     server.always("product", faulty.redirect(other.url + "{path}", code))
     path = archive.download(TACQ, token=SECRET, policy=QUICK)
     assert path.read_bytes() == other.products[TACQ]
@@ -237,7 +237,7 @@ def test_token_does_not_follow_a_redirect_elsewhere(server, other, code):
     assert SECRET not in str(other.asked())
 
 
-def test_token_does_not_come_back_through_a_redirect(server, other):
+def test_token_stays_on_redirect_and_back(server, other):
     server.fail("product", faulty.redirect(other.url + "{path}"))
     other.fail("product", faulty.redirect(server.url + "{path}"))
     archive.download(TACQ, token=SECRET, policy=QUICK)
@@ -245,14 +245,14 @@ def test_token_does_not_come_back_through_a_redirect(server, other):
     assert len(server.asked()) == 2
 
 
-def test_token_stays_with_another_port_of_the_same_host(server):
+def test_token_stays_on_redirect_to_other_port(server):
     with ArchiveServer(products=server.products) as neighbour:
         server.always("product", faulty.redirect(neighbour.url + "{path}"))
         archive.download(TACQ, token=SECRET, policy=QUICK)
         assert SECRET not in str(neighbour.asked())
 
 
-def test_password_of_netrc_is_not_sent(server, tmp_path, monkeypatch):
+def test_download_sends_no_password_of_netrc(server, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("default login me password word")
     netrc.chmod(0o600)
@@ -284,7 +284,7 @@ def test_token_hides():
         ("http://127.0.0.1.example.org", False),
     ],
 )
-def test_token_needs_a_private_way(url, private):
+def test_service_private(url, private):
     assert Service("MAST", url, "XTA_MAST_URL").private is private
 
 
@@ -300,11 +300,11 @@ def test_token_needs_a_private_way(url, private):
         ("https://example.org/mast.stsci.edu", False),
     ],
 )
-def test_whose_address_it_is(url, own):
+def test_service_owns(url, own):
     assert Service("MAST", "https://mast.stsci.edu", "XTA_MAST_URL").owns(url) is own
 
 
-def test_proxy_of_the_environment_is_not_used_for_this_machine(server, monkeypatch):
+def test_download_from_this_machine_without_proxy(server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert archive.download(TACQ, token=SECRET, policy=QUICK).exists()
@@ -314,14 +314,14 @@ def test_proxy_of_the_environment_is_not_used_for_this_machine(server, monkeypat
     "url",
     ["mast.stsci.edu", "ftp://mast.stsci.edu", "https://", "https://me:word@mast", "https://mast:port", "http://[x"],
 )
-def test_address_that_is_none(server, monkeypatch, url):
+def test_service_refuses_bad_address(server, monkeypatch, url):
     monkeypatch.setenv("XTA_MAST_URL", url)
     with pytest.raises(ArgumentError, match="XTA_MAST_URL must be an address") as caught:
         archive.download(TACQ, policy=QUICK)
     assert "word" not in str(caught.value)
 
 
-def test_archive_that_is_not_there(server, monkeypatch):
+def test_download_from_absent_archive(server, monkeypatch):
     monkeypatch.setenv("XTA_MAST_URL", "http://127.0.0.1:9")
     with pytest.raises(ArchiveBusyError, match=r"could not be reached.*give the files"):
         archive.download(TACQ, policy=QUICK)
@@ -352,14 +352,14 @@ def secure(server, certificate, monkeypatch):
         yield running
 
 
-def test_everything_over_tls(secure):
+def test_download_over_tls(secure):
     secure.protected[TACQ] = SECRET
     assert len(archive.ta_products(VISIT, "NIRCAM", policy=QUICK)) == 2
     assert archive.download(TACQ, token=SECRET, policy=QUICK).read_bytes() == secure.products[TACQ]
 
 
 @pytest.mark.parametrize("case", SLOW)
-def test_deadline_over_tls(secure, store, case):
+def test_download_deadline_over_tls(secure, store, case):
     secure.always("product", SLOW[case][0])
     begin = time.monotonic()
     with pytest.raises(ArchiveTimeoutError, match="longer than the 2 s allowed"):
@@ -367,14 +367,14 @@ def test_deadline_over_tls(secure, store, case):
     assert time.monotonic() - begin < QUICK.deadline + 1
 
 
-def test_certificate_that_nobody_knows(secure, monkeypatch):
+def test_download_refuses_unknown_certificate(secure, monkeypatch):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(ArchiveError, match="could not prove who it is"):
         archive.download(TACQ, token=SECRET, policy=QUICK)
     assert not secure.asked()
 
 
-def test_redirect_from_tls_to_plain_text_is_refused(secure, server):
+def test_download_refuses_redirect_to_plain_text(secure, server):
     secure.always("product", faulty.redirect(server.url + "{path}"))
     with pytest.raises(ArchiveReplyError, match="nothing is fetched from"):
         archive.download(TACQ, policy=QUICK)
@@ -382,6 +382,6 @@ def test_redirect_from_tls_to_plain_text_is_refused(secure, server):
 
 
 @pytest.mark.parametrize("setting", [{"attempts": 0}, {"deadline": -1.0}, {"read": 0.0}, {"connect": float("nan")}])
-def test_policy_is_checked(setting):
+def test_policy_refuses_bad_values(setting):
     with pytest.raises(ArgumentError, match="must be positive"):
         Policy(**setting)

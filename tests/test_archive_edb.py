@@ -32,7 +32,7 @@ def rows_of(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_log_of_a_visit(server, store):
+def test_event_log_of_visit(server, store):
     rows = rows_of(archive.event_log(VISIT, **TIMES, policy=QUICK))
     assert [(row["theTime"], row["euvalue"]) for row in rows] == server.logs[MESSAGE]
     (request,) = server.asked()  # the times were given, so MAST was not asked for them
@@ -40,14 +40,14 @@ def test_log_of_a_visit(server, store):
     assert left_in(store) == [NAME, f"{NAME}.xta.json"]
 
 
-def test_log_is_what_the_parser_takes(server):
+def test_event_log_is_read_by_osslog(server):
     from xta import osslog
 
     log = osslog.read(archive.event_log(VISIT, **TIMES, policy=QUICK))
     assert len(log.messages) == len(server.logs[MESSAGE])
 
 
-def test_times_are_asked_for_if_not_given(server):
+def test_event_log_asks_for_times(server):
     given = archive.event_log(VISIT, **TIMES, policy=QUICK)
     cache.clear()
     assert archive.event_log("1386:1", instrument="NIRCAM", policy=QUICK) == given
@@ -64,24 +64,24 @@ def test_times_are_asked_for_if_not_given(server):
         {"start": np.datetime64("2022-07-29T22:01:51.487"), "end": "2022-07-30T01:13:40.487Z"},
     ],
 )
-def test_forms_of_time(server, times):
+def test_event_log_takes_forms_of_time(server, times):
     archive.event_log(VISIT, **times, policy=QUICK)
     assert server.asked()[0].target == f"mast:jwstedb/{NAME}"
 
 
-def test_second_log_makes_no_request(server):
+def test_event_log_from_cache(server):
     first = archive.event_log(VISIT, **TIMES, policy=QUICK)
     assert archive.event_log(VISIT, **TIMES, offline=True) == first
     assert len(server.asked()) == 1
 
 
-def test_offline_forbids_the_log(server):
+def test_event_log_offline(server):
     with pytest.raises(ArchiveError, match=r"V01386001001.*network is off.*give the log as a file"):
         archive.event_log(VISIT, **TIMES, offline=True)
     assert not server.asked()
 
 
-def test_log_file_put_there_by_hand_is_used(server, store):
+def test_event_log_uses_file_put_there_by_hand(server, store):
     text = archive.event_log(VISIT, **TIMES, policy=QUICK)
     cache.clear()
     (store / "logs" / NAME).write_text(text)
@@ -91,7 +91,7 @@ def test_log_file_put_there_by_hand_is_used(server, store):
 # --- what may still grow is not kept ----------------------------------------------------------------------
 
 
-def test_log_without_the_end_of_the_visit_is_not_kept(server, store):
+def test_event_log_without_end_of_visit_is_not_kept(server, store):
     server.logs[MESSAGE] = [(when, text) for when, text in server.logs[MESSAGE] if f"{VISIT} ENDED" not in text]
     for _ in range(2):
         assert f"{VISIT} STARTED" in archive.event_log(VISIT, **TIMES, policy=QUICK)
@@ -100,14 +100,14 @@ def test_log_without_the_end_of_the_visit_is_not_kept(server, store):
 
 
 @pytest.mark.parametrize("ending", ["ENDED, SSR ALMOST FULL", "ENDED, EXCEEDED ALLOWED TIME", "SKIPPED"])
-def test_every_kind_of_end_is_known(server, store, ending):
+def test_event_log_knows_every_kind_of_end(server, store, ending):
     server.logs[MESSAGE] = [(when, text.replace("ENDED", ending)) for when, text in server.logs[MESSAGE]]
     archive.event_log(VISIT, **TIMES, policy=QUICK)
     assert NAME in left_in(store)
 
 
 @pytest.mark.parametrize("hours", [0, 12])
-def test_recent_log_is_not_kept(server, store, hours):
+def test_event_log_of_recent_visit_is_not_kept(server, store, hours):
     start = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=hours + 4)
     visit = sample_visit("01386002001", start=start.isoformat(timespec="milliseconds"))
     visit.feed(server)
@@ -116,7 +116,7 @@ def test_recent_log_is_not_kept(server, store, hours):
     assert left_in(store) == []
 
 
-def test_window_without_a_visit(server, store):
+def test_event_log_of_window(server, store):
     log = archive.event_log(start="2022-07-29 23:00", end="2022-07-29 23:05", pad=0.0, policy=QUICK)
     messages = [row["euvalue"] for row in rows_of(log)]
     assert "TARGET LOCATE SUMMARY:" in messages
@@ -127,7 +127,7 @@ def test_window_without_a_visit(server, store):
 # --- rows -------------------------------------------------------------------------------------------------
 
 
-def test_duplicate_rows_are_dropped(server):
+def test_event_log_drops_duplicate_rows(server):
     clean = archive.event_log(VISIT, **TIMES, policy=QUICK)
     cache.clear()
     server.logs[MESSAGE] = [row for row in server.logs[MESSAGE] for _ in range(2)]
@@ -135,7 +135,7 @@ def test_duplicate_rows_are_dropped(server):
     assert rows_of(archive.event_log(VISIT, **TIMES, offline=True)) == rows_of(clean)
 
 
-def test_reply_that_comes_twice_over(server):
+def test_event_log_of_repeated_reply(server):
     clean = archive.event_log(VISIT, **TIMES, policy=QUICK)
     cache.clear()
     header, rest = faulty.csv_of(server.logs[MESSAGE]).split(b"\r\n", 1)
@@ -143,7 +143,7 @@ def test_reply_that_comes_twice_over(server):
     assert rows_of(archive.event_log(VISIT, **TIMES, policy=QUICK)) == rows_of(clean)
 
 
-def test_rows_out_of_order_are_sorted(server, tmp_path):
+def test_event_log_sorts_rows(server, tmp_path):
     clean = archive.event_log(VISIT, **TIMES, policy=QUICK)
     cache.clear()
     shuffled = list(server.logs[MESSAGE])
@@ -153,7 +153,7 @@ def test_rows_out_of_order_are_sorted(server, tmp_path):
     assert rows_of(archive.event_log(VISIT, **TIMES, policy=QUICK)) == rows_of(clean)
 
 
-def test_other_mnemonics_are_joined_by_time(server):
+def test_event_log_joins_mnemonics_by_time(server):
     log = server.logs[MESSAGE]
     same = log[2][0]
     server.logs[MESSAGE] = [*log[:3], (same, "second at this time"), *log[3:]]
@@ -174,14 +174,14 @@ def test_other_mnemonics_are_joined_by_time(server):
     assert len(server.asked()) == 3
 
 
-def test_ids_that_cannot_be_paired_are_left_out(server):
+def test_event_log_leaves_out_unpaired_ids(server):
     when = server.logs[MESSAGE][2][0]
     server.logs[f"{MESSAGE}_ID"] = [(when, "1"), (when, "2")]
     rows = rows_of(archive.event_log(VISIT, **TIMES, mnemonics=[MESSAGE, f"{MESSAGE}_ID"], policy=QUICK))
     assert {row[f"{MESSAGE}_ID"] for row in rows} == {""}
 
 
-def test_commas_that_are_not_quoted(server):
+def test_event_log_with_unquoted_commas(server):
     where = server.logs[MESSAGE][5][0]
     content = faulty.csv_of(server.logs[MESSAGE]).replace(b'"', b"")
     server.fail("jwstedb", faulty.instead(content))
@@ -192,7 +192,7 @@ def test_commas_that_are_not_quoted(server):
     assert {row[f"{MESSAGE}_ID"] for row in rows} == {"8210"}
 
 
-def test_byte_order_mark_and_odd_bytes(server):
+def test_event_log_with_byte_order_mark_and_odd_bytes(server):
     content = b"\xef\xbb\xbf" + faulty.csv_of(server.logs[MESSAGE]).replace(b"CONVST", b"C\xffNVST")
     server.fail("jwstedb", faulty.instead(content))
     rows = rows_of(archive.event_log(VISIT, **TIMES, policy=QUICK))
@@ -232,7 +232,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_log_that_fails(server, store, case):
+def test_event_log_that_fails(server, store, case):
     fault, kind, says = FAULTS[case]
     server.always("jwstedb", fault)
     begin = time.monotonic()
@@ -246,18 +246,18 @@ def test_log_that_fails(server, store, case):
 
 
 @pytest.mark.parametrize("case", ["429", "500", "hang", "cut", "dropped", "too long a length"])
-def test_log_that_comes_right(server, case):
+def test_event_log_after_passing_faults(server, case):
     server.fail("jwstedb", FAULTS[case][0], FAULTS[case][0])
     assert f"{VISIT} ENDED" in archive.event_log(VISIT, **TIMES, policy=QUICK)
 
 
-def test_compressed_log(server):
+def test_event_log_compressed(server):
     server.fail("jwstedb", faulty.compressed)
     assert f"{VISIT} ENDED" in archive.event_log(VISIT, **TIMES, policy=QUICK)
     assert "gzip" in server.asked()[0].headers["Accept-Encoding"]
 
 
-def test_database_elsewhere(server, monkeypatch):
+def test_event_log_from_other_address(server, monkeypatch):
     with ArchiveServer(logs=server.logs) as database:
         monkeypatch.setenv("XTA_EDB_URL", database.url + "/")
         archive.event_log(VISIT, instrument="NIRCAM", token="word", policy=QUICK)
@@ -279,14 +279,14 @@ def test_database_elsewhere(server, monkeypatch):
         ({"visit": VISIT, **TIMES, "pad": -1.0}, "must be seconds"),
     ],
 )
-def test_arguments_are_checked(server, arguments, says):
+def test_event_log_refuses_bad_arguments(server, arguments, says):
     with pytest.raises(ArgumentError, match=says):
         archive.event_log(**arguments, policy=QUICK)
     assert not server.asked()
 
 
 @pytest.mark.heavy
-def test_log_of_200_megabytes(server, store, tmp_path):
+def test_event_log_of_200_megabytes(server, store, tmp_path):
     path = tmp_path / "large.csv"
     begin = datetime(2022, 7, 29, 22, 1, 51)
     with path.open("w", newline="") as file:

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from tests import archive_server as faulty
-from tests.archive_server import ArchiveServer, sample_visit
+from tests.archive_server import sample_visit
 from xta import archive
 from xta.archive import Policy
 from xta.errors import AcquisitionError, ArchiveBusyError, ArchiveNotFoundError, ArgumentError
@@ -12,12 +12,10 @@ TACQ = "jw01386001001_02102_00001_nrcalong_cal.fits"
 QUICK = Policy(connect=2.0, read=2.0, deadline=10.0, attempts=2, backoff=0.01, workers=3)
 
 
-@pytest.fixture
-def server(serve):
-    running = serve(ArchiveServer())
-    for number in range(1, 7):
-        sample_visit(f"01386{number:03d}001").feed(running)
-    return running
+@pytest.fixture(autouse=True)
+def _more_visits(server):
+    for number in range(2, 7):
+        sample_visit(f"01386{number:03d}001").feed(server)
 
 
 def test_fetch_visit(server):
@@ -35,14 +33,14 @@ def test_fetch_visit_without_log(server):
     assert not server.asked("jwstedb")
 
 
-def test_fetch_visit_whose_times_are_not_listed(server):
+def test_fetch_visit_without_listed_times(server):
     bare = [dict(row, vststart_mjd=None) for row in server.tables["Nircam"]]
     bare[2]["vststart_mjd"] = server.tables["Nircam"][2]["vststart_mjd"]
     server.tables["Nircam"] = bare
     assert "STARTED" in archive.fetch_visit("1386:1", policy=QUICK).log
 
 
-def test_fetch_many_at_a_time_but_not_too_many(server):
+def test_fetch_many_limits_workers(server):
     server.latency = 0.05
     visits = [f"1386:{number}" for number in range(1, 7)]
     found = archive.fetch_many(visits, policy=QUICK)
@@ -51,7 +49,7 @@ def test_fetch_many_at_a_time_but_not_too_many(server):
     assert 1 < server.peak <= QUICK.workers
 
 
-def test_one_that_fails_does_not_take_the_others_with_it(server):
+def test_fetch_many_returns_errors(server):
     server.always("01386002001", faulty.status(503))
     items = [TACQ, "1386:2", "1386:99", "nonsense", "1386:3", TACQ.replace("001001", "777001"), "1386:3"]
     found = archive.fetch_many(items, log=False, policy=QUICK)
@@ -61,14 +59,14 @@ def test_one_that_fails_does_not_take_the_others_with_it(server):
     assert kinds == [ArchiveBusyError, AcquisitionError, ArgumentError, archive.VisitFiles, ArchiveNotFoundError]
 
 
-def test_progress_of_many_goes_to_stderr(server, capsys):
+def test_fetch_many_progress_on_stderr(server, capsys):
     archive.fetch_many(["1386:1", "1386:2"], progress=True, policy=QUICK)
     out, err = capsys.readouterr()
     assert out == ""
     assert "2/2" in err
 
 
-def test_interruption_ends_the_rest(server, monkeypatch):
+def test_fetch_many_interrupted(server, monkeypatch):
     begun = []
 
     def interrupted(visit, *_, **__):

@@ -40,7 +40,7 @@ def test_ta_products_in_time_order(server):
     assert first.visit_end - first.visit_start == timedelta(hours=3, minutes=11, seconds=49)
 
 
-def test_search_is_made_as_the_service_documents(server):
+def test_search_request(server):
     archive.ta_products(VISIT, "nircam", policy=QUICK)
     (request,) = server.asked()
     assert (request.method, request.path) == ("POST", "/api/v0/invoke")
@@ -49,12 +49,12 @@ def test_search_is_made_as_the_service_documents(server):
 
 
 @pytest.mark.parametrize("kind", ["rate", "rateints", "uncal"])
-def test_lower_products_follow_from_the_name_listed(server, kind):
+def test_ta_products_of_lower_level(server, kind):
     names = [product.filename for product in archive.ta_products(VISIT, "NIRCAM", kind=kind, policy=QUICK)]
     assert names == [TACQ.replace("_cal", f"_{kind}"), TACONFIRM.replace("_cal", f"_{kind}")]
 
 
-def test_listed_product_goes_before_one_that_follows(server):
+def test_ta_products_prefers_listed_product(server):
     row = dict(server.tables["Nircam"][0])
     row |= {"filename": row["filename"].replace("_cal", "_uncal"), "productLevel": "1b", "fileSize": 77}
     server.tables["Nircam"].append(row)
@@ -62,7 +62,7 @@ def test_listed_product_goes_before_one_that_follows(server):
     assert (first.size, second.size) == (77, None)
 
 
-def test_duplicate_rows_are_one_product(server):
+def test_ta_products_of_duplicate_rows(server):
     server.tables["Nircam"] = server.tables["Nircam"] * 3
     assert len(archive.ta_products(VISIT, "NIRCAM", policy=QUICK)) == 2
 
@@ -73,14 +73,14 @@ def test_search_over_several_pages(server):
     assert len(server.asked()) == 2
 
 
-def test_unknown_instrument_asks_all(server):
+def test_ta_products_of_unknown_instrument(server):
     server.tables["Miri"] = [dict(row, exp_type="MIR_TACQ") for row in server.tables.pop("Nircam")[:1]]
     (product,) = archive.ta_products(VISIT, policy=QUICK)
     assert product.exp_type == "MIR_TACQ"
     assert [request.target.rpartition(".")[2] for request in server.asked()] == ["Nircam", "Miri"]
 
 
-def test_unknown_instrument_is_known_the_second_time(server):
+def test_ta_products_of_unknown_instrument_from_cache(server):
     server.tables["Miri"] = [dict(row, exp_type="MIR_TACQ") for row in server.tables.pop("Nircam")[:1]]
     found = archive.ta_products(VISIT, policy=QUICK)
     assert archive.ta_products(VISIT, offline=True) == found
@@ -96,7 +96,7 @@ def test_ta_products_of_every_exposure_type(server, exp_type):
     assert product.exp_type == exp_type
 
 
-def test_visit_without_acquisition_says_so(server):
+def test_ta_products_of_visit_without_acquisition(server):
     server.tables["Nircam"] = server.tables["Nircam"][2:]
     with pytest.raises(AcquisitionError, match=r"no target acquisition .* V01386001001 .*check"):
         archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
@@ -117,21 +117,21 @@ def test_visit_without_acquisition_says_so(server):
         17,
     ],
 )
-def test_hostile_file_name_is_refused(server, store, name):
+def test_ta_products_refuses_hostile_file_name(server, store, name):
     server.tables["Nircam"][0] = dict(server.tables["Nircam"][0], filename=name)
     with pytest.raises(ArchiveReplyError, match=r"V01386001001.*nothing was written"):
         archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
     assert not server.asked("product")
 
 
-def test_second_search_makes_no_request(server):
+def test_search_from_cache(server):
     found = archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
     assert archive.ta_products(VISIT, "NIRCAM", kind="cal", offline=True) == found
     assert archive.ta_products(VISIT, "NIRCAM", kind="uncal", offline=True)
     assert len(server.asked()) == 1
 
 
-def test_search_for_a_young_visit_is_not_kept(server, store):
+def test_search_for_young_visit_is_not_kept(server, store):
     young = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=2)
     sample_visit("01386002001", start=young.isoformat()).feed(server)
     for _ in range(2):
@@ -141,7 +141,7 @@ def test_search_for_a_young_visit_is_not_kept(server, store):
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
-def test_offline_forbids_the_search(server, monkeypatch, how):
+def test_search_offline(server, monkeypatch, how):
     if how == "environment":
         monkeypatch.setenv("XTA_OFFLINE", "1")
     with pytest.raises(ArchiveError, match=r"V01386001001.*network is off.*give the files"):
@@ -151,7 +151,7 @@ def test_offline_forbids_the_search(server, monkeypatch, how):
     assert not server.asked()
 
 
-def test_search_that_takes_its_time(server):
+def test_search_still_executing(server):
     executing = faulty.instead(json.dumps({"status": "EXECUTING"}).encode())
     server.fail("invoke", executing, executing, executing, executing)
     assert len(archive.ta_products(VISIT, "NIRCAM", policy=QUICK)) == 2
@@ -185,26 +185,26 @@ def test_search_answered_with_nonsense(server, store, content):
     assert left_in(store) == []
 
 
-def test_search_whose_pages_never_end(server):
+def test_search_with_endless_pages(server):
     paging = {"page": 1, "pagesFiltered": 2}
     server.always("invoke", faulty.instead(json.dumps({"status": "COMPLETE", "data": [], "paging": paging}).encode()))
     with pytest.raises(ArchiveTimeoutError, match=r"V01386001001.*longer than the 2 s allowed"):
         archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
 
 
-def test_search_takes_compressed_replies(server):
+def test_search_compressed(server):
     server.fail("invoke", faulty.compressed)
     assert len(archive.ta_products(VISIT, "NIRCAM", policy=QUICK)) == 2
 
 
-def test_search_is_not_turned_into_a_get(server, other):
+def test_search_refuses_redirect_as_get(server, other):
     server.always("invoke", faulty.redirect(other.url + "{path}"))
     with pytest.raises(ArchiveReplyError, match="redirects the search"):
         archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
     assert not other.asked()
 
 
-def test_search_follows_a_redirect_that_keeps_the_form(server, other):
+def test_search_follows_redirect_that_keeps_form(server, other):
     server.always("invoke", faulty.redirect(other.url + "{path}", 307))
     assert len(archive.ta_products(VISIT, "NIRCAM", policy=QUICK)) == 2
 
@@ -215,7 +215,7 @@ def test_search_sends_no_token(server, monkeypatch):
     assert SECRET not in str(server.asked())
 
 
-def test_astroquery_cache_setting_is_left_alone(server):
+def test_search_leaves_astroquery_cache_setting(server):
     from astroquery import cache_conf
 
     archive.ta_products(VISIT, "NIRCAM", policy=PATIENT)  # with what is imported once
@@ -231,7 +231,7 @@ def test_astroquery_cache_setting_is_left_alone(server):
 # --- times ------------------------------------------------------------------------------------------------
 
 
-def test_visit_times(server):
+def test_visit_times_of_visit(server):
     start, end = archive.visit_times(VISIT, "NIRCAM", policy=QUICK)
     assert start == datetime(2022, 7, 29, 22, 1, 51, 487000, UTC)
     assert end == datetime(2022, 7, 30, 1, 13, 40, 487000, UTC)
@@ -244,7 +244,7 @@ def test_visit_times_without_acquisition(server):
 
 
 @pytest.mark.parametrize("mjd", [None, "soon", float("nan"), -5, 1e30, True])
-def test_visit_times_that_are_none(server, mjd):
+def test_visit_times_refuses_bad_values(server, mjd):
     server.tables["Nircam"] = [dict(row, vststart_mjd=mjd) for row in server.tables["Nircam"]]
     with pytest.raises(ArchiveNotFoundError, match=r"V01386001001.*give start and end"):
         archive.visit_times(VISIT, "NIRCAM", policy=QUICK)
@@ -254,12 +254,12 @@ def test_visit_times_that_are_none(server, mjd):
 
 
 @pytest.mark.parametrize("visit", ["", "V0138600100", "1386", "1386:1:1:1", "V01386001001x", "a:b"])
-def test_visit_id_that_is_none(visit):
+def test_ta_products_refuses_bad_visit_id(visit):
     with pytest.raises(ArgumentError, match="is not a visit id"):
         archive.ta_products(visit, "NIRCAM")
 
 
-def test_other_arguments_are_checked():
+def test_ta_products_refuses_bad_arguments():
     with pytest.raises(ArgumentError, match="kind='i2d'"):
         archive.ta_products(VISIT, "NIRCAM", kind="i2d")
     with pytest.raises(ArgumentError, match="'FGS' has no target acquisition"):
@@ -267,7 +267,7 @@ def test_other_arguments_are_checked():
 
 
 @pytest.mark.remote_data
-def test_real_archive(store, monkeypatch):
+def test_archive_of_stsci(store, monkeypatch):
     for name in ("XTA_OFFLINE", "XTA_MAST_URL", "XTA_EDB_URL"):
         monkeypatch.delenv(name, raising=False)
     products = archive.ta_products(VISIT, "NIRCAM")

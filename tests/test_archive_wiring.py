@@ -1,48 +1,22 @@
 """A user has one calints file and nothing else: the rest comes from the archive, once."""
 
-import csv
 import shutil
 
-import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
 import xta
 from tests import archive_server as faulty
-from tests.archive_server import ArchiveServer
+from tests.archive_server import hold
 from xta.acquisition.find import event_log
 from xta.cli import main
 from xta.errors import AcquisitionError, XtaWarning
 
 
-def row_of(path):
-    header = fits.getheader(path)
-    mjd = {
-        key: (np.datetime64(header[word]) - np.datetime64("1858-11-17")) / np.timedelta64(1, "D")
-        for key, word in (("date_beg_mjd", "DATE-BEG"), ("vststart_mjd", "VSTSTART"), ("visitend_mjd", "VISITEND"))
-    }
-    names = {"detector": "DETECTOR", "exp_type": "EXP_TYPE", "visit_id": "VISIT_ID"}
-    return {
-        "filename": path.name, "productLevel": "2b", "fileSize": path.stat().st_size,
-        **{name: header[word] for name, word in names.items()}, **{key: float(value) for key, value in mjd.items()},
-    }  # fmt: skip
-
-
-def archive_of(visit):
-    """An archive that holds the acquisition and the log of a sample visit."""
-    with visit.oss_log.open(newline="") as file:
-        rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
-    return ArchiveServer(
-        products={path.name: path.read_bytes() for path in visit.ta},
-        tables={"Nircam": [row_of(path) for path in visit.ta]},
-        logs={"ICTM_EVENT_MSG": rows},
-    )
-
-
-@pytest.fixture
-def server(serve, nircam):
-    return serve(archive_of(nircam))
+@pytest.fixture(autouse=True)
+def _visit_in_archive(server, nircam):
+    hold(server, nircam)
 
 
 @pytest.fixture
@@ -58,7 +32,7 @@ def star(nircam):
     return float(row["star_x"]), float(row["star_y"])
 
 
-def test_one_file_is_enough_and_is_asked_for_once(server, alone, nircam):
+def test_analyze_one_file_asks_once(server, alone, nircam):
     ds = xta.analyze(alone)
     assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star(nircam), abs=1e-4)
     assert ds.attrs["centroid_source"] == "OSS event log"
@@ -70,12 +44,12 @@ def test_one_file_is_enough_and_is_asked_for_once(server, alone, nircam):
     assert again["target_x"].item() == offline["target_x"].item() == ds["target_x"].item()
 
 
-def test_what_lies_beside_the_file_is_not_asked_for(server, nircam):
+def test_analyze_asks_nothing_for_files_beside(server, nircam):
     xta.analyze(nircam.science[0])
     assert not server.asked()
 
 
-def test_offline_forbids_the_network(server, alone, monkeypatch):
+def test_analyze_offline(server, alone, monkeypatch):
     with pytest.raises(AcquisitionError, match="the network is off"):
         xta.analyze(alone, offline=True)
     monkeypatch.setenv("XTA_OFFLINE", "1")
@@ -84,7 +58,7 @@ def test_offline_forbids_the_network(server, alone, monkeypatch):
     assert not server.asked()
 
 
-def test_without_a_log_in_the_archive_the_image_serves(server, alone):
+def test_analyze_without_log_in_archive(server, alone):
     server.always("jwstedb", faulty.status(404))
     with pytest.warns(XtaWarning, match="none from the archive"):
         ds = xta.analyze(alone)
@@ -132,13 +106,13 @@ def test_analyze_with_empty_visit_times(server, alone):
     assert xta.analyze(alone).attrs["centroid_source"] == "OSS event log"
 
 
-def test_a_visit_without_acquisition_says_so(server, alone):
+def test_analyze_visit_without_acquisition(server, alone):
     server.tables["Nircam"] = []
     with pytest.raises(AcquisitionError, match="no TA exposure of visit 09990001001 beside the file"):
         xta.analyze(alone)
 
 
-def test_fetch_on_the_command_line(server, nircam, tmp_path):
+def test_cli_fetch(server, nircam, tmp_path):
     visit = f"V{nircam.visit_id}"
     done = CliRunner().invoke(main, ["fetch", visit, "--log", "-o", str(tmp_path / "got")])
     assert done.exit_code == 0, done.output
@@ -155,7 +129,7 @@ def test_fetch_on_the_command_line(server, nircam, tmp_path):
     assert "Error: " in failing.stderr
 
 
-def test_cache_on_the_command_line(server, alone):
+def test_cli_cache(server, alone):
     xta.analyze(alone)
     listed = CliRunner().invoke(main, ["cache", "list"])
     assert "cal.fits" in listed.stdout

@@ -5,7 +5,7 @@ Run with ``pytest tests/benchmarks/test_osslog_speed.py``; needs pytest-benchmar
 
 import pytest
 
-from tests.test_osslog import STARS, A, block, to_csv, visit
+from tests.event_logs import STARS, A, block, to_csv, visit
 from xta import osslog
 
 ROWS = 1_000_000

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xta.errors import ArgumentError, OssLogError, warn
 from xta.osslog import blocks
-from xta.osslog.records import Centroid, Exposure, Failure, Row, Sam, Visit
+from xta.osslog.records import NAT, Centroid, Exposure, Failure, Row, Sam, Visit
 from xta.osslog.text import columns
 from xta.osslog.visits import DOUBT, Ownership, normalize_visit, ownership
 
@@ -27,8 +27,6 @@ T = TypeVar("T", Centroid, Exposure, Failure, Sam)
 Indices: TypeAlias = npt.NDArray[np.intp]
 Doubt: TypeAlias = tuple[Indices, frozenset[str]]
 Find: TypeAlias = Callable[[list[str]], list[int]]
-
-MJD_ZERO = np.datetime64("1858-11-17", "us")
 
 
 def read(source: Any) -> "OssLog":
@@ -42,7 +40,7 @@ def read(source: Any) -> "OssLog":
         lines of time and message, or a printed or Markdown table; lines that begin with ``#`` and rows of
         dots are passed over. Rows are (time, message), (time, MJD, message, ...) or dicts. A table (astropy,
         pandas, xarray, a dict of columns) has columns Time or theTime, and Message or euvalue. Rows as dicts,
-        tables and CSV may also have MSG_ID and MSG_SRC.
+        tables and CSV may also have MSG_ID.
 
     Returns
     -------
@@ -70,14 +68,13 @@ def read(source: Any) -> "OssLog":
     """
     if isinstance(source, OssLog):
         return source
-    found = columns(source)
-    if found.damaged:
-        count = len(found.damaged)
+    times, messages, ids, where, damaged = columns(source)
+    if damaged:
         warn(
-            f"{count} of {count + len(found.messages)} rows in {found.where} have no readable time or are cut "
-            f"short, and are left out; the first is {found.damaged[0]!r:.120}"
+            f"{len(damaged)} of {len(damaged) + len(messages)} rows in {where} have no readable time or are cut "
+            f"short, and are left out; the first is {damaged[0]!r:.120}"
         )
-    return OssLog(found.times, found.messages, found.ids, found.sources)
+    return OssLog(times, messages, ids)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -91,31 +88,26 @@ class OssLog:
     messages : object array of str, shape (rows,)
     ids : object array of int or None, shape (rows,), or None
         Message ids, where the source has them.
-    sources : object array of str or None, shape (rows,), or None
-        Where a message comes from, where the source tells.
     """
 
     times: npt.NDArray[np.datetime64]
     messages: npt.NDArray[np.object_]
     ids: npt.NDArray[np.object_] | None = None
-    sources: npt.NDArray[np.object_] | None = None
 
-    def __init__(self, times: Any, messages: Any, ids: Any = None, sources: Any = None) -> None:
-        stamps = np.array(times, "M8[us]")
-        texts = _objects(messages)
-        extra = [None if column is None else _objects(column) for column in (ids, sources)]
-        if any(column is not None and column.shape != stamps.shape for column in (texts, *extra)):
-            msg = f"the columns of an event log differ in length: {stamps.size} times, {texts.size} messages"
+    def __init__(self, times: Any, messages: Any, ids: Any = None) -> None:
+        columns = {"times": np.array(times, "M8[us]"), "messages": _objects(messages)}
+        columns |= {} if ids is None else {"ids": _objects(ids)}
+        if len({column.shape for column in columns.values()}) > 1:
+            msg = f"the columns of an event log differ in length: {len(times)} times, {len(messages)} messages"
             raise ArgumentError(msg)
-        order = _order(stamps, texts)
-        for name, column in zip(("times", "messages", "ids", "sources"), (stamps, texts, *extra), strict=True):
-            kept = column if column is None or order is None else column[order]
-            if kept is not None:
-                kept.setflags(write=False)
-            object.__setattr__(self, name, kept)
+        order = _order(columns["times"], columns["messages"])
+        for name, column in columns.items():
+            sorted_column = column if order is None else column[order]
+            sorted_column.setflags(write=False)
+            object.__setattr__(self, name, sorted_column)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OssLog, (self.times, self.messages, self.ids, self.sources)
+        return OssLog, (self.times, self.messages, self.ids)
 
     def __len__(self) -> int:
         return self.times.size
@@ -127,8 +119,8 @@ class OssLog:
         return f"<OssLog: {len(self)} rows, {first} to {last}>"
 
     @cached_property
-    def _said(self) -> set[str]:
-        """Visits of which it was said that they cannot be checked: once is enough."""
+    def _reported(self) -> set[str]:
+        """Visits that a warning named, as ones that cannot be checked: once is enough."""
         return set()
 
     @cached_property
@@ -144,7 +136,7 @@ class OssLog:
             Those with a row STARTED, ENDED or SKIPPED or with a script, group or sequence of their own; not
             those that a row merely mentions.
         """
-        times = np.append(self.times, np.datetime64("NaT", "ns"))  # row -1: the log lacks it
+        times = np.append(self.times, NAT)  # row -1: the log lacks it
         return [Visit(v, times[start], times[end], reason) for v, start, end, reason in self._owners.visits]
 
     def select(self, visit: str | int) -> "OssLog":
@@ -175,9 +167,8 @@ class OssLog:
         for stretch, owners in doubts:
             if any(self._pick(stretch, find).size for find in (blocks.relevant, blocks.of_exposures)):
                 raise self._doubt(stretch, owners)
-        extra = [None if column is None else column[rows] for column in (self.ids, self.sources)]
-        part = OssLog(self.times[rows], self.messages[rows], *extra)
-        part._said.update(self._said)
+        part = OssLog(self.times[rows], self.messages[rows], None if self.ids is None else self.ids[rows])
+        part._reported.update(self._reported)
         return part
 
     def centroids(self, visit: str | int | None = None) -> list[Centroid]:
@@ -229,30 +220,6 @@ class OssLog:
         """
         return self._records(blocks.failures, blocks.of_failures, visit)
 
-    def to_text(self) -> str:
-        """Write lines of time, tab, message; `read` reads them."""
-        return "".join(f"{time}\t{text}\n" for time, text in zip(self._stamps(), self.messages, strict=True))
-
-    def to_csv(self) -> str:
-        """Write the CSV form of the engineering database; `read` gives the same log again.
-
-        Returns
-        -------
-        str
-            Columns theTime, MJD, euvalue, sqldataType, and MSG_ID, MSG_SRC where the log has them.
-        """
-        names = ["theTime", "MJD", "euvalue", "sqldataType"]
-        mjd = (f"{day:.10f}" for day in (self.times - MJD_ZERO) / np.timedelta64(1, "D"))
-        parts: list[Iterable[str]] = [self._stamps(), mjd, map(_quote, self.messages), ["varchar"] * len(self)]
-        for name, column in (("MSG_ID", self.ids), ("MSG_SRC", self.sources)):
-            if column is not None:
-                names.append(name)
-                parts.append(_quote("" if value is None else str(value)) for value in column)
-        return "\n".join([",".join(names), *map(",".join, zip(*parts, strict=True)), ""])
-
-    def _stamps(self) -> list[str]:
-        return [text.replace("T", " ") for text in np.datetime_as_string(self.times, unit="us").tolist()]
-
     def _records(
         self,
         parse: Callable[[list[Row], str | None], Iterable[T]],
@@ -271,8 +238,8 @@ class OssLog:
         picked = self._pick(np.arange(len(self)), find)
         for code, row in zip(codes[picked].tolist(), self._rows(picked), strict=True):
             groups.setdefault(code, []).append(row)
-        found = [parse(group, names[code] if code >= 0 else None) for code, group in groups.items()]
-        return sorted(chain.from_iterable(found), key=_began)
+        records = (parse(group, names[code] if code >= 0 else None) for code, group in groups.items())
+        return sorted(chain.from_iterable(records), key=_start)
 
     def _pick(self, rows: Indices, find: Find) -> Indices:
         picked = find(self.messages[rows].tolist())
@@ -292,8 +259,8 @@ class OssLog:
         name = normalize_visit(visit)
         owners = self._owners
         if not owners.names:
-            if name not in self._said:
-                self._said.add(name)
+            if name not in self._reported:
+                self._reported.add(name)
                 warn(f"no row of the event log names a visit: that it is of {name} cannot be checked")
             return name, np.arange(len(self)), []
         if name not in owners.names:
@@ -340,10 +307,6 @@ def _order(times: npt.NDArray[np.datetime64], messages: npt.NDArray[np.object_])
     return np.delete(order, drop)
 
 
-def _began(record: Any) -> Any:
-    start = getattr(record, "start", record.time)
+def _start(record: T) -> np.datetime64:
+    start = getattr(record, "start", NAT)
     return record.time if np.isnat(start) else start
-
-
-def _quote(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text

@@ -25,29 +25,30 @@ INTERRUPTED = np.timedelta64(15, "m")
 """The longest step seen inside a block is 3 minutes (before ``peakValue``); after this one it is another."""
 
 SUMMARY = "TARGET LOCATE SUMMARY"
-STAMP = "postage-stampcoord(colCentroid,rowCentroid)"
 DETECTOR = "detectorcoord(colCentroid,rowCentroid)"
+BOX = "(numCols,numRows)"
 CONVERGENCE = "(convergenceFlag,convergenceThres)"
 TARGET = "targetlocation(v2,v3)"
 GUIDING = "From guiding"
 PAIRS = {
     DETECTOR: ("x_det", "y_det"),
-    STAMP: ("x_stamp", "y_stamp"),
-    "peakpostage-stampcoord(col,row)": ("x_peak", "y_peak"),
-    "postage-stampcoord(colPeak,rowPeak)": ("x_peak", "y_peak"),
-    "reductionoffset(col,row)": ("x_reduction", "y_reduction"),
     "lastiterationdiff(col,row)": ("last_dx", "last_dy"),
     TARGET: ("target_v2", "target_v3"),
 }
 """Labels of two numbers, without blanks, and the fields of a `Centroid` that hold them."""
 
-INSIDE = {*PAIRS, "DETECTOR", "(numCols,numRows)", "cosmicrayMethod", "peakValue", CONVERGENCE} | {
+INSIDE = {
+    *(DETECTOR, "lastiterationdiff(col,row)", "DETECTOR", BOX, "cosmicrayMethod", "peakValue", CONVERGENCE),
+    "postage-stampcoord(colCentroid,rowCentroid)",
+    "peakpostage-stampcoord(col,row)",
+    "postage-stampcoord(colPeak,rowPeak)",
+    "reductionoffset(col,row)",
     "(backgroundMethod,backgroundValue)",
     "(total,numIter)",
     "(colMoment2,rowMoment2)",
     "(colMoment3,rowMoment3)",
 }
-INSIDE.remove(TARGET)
+"""Labels of the rows inside a block."""
 
 SAM_KINDS = {
     "TASAM(x,y)": "ta",
@@ -80,10 +81,8 @@ IDS = frozenset({*SAM_IDS, NIRISS_TA_FAILED})
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)?", re.ASCII)
 _PAIR = re.compile(r"\(([^(),]*),([^(),]*)\)")
 _LABEL = re.compile(r"[A-Za-z(][\w ,()-]*", re.ASCII)
-_GUIDING = re.compile(r"From guiding: guider (\d),? X ideal (\S+) Y ideal (\S+)", re.ASCII)
-_EXPOSURE = re.compile(r"([0-9A-Z]{3})([0-9A-Z]{3}) ([A-Z]{3}_\w+) (.*)", re.ASCII)
-_ACTIVITY = re.compile(r"Script (activ|termin)ated: V\d{11}P\w{8}(\w\w(\w{3})):", re.ASCII)
-
+_GUIDER = re.compile(r"From guiding: guider (\d),? X ideal \S+ Y ideal \S+", re.ASCII)
+_EXPOSURE = re.compile(r"([0-9A-Z]{6}) ([A-Z]{3}_\w+) (.*)", re.ASCII)
 
 _HEADS = {"****", SUMMARY[:4], GUIDING[:4], "MIRI", "NIRC", "NRC ", "NIRI", "NIRS", "NRS "}
 _OMINOUS = ("locate failed", "TA Roll", "guide star", "loss of ACS", "unavailable", "violation")
@@ -95,8 +94,8 @@ def relevant(messages: Iterable[str]) -> list[int]:
 
 
 def of_exposures(messages: Iterable[str]) -> list[int]:
-    """Find at little cost the rows that may be of an exposure, or of a script, which may take one."""
-    return [i for i, text in enumerate(messages) if text[10:11] == "_" or text.startswith("Script ")]
+    """Find at little cost the rows that may be of an exposure."""
+    return [i for i, text in enumerate(messages) if text[10:11] == "_"]
 
 
 def of_failures(messages: Iterable[str]) -> list[int]:
@@ -111,16 +110,13 @@ class _Block:
 
     rows: list[Row] = field(default_factory=list)
     values: dict[str, Row] = field(default_factory=dict)
-    end: np.datetime64 = NAT
     closed: bool = False
     left: bool = False
 
-    def add(self, row: Row, label: str = "", *, inside: bool = True) -> None:
+    def add(self, row: Row, label: str = "") -> None:
         self.rows.append(row)
         if label:
             self.values.setdefault(label, row)
-        if inside:
-            self.end = row.time
 
     def within(self, limit: np.timedelta64, row: Row) -> bool:
         return bool(row.time - self.rows[-1].time <= limit)
@@ -183,7 +179,7 @@ def _follow(block: _Block, row: Row, label: str) -> None:
     kind = _sam_kind(row, label)
     if FAILURES["target locate"].search(row.message) or row.id == NIRISS_TA_FAILED:
         if block.within(FOLLOWS if block.closed else INTERRUPTED, row):
-            block.add(row, "failure", inside=False)
+            block.add(row, "failure")
     elif kind == "dither":
         block.left = block.closed
         if not {"SAM", TARGET} & block.values.keys() and GUIDING in block.values:
@@ -191,7 +187,7 @@ def _follow(block: _Block, row: Row, label: str) -> None:
     elif kind or label in {GUIDING, TARGET}:
         key = "SAM" if kind in {"ta", "nrs"} else label
         if key not in block.values and block.within(FOLLOWS, row):
-            block.add(row, key, inside=False)
+            block.add(row, key)
     elif label and not block.closed:
         block.add(row)
 
@@ -208,35 +204,23 @@ def _centroid(block: _Block, visit: str | None) -> Centroid:
         if label in values:
             fields |= zip(names, map(_number, _pair(values[label])), strict=True)
     detector = values.get("DETECTOR") or None
-    n_cols, n_rows = _pair(values.get("(numCols,numRows)", ""))
-    total, n_iter = _pair(values.get("(total,numIter)", ""))
-    background_method, background = _pair(values.get("(backgroundMethod,backgroundValue)", ""))
-    word, threshold = _pair(values.get(CONVERGENCE, ""))
-    m2 = _pair(values.get("(colMoment2,rowMoment2)", ""))
-    m3 = _pair(values.get("(colMoment3,rowMoment3)", ""))
-    fields |= _guiding(values.get(GUIDING, ""))
-    fields |= zip(("sam_x", "sam_y", "sam_r"), _sam_numbers(values.get("SAM", "")), strict=True)
+    n_cols, n_rows = map(_count, _pair(values.get(BOX, "")))
+    word, _ = _pair(values.get(CONVERGENCE, ""))
+    sam_x, sam_y = _sam_numbers(values.get("SAM", ""))
     return Centroid(
         **fields,
         time=block.values[DETECTOR].time if DETECTOR in values else NAT,
         start=block.rows[0].time,
-        end=block.end,
         visit=visit,
         detector=detector.removesuffix("_LOS") if detector else None,
-        detector_raw=detector,
-        peak=_number(values.get("peakValue", "")),
-        total=_number(total),
-        n_cols=_count(n_cols),
-        n_rows=_count(n_rows),
-        n_iter=_count(n_iter),
-        background=_number(background),
-        background_method=background_method or None,
-        cosmicray_method=values.get("cosmicrayMethod") or None,
-        moments=(_number(m2[0]), _number(m2[1]), _number(m3[0]), _number(m3[1])),
+        n_cols=n_cols,
+        n_rows=n_rows,
         converged=word == "SUCCESS" if word else None,
         convergence=word or None,
-        threshold=_number(threshold),
         failure=block.values["failure"].message if "failure" in values else None,
+        guider=_guider(values.get(GUIDING, "")),
+        sam_x=sam_x,
+        sam_y=sam_y,
         lines=tuple(str(row) for row in block.rows),
     )
 
@@ -260,15 +244,9 @@ def _count(text: str) -> int | None:
     return int(value) if value.is_integer() else None
 
 
-def _guiding(message: str) -> dict[str, Any]:
-    match = _GUIDING.match(message)
-    if not match:
-        return {}
-    return {
-        "guider": int(match[1]),
-        "guider_x_idl": _number(match[2]),
-        "guider_y_idl": _number(match[3]),
-    }
+def _guider(message: str) -> int | None:
+    match = _GUIDER.match(message)
+    return int(match[1]) if match else None
 
 
 def _sam_kind(row: Row, label: str) -> str | None:
@@ -277,58 +255,44 @@ def _sam_kind(row: Row, label: str) -> str | None:
     return SAM_KINDS.get(label) or SAM_IDS.get(row.id or 0)
 
 
-def _sam_numbers(value: str) -> tuple[float, float, float]:
-    numbers = [_number(text) for text in value.strip("() ").split(",")]
-    x, y, r, *_ = *numbers, NAN, NAN, NAN
-    return x, y, r
+def _sam_numbers(value: str) -> tuple[float, float]:
+    x, y, *_ = *(_number(text) for text in value.strip("() ").split(",")), NAN, NAN
+    return x, y
 
 
 def sams(rows: Iterable[Row], visit: str | None) -> Iterator[Sam]:
-    """Read each small-angle maneuver, with the guide star and target location logged just before it."""
+    """Read each small-angle maneuver, with the guider and target location logged just before it."""
     context: dict[str, Any] = {}
     at: np.datetime64 = NAT
     for row in rows:
         label, value = _split(row.message)
         if label == GUIDING:
-            context, at = _guiding(value), row.time
+            context, at = {"guider": _guider(value)}, row.time
         elif label == TARGET:
             v2, v3 = map(_number, _pair(value))
             context, at = {**context, "target_v2": v2, "target_v3": v3}, row.time
         elif kind := _sam_kind(row, label):
-            x, y, r = _sam_numbers(value)
-            known = context if row.time - at <= FOLLOWS else {}
-            yield Sam(row.time, kind, x, y, r, visit=visit, **known)
+            x, y = _sam_numbers(value)
+            yield Sam(row.time, kind, x, y, visit=visit, **(context if row.time - at <= FOLLOWS else {}))
 
 
 def exposures(rows: Iterable[Row], visit: str | None) -> list[Exposure]:
     """Read each exposure from the rows of its parameters and of its completion."""
-    activities: dict[str, str] = {}
     pending: dict[tuple[str, str], int] = {}
-    found: list[Exposure] = []
+    result: list[Exposure] = []
     for row in rows:
-        if script := _ACTIVITY.match(row.message):
-            activities.pop(script[3], None)
-            if script[1] == "activ":
-                activities[script[3]] = script[2]
         match = _EXPOSURE.match(row.message)
         if not match:
             continue
-        key = match[1] + match[2], match[3]
-        done = match[4].startswith("completed")
-        at = pending.pop(key, None) if done else None
-        if at is None:
-            at = len(found)
-            activity, number = activities.get(match[1]), _count(match[2])
-            found.append(Exposure(row.time, *key, activity=activity, number=number, visit=visit))
-        lines = (*found[at].lines, str(row))
-        if done:
-            cfg = re.search(r"\bcfg=(\w+)", match[4])
-            detectors = cfg[1] if cfg else None
-            found[at] = replace(found[at], time=row.time, completed=True, detectors=detectors, lines=lines)
+        key = match[1], match[2]
+        if not match[3].startswith("completed"):
+            pending[key] = len(result)
+            result.append(Exposure(row.time, *key, start=row.time, visit=visit))
+        elif (at := pending.pop(key, None)) is not None:
+            result[at] = replace(result[at], time=row.time)
         else:
-            pending[key] = at
-            found[at] = replace(found[at], start=row.time, lines=lines)
-    return found
+            result.append(Exposure(row.time, *key, visit=visit))
+    return result
 
 
 def failures(rows: Iterable[Row], visit: str | None) -> Iterator[Failure]:

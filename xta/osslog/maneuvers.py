@@ -36,8 +36,6 @@ class NetManeuver:
     v2, v3 : float
         Move of the star that corrects the pointing: where it was meant to be minus where it was, before any
         dither [arcsec].
-    roll : float
-        As the log gives it, NIRSpec MSA only.
     instrument : str
     guider : int
     rule : str
@@ -48,7 +46,6 @@ class NetManeuver:
 
     v2: float
     v3: float
-    roll: float
     instrument: str
     guider: int
     rule: str
@@ -132,7 +129,7 @@ def net_maneuver(
     x = sum(sam.x for sam in plus) - sum(sam.x for sam in minus)
     y = sum(sam.y for sam in plus) - sum(sam.y for sam in minus)
     v2, v3 = sam_to_v(x, y, guider=number, prd=prd)
-    return NetManeuver(v2 + offset[0], v3 + offset[1], plus[-1].r, name, number, rule, used)
+    return NetManeuver(v2 + offset[0], v3 + offset[1], name, number, rule, used)
 
 
 def _failed(centroid: object) -> bool:

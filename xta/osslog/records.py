@@ -37,44 +37,26 @@ class Centroid:
         logged.
     time : datetime64
         Of the row with the detector coordinates.
-    start, end : datetime64
-        Of the first and last row of the block.
+    start : datetime64
+        Of the first row of the block.
     visit : str or None
-    detector, detector_raw : str or None
-        Such as "NRCA3"; raw as logged, such as "NRCA3_LOS".
-    x_stamp, y_stamp : float
-        The centroid in the postage stamp that was searched [pixel].
-    x_peak, y_peak : float
-        Its brightest pixel.
-    x_reduction, y_reduction : float
-        Logged ``reduction offset``: of the centroid box in the postage stamp [pixel].
-    peak, total : float
-        Brightest pixel and sum in the centroid box [counts].
+    detector : str or None
+        Such as "NRCA3"; without the suffix "_LOS" that some logs give it.
     n_cols, n_rows : int or None
         Size of the centroid box [pixel].
-    n_iter : int or None
     last_dx, last_dy : float
         Last step of the iteration [pixel].
-    background : float
-    background_method, cosmicray_method : str or None
-    moments : tuple of 4 float
-        Second moments of column and row, third moments of column and row.
     converged : bool or None
         Whether `convergence` is "SUCCESS".
     convergence : str or None
         The logged word.
-    threshold : float
-        Convergence threshold [pixel].
     failure : str or None
         Message of a failure logged for this acquisition.
     guider : int or None
-    guider_x_idl, guider_y_idl : float
-        Where the guide star was, Ideal frame of the guider [arcsec].
     target_v2, target_v3 : float
         Logged target location [arcsec].
-    sam_x, sam_y, sam_r : float
-        Small-angle maneuver that was asked for, Ideal frame of the guider [arcsec]; `sam_r` for NIRSpec
-        only, in the log's unit.
+    sam_x, sam_y : float
+        Small-angle maneuver that was asked for, Ideal frame of the guider [arcsec].
     lines : tuple of str
         The rows themselves, "time message", to the last that belongs to the acquisition.
     """
@@ -83,39 +65,20 @@ class Centroid:
     y_det: float = NAN
     time: np.datetime64 = NAT
     start: np.datetime64 = NAT
-    end: np.datetime64 = NAT
     visit: str | None = None
     detector: str | None = None
-    detector_raw: str | None = None
-    x_stamp: float = NAN
-    y_stamp: float = NAN
-    x_peak: float = NAN
-    y_peak: float = NAN
-    x_reduction: float = NAN
-    y_reduction: float = NAN
-    peak: float = NAN
-    total: float = NAN
     n_cols: int | None = None
     n_rows: int | None = None
-    n_iter: int | None = None
     last_dx: float = NAN
     last_dy: float = NAN
-    background: float = NAN
-    background_method: str | None = None
-    cosmicray_method: str | None = None
-    moments: tuple[float, float, float, float] = (NAN, NAN, NAN, NAN)
     converged: bool | None = None
     convergence: str | None = None
-    threshold: float = NAN
     failure: str | None = None
     guider: int | None = None
-    guider_x_idl: float = NAN
-    guider_y_idl: float = NAN
     target_v2: float = NAN
     target_v3: float = NAN
     sam_x: float = NAN
     sam_y: float = NAN
-    sam_r: float = NAN
     lines: tuple[str, ...] = ()
 
     @property
@@ -135,11 +98,9 @@ class Sam:
     kind : str
         "ta" (to the reference point), "dither", "wedge" (the correction that NIRCam coronagraphy subtracts),
         "nrs" (NIRSpec) or "facet" (the half facet of the NIRSpec micro-shutters).
-    x, y, r : float
-        As logged: Ideal frame of the guider [arcsec]; `r` for NIRSpec only, in the log's unit.
+    x, y : float
+        As logged: Ideal frame of the guider [arcsec].
     guider : int or None
-    guider_x_idl, guider_y_idl : float
-        Where the guide star was, Ideal frame of the guider [arcsec].
     target_v2, target_v3 : float
         Target location logged for it [arcsec].
     visit : str or None
@@ -149,10 +110,7 @@ class Sam:
     kind: str
     x: float
     y: float
-    r: float = NAN
     guider: int | None = None
-    guider_x_idl: float = NAN
-    guider_y_idl: float = NAN
     target_v2: float = NAN
     target_v3: float = NAN
     visit: str | None = None
@@ -189,28 +147,15 @@ class Exposure:
         Such as "102001": sequence (1), activity (2), exposure (3).
     exp_type : str
         As in the keyword EXP_TYPE, such as "NRC_TACQ".
-    completed : bool
     start : datetime64
         When its parameters were logged, shortly before it began.
-    activity : str or None
-        Group (2), sequence (1), activity (2): the second part of the names of its products.
-    number : int or None
-        Of the exposure in the activity: the third part of the names of its products.
-    detectors : str or None
-        Such as "NRCA3" or "NRCAALL".
-    lines : tuple of str
     visit : str or None
     """
 
     time: np.datetime64
     exposure: str
     exp_type: str
-    completed: bool = False
     start: np.datetime64 = NAT
-    activity: str | None = None
-    number: int | None = None
-    detectors: str | None = None
-    lines: tuple[str, ...] = ()
     visit: str | None = None
 
 

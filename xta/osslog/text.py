@@ -25,7 +25,6 @@ NAMES = {
     "time": ("thetime", "time"),
     "message": ("euvalue", "message"),
     "id": ("msg_id", "ictm_event_msg_id"),
-    "source": ("msg_src", "ictm_event_msg_src"),
 }
 """Names of columns, in lower case, as the engineering database and its readers give them."""
 
@@ -46,7 +45,6 @@ class Columns(NamedTuple):
     times: Times
     messages: list[str]
     ids: list[int | None] | None = None
-    sources: list[str | None] | None = None
     where: str = "the rows"
     damaged: tuple[str, ...] = ()
 
@@ -128,11 +126,11 @@ def _from_text(text: str, where: str) -> Columns:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
     layout = _layout(lines)
-    found = _csv_columns(lines[layout[0] :], layout[1], where) if layout else _text_columns(lines, where)
-    if not found.messages:
+    result = _csv_columns(lines[layout[0] :], layout[1], where) if layout else _text_columns(lines, where)
+    if not result.messages:
         msg = f"no event in {where}: {_describe(text, layout is not None)}; {ADVICE}"
         raise OssLogError(msg)
-    return found
+    return result
 
 
 def _describe(text: str, is_csv: bool) -> str:
@@ -153,8 +151,7 @@ def _describe(text: str, is_csv: bool) -> str:
 def _header(line: str) -> list[str] | None:
     """Split a line of column names; None if it is another line."""
     names = [name.strip().strip('"').lower() for name in line.split(",")]
-    found = any(name in NAMES["time"] for name in names) and any(name in NAMES["message"] for name in names)
-    return names if found else None
+    return names if min(_position(names, "time"), _position(names, "message")) >= 0 else None
 
 
 def _position(names: Sequence[str], column: str) -> int:
@@ -189,9 +186,9 @@ def _fields(line: str) -> list[str]:
 
 def _csv_columns(lines: list[str], names: list[str], where: str) -> Columns:
     width = len(names)
-    i_time, i_message, i_id, i_source = (_position(names, column) for column in NAMES)
-    keep_rows = max(i_id, i_source) >= 0
-    rows, times, messages, damaged = [], [], [], []
+    i_time, i_message, i_id = (_position(names, column) for column in NAMES)
+    ids: list[int | None] = []
+    times, messages, damaged = [], [], []
     for line in lines:
         fields = _fields(line) if '"' in line else line.split(",")
         if len(fields) != width:
@@ -203,11 +200,9 @@ def _csv_columns(lines: list[str], names: list[str], where: str) -> Columns:
             fields[i_message:end] = [",".join(fields[i_message:end])]
         times.append(fields[i_time])
         messages.append(fields[i_message].strip())
-        if keep_rows:
-            rows.append(fields)
-    ids = [_integer(row[i_id]) for row in rows] if i_id >= 0 else None
-    sources = [row[i_source].strip() or None for row in rows] if i_source >= 0 else None
-    return _finish(times, messages, ids, sources, where=where, damaged=damaged)
+        if i_id >= 0:
+            ids.append(_integer(fields[i_id]))
+    return _finish(times, messages, ids if i_id >= 0 else None, where=where, damaged=damaged)
 
 
 def _text_columns(lines: list[str], where: str) -> Columns:
@@ -228,16 +223,14 @@ def _text_columns(lines: list[str], where: str) -> Columns:
 
 def _table(source: Any) -> Any:
     """Give a table by columns as a mapping of lower-case names to columns; None if it is not one."""
-    names = getattr(source, "colnames", None)  # astropy
-    if names is None:
-        names = getattr(source, "variables", None)  # xarray
-    if names is None:
-        names = getattr(getattr(source, "dtype", None), "names", None)  # numpy
-    if names is None:
-        names = source if isinstance(source, Mapping) else getattr(source, "columns", None)  # pandas
-    if names is None or isinstance(source, np.void):
-        return None
-    return {str(name).lower(): source[name] for name in names}
+    names = (
+        getattr(source, "colnames", None),  # astropy
+        getattr(source, "variables", None),  # xarray
+        getattr(getattr(source, "dtype", None), "names", None),  # numpy
+        source if isinstance(source, Mapping) else getattr(source, "columns", None),  # pandas
+    )
+    listed = next((each for each in names if each is not None), None)
+    return None if listed is None else {str(name).lower(): source[name] for name in listed}
 
 
 def _from_table(table: dict[str, Any]) -> Columns:
@@ -255,8 +248,7 @@ def _from_table(table: dict[str, Any]) -> Columns:
         msg = f"the table has columns and no rows; {ADVICE}"
         raise OssLogError(msg)
     ids = [_integer(value) for value in values["id"]] if "id" in values else None
-    sources = [_string(value) for value in values["source"]] if "source" in values else None
-    return _checked(values["time"], values["message"], ids, sources, where="the table")
+    return _checked(values["time"], values["message"], ids, where="the table")
 
 
 def _values(column: Any) -> Any:
@@ -276,32 +268,22 @@ def _from_rows(rows: list[Any]) -> Columns:
         raise OssLogError(msg)
     if isinstance(rows[0], str | bytes):
         return _from_text("\n".join(_string(row) or "" for row in rows), "the lines")
-    times, messages, ids, sources = [], [], [], []
-    for row in rows:
-        time, message, ident, source = _row(row)
-        times.append(time)
-        messages.append(message)
-        ids.append(_integer(ident))
-        sources.append(_string(source))
-    has_ids, has_sources = any(i is not None for i in ids), any(s is not None for s in sources)
-    return _checked(times, messages, ids if has_ids else None, sources if has_sources else None, where="the rows")
+    times, messages, idents = zip(*map(_row, rows), strict=True)
+    ids = [_integer(ident) for ident in idents]
+    return _checked(times, messages, ids if any(i is not None for i in ids) else None, where="the rows")
 
 
-def _row(row: Any) -> tuple[Any, Any, Any, Any]:
-    """Pick time, message, id and source of one row; what it lacks is None."""
-    table = _table(row) if not isinstance(row, np.void) else {name: row[name] for name in row.dtype.names or ()}
-    if table is not None:
-        names = {str(name).lower(): value for name, value in table.items()}
-        time, message, ident, source = (
-            next((names[name] for name in NAMES[column] if name in names), None) for column in NAMES
-        )
-        return time, message, ident, source
+def _row(row: Any) -> tuple[Any, Any, Any]:
+    """Pick time, message and id of one row; what it lacks is None."""
+    if (names := _table(row)) is not None:
+        time, message, ident = (next((names[key] for key in NAMES[column] if key in names), None) for column in NAMES)
+        return time, message, ident
     if not isinstance(row, Iterable):
-        return None, None, None, None
+        return None, None, None
     time, *values = (*row, None, None)
     if len(values) > 3 and _is_mjd(values[0]):
         del values[0]
-    return time, values[0], None, None
+    return time, values[0], None
 
 
 def _is_mjd(value: Any) -> bool:
@@ -309,25 +291,22 @@ def _is_mjd(value: Any) -> bool:
     return bool(_NUMBER.fullmatch(value)) if is_text else value is None or isinstance(value, int | float | np.number)
 
 
-def _checked(
-    times: Any, messages: Any, ids: list[int | None] | None, sources: list[str | None] | None, *, where: str
-) -> Columns:
+def _checked(times: Any, messages: Any, ids: list[int | None] | None, *, where: str) -> Columns:
     """Finish columns of any Python values."""
     texts = [_string(message) for message in messages]
     times = [time if text is not None else None for time, text in zip(times, texts, strict=False)]
     clean = [" ".join((text or "").splitlines()).strip() for text in texts]
-    found = _finish(times, clean, ids, sources, where=where)
-    if not found.messages:
-        msg = f"no event in {where}: no row has a time and a message, the first is {found.damaged[0]}; {ADVICE}"
+    result = _finish(times, clean, ids, where=where)
+    if not result.messages:
+        msg = f"no event in {where}: no row has a time and a message, the first is {result.damaged[0]}; {ADVICE}"
         raise OssLogError(msg)
-    return found
+    return result
 
 
 def _finish(
     times: Any,
     messages: list[str],
     ids: list[int | None] | None = None,
-    sources: list[str | None] | None = None,
     *,
     where: str,
     damaged: Sequence[str] = (),
@@ -343,8 +322,7 @@ def _finish(
         stamps = stamps[good]
         messages = [messages[i] for i in good]
         ids = [ids[i] for i in good] if ids is not None else None
-        sources = [sources[i] for i in good] if sources is not None else None
-    return Columns(stamps, messages, ids, sources, where, tuple(damaged))
+    return Columns(stamps, messages, ids, where, tuple(damaged))
 
 
 def parse_times(values: Any) -> Times:

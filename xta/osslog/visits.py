@@ -121,32 +121,22 @@ def _digits(visit: Any) -> str:
         return ""
 
 
-def carriers(messages: Sequence[str]) -> tuple[Rows, Rows, tuple[str, ...]]:
-    """Find the rows that carry the id of the visit they belong to (not those that only mention one).
-
-    Parameters
-    ----------
-    messages : sequence of str
-
-    Returns
-    -------
-    rows : int array, shape (m,)
-    codes : int array, shape (m,)
-        Index of the visit in `names`.
-    names : tuple of str
-    """
+def _carriers(messages: Sequence[str]) -> tuple[Rows, Rows, tuple[str, ...]]:
+    """Find the rows that carry the id of their visit (not a mere mention): rows, indices into the names, names."""
+    # The first four letters rule out most rows of a large log; of the rest the first eight tell which lead it may
+    # be, and so where the id begins.
     heads = {lead[:4] for lead in _LEADS}
     lengths = {lead[:8]: len(lead) for lead in _LEADS if len(lead) > 8}
-    known: dict[str, int] = {}
+    indices: dict[str, int] = {}
     rows, codes = [], []
     for row in [i for i, text in enumerate(messages) if text[:4] in heads]:
         text = messages[row]
         start = lengths.get(text[:8], 4 if text[0] == "S" else 6)
         name = text[start : start + 12]
-        if text[:start] in _LEADS and (name in known or _ID.fullmatch(name)):
+        if text[:start] in _LEADS and (name in indices or _ID.fullmatch(name)):
             rows.append(row)
-            codes.append(known.setdefault(name, len(known)))
-    return np.array(rows, int), np.array(codes, int), tuple(known)
+            codes.append(indices.setdefault(name, len(indices)))
+    return np.array(rows, int), np.array(codes, int), tuple(indices)
 
 
 def ownership(messages: Sequence[str]) -> Ownership:
@@ -166,15 +156,18 @@ def ownership(messages: Sequence[str]) -> Ownership:
     one are not in the log, the visit whose script runs decides, a script of target acquisition before others.
     A row that carries an id is always of that visit.
     """
-    rows, carried, names = carriers(messages)
+    rows, carried, names = _carriers(messages)
     markers = list(_markers(messages, rows))
     n = len(messages)
+    # A span is a claim of a visit to a run of rows: between its ends, or from its first id to its last.
     spans = [*_visit_spans(markers, n), *_named_spans(rows, carried, names, markers, n)]
+    # Where claims meet, scripts decide; they are parsed only for the visits that meet, for a log has thousands.
     contested, claims = _contested(spans, rows, carried, names, n)
     if claims:
         mask = np.isin(carried, [names.index(name) for name in claims])
         scripts = _script_spans(messages, rows[mask].tolist(), n)
         spans += [span for span in scripts if contested[span.last + 1] > contested[span.first]]
+    # Between two ends of spans the claims are the same, so that each stretch has one owner, several or none.
     code = {name: k for k, name in enumerate(names)}
     codes = np.full(n, NOBODY, np.int32)
     doubts = []
@@ -210,10 +203,9 @@ def _ends(markers: list[Marker], names: tuple[str, ...]) -> Iterator[tuple[str, 
 
 
 def _visit_spans(markers: list[Marker], n: int) -> list[Span]:
-    """Turn the markers into spans, full or half-open.
-
-    A half-open span reaches as far as no marker shows another visit to have begun or ended.
-    """
+    """Turn the markers into spans, full or half-open."""
+    # One pass from the first marker to the last: an end closes the start that waits for it. A start without an end
+    # reaches to the next start, an end without a start back to the marker before it.
     spans: list[Span] = []
     begun: dict[str, int] = {}
     open_ended: list[tuple[int, str]] = []
@@ -252,17 +244,11 @@ def _named_spans(rows: Rows, carried: Rows, names: tuple[str, ...], markers: lis
 
 
 def _contested(spans: list[Span], rows: Rows, carried: Rows, names: tuple[str, ...], n: int) -> tuple[Rows, set[str]]:
-    """Find where no single visit with both ends claims the rows, but some do: there, scripts have to decide.
-
-    Returns
-    -------
-    contested : int array, shape (n + 1,)
-        How many such rows there are before each row.
-    claims : set of str
-        The visits that meet there.
-    """
+    """Count the rows before each row (n + 1,) that scripts have to decide on, and name the visits that meet there."""
+    # A stretch is contested unless exactly one visit claims it. A row with an id counts as a claim, too, where a
+    # span is open at an end: the visit of that id may have begun before the log or ended after it.
     mask = np.zeros(n + 1, int)
-    found: set[str] = set()
+    rivals: set[str] = set()
     for first, end, active in _stretches(spans, n):
         claims = {span.visit for span in active}
         if {span.kind for span in active} != {"full"}:
@@ -270,8 +256,8 @@ def _contested(spans: list[Span], rows: Rows, carried: Rows, names: tuple[str, .
             claims |= {names[code] for code in np.unique(carried[low:high]).tolist()}
         if len(claims) > 1 or (claims and not active):
             mask[first + 1 : end + 1] = 1
-            found |= claims
-    return mask.cumsum(), found
+            rivals |= claims
+    return mask.cumsum(), rivals
 
 
 def _script_spans(messages: Sequence[str], rows: list[int], n: int) -> Iterator[Span]:
@@ -317,6 +303,8 @@ def _stretches(spans: list[Span], n: int) -> Iterator[tuple[int, int, set[Span]]
 
 def _decide(active: set[Span]) -> frozenset[str]:
     """Choose the owner among the spans over a stretch: no visit, one, or all that it may be."""
+    # The evidence in falling order: both ends in the log; then one end or an id, and among several of these the
+    # visit whose script runs, best one of target acquisition. Scripts alone decide only where nothing else claims.
     by_kind: dict[str, list[Span]] = {}
     for span in active:
         by_kind.setdefault(span.kind, []).append(span)

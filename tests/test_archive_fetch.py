@@ -40,6 +40,13 @@ def test_fetch_visit_without_listed_times(server):
     assert "STARTED" in archive.fetch_visit("1386:1", policy=QUICK).log
 
 
+def test_fetch_visit_with_reversed_times_listed(server):
+    first = server.tables["Nircam"][0]
+    swapped = dict(first, vststart_mjd=first["visitend_mjd"], visitend_mjd=first["vststart_mjd"])
+    server.tables["Nircam"] = [swapped, *server.tables["Nircam"][1:]]
+    assert "STARTED" in archive.fetch_visit("1386:1", policy=QUICK).log
+
+
 def test_fetch_many_limits_workers(server):
     server.latency = 0.05
     visits = [f"1386:{number}" for number in range(1, 7)]

@@ -69,15 +69,12 @@ class Item:
         Path below `root`, with slashes.
     size : int
         On disk [byte].
-    modified : datetime.datetime
-        When it was stored (UTC).
     partial : bool
         Whether it is a download that was cut short and will go on.
     """
 
     name: str
     size: int
-    modified: datetime
     partial: bool
 
 
@@ -125,7 +122,13 @@ def obtain(
         if path := _find(entry, check):  # fetched by another process in the meantime
             return read(path)
         fetch(part)
-        _inspect(entry, task, part, check)
+        try:
+            check(part)
+        except ArchiveReplyError as error:
+            _discard(part)
+            found = f"what the archive sent ({entry.source}) {error}"
+            msg = f"{task.what}: {found}; nothing is kept; try again later, or {task.advice}"
+            raise ArchiveReplyError(msg) from None
         content = read(part)
         if keep(content):
             _store(entry, part)
@@ -193,9 +196,7 @@ def report() -> list[Item]:
         if not OURS.fullmatch(name):
             continue
         with contextlib.suppress(FileNotFoundError):
-            status = path.stat()
-            modified = datetime.fromtimestamp(status.st_mtime, UTC)
-            items.append(Item(name, status.st_size, modified, partial=name.endswith(PART)))
+            items.append(Item(name, path.stat().st_size, partial=name.endswith(PART)))
     return items
 
 
@@ -274,17 +275,6 @@ def _find(entry: Entry, check: Check) -> Path | None:
     with contextlib.suppress(OSError):  # a shared cache may be read-only
         _write_sidecar(path, sidecar.source if sidecar else entry.source)
     return path
-
-
-def _inspect(entry: Entry, task: Task, part: Path, check: Check) -> None:
-    """Check a finished download; delete it if it is not what it should be."""
-    try:
-        check(part)
-    except ArchiveReplyError as error:
-        _discard(part)
-        found = f"what the archive sent ({entry.source}) {error}"
-        msg = f"{task.what}: {found}; nothing is kept; try again later, or {task.advice}"
-        raise ArchiveReplyError(msg) from None
 
 
 def _store(entry: Entry, part: Path) -> None:

@@ -73,17 +73,10 @@ def fetch_visit(
     if not log:
         return VisitFiles(normalize_visit(visit), files, None)
     start, end = products[0].visit_start, products[0].visit_end
-    listed = start is not None and end is not None and start < end
-    text = edb.event_log(
-        visit,
-        start=start if listed else None,
-        end=end if listed else None,
-        instrument=products[0].instrument,
-        token=token,
-        progress=progress,
-        offline=offline,
-        policy=policy,
-    )
+    if start is None or end is None or not start < end:
+        start = end = None  # the archive is asked again, for all products of the visit
+    event_log = partial(edb.event_log, token=token, progress=progress, offline=offline, policy=policy)
+    text = event_log(visit, start=start, end=end, instrument=products[0].instrument)
     return VisitFiles(normalize_visit(visit), files, text)
 
 
@@ -115,10 +108,10 @@ def fetch_many(
         Item -> `VisitFiles` for a visit, path for a product, or the error if it could not be had: one that
         fails does not take the others with it. In the order of `items`.
     """
-    visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline, policy=policy)
-    product = partial(mast.download, token=token, offline=offline, policy=policy)
     from tqdm import tqdm
 
+    visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline, policy=policy)
+    product = partial(mast.download, token=token, offline=offline, policy=policy)
     names = list(dict.fromkeys(items))
     with ThreadPoolExecutor((policy or Policy()).workers, thread_name_prefix="xta-fetch") as pool:
         jobs = {pool.submit(_caught, product if is_product_name(name) else visit, name): name for name in names}

@@ -13,25 +13,16 @@ from pathlib import Path
 
 from xta.archive import cache
 from xta.archive.policy import Policy, Task, Token, find_token, mast
-from xta.archive.search import ADVICE, Row, from_mjd, is_cached, search
+from xta.archive.search import ADVICE, EXP_TYPES, Row, from_mjd, is_cached, search
 from xta.errors import AcquisitionError, ArchiveNotFoundError, ArchiveReplyError, ArgumentError, FileError
-from xta.model import INSTRUMENTS, TACONFIRM_TYPES, TACQ_TYPES
 from xta.osslog import normalize_visit
 
 __all__ = ["KINDS", "Product", "download", "is_product_name", "ta_products", "visit_times"]
 
-EXP_TYPES = {
-    name.upper(): sorted(kind for kind in TACQ_TYPES | TACONFIRM_TYPES if kind.startswith(letters))
-    for letters, name in INSTRUMENTS.items()
-}
-"""Exposure types of target acquisition, by instrument."""
-
 KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
 
-LEVELS = ["1b", "2a", "2b"]
 _reading = threading.Lock()  # astropy's warnings are silenced for the whole process
-COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ def ta_products(
         raise ArgumentError(msg)
     names = _instruments(instrument, digits)
     for name in names:
-        if products := _products(_rows(digits, name, offline, policy), digits, name, kind):
+        if products := _products(search(digits, name, offline=offline, policy=policy), digits, name, kind):
             return products
     msg = (
         f"MAST lists no target acquisition ({kind}) for visit V{digits} with {' or '.join(names)}: the visit has "
@@ -141,7 +132,7 @@ def visit_times(
     names = _instruments(instrument, digits)
     # What `ta_products` finds has the times as well, and is likely to be there already.
     for ta, name in product((True, False), names):
-        for row in _rows(digits, name, offline, policy, ta=ta):
+        for row in search(digits, name, ta=ta, offline=offline, policy=policy):
             start, end = from_mjd(row.get("vststart_mjd")), from_mjd(row.get("visitend_mjd"))
             if start and end and start < end:
                 return start, end
@@ -233,19 +224,11 @@ def check_fits(path: Path) -> None:
 def _instruments(instrument: str | None, digits: str) -> tuple[str, ...]:
     if instrument is None:
         # First those that were found to have something before: of the others nothing is kept.
-        return tuple(sorted(EXP_TYPES, key=lambda name: not is_cached(digits, f"{name.lower()}-ta")))
+        return tuple(sorted(EXP_TYPES, key=lambda name: not is_cached(digits, name)))
     if instrument.upper() not in EXP_TYPES:
         msg = f"instrument {instrument!r} has no target acquisition; those that do: {', '.join(EXP_TYPES)}"
         raise ArgumentError(msg)
     return (instrument.upper(),)
-
-
-def _rows(digits: str, instrument: str, offline: bool, policy: Policy | None, *, ta: bool = True) -> list[Row]:
-    """Search for the products of a visit: those of its target acquisition, or all."""
-    filters = {"visit_id": [digits], "productLevel": LEVELS} | ({"exp_type": EXP_TYPES[instrument]} if ta else {})
-    name = f"{instrument.lower()}-{'ta' if ta else 'visit'}"
-    rows = search(digits, name, instrument.capitalize(), COLUMNS, filters, offline=offline, policy=policy)
-    return [row for row in rows if not ta or row.get("exp_type") in EXP_TYPES[instrument]]
 
 
 def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[Product]:

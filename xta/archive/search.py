@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from xta.archive import cache
 from xta.archive.policy import Policy, Task, mast
 from xta.errors import ArchiveReplyError
-from xta.model import MJD_ZERO
+from xta.model import INSTRUMENTS, MJD_ZERO, TACONFIRM_TYPES, TACQ_TYPES
 
 if TYPE_CHECKING:
     from astroquery.mast.discovery_portal import PortalAPI
@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 
     from xta.archive.client import Client
 
-__all__ = ["ADVICE", "Row", "from_mjd", "is_cached", "search"]
+__all__ = ["ADVICE", "EXP_TYPES", "Row", "from_mjd", "is_cached", "search"]
 
+EXP_TYPES = {
+    name.upper(): sorted(kind for kind in TACQ_TYPES | TACONFIRM_TYPES if kind.startswith(letters))
+    for letters, name in INSTRUMENTS.items()
+}
+"""Exposure types of target acquisition, by instrument."""
+
+COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
+LEVELS = ["1b", "2a", "2b"]
 ADVICE = "give the files themselves if you have them (from another computer, or a colleague's cache)"
 SETTLED = timedelta(days=7)
 MISSION = (59_000, 100_000)  # modified Julian dates of JWST [d]
@@ -34,37 +42,29 @@ MISSION = (59_000, 100_000)  # modified Julian dates of JWST [d]
 Row = dict[str, Any]
 
 
-def search(
-    digits: str,
-    name: str,
-    service: str,
-    columns: str,
-    filters: Mapping[str, list[str]],
-    *,
-    offline: bool = False,
-    policy: Policy | None = None,
-) -> list[Row]:
-    """Search for the rows of one visit by keywords, in the cache or at MAST.
+def search(digits: str, instrument: str, *, ta: bool = True, offline: bool, policy: Policy | None) -> list[Row]:
+    """Search for the products of a visit with an instrument, in the cache or at MAST [1]_.
 
-    `service` is the last word of the name of the MAST service [1]_; `columns` are comma-separated [2]_; `filters`
-    maps a column to the values that it may have. `name` is that of the search in the cache. Names of columns are
-    returned in lower case. No token is sent: the list is public, also where the data are not yet.
+    Those of its target acquisition, or all of them; a dict of lower-case columns [2]_ for each. No token is sent:
+    the list is public, also where the data are not yet.
     """
-    task = Task(f"visit V{digits} ({name})", ADVICE, policy or Policy(), offline)
-    params = {"columns": columns, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
-    entry = _entry(digits, name, f"Mast.Jwst.Filtered.{service}")
+    entry = _entry(digits, instrument, ta)
+    filters = {"visit_id": [digits], "productLevel": LEVELS} | ({"exp_type": EXP_TYPES[instrument]} if ta else {})
+    params = {"columns": COLUMNS, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
+    task = Task(f"visit V{digits} ({instrument})", ADVICE, policy or Policy(), offline)
 
     def fetch(part: Path) -> None:
         rows = _ask(entry.source, params, task)
         with cache.writable(part):
             part.write_text(json.dumps(rows), encoding="utf-8")
 
-    return cache.obtain(entry, task, fetch, check=_load, read=_load, keep=_is_settled)
+    rows = cache.obtain(entry, task, fetch, check=_load, read=_load, keep=_is_settled)
+    return [row for row in rows if not ta or row.get("exp_type") in EXP_TYPES[instrument]]
 
 
-def is_cached(digits: str, name: str) -> bool:
-    """Check whether the answer to a search is in the cache; arguments as of `search`."""
-    return _entry(digits, name, "").path.exists()
+def is_cached(digits: str, instrument: str) -> bool:
+    """Check whether the target acquisition of a visit was searched for with an instrument, and listed."""
+    return _entry(digits, instrument, True).path.exists()
 
 
 def from_mjd(mjd: object) -> datetime | None:
@@ -75,8 +75,9 @@ def from_mjd(mjd: object) -> datetime | None:
     return zero.replace(tzinfo=UTC) + timedelta(milliseconds=round(mjd * 86_400_000))
 
 
-def _entry(digits: str, name: str, source: str) -> cache.Entry:
-    return cache.Entry("searches", f"{digits}-{name}.json", source)
+def _entry(digits: str, instrument: str, ta: bool) -> cache.Entry:
+    name = f"{digits}-{instrument.lower()}-{'ta' if ta else 'visit'}.json"
+    return cache.Entry("searches", name, f"Mast.Jwst.Filtered.{instrument.capitalize()}")
 
 
 def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:

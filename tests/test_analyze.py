@@ -1,5 +1,7 @@
-"""What an analysis computes, it computes once, and stores for later steps; datasets of xta 0.1 lack some of it."""
+"""Attach, offset, adjust: the star behind the mask, against known truth; and what is computed once."""
 
+import json
+import logging
 import warnings
 
 import numpy as np
@@ -7,10 +9,199 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import model, osslog
+from tests.stars import assert_star, truth_of
+from xta import datasets, model, osslog
 from xta.acquisition import budget, image
 from xta.acquisition.pair import logged_facts
-from xta.errors import XtaWarning
+from xta.errors import (
+    AcquisitionError,
+    MissingError,
+    WCSError,
+    XtaWarning,
+)
+from xta.geometry import sky
+
+VISITS = {
+    "pole": {"target": (80.0, 88.5)},
+    "closer to the pole, large error": {"target": (10.0, 89.7), "pointing_error": (1.2, -0.9, 0.02)},
+    "just after RA = 0": {"target": (0.00003, -20.0)},
+    "just before RA = 0": {"target": (359.99997, 20.0)},
+    "velocity aberration": {"va_scale": 1.0001},
+    "wrong target coordinates": {"target_error": (0.5, -0.3)},
+    "newest SIAF": {"prd": "PRDOPSSOC-075"},
+    "dithered acquisition": {"ta_dithers": True},
+    "small-grid dither": {"dithers": ((0.0, 0.0), (0.02, 0.01), (-0.02, 0.03))},
+}
+
+
+@pytest.mark.parametrize("case", VISITS)
+def test_analyze_finds_star_of_nircam_visits(tmp_path, case):
+    visit = datasets.make_visit(tmp_path, mode="nircam", integrations=1, **VISITS[case])
+    for path in visit.science:
+        assert_star(xta.analyze(path), truth_of(visit, path))
+
+
+@pytest.mark.parametrize("setup", [name for name in datasets.SETUPS if name != "NRCA5_MASK335R"])
+def test_analyze_finds_star_behind_every_mask(tmp_path, setup):
+    """Round, bar, Lyot and four-quadrant masks, on every detector that has them."""
+    visit = datasets.make_visit(tmp_path, mode=setup, integrations=1, target=(359.9999, 60.0))
+    assert_star(xta.analyze(visit.science[0]), truth_of(visit, visit.science[0]))
+
+
+@pytest.fixture(scope="module")
+def analysed(nircam):
+    return xta.analyze(nircam.science[0]).load()
+
+
+def test_analyze_is_three_steps(nircam, analysed):
+    ds = xr.open_dataset(nircam.science[0], engine="jwst")
+    ds = ds.ta.attach(nircam.ta[0], oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
+    xr.testing.assert_identical(ds.load(), analysed)
+
+
+def test_analyze_describes_its_variables(analysed):
+    for name, variable in analysed.variables.items():
+        assert variable.attrs.get("long_name"), name
+        if variable.dtype.kind == "f":
+            assert variable.attrs.get("units"), name
+    assert analysed["ta_sci"].dims == ("ta_exposure", "ta_y", "ta_x")
+    tables = {"check", "error_part"}
+    for name in model.ANALYSIS - {"wcs_original"}:
+        assert name in analysed.coords
+        assert set(analysed[name].dims) <= tables
+    assert analysed.attrs["centroid_source"] == "OSS event log"
+    assert analysed.attrs["oss_status"] == "SUCCESS"
+    assert "TARGET LOCATE SUMMARY" in analysed.attrs["oss_log"]
+    assert "detector coord" in analysed.attrs["oss_log"]
+    steps = [line.split(": ")[1].split()[0].rstrip(";") for line in analysed.attrs["history"].split("\n")]
+    assert steps == ["open_exposure", "attach", "compute_offset", "adjust_wcs"]
+
+
+def test_analyze_of_crop_keeps_labels(nircam, analysed):
+    """The star is not lost when the image is cropped, and cropping before or after is the same."""
+    window = {"x": slice(100, 200), "y": slice(120, 230)}
+    ds = xta.open_exposure(nircam.science[0]).sel(window)
+    ds = ds.ta.attach(oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
+    xr.testing.assert_identical(ds.drop_vars("wcs").load(), analysed.sel(window).drop_vars("wcs"))
+
+
+def test_analyze_ta_exposure_by_itself(nircam, analysed):
+    ta = xta.analyze(nircam.ta[0])
+    truth = truth_of(nircam, nircam.ta[0])
+    assert_star(ta, truth)
+    assert ta["offset_x"].item() == analysed["offset_x"].item()
+    alone = xta.open_exposure(nircam.ta[0]).ta.compute_offset(centroid="image").ta.adjust_wcs()
+    assert_star(alone, truth, 0.05)
+
+
+def test_analyze_leaves_inputs_unchanged(nircam):
+    science, ta = xta.open_exposure(nircam.science[0]).load(), xta.open_exposure(nircam.ta[0]).load()
+    before = science.copy(deep=True), ta.copy(deep=True)
+    attached = science.ta.attach(ta, oss=nircam.oss_log)
+    attached_before = attached.copy(deep=True)
+    measured = attached.ta.compute_offset()
+    measured_before = measured.copy(deep=True)
+    measured.ta.adjust_wcs()
+    for now, then in zip((science, ta, attached, measured), (*before, attached_before, measured_before), strict=True):
+        xr.testing.assert_identical(now, then)
+
+
+def test_analyze_survives_netcdf(analysed, tmp_path):
+    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        again.load()
+    assert again["wcs"].item() == analysed["wcs"].item()
+    assert again.ta.compute_offset().ta.adjust_wcs()["target_x"].item() == analysed["target_x"].item()
+    plain = [name for name in analysed.variables if analysed[name].dtype != object]
+    for name in plain:
+        np.testing.assert_array_equal(again[name].values, analysed[name].values)
+    assert again.attrs == analysed.attrs
+
+
+def test_analyze_logs_units(nircam, caplog):
+    with caplog.at_level(logging.INFO, logger="xta"):
+        ds = xta.analyze(nircam.science[0])
+    text = caplog.text
+    assert f"{float(ds['offset_ra']):.4f}, {float(ds['offset_dec']):.4f} arcsec" in text
+    assert f"{float(ds['target_x']):.4f}, {float(ds['target_y']):.4f} px" in text
+    assert "deg" not in text
+
+
+PUBLISHED = {
+    "V01386001001": {"reference": (31.5, 31.5), "oss": (32.1563, 29.52431), "tolerance": 1e-3, "sky": (0.2447, 0.3639)},
+    "V01386008001": {
+        "reference": (132.5, 124.5),
+        "oss": (132.591458, 124.606848),
+        "tolerance": 2e-3,
+        "sky": (-0.1234, -0.2915),
+    },
+}
+
+
+@pytest.mark.parametrize("visit", PUBLISHED)
+def test_analyze_published_visits(shared, visit):
+    """Right where the published one is, and different by the error of the analytic inverse alone."""
+    folder = shared / "published" / visit
+    expected = json.loads((folder / "expected.json").read_text())
+    case = PUBLISHED[visit]
+    ta, science = (folder / name for name in expected["files"])
+    ds = xta.analyze(science, acquisition=ta, oss=folder / "osslog.csv")
+    value = {
+        name: float(ds[name])
+        for name in model.ANALYSIS | set(ds.coords)
+        if name in ds.coords and ds[name].ndim == 0 and ds[name].dtype.kind == "f"
+    }
+
+    def pair(name):
+        return value[f"{name}_x"], value[f"{name}_y"]
+
+    def analytic(name, error):
+        return tuple(a + b for a, b in zip(pair(name), pair(error), strict=True))
+
+    assert pair("centroid") == pytest.approx(case["oss"], abs=1e-9)
+    assert pair("ta_reference") == pytest.approx(case["reference"], abs=1e-9)
+    assert pair("target") == pytest.approx(expected["star_exact"], abs=1e-4)
+    assert analytic("target", "inverse_error") == pytest.approx(expected["star_analytic"], abs=case["tolerance"])
+    printed = [float(number) for number in expected["published"]["SCI target px, adjusted"].split()]
+    assert analytic("target", "inverse_error") == pytest.approx(printed, abs=case["tolerance"])
+    assert analytic("ta_target", "ta_inverse_error") == pytest.approx(expected["ta_target_wcs"], abs=1e-6)
+    assert analytic("offset", "ta_inverse_error") == pytest.approx(expected["offset_px"], abs=1e-6)
+    assert (value["offset_east"], value["offset_north"]) == pytest.approx(case["sky"], abs=5e-5)
+    assert max(abs(value["residual_x"]), abs(value["residual_y"])) < 1e-8
+    assert (value["offset_ra"], value["offset_dec"]) == pytest.approx(expected["offset_radec"], abs=1e-6)
+    assert (value["centroid_ra"], value["centroid_dec"]) == pytest.approx(
+        [float(number) for number in expected["published"]["OSS centroid RA, Dec"].split()], abs=6e-7
+    )
+    # The published residual of the closed loop is the analytic inverse of the TA WCS, and nothing else.
+    alone = xta.analyze(ta, oss=folder / "osslog.csv")
+    residual = [float(number) for number in expected["published"]["residual px"].split()]
+    assert (float(alone["inverse_error_x"]), float(alone["inverse_error_y"])) == pytest.approx(residual, abs=5e-4)
+
+
+def test_analyze_keeps_indexes_and_wcs(analysed):
+    assert sky.the_wcs(analysed) is sky.the_wcs(analysed)
+    assert set(analysed.xindexes) == {"integration", "x", "y", "ta_exposure", "ta_x", "ta_y", "check", "error_part"}
+
+
+def test_analyze_refuses_recentered_dataset(analysed):
+    recentred = analysed.assign_coords(star_x=149.0, star_y=173.0)
+    with pytest.raises(AcquisitionError, match="recentred"):
+        recentred.ta.attach()
+    with pytest.raises(AcquisitionError, match="recentred"):
+        recentred.ta.compute_offset()
+    with pytest.raises(WCSError, match="recentred"):
+        recentred.ta.adjust_wcs()
+
+
+def test_steps_in_wrong_order_are_refused(nircam):
+    ds = xta.open_exposure(nircam.science[0])
+    with pytest.raises(AcquisitionError, match=r"ds\.ta\.attach"):
+        ds.ta.compute_offset()
+    with pytest.raises(MissingError, match=r"ds\.ta\.compute_offset"):
+        ds.ta.attach().ta.adjust_wcs()
+
+
+# What is computed once
 
 STORED = [f"ta_oss_{name}" for name in ("window_x", "window_y", "step_x", "step_y", "sam_x", "sam_y", "guider")]
 

@@ -8,7 +8,7 @@ import xarray as xr
 from astropy.io import fits
 
 import xta
-from tests.test_analysis import targ_acq
+from tests.stars import targ_acq
 from xta import datasets
 from xta.acquisition import checks
 from xta.acquisition.attach import forget

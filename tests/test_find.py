@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 import xta
-from tests.test_analysis import assert_star, truth_of
-from xta.acquisition import find
+from tests.stars import assert_star, truth_of
+from xta.acquisition import find, products
 from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import AcquisitionError, FileError, XtaWarning
 from xta.estimates.template import read_template
@@ -114,3 +114,11 @@ def test_find_ta_reads_each_header_once(nircam, copy, monkeypatch):
     monkeypatch.setattr(find, "read_product", lambda path: read.append(path.name) or original(path))
     xta.analyze(copy)
     assert sorted(read) == sorted(path.name for path in (*nircam.science, *nircam.ta))
+
+
+def test_find_ta_ranks_products_of_exposure(nircam, tmp_path):
+    for kind in ("rate", "cal", "rateints"):
+        shutil.copy(nircam.ta[0], tmp_path / nircam.ta[0].name.replace("_cal", f"_{kind}"))
+    shutil.copy(nircam.science[0], tmp_path)
+    found = products.ranked_products(find.find_ta(tmp_path, nircam.visit_id), find.KINDS)
+    assert [group[0].path.name for group in found] == [nircam.ta[0].name]

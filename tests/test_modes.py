@@ -41,7 +41,7 @@ MODES = {
     "NIS_AMI1": {"confirm": True},
     **{mode: {"confirm": True} for mode in datasets.ACQUISITIONS},
 }
-"""One of each kind; `test_analysis` finds the star in every mode with images."""
+"""One of each kind; `test_analyze` finds the star in every mode with images."""
 
 CASES = [*MODES, "NRS_S1600A1_SLIT in SUB2048"]
 

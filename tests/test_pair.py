@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 
 import xta
-from tests.test_analysis import assert_star, truth_of
+from tests.stars import assert_star, truth_of
 from xta.errors import XtaWarning
 from xta.geometry import siaf
 

@@ -1,0 +1,251 @@
+"""Attach the acquisition: what belongs to an exposure, what does not, and how exposures are stacked."""
+
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xta
+from tests.stars import assert_star, truth_of
+from xta import datasets
+from xta.errors import (
+    AcquisitionError,
+    ArgumentError,
+    FileError,
+    OssLogError,
+    ProductError,
+    WCSError,
+    XtaError,
+    XtaWarning,
+)
+
+
+def test_attach_pairs_exposures_with_centroids(miri):
+    """MIRI: two TACQ images and two centroids; confirmation images have none. The last one counts."""
+    ds = xta.analyze(miri.science[0])
+    types = list(ds["ta_exp_type"].values)
+    assert types.count("MIR_TACQ") == 2
+    assert "MIR_TACONFIRM" in types
+    for k, name in enumerate(ds["ta_filename"].values):
+        x, y = float(ds["ta_oss_x"][k]), float(ds["ta_oss_y"][k])
+        if types[k] == "MIR_TACONFIRM":
+            assert np.isnan(x)
+            continue
+        row = miri.truth.sel(file=name)
+        assert (x, y) == pytest.approx((float(row["star_x"]), float(row["star_y"])), abs=1e-5)
+    assert ds.attrs["ta_in_use"] == 1
+    reversed_order = xta.analyze(miri.science[0], acquisition=list(miri.ta)[::-1], oss=miri.oss_log)
+    assert reversed_order["target_x"].item() == ds["target_x"].item()
+
+
+def test_attach_of_one_of_two_images_takes_its_own_centroid(miri):
+    """Pairing is by time, not by order: the inner image alone, or the outer one alone."""
+    for path in miri.ta[:2]:
+        ds = xta.analyze(miri.science[0], acquisition=path, oss=miri.oss_log)
+        row = miri.truth.sel(file=path.name)
+        assert float(ds["centroid_x"]) == pytest.approx(float(row["star_x"]), abs=1e-5)
+        assert_star(ds, truth_of(miri, miri.science[0]))
+
+
+def test_attach_intended_positions_follow_dithers(tmp_path):
+    visit = datasets.make_visit(tmp_path, mode="nircam", integrations=1, ta_dithers=True)
+    ds = xta.analyze(visit.science[0])
+    found = np.column_stack([ds["ta_intended_x"], ds["ta_intended_y"]])
+    np.testing.assert_allclose(found, [(31.5, 31.5), (29.5, 35.5), (26.5, 30.5)])
+    stars = np.array([truth_of(visit, path) for path in visit.ta])
+    assert np.abs(stars - found).max() < 6
+    # The sample telescope dithers to about 1 px; a wrong sign would show as 4 px or more.
+    assert np.ptp(stars - found, axis=0).max() < 1.5
+    assert ds.attrs["ta_in_use"] == 2
+
+
+@pytest.fixture(scope="module")
+def dithered(tmp_path_factory):
+    return datasets.make_visit(tmp_path_factory.mktemp("dithered"), mode="nircam", integrations=1, ta_dithers=True)
+
+
+@pytest.mark.parametrize("given", [[0], [1], [0, 1]])
+def test_attach_keeps_centroid_of_missing_dither_from_others(dithered, given):
+    """OSS centroids at the last of three positions; with the others alone the image has to serve."""
+    files = [dithered.ta[k] for k in given]
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(dithered.science[0], acquisition=files, oss=dithered.oss_log)
+    assert_star(ds, truth_of(dithered, dithered.science[0]), 0.05)
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        alone = xta.analyze(files[-1], oss=dithered.oss_log)
+    assert_star(alone, truth_of(dithered, files[-1]), 0.05)
+
+
+def test_attach_without_exposure_lines_reads_dithers_of_header(dithered, tmp_path):
+    lines = [line for line in dithered.oss_log.read_text().splitlines() if "NRC_TACQ" not in line]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    ds = xta.analyze(dithered.science[0], oss=tmp_path / "log.csv")
+    assert_star(ds, truth_of(dithered, dithered.science[0]))
+    with pytest.warns(XtaWarning, match="no onboard centroid"):
+        ds = xta.analyze(dithered.science[0], acquisition=dithered.ta[1], oss=tmp_path / "log.csv")
+    assert_star(ds, truth_of(dithered, dithered.science[0]), 0.05)
+
+
+def test_attach_averages_cube_without_flagged_pixels(nircam):
+    """One cosmic ray, flagged in one of ten integrations, leaves the centroid where it is."""
+    ta = xta.open_exposure(nircam.ta[0]).load()
+    cube = xr.concat([ta] * 10, dim="integration")
+    x, y = (round(value) for value in truth_of(nircam, nircam.ta[0]))
+    cube["sci"].values[3, y + 1, x + 2] = 1e6
+    cube["dq"].values[3, y + 1, x + 2] |= 1
+    plain = ta.ta.compute_offset(centroid="image")
+    found = cube.ta.compute_offset(centroid="image")
+    assert float(found["centroid_x"]) == pytest.approx(float(plain["centroid_x"]), abs=1e-4)
+    assert float(found["centroid_y"]) == pytest.approx(float(plain["centroid_y"]), abs=1e-4)
+    assert int(found["ta_dq"].sel(ta_x=x + 2, ta_y=y + 1).item()) & 1 == 0
+
+
+def test_attach_takes_transposed_and_refuses_thinned_ta(nircam):
+    ta = xta.open_exposure(nircam.ta[0])
+    found = ta.transpose("x", "y").ta.compute_offset(centroid="image")
+    assert found["centroid_x"].item() == ta.ta.compute_offset(centroid="image")["centroid_x"].item()
+    for changed in (ta.isel(x=slice(None, None, 2)), ta.coarsen(x=2, y=2).mean()):
+        with pytest.raises(AcquisitionError, match="not successive pixels"):
+            changed.ta.attach()
+
+
+@pytest.mark.parametrize(
+    ("remove", "says"),
+    [
+        (["VISIT_ID"], "does not say its visit"),
+        (["INSTRUME"], "does not say its instrument"),
+        (["APERNAME"], "no APERNAME"),
+    ],
+)
+def test_attach_refuses_ta_without_keywords(nircam, edited, remove, says):
+    def edit(hdus):
+        for keyword in remove:
+            hdus[0].header.remove(keyword)
+
+    with pytest.raises(AcquisitionError, match=says):
+        xta.analyze(nircam.science[0], acquisition=edited(nircam.ta[0], edit), oss=nircam.oss_log)
+
+
+def test_attach_refuses_readout_that_is_not_the_array(miri, edited):
+    def edit(hdus):
+        for keyword in ("SUBARRAY", "SUBSTRT1", "SUBSTRT2"):
+            hdus[0].header.remove(keyword)
+
+    ta = [edited(path, edit) for path in miri.ta[:2]]
+    with pytest.raises(AcquisitionError, match="correct these keywords"):
+        xta.analyze(miri.science[0], acquisition=ta, oss=miri.oss_log)
+
+
+def test_attach_warns_of_unnamed_guide_star(nircam, edited):
+    path = edited(nircam.ta[0], lambda hdus: hdus[0].header.remove("GDSTARID"))
+    with pytest.warns(XtaWarning, match="does not say its guide star"):
+        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+
+
+def test_attach_leaves_out_ta_target_that_is_no_number(nircam, edited):
+    path = edited(nircam.ta[0], lambda hdus: hdus[0].header.set("TARG_RA", "abc"))
+    with pytest.warns(XtaWarning, match="TARG_RA is 'abc', not a number"):
+        ds = xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+    assert_star(ds, truth_of(nircam, nircam.science[0]))
+
+
+@pytest.mark.parametrize("options", [{"acquisition": 5}, {"acquisition": {"a": 1}}, {"targ_acq": 5}])
+def test_attach_refuses_arguments_that_are_no_acquisition(nircam, options):
+    with pytest.raises(ArgumentError):
+        xta.analyze(nircam.science[0], **options)
+
+
+def other(keyword, value):
+    return lambda hdus: hdus[0].header.set(keyword, value)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "says"),
+    [
+        ("VISIT_ID", "09990002001", "belongs to visit 09990002001"),
+        ("GDSTARID", "S0000000", "belongs to guide star S0000000"),
+        ("INSTRUME", "MIRI", "belongs to instrument MIRI"),
+        ("EXP_TYPE", "NRC_IMAGE", "not a target acquisition"),
+    ],
+)
+def test_attach_refuses_ta_that_does_not_belong(nircam, edited, keyword, value, says):
+    path = edited(nircam.ta[0], other(keyword, value))
+    with pytest.raises(AcquisitionError, match=says):
+        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+
+
+def test_attach_without_acquisition_says_where_it_looked(nircam, tmp_path):
+    shutil.copy(nircam.science[0], tmp_path)
+    with pytest.raises(
+        AcquisitionError, match=r"no TA exposure of visit 09990001001 beside the file.*none from the archive"
+    ):
+        xta.analyze(tmp_path / nircam.science[0].name)
+    with pytest.raises(ArgumentError, match="empty"):
+        xta.analyze(nircam.science[0], acquisition=[])
+
+
+def test_attach_of_dataset_without_file_needs_acquisition(nircam):
+    ds = xta.open_exposure(nircam.science[0])
+    ds.encoding = {}
+    with pytest.raises(AcquisitionError, match="does not know its file"):
+        ds.ta.attach()
+
+
+def test_attach_refuses_log_of_other_visit(nircam, miri, tmp_path):
+    log = tmp_path / "other.csv"
+    log.write_text(nircam.oss_log.read_text().replace("V09990001", "V09990007"))
+    with pytest.raises(OssLogError, match="09990001001"):
+        xta.analyze(nircam.science[0], oss=log)
+    with pytest.raises(XtaError):
+        xta.analyze(nircam.science[0], oss=tmp_path / "absent.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(OssLogError):
+        xta.analyze(nircam.science[0], oss=tmp_path / "empty.csv")
+    # Another visit's log with this visit's name on it: the centroid is off the TA readout.
+    log.write_text(miri.oss_log.read_text().replace(f"V{miri.visit_id}", f"V{nircam.visit_id}"))
+    with pytest.raises(XtaError):
+        xta.analyze(nircam.science[0], oss=log, centroid="oss")
+
+
+@pytest.mark.parametrize("bad", ["truncated", "text", "absent"])
+def test_attach_refuses_damaged_ta_that_was_given(nircam, tmp_path, bad):
+    path = tmp_path / nircam.ta[0].name
+    if bad == "truncated":
+        path.write_bytes(nircam.ta[0].read_bytes()[:20_000])
+    elif bad == "text":
+        path.write_text("hello" * 1000)
+    with pytest.raises((FileError, ProductError), match=path.name):
+        xta.analyze(nircam.science[0], acquisition=path)
+
+
+def test_analyze_refuses_science_without_wcs(nircam, edited):
+    def edit(hdus):
+        del hdus["ASDF"]
+
+    path = edited(nircam.science[0], edit)
+    with pytest.warns(XtaWarning, match="no ASDF"), pytest.raises(WCSError, match="no wcs"):
+        xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
+
+
+def test_attach_finds_log_of_own_visit(tmp_path):
+    """The log of a visit mentions its neighbour; the neighbour's own log is the one to use."""
+    first = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990001001")
+    second = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990002001", seed=1)
+    padded = first.oss_log.read_text() + "2024-03-10 09:00:00.000,60379.375,VISIT V09990002001 STARTED,varchar\n"
+    first.oss_log.write_text(padded)
+    (tmp_path / "0_across_notes.txt").write_text(f"notes on V{second.visit_id}, lost in space\n")
+    ds = xta.analyze(second.science[0])
+    assert ds.attrs["centroid_source"] == "OSS event log"
+    assert_star(ds, truth_of(second, second.science[0]))
+
+
+def test_attach_of_link_looks_in_both_folders(nircam, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "work").mkdir()
+    stored = shutil.copy(nircam.science[0], tmp_path / "store" / "abc123")
+    link = tmp_path / "work" / nircam.science[0].name
+    link.symlink_to(stored)
+    for path in (*nircam.ta, nircam.oss_log):
+        shutil.copy(path, tmp_path / "work")
+    assert_star(xta.analyze(link), truth_of(nircam, nircam.science[0]))

@@ -19,12 +19,12 @@ def _more_visits(server):
 
 
 def test_fetch_visit(server):
-    found = archive.fetch_visit("1386:1", policy=QUICK)
-    assert found.visit == "V01386001001"
-    assert [path.name for path in found.files] == [TACQ, TACQ.replace("02102", "02104")]
-    assert "VISIT V01386001001 STARTED" in found.log
+    fetched = archive.fetch_visit("1386:1", policy=QUICK)
+    assert fetched.visit == "V01386001001"
+    assert [path.name for path in fetched.files] == [TACQ, TACQ.replace("02102", "02104")]
+    assert "VISIT V01386001001 STARTED" in fetched.log
     assert len(server.asked()) == 4  # a search, two products, a log
-    assert archive.fetch_visit("1386:1", offline=True) == found
+    assert archive.fetch_visit("1386:1", offline=True) == fetched
     assert len(server.asked()) == 4
 
 
@@ -50,19 +50,19 @@ def test_fetch_visit_with_reversed_times_listed(server):
 def test_fetch_many_limits_workers(server):
     server.latency = 0.05
     visits = [f"1386:{number}" for number in range(1, 7)]
-    found = archive.fetch_many(visits, policy=QUICK)
-    assert list(found) == visits
-    assert [result.visit for result in found.values()] == [f"V01386{number:03d}001" for number in range(1, 7)]
+    fetched = archive.fetch_many(visits, policy=QUICK)
+    assert list(fetched) == visits
+    assert [result.visit for result in fetched.values()] == [f"V01386{number:03d}001" for number in range(1, 7)]
     assert 1 < server.peak <= QUICK.workers
 
 
 def test_fetch_many_returns_errors(server):
     server.always("01386002001", faulty.status(503))
     items = [TACQ, "1386:2", "1386:99", "nonsense", "1386:3", TACQ.replace("001001", "777001"), "1386:3"]
-    found = archive.fetch_many(items, log=False, policy=QUICK)
-    assert list(found) == items[:-1]
-    assert found[TACQ].name == TACQ
-    kinds = [type(result) for result in list(found.values())[1:]]
+    fetched = archive.fetch_many(items, log=False, policy=QUICK)
+    assert list(fetched) == items[:-1]
+    assert fetched[TACQ].name == TACQ
+    kinds = [type(result) for result in list(fetched.values())[1:]]
     assert kinds == [ArchiveBusyError, AcquisitionError, ArgumentError, archive.VisitFiles, ArchiveNotFoundError]
 
 

@@ -82,9 +82,9 @@ def test_ta_products_of_unknown_instrument(server):
 
 def test_ta_products_of_unknown_instrument_from_cache(server):
     server.tables["Miri"] = [dict(row, exp_type="MIR_TACQ") for row in server.tables.pop("Nircam")[:1]]
-    found = archive.ta_products(VISIT, policy=QUICK)
-    assert archive.ta_products(VISIT, offline=True) == found
-    assert archive.visit_times(VISIT, offline=True) == (found[0].visit_start, found[0].visit_end)
+    products = archive.ta_products(VISIT, policy=QUICK)
+    assert archive.ta_products(VISIT, offline=True) == products
+    assert archive.visit_times(VISIT, offline=True) == (products[0].visit_start, products[0].visit_end)
 
 
 @pytest.mark.parametrize("exp_type", sorted(model.TACQ_TYPES | model.TACONFIRM_TYPES))
@@ -125,8 +125,8 @@ def test_ta_products_refuses_hostile_file_name(server, store, name):
 
 
 def test_search_from_cache(server):
-    found = archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
-    assert archive.ta_products(VISIT, "NIRCAM", kind="cal", offline=True) == found
+    products = archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
+    assert archive.ta_products(VISIT, "NIRCAM", kind="cal", offline=True) == products
     assert archive.ta_products(VISIT, "NIRCAM", kind="uncal", offline=True)
     assert len(server.asked()) == 1
 

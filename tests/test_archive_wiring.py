@@ -121,9 +121,9 @@ def test_cli_fetch(server, nircam, tmp_path):
     shutil.copy(nircam.science[0], tmp_path / "got")
     ds = xta.analyze(tmp_path / "got" / nircam.science[0].name, offline=True)
     assert float(ds["target_x"]) == pytest.approx(star(nircam)[0], abs=1e-4)
-    one = CliRunner().invoke(main, ["fetch", nircam.ta[0].name])
-    assert one.exit_code == 0
-    assert one.stdout.strip().endswith(nircam.ta[0].name)
+    single = CliRunner().invoke(main, ["fetch", nircam.ta[0].name])
+    assert single.exit_code == 0
+    assert single.stdout.strip().endswith(nircam.ta[0].name)
     failing = CliRunner().invoke(main, ["fetch", "1386:99"])
     assert failing.exit_code == 1
     assert "Error: " in failing.stderr

@@ -115,9 +115,8 @@ def obtain(
     if path := _find(entry, check):
         return read(path)
     if is_offline(task.offline):
-        found = f"not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE)"
-        msg = f"{task.what}: {found}; fetch it once with the network on, or {task.advice}"
-        raise ArchiveError(msg)
+        problem = f"not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE)"
+        raise ArchiveError(task.message(problem, "fetch it once with the network on"))
     with claim(entry, task) as part:
         if path := _find(entry, check):  # fetched by another process in the meantime
             return read(path)
@@ -126,9 +125,8 @@ def obtain(
             check(part)
         except ArchiveReplyError as error:
             _discard(part)
-            found = f"what the archive sent ({entry.source}) {error}"
-            msg = f"{task.what}: {found}; nothing is kept; try again later, or {task.advice}"
-            raise ArchiveReplyError(msg) from None
+            problem = f"what the archive sent ({entry.source}) {error}; nothing is kept"
+            raise ArchiveReplyError(task.message(problem, "try again later")) from None
         content = read(part)
         if keep(content):
             _store(entry, part)
@@ -148,9 +146,8 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path, wait) as held:
         if not held:
-            found = f"another process has been fetching it for {wait:.0f} s"
-            msg = f"{task.what}: {found}; try again later, or {task.advice}"
-            raise ArchiveTimeoutError(msg)
+            problem = f"another process has been fetching it for {wait:.0f} s"
+            raise ArchiveTimeoutError(task.message(problem, "try again later"))
         try:
             yield part
         finally:

@@ -245,9 +245,9 @@ class Client(requests.Session):
             tag_of(part).unlink(missing_ok=True)  # the next time all of it is asked for
         raise self.error(ArchiveReplyError, "resumed at another place than asked", LATER)
 
-    def error(self, kind: type[ArchiveError], found: str, todo: str) -> ArchiveError:
+    def error(self, kind: type[ArchiveError], problem: str, todo: str) -> ArchiveError:
         """Make an error that names what was asked, the service, what it did and what to do."""
-        return kind(f"{self.task.what}: {self.service} {found}; {todo}, or {self.task.advice}")
+        return kind(self.task.message(f"{self.service} {problem}", todo))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Follow no redirect from TLS to plain text, and none that would turn a search into a GET."""
@@ -263,8 +263,8 @@ class Client(requests.Session):
         if target.scheme not in schemes or not target.hostname:
             raise self.error(ArchiveReplyError, "redirects to where nothing is fetched from", LATER)
         if resp.request.method != "GET" and resp.status_code not in {307, 308}:
-            found = f"redirects the search ({resp.status_code})"
-            raise self.error(ArchiveReplyError, found, f"check {self.service.variable}")
+            problem = f"redirects the search ({resp.status_code})"
+            raise self.error(ArchiveReplyError, problem, f"check {self.service.variable}")
         return location
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -316,12 +316,14 @@ class Client(requests.Session):
     def _failure(self, error: Exception) -> ArchiveError:
         """Make the error that a failure below HTTP means."""
         if self._clock.left() <= 0:
-            found = f"took longer than the {self.task.policy.deadline:.0f} s allowed"
-            return self.error(ArchiveTimeoutError, found, LATER)
+            problem = f"took longer than the {self.task.policy.deadline:.0f} s allowed"
+            return self.error(ArchiveTimeoutError, problem, LATER)
         cause = error.args[0] if error.args else None
         reason = getattr(cause, "reason", cause)  # of the last retry
-        kind, found, todo = next(row[1:] for row in FAILURES if isinstance(error, row[0]) or isinstance(reason, row[0]))
-        return self.error(kind, found, todo)
+        kind, problem, todo = next(
+            row[1:] for row in FAILURES if isinstance(error, row[0]) or isinstance(reason, row[0])
+        )
+        return self.error(kind, problem, todo)
 
 
 def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:

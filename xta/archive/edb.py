@@ -142,8 +142,8 @@ def event_log(
     )
     text = query.fetch(names[0], unique=True, keep=query.is_complete)
     if not _has_rows(text):
-        found = f"{query.describe(names[0])}: {edb()} has no row"
-        msg = f"{found}; check the visit, the times and the mnemonic, or {ADVICE}"
+        problem = f"{query.describe(names[0])}: {edb()} has no row"
+        msg = f"{problem}; check the visit, the times and the mnemonic, or {ADVICE}"
         raise ArchiveNotFoundError(msg)
     complete = query.is_complete(text)
     others = {name: query.fetch(name, unique=False, keep=lambda _: complete) for name in names[1:]}

@@ -260,8 +260,8 @@ def _split(listed: object, digits: str) -> tuple[str, str]:
     if is_product_name(listed) and str(listed).startswith(f"jw{digits}_"):
         stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
         return stem, suffix
-    found = f"lists a file {str(listed)[:80]!r}, which no product of this visit is called"
-    msg = f"visit V{digits}: {mast()} {found}; nothing was written; try again later, or {ADVICE}"
+    problem = f"lists a file {str(listed)[:80]!r}, which no product of this visit is called"
+    msg = f"visit V{digits}: {mast()} {problem}; nothing was written; try again later, or {ADVICE}"
     raise ArchiveReplyError(msg)
 
 

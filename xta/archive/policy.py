@@ -115,13 +115,17 @@ class Token:
 
 @dataclass(frozen=True)
 class Task:
-    """What one call asks of the archive, and how; messages begin with `what` and end with `advice`."""
+    """What one call asks of the archive, what a user can do without it, and how it is asked."""
 
     what: str
     advice: str
     policy: Policy = Policy()
     offline: bool = False
     progress: bool = False
+
+    def message(self, problem: str, todo: str) -> str:
+        """Write the message of an error: what was asked, what happened, what to do."""
+        return f"{self.what}: {problem}; {todo}, or {self.advice}"
 
 
 def find_token(token: "str | Token | None" = None) -> Token | None:

@@ -87,8 +87,8 @@ def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
         try:
             pages = [response.json() for response in _portal(client).service_request_async(service, params)]
             if bad := [page for page in pages if page["status"] != "COMPLETE"]:
-                found = f"refused the search ({str(bad[0].get('msg', ''))[:200]!r})"
-                raise client.error(ArchiveReplyError, found, "try again later")
+                problem = f"refused the search ({str(bad[0].get('msg', ''))[:200]!r})"
+                raise client.error(ArchiveReplyError, problem, "try again later")
             return [{str(key).lower(): row[key] for key in row} for page in pages for row in page["data"]]
         except (ValueError, LookupError, TypeError, AttributeError):
             # astroquery takes the form of a reply for granted and raises whatever comes of it

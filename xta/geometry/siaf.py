@@ -22,12 +22,15 @@ from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xta import model
 from xta.errors import SiafError
+
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture, Siaf
 
 __all__ = [
     "NIRCAM_TA_DITHERS",
@@ -146,11 +149,11 @@ def release(prd: str | None = None) -> str:
 
 
 @cache
-def _load(instrument: str, prd: str) -> Any:
+def _load(instrument: str, prd: str) -> "Siaf":
     return _pysiaf().Siaf(instrument, basepath=str(releases()[prd]))
 
 
-def siaf(instrument: str, prd: str | None = None) -> Any:
+def siaf(instrument: str, prd: str | None = None) -> "Siaf":
     """Read the SIAF of an instrument, once per process and release.
 
     Parameters
@@ -177,7 +180,7 @@ def siaf(instrument: str, prd: str | None = None) -> Any:
     return _load(name, release(prd))
 
 
-def aperture(instrument: str, name: str, prd: str | None = None) -> Any:
+def aperture(instrument: str, name: str, prd: str | None = None) -> "JwstAperture":
     """Look up one aperture.
 
     Parameters
@@ -216,7 +219,7 @@ def readout(
     prd: str | None = None,
     *,
     detector: str | None = None,
-) -> Any:
+) -> "JwstAperture":
     """Find the aperture whose ``sci`` frame is the pixel array of an exposure.
 
     For MIRI the aperture of an acquisition is a small region inside a larger readout, or one (the slit)
@@ -253,17 +256,17 @@ def readout(
     """
     if instrument.upper() == "NIRSPEC":
         return _nirspec_readout(apername, subarray, release(prd), detector)
-    found = aperture(instrument, apername, prd)
+    ap = aperture(instrument, apername, prd)
     if instrument.upper() == "MIRI" and f"MIRIM_{subarray}" in siaf(instrument, prd).apertures:
-        found = aperture(instrument, f"MIRIM_{subarray}", prd) if found.AperType != "FULLSCA" else found
-    if (subarray == "FULL" and found.AperType != "FULLSCA") or found.XSciRef is None:
+        ap = aperture(instrument, f"MIRIM_{subarray}", prd) if ap.AperType != "FULLSCA" else ap
+    if (subarray == "FULL" and ap.AperType != "FULLSCA") or ap.XSciRef is None:
         whole = {"MIRI": "MIRIM_FULL", "NIRISS": "NIS_CEN"}.get(instrument.upper(), f"{apername[:5]}_FULL")
         return aperture(instrument, whole, prd)
-    return found
+    return ap
 
 
 @cache
-def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: str | None) -> Any:
+def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: str | None) -> "JwstAperture":
     """Cut the readout of a NIRSpec exposure out of its detector, whose distortion is that of the whole."""
     ap = aperture("NIRSPEC", apername, prd)
     name = detector or (apername if ap.AperType != "SLIT" else ap.DDCName)[:4]
@@ -286,7 +289,7 @@ def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: st
     return part
 
 
-def det_to_pixel(ap: Any, x_det: Any, y_det: Any) -> tuple[Any, Any]:
+def det_to_pixel(ap: "JwstAperture", x_det: Any, y_det: Any) -> tuple[Any, Any]:
     """Convert SIAF Det coordinates to the 0-based pixel of a readout.
 
     Parameters
@@ -316,7 +319,7 @@ def det_to_pixel(ap: Any, x_det: Any, y_det: Any) -> tuple[Any, Any]:
     return x_sci - 1, y_sci - 1
 
 
-def pixel_to_det(ap: Any, x: Any, y: Any) -> tuple[Any, Any]:
+def pixel_to_det(ap: "JwstAperture", x: Any, y: Any) -> tuple[Any, Any]:
     """Convert the 0-based pixel of a readout to SIAF Det coordinates; the inverse of `det_to_pixel`."""
     x_det, y_det = ap.sci_to_det(x + 1, y + 1)
     return x_det, y_det
@@ -356,7 +359,7 @@ def oss_to_det(name: str, x_det: float, y_det: float) -> tuple[float, float]:
     return (y_det, x_det) if exchanged else (x_det, y_det)
 
 
-def convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
+def convert(ap: "JwstAperture", x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
     """Convert between the frames "pixel" (0-based readout), "det", "sci", "idl" and "tel" of an aperture.
 
     Parameters
@@ -383,8 +386,10 @@ def convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[An
 _FRAMES = {"det", "sci", "idl", "tel"}
 
 
-def _convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
+def _convert(ap: "JwstAperture", x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
     """Convert as pysiaf does (planar between "idl" and "tel"), which builds models for every call: 100 times slower."""
+    # The frames lie in a row, det, sci, idl, tel: walk from the first one to the last, either way. Between sci and
+    # idl are the polynomials, between idl and tel a parity, a rotation and a shift.
     if from_frame == "det":
         (x, y), from_frame = ap.det_to_sci(x, y), "sci"
     goal = "sci" if to_frame == "det" else to_frame
@@ -403,7 +408,7 @@ def _convert(ap: Any, x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[A
     return ap.sci_to_det(x, y) if to_frame == "det" else (x, y)
 
 
-def _polynomial(ap: Any, name: str, x: Any, y: Any) -> Any:
+def _polynomial(ap: "JwstAperture", name: str, x: Any, y: Any) -> Any:
     """Evaluate one polynomial of an aperture: coefficient ij multiplies x ** (i - j) * y ** j."""
     total = 0.0 * x
     for i in range(int(ap.Sci2IdlDeg) + 1):
@@ -412,7 +417,7 @@ def _polynomial(ap: Any, name: str, x: Any, y: Any) -> Any:
     return total
 
 
-def reference_pixel(ap: Any, readout_ap: Any) -> tuple[float, float]:
+def reference_pixel(ap: "JwstAperture", readout_ap: "JwstAperture") -> tuple[float, float]:
     """Give the reference point of an aperture as a 0-based pixel of a readout of the same detector.
 
     For a coronagraphic science aperture this is the center of its mask, as far as that SIAF release knows.
@@ -441,7 +446,7 @@ def reference_pixel(ap: Any, readout_ap: Any) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def tel_to_pixel(readout_ap: Any, v2: float, v3: float) -> tuple[float, float]:
+def tel_to_pixel(readout_ap: "JwstAperture", v2: float, v3: float) -> tuple[float, float]:
     """Find the pixel of a direction by inverting the forward transform of a readout, not by its fitted inverse.
 
     Parameters
@@ -460,11 +465,13 @@ def tel_to_pixel(readout_ap: Any, v2: float, v3: float) -> tuple[float, float]:
     SiafError
         If the direction is too far outside for the distortion to be inverted.
     """
+    # Newton's method from the reference point: one conversion of the pixel and of half a pixel about it gives the
+    # value and, by central differences, the Jacobian; a distortion is so smooth that five steps are enough.
     pixel = np.array([readout_ap.XSciRef - 1.0, readout_ap.YSciRef - 1.0])
     for _ in range(30):
         x, y = pixel[:, np.newaxis] + _STENCIL
-        here, right, left, above, below = np.transpose(convert(readout_ap, x, y, "pixel", "tel"))
-        step = np.linalg.solve(np.stack([right - left, above - below], axis=1), np.array([v2, v3]) - here)
+        center, right, left, above, below = np.transpose(convert(readout_ap, x, y, "pixel", "tel"))
+        step = np.linalg.solve(np.stack([right - left, above - below], axis=1), np.array([v2, v3]) - center)
         pixel = pixel + step
         if np.hypot(*step) < 1e-9:
             return float(pixel[0]), float(pixel[1])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 
 from xta import model
 from xta.errors import ArgumentError, MissingError, WCSError
@@ -26,7 +27,10 @@ __all__ = [
     "world_to_pixel",
 ]
 
-Function = Callable[[str, Any, Any], tuple[Any, ...]]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
+Arrays = Mapping[str, xr.DataArray]
+Function = Callable[[str, Floats, Floats], tuple[Floats, ...]]
 
 
 class _FromLabels(xr.indexes.CoordinateTransform):
@@ -60,16 +64,16 @@ class _FromLabels(xr.indexes.CoordinateTransform):
             result = self.function(self.texts.item(), x, y)
         return dict(zip(self.coord_names, result, strict=True))
 
-    def _each(self, which: list[Any], x: Any, y: Any) -> tuple[Any, ...]:
+    def _each(self, which: list[Ints], x: Floats, y: Floats) -> tuple[Floats, ...]:
         """Evaluate where several WCSs are joined: each text for its own pixels."""
         result = tuple(np.full(x.shape, np.nan) for _ in self.coord_names)
         for index in np.ndindex(self.texts.shape):
             text = self.texts[index]
             if not isinstance(text, str) or not text:
                 continue  # filled by an outer join, or a file's way to say so: no exposure there
-            mine = np.all([np.broadcast_to(w, x.shape) == k for w, k in zip(which, index, strict=True)], axis=0)
-            for whole, part in zip(result, self.function(text, x[mine], y[mine]), strict=True):
-                whole[mine] = part
+            inside = np.all([np.broadcast_to(w, x.shape) == k for w, k in zip(which, index, strict=True)], axis=0)
+            for whole, part in zip(result, self.function(text, x[inside], y[inside]), strict=True):
+                whole[inside] = part
         return result
 
     def generate_coords(self, dims: tuple[str, ...] | None = None) -> dict[Any, Any]:
@@ -113,7 +117,7 @@ def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> 
     return bare
 
 
-def _world(text: str, x: Any, y: Any) -> tuple[Any, Any]:
+def _world(text: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     return wcs.pixel_to_world(wcs.load(text), x, y)
 
 
@@ -148,7 +152,7 @@ def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
 
 
 def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
-    """Give the text of the one WCS of a dataset.
+    """Read the text of the one WCS of a dataset.
 
     Parameters
     ----------
@@ -239,14 +243,14 @@ def world_to_pixel(ds: xr.Dataset, ra: Any, dec: Any) -> tuple[Any, Any]:
     return _apply(partial(wcs.world_to_pixel, the_wcs(ds)), ra, dec, ("x", "y"))
 
 
-def _nearest(ds: xr.Dataset, dim: str, wanted: Any) -> Any:
+def _nearest(ds: xr.Dataset, dim: str, wanted: ArrayLike) -> Ints:
     """Index of the label nearest to each wanted one, or -1 where none is within half a label step."""
     labels = np.atleast_1d(np.asarray(ds[dim].values, dtype=float))
-    known = np.sort(labels[np.isfinite(labels)])
-    if not known.size:
+    finite = np.sort(labels[np.isfinite(labels)])
+    if not finite.size:
         msg = f"the labels {dim} are all NaN; there is nothing to select"
         raise MissingError(msg)
-    steps = np.diff(known)
+    steps = np.diff(finite)
     steps = steps[steps > 0]
     tolerance = (steps.min() if steps.size else 1.0) / 2
     distance = np.abs(labels - np.asarray(wanted, dtype=float)[..., np.newaxis])
@@ -293,7 +297,7 @@ def sel_sky(ds: xr.Dataset, ra: Any, dec: Any) -> xr.Dataset:
     return ds.isel({dim: value for dim, value in index.items() if dim in ds.dims})
 
 
-def _refuse_outside(ds: xr.Dataset, wanted: Mapping[str, Any], index: Mapping[str, Any], ra: Any, dec: Any) -> None:
+def _refuse_outside(ds: xr.Dataset, wanted: Arrays, index: Arrays, ra: xr.DataArray, dec: xr.DataArray) -> None:
     outside = (index["x"].values < 0) | (index["y"].values < 0)
     if not outside.any():
         return

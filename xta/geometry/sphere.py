@@ -61,11 +61,11 @@ def sky_offset(ra0: float, dec0: float, ra1: float, dec1: float) -> tuple[float,
     >>> round(east, 6)
     0.5
     """
-    here, there = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
+    origin, direction = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
     east, north = tangent_basis(ra0, dec0)
-    along_east, along_north = there @ east, there @ north
-    lon = np.arctan2(along_east, there @ here)
-    lat = np.arctan2(along_north, np.hypot(along_east, there @ here))
+    along_east, along_north, ahead = direction @ east, direction @ north, direction @ origin
+    lon = np.arctan2(along_east, ahead)
+    lat = np.arctan2(along_north, np.hypot(along_east, ahead))
     return float(np.rad2deg(lon) * 3600), float(np.rad2deg(lat) * 3600)
 
 
@@ -85,11 +85,11 @@ def tangent_offset(ra0: float, dec0: float, ra: "ArrayLike", dec: "ArrayLike") -
         Components [arcsec] of the vector whose length is the angular separation and whose direction is the
         position angle at the origin (east of north).
     """
-    there = unit_vector(ra, dec)
+    direction = unit_vector(ra, dec)
     east, north = tangent_basis(ra0, dec0)
-    along_east, along_north = there @ east, there @ north
+    along_east, along_north = direction @ east, direction @ north
     sine = np.hypot(along_east, along_north)
-    angle = np.arctan2(sine, there @ unit_vector(ra0, dec0))
+    angle = np.arctan2(sine, direction @ unit_vector(ra0, dec0))
     scale = np.rad2deg(np.divide(angle, sine, out=np.ones_like(sine), where=sine > 0)) * 3600
     return along_east * scale, along_north * scale
 

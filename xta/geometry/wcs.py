@@ -164,11 +164,9 @@ def _residual_function(
     forward = wcs.forward_transform  # each call of the WCS itself would join its steps anew
 
     def residual(x: "Floats", y: "Floats", which: "NDArray[np.intp]") -> "Floats":
-        here = unit_vector(*forward(x, y, with_bounding_box=False))
-        offset = np.stack(
-            [(here * east[which]).sum(axis=-1), (here * north[which]).sum(axis=-1)],
-        )
-        return np.where((here * target[which]).sum(axis=-1) > 0, offset, np.inf)
+        direction = unit_vector(*forward(x, y, with_bounding_box=False))
+        along_east, along_north, ahead = ((direction * axis[which]).sum(axis=-1) for axis in (east, north, target))
+        return np.where(ahead > 0, np.stack([along_east, along_north]), np.inf)
 
     return residual
 
@@ -177,6 +175,8 @@ def _newton_step(
     residual: "Callable[..., Floats]", x: "Floats", y: "Floats", which: "NDArray[np.intp]"
 ) -> tuple["Floats", "Floats", "Floats"]:
     """One 2x2 Newton step: (dx, dy, determinant of the Jacobian) for each point [pixel, pixel, rad²/px²]."""
+    # One evaluation of the pixel and of its neighbors at half a pixel gives the offset and, by central differences,
+    # the Jacobian, whose 2 x 2 system is solved by Cramer's rule for all points at once.
     h = DERIVATIVE_STEP
     with np.errstate(invalid="ignore", divide="ignore"):
         cross = residual(np.stack([x, x + h, x - h, x, x]), np.stack([y, y, y, y + h, y - h]), which)
@@ -219,10 +219,10 @@ def world_to_pixel(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floa
     ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
     shape = ra.shape
     ra, dec = ra.ravel(), dec.ravel()
-    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
-    if known.size:
-        x[known], y[known] = _solve(wcs, ra[known], dec[known])
+    if finite.size:
+        x[finite], y[finite] = _solve(wcs, ra[finite], dec[finite])
     return x.reshape(shape), y.reshape(shape)
 
 
@@ -231,6 +231,7 @@ def _length(vector: "Floats") -> "Floats":
 
 
 def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]:
+    """Find the pixels of finite positions (n,), or say which one has none."""
     residual = _residual_function(wcs, ra, dec)
     everyone = np.arange(ra.size)
     x0, y0 = (np.full(ra.shape, value) for value in _center(wcs))
@@ -238,11 +239,29 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
         x_guess, y_guess = world_to_pixel_analytic(wcs, ra, dec)
         guess_error = _length(residual(x_guess, y_guess, everyone))
     good_guess = guess_error < _length(residual(x0, y0, everyone))  # False where the guess is NaN
-    x, y = np.where(good_guess, x_guess, x0), np.where(good_guess, y_guess, y0)
+    x, y = _iterate(residual, np.where(good_guess, x_guess, x0), np.where(good_guess, y_guess, y0))
+    # Far outside, a polynomial folds the field over: behind the fold the Jacobian has the other sign.
     handedness = np.sign(_newton_step(residual, x0[:1], y0[:1], everyone[:1])[2])
+    dx, dy, det = _newton_step(residual, x, y, everyone)
+    near = np.hypot(x - x0, y - y0) <= FARTHEST
+    closed = near & (np.hypot(dx, dy) <= TOLERANCE) & (np.sign(det) == handedness)
+    if not closed.all():
+        bad = int(np.flatnonzero(~closed)[0])
+        msg = (
+            f"no pixel found for RA, Dec = {ra[bad]:.7f}, {dec[bad]:.7f} deg "
+            f"({int((~closed).sum())} of {closed.size} positions did not converge): "
+            "it lies too far outside the array for the distortion of this WCS; check the coordinates"
+        )
+        raise WCSError(msg)
+    return x, y
 
-    active = everyone
-    last = np.full(ra.shape, np.inf)
+
+def _iterate(residual: "Callable[..., Floats]", x: "Floats", y: "Floats") -> tuple["Floats", "Floats"]:
+    """Take Newton steps from pixels (n,) until none of the points moves; what a step means is checked later."""
+    # Points that rest leave the iteration, so that a few slow ones do not make all of them be evaluated again. Steps
+    # are cut to `MAX_STEP`, for the first may be wild.
+    active = np.arange(x.size)
+    last = np.full(x.shape, np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         for _ in range(MAX_ITERATIONS):
             dx, dy, _det = _newton_step(residual, x[active], y[active], active)
@@ -256,17 +275,6 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
             active = active[~done]
             if not active.size:
                 break
-    dx, dy, det = _newton_step(residual, x, y, everyone)
-    near = np.hypot(x - x0, y - y0) <= FARTHEST
-    closed = near & (np.hypot(dx, dy) <= TOLERANCE) & (np.sign(det) == handedness)
-    if not closed.all():
-        bad = int(np.flatnonzero(~closed)[0])
-        msg = (
-            f"no pixel found for RA, Dec = {ra[bad]:.7f}, {dec[bad]:.7f} deg "
-            f"({int((~closed).sum())} of {closed.size} positions did not converge): "
-            "it lies too far outside the array for the distortion of this WCS; check the coordinates"
-        )
-        raise WCSError(msg)
     return x, y
 
 
@@ -289,7 +297,7 @@ def _sky_rotation(wcs: "WCS") -> tuple[int, "Floats"]:
 
 
 def reference(wcs: "WCS") -> dict[str, float]:
-    """Give the pointing that a JWST imaging GWCS holds.
+    """Read the pointing that a JWST imaging GWCS holds.
 
     Parameters
     ----------
@@ -318,6 +326,8 @@ def reference(wcs: "WCS") -> dict[str, float]:
 
 def _rotated_reference(angles: "Floats", rotation: "Floats") -> tuple[float, float, float]:
     """Turn the attitude (roll, Dec, RA of the reference point) by a rotation of the sky [deg]."""
+    # Two vectors carry the attitude, the reference point and the direction to V3 there: rotate both, and read the
+    # coordinates of the one and the position angle of the other.
     _, _, roll, dec, minus_ra = angles
     east, north = tangent_basis(-minus_ra, dec)
     towards_v3 = north * np.cos(np.deg2rad(roll)) + east * np.sin(np.deg2rad(roll))
@@ -346,11 +356,7 @@ def adjustment(wcs: "WCS", rotation: "Floats") -> tuple[float, float, float]:
     """
     angles = _sky_rotation(wcs)[1]
     roll, dec, ra = _rotated_reference(angles, rotation)
-    return (
-        float(wrap_degrees(ra + angles[4])),
-        float(dec - angles[3]),
-        float(wrap_degrees(roll - angles[2])),
-    )
+    return float(wrap_degrees(ra + angles[4])), float(dec - angles[3]), float(wrap_degrees(roll - angles[2]))
 
 
 def adjust(wcs: "WCS", rotation: "Floats") -> "WCS":

@@ -36,12 +36,8 @@ class ImageCentroid:
         which are finite and positive.
     peak : float
         Brightest pixel of the star above the background [image unit].
-    total : float
-        Sum above the background in the window [image unit].
     background : float
         Median of the region [image unit].
-    n_iter : int
-        Moves of the window until it stood still.
     """
 
     x: float
@@ -49,9 +45,7 @@ class ImageCentroid:
     x_err: float
     y_err: float
     peak: float
-    total: float
     background: float
-    n_iter: int
 
 
 def _box_sum(padded: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,8 +122,8 @@ def floating_window(
     --------
     >>> y, x = np.mgrid[:32, :32]
     >>> star = 1000 * np.exp(-((x - 15.3) ** 2 + (y - 17.8) ** 2) / 4)
-    >>> found = floating_window(star)
-    >>> round(found.x, 2), round(found.y, 2)
+    >>> centroid = floating_window(star)
+    >>> round(centroid.x, 2), round(centroid.y, 2)
     (15.3, 17.8)
     """
     image = np.asarray(image, dtype=float)
@@ -152,19 +146,16 @@ def floating_window(
             f"{background:.4g} with a noise of {noise:.4g} a pixel; give the centroid by hand, centroid=(x, y)"
         )
         raise CentroidError(msg)
-    x, y, n_iter = _float(light, column, row, window)
+    x, y = _float(light, column, row, window)
     wx, wy = _weights(x, window, light.shape[1]), _weights(y, window, light.shape[0])
-    total = float(wy @ light @ wx)
     if wy @ unusable @ wx > WORST_WINDOW * wy.sum() * wx.sum():
         msg = f"{int(unusable.sum())} flagged pixels, too many of them in the star itself; give the centroid by hand"
         raise CentroidError(msg)
     near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
-    x_err, y_err = _errors(err, (rows, columns), wx, wy, x, y, total)
+    x_err, y_err = _errors(err, (rows, columns), wx, wy, x, y, float(wy @ light @ wx))
     x_gain, y_gain = _gains(light, x, y, window)
     y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]
-    return ImageCentroid(
-        float(x + x0), float(y + y0), x_err * x_gain, y_err * y_gain, float(near.max()), total, background, n_iter
-    )
+    return ImageCentroid(x + x0, y + y0, x_err * x_gain, y_err * y_gain, float(near.max()), background)
 
 
 def _center_of_light(
@@ -176,28 +167,26 @@ def _center_of_light(
 
 
 def _gains(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float]:
-    """By how much the floating enlarges an error: the window follows it, and takes in more light on that side.
-
-    A centroid m(c) in a window at c, where the window rests at c = m(c), answers a small error of m with
-    1 / (1 - dm/dc) times as much.
-    """
+    """Compute by how much the floating enlarges an error: the window follows it, and takes in light on that side."""
+    # A centroid m(c) in a window at c, where the window rests at c = m(c), answers a small error of m with
+    # 1 / (1 - dm/dc) times as much. The slope is taken between windows half a pixel to either side.
     ny, nx = light.shape
-    here = _weights(x, window, nx), _weights(y, window, ny)
-    slopes = []
-    for axis, (center, n) in enumerate(((x, nx), (y, ny))):
-        ends = []
-        for step in (-0.5, 0.5):
-            weights = list(here)
-            weights[axis] = _weights(center + step, window, n)
-            ends.append(_center_of_light(light, weights[0], weights[1])[axis])
-        slopes.append(min(max(ends[1] - ends[0], 0.0), STEEPEST))
-    return 1 / (1 - slopes[0]), 1 / (1 - slopes[1])
+    gains = []
+    for axis, (dx, dy) in enumerate(((0.5, 0.0), (0.0, 0.5))):
+        low, high = (
+            _center_of_light(light, _weights(x + sign * dx, window, nx), _weights(y + sign * dy, window, ny))[axis]
+            for sign in (-1, 1)
+        )
+        gains.append(1 / (1 - min(max(high - low, 0.0), STEEPEST)))
+    return gains[0], gains[1]
 
 
-def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float, int]:
+def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float]:
     """Let the window float from (x, y) until it is centered on its own center of light."""
+    # Each round takes the center of light in the window and moves the window there. With fractional weights at the
+    # edges of the window the moves shrink to nothing; whole pixels would make it jump to and fro.
     ny, nx = light.shape
-    for n_iter in range(1, MAX_ITERATIONS + 1):
+    for _ in range(MAX_ITERATIONS):
         wx, wy = _weights(x, window, nx), _weights(y, window, ny)
         if wy @ light @ wx <= 0:
             break
@@ -207,7 +196,7 @@ def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple
         if not (-0.5 <= x <= nx - 0.5 and -0.5 <= y <= ny - 0.5):
             break
         if move < CONVERGED:
-            return x, y, n_iter
+            return x, y
     msg = f"the centroid window of {window} px did not come to rest (last at {x:.2f}, {y:.2f} of the region)"
     raise CentroidError(msg)
 
@@ -223,12 +212,14 @@ def _errors(
 ) -> tuple[float, float]:
     if err is None:
         return np.nan, np.nan
+    # The error of a mean weighted by light: each pixel moves it by its error times its lever arm. A pixel without an
+    # error takes the median of the others in the window.
     err = np.asarray(err, dtype=float)[region]
-    known = np.isfinite(err) & (err > 0)
+    usable = np.isfinite(err) & (err > 0)
     inside = np.outer(wy, wx)
-    if inside[~known].sum() > WORST_WINDOW * inside.sum():
+    if inside[~usable].sum() > WORST_WINDOW * inside.sum():
         return np.nan, np.nan
-    variance = np.where(known, err, np.median(err[known & (inside > 0)])) ** 2
+    variance = np.where(usable, err, np.median(err[usable & (inside > 0)])) ** 2
     dx, dy = np.arange(wx.size) - x, np.arange(wy.size) - y
     x_err = np.sqrt(wy**2 @ variance @ (wx * dx) ** 2) / total
     y_err = np.sqrt((wy * dy) ** 2 @ variance @ wx**2) / total

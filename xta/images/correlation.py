@@ -4,7 +4,7 @@ Arrays in, numbers out. Positions are 0-based pixels, x along columns, y along r
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,13 +45,13 @@ class Match:
     chi2: float
 
 
-def normalized_correlation(image: Array, good: Mask, model: Array, known: Mask) -> tuple[Array, Array]:
+def normalized_correlation(image: Array, good: Mask, model: Array, valid: Mask) -> tuple[Array, Array]:
     """Correlate two masked images at every whole-pixel shift.
 
     Parameters
     ----------
     image, model : array, shape (y, x), each its own
-    good, known : array of bool
+    good, valid : array of bool
         True where a pixel of `image`, of `model` may be used.
 
     Returns
@@ -72,16 +72,17 @@ def normalized_correlation(image: Array, good: Mask, model: Array, known: Mask) 
     shape = [int(n + m - 1) for n, m in zip(image.shape, model.shape, strict=True)]
     fast = [fft.next_fast_len(n, real=True) for n in shape]
 
-    def spectrum(array: Array) -> Any:
-        return fft.rfft2(array, s=fast)
+    def spectrum(array: Array) -> NDArray[np.complex128]:
+        return np.asarray(fft.rfft2(array, s=fast))
 
-    def back(product: Any) -> Array:
+    def back(product: NDArray[np.complex128]) -> Array:
         return np.asarray(fft.irfft2(product, s=fast))[: shape[0], : shape[1]]
 
-    # The mean of a constant background would cost digits.
+    # A sum over the pixels that both have, at every shift at once, is a correlation of one image or mask with the
+    # other: six FFTs give number, sums, squares and products. The mean goes first, for it would cost digits.
     f = np.where(good, image - np.mean(image[good]), 0.0)
-    g = np.where(known, model - np.mean(model[known]), 0.0)[::-1, ::-1]
-    mf, mg, f1, g1 = (spectrum(a) for a in (good.astype(float), known.astype(float)[::-1, ::-1], f, g))
+    g = np.where(valid, model - np.mean(model[valid]), 0.0)[::-1, ::-1]
+    mf, mg, f1, g1 = (spectrum(a) for a in (good.astype(float), valid.astype(float)[::-1, ::-1], f, g))
     number = np.maximum(np.rint(back(mf * mg)), 1.0)
     sum_f, sum_g = back(f1 * mg), back(mf * g1)
     covariance = back(f1 * g1) - sum_f * sum_g / number
@@ -145,25 +146,25 @@ def match_template(
     >>> def star(x, y, n):
     ...     j, i = np.mgrid[:n, :n]
     ...     return np.exp(-((i - x) ** 2 + (j - y) ** 2) / 8)
-    >>> found = match_template(5 * star(21.3, 17.8, 40) + 2, star(10, 10, 21))
-    >>> round(10 + found.dx, 3), round(10 + found.dy, 3)
+    >>> match = match_template(5 * star(21.3, 17.8, 40) + 2, star(10, 10, 21))
+    >>> round(10 + match.dx, 3), round(10 + match.dy, 3)
     (21.3, 17.8)
     """
     image, model = np.asarray(image, dtype=float), np.asarray(model, dtype=float)
-    good, known = _usable(image, bad), _usable(model, None)
+    good, valid = _usable(image, bad), _usable(model, None)
     if err is not None and np.shape(err) != image.shape:
         msg = f"the errors have the shape {np.shape(err)}, the image {image.shape}; they have to be alike"
         raise ArgumentError(msg)
     if upsample < 1:
         msg = f"upsample is {upsample}; it is a whole number of steps per pixel, 1 or more"
         raise ArgumentError(msg)
-    coarse, _ = normalized_correlation(image, good, model, known)
+    coarse, _ = normalized_correlation(image, good, model, valid)
     if np.isnan(coarse).all():
         msg = "there is nothing to correlate: the usable pixels of the image or of the model are all alike"
         raise ArgumentError(msg)
     row, column = np.unravel_index(int(np.nanargmax(coarse)), coarse.shape)
     y0, x0 = int(row) - model.shape[0] + 1, int(column) - model.shape[1] + 1
-    window, reference = _overlap(image, good, model, known, x0, y0)
+    window, reference = _overlap(image, good, model, valid, x0, y0)
     dx, dy, correlation = _fine(window, reference, upsample)
     box = (slice(max(y0, 0), y0 + model.shape[0]), slice(max(x0, 0), x0 + model.shape[1]))
     errors = None if err is None else np.asarray(err, dtype=float)[box]
@@ -184,12 +185,13 @@ def _usable(array: Array, bad: ArrayLike | None) -> Mask:
 
 
 def _overlap(
-    image: Array, good: Mask, model: Array, known: Mask, x0: int, y0: int
+    image: Array, good: Mask, model: Array, valid: Mask, x0: int, y0: int
 ) -> tuple[tuple[Array, Mask], tuple[Array, Mask]]:
     """Cut image and model to what they share at a whole-pixel shift: each with its usable pixels."""
-    mine = tuple(slice(max(o, 0), o + m) for o, m in zip((y0, x0), model.shape, strict=True))
-    there = tuple(slice(max(-o, 0), min(m, n - o)) for o, m, n in zip((y0, x0), model.shape, image.shape, strict=True))
-    return (image[mine], good[mine]), (model[there], known[there])
+    corner, size, limit = (y0, x0), model.shape, image.shape
+    of_image = tuple(slice(max(o, 0), o + m) for o, m in zip(corner, size, strict=True))
+    of_model = tuple(slice(max(-o, 0), min(m, n - o)) for o, m, n in zip(corner, size, limit, strict=True))
+    return (image[of_image], good[of_image]), (model[of_model], valid[of_model])
 
 
 def _window(window: tuple[Array, Mask], reference: tuple[Array, Mask]) -> tuple[Array, Mask, Array]:
@@ -198,18 +200,20 @@ def _window(window: tuple[Array, Mask], reference: tuple[Array, Mask]) -> tuple[
 
     from xta.images.shift import fill_bad
 
-    (image, good), (model, known) = window, reference
+    (image, good), (model, valid) = window, reference
     inner = np.zeros(good.shape, dtype=bool)
     margin = [min(MARGIN, (n - 1) // 4) for n in good.shape]
     inner[margin[0] : good.shape[0] - margin[0], margin[1] : good.shape[1] - margin[1]] = True
     use = good & inner
-    if not known.all():
-        use &= ~ndimage.binary_dilation(~known, iterations=2)
-    return image, use, fill_bad(model - np.mean(model[known]), bad=~known)
+    if not valid.all():
+        use &= ~ndimage.binary_dilation(~valid, iterations=2)
+    return image, use, fill_bad(model - np.mean(model[valid]), bad=~valid)
 
 
 def _fine(window: tuple[Array, Mask], reference: tuple[Array, Mask], upsample: int) -> tuple[float, float, float]:
-    """Maximise the coefficient within a pixel: (dx, dy, coefficient)."""
+    """Maximize the coefficient within a pixel: (dx, dy, coefficient)."""
+    # The pixels used stay the same for all shifts, so that only three sums change: of light times model, of the model
+    # and of its square. Each is a product of Fourier matrices, taken at the steps around the best whole pixel only.
     image, use, model = _window(window, reference)
     light = np.where(use, image - np.mean(image[use]), 0.0)
     steps = np.arange(-upsample - 1, upsample + 2) / upsample
@@ -228,8 +232,8 @@ def _fine(window: tuple[Array, Mask], reference: tuple[Array, Mask], upsample: i
     return float(steps[i] + di / upsample), float(steps[j] + dj / upsample), top
 
 
-def _kernel(frequency: Array, size: int, steps: Array) -> Any:
-    return np.exp(2j * np.pi * np.outer(steps, frequency) / size)
+def _kernel(frequency: Array, size: int, steps: Array) -> NDArray[np.complex128]:
+    return np.asarray(np.exp(2j * np.pi * np.outer(steps, frequency) / size))
 
 
 def _correlate(weight: Array, model: Array, steps: Array) -> Array:
@@ -247,6 +251,8 @@ def _correlate_square(weight: Array, model: Array, steps: Array) -> Array:
     from scipy import fft
 
     ny, nx = model.shape
+    # Sampled twice as finely, the square has room for its spectrum: pad the spectrum of the model, square, and go
+    # back. The weight, which lives on whole pixels, repeats its own spectrum there.
     wide = np.zeros((2 * ny, 2 * nx), dtype=complex)
     ky, kx = (fft.fftfreq(n, 1 / n).astype(int) for n in (ny, nx))
     wide[np.ix_(ky, kx)] = 4 * fft.fft2(model)
@@ -281,14 +287,16 @@ def _precision(
     image, use, model = _window(window, reference)
     ny, nx = model.shape
     phase = np.exp(-2j * np.pi * (fft.fftfreq(ny)[:, None] * dy + fft.fftfreq(nx) * dx))
-    there = fft.ifft2(fft.fft2(model) * phase).real
-    slope_y, slope_x = np.gradient(there)
+    shifted = fft.ifft2(fft.fft2(model) * phase).real
+    # Near the best shift the model changes by its slopes: position, scale and background are then one linear fit,
+    # whose inverse normal matrix holds the variances of the position.
+    slope_y, slope_x = np.gradient(shifted)
     use &= np.isfinite(err) & (err > 0)
     weight = 1 / err[use]
-    linear = np.stack([there[use], np.ones(int(use.sum()))], axis=1) * weight[:, None]
+    linear = np.stack([shifted[use], np.ones(int(use.sum()))], axis=1) * weight[:, None]
     (scale, level), *_ = np.linalg.lstsq(linear, image[use] * weight, rcond=None)
     design = np.concatenate([scale * np.stack([slope_x[use], slope_y[use]], axis=1) * weight[:, None], linear], axis=1)
     covariance = np.linalg.inv(design.T @ design)
-    chi2 = float(np.mean(((image[use] - scale * there[use] - level) * weight) ** 2))
+    chi2 = float(np.mean(((image[use] - scale * shifted[use] - level) * weight) ** 2))
     x_err, y_err = np.sqrt(np.diag(covariance)[:2] * max(chi2, 1.0))
     return float(x_err), float(y_err), correlation, chi2

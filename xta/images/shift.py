@@ -248,8 +248,8 @@ def fill_bad(stack: ArrayLike, *, bad: ArrayLike | None = None) -> Array:
            [4. , 3.5, 6. ]])
     """
     frames = _as_float(stack)
-    known = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
-    filled, mask = _filled(_as_cube(frames), known)
+    given = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
+    filled, mask = _filled(_as_cube(frames), given)
     return (filled.copy() if mask is None else filled).reshape(frames.shape)
 
 
@@ -271,12 +271,12 @@ def _resample(
         msg = f"workers is {workers}; give the number of threads, 1 or more"
         raise ArgumentError(msg)
     cube = _as_cube(frames)
-    known = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
+    given = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
     out = np.empty((len(cube), *shape), dtype=frames.dtype)
 
     def work(part: slice) -> None:
         out[part] = fill
-        filled, mask = _filled(cube[part], None if known is None else known[part])
+        filled, mask = _filled(cube[part], None if given is None else given[part])
         inside = out[part, y.dst, x.dst]
         inside[...] = _interpolate(filled, y, x, method, squared=squared)
         if mask is not None:
@@ -311,6 +311,8 @@ def _fourier(cube: Array, axis: int, plan: _Axis) -> Array:
     right, left, blend, phases = _period(size, plan.frac, cube.dtype)
     if axis == 1:
         blend, phases = blend[:, None], phases[:, None]
+    # Close the line to a period: behind its end comes its reflection about the last pixel, which fades into the
+    # reflection about the first one. A ramp of phases then shifts the closed line, without a jump that would ring.
     after = 2 * cube.take([size - 1], axis) - cube.take(right, axis)
     before = 2 * cube.take([0], axis) - cube.take(left, axis)
     before -= after
@@ -358,6 +360,8 @@ def _weights(method: str, size: int, frac: float, dtype: DTypeLike, squared: boo
         return sparse.eye_array(size, dtype=dtype, format="csr")
     reach = REACH[method]
     kernel = _kernel(method, frac)
+    # Each row holds the kernel about its pixel. A weight beyond an edge goes to the pixels it is reflected from:
+    # twice to the edge, minus once to its mirror; coo_array adds up what falls on one place.
     column = np.arange(size)[:, None] + np.arange(-reach, reach + 1)
     row, weight = np.indices(column.shape)[0].ravel(), np.broadcast_to(kernel, column.shape).ravel()
     edge, mirror = (index.ravel() for index in _reflected(column, size))
@@ -368,7 +372,7 @@ def _weights(method: str, size: int, frac: float, dtype: DTypeLike, squared: boo
 
 
 def _kernel(method: str, frac: float) -> Array:
-    """Give the weights of the pixels -reach to reach for the value at `frac`."""
+    """Compute the weights of the pixels -reach to reach for the value at `frac`."""
     reach = REACH[method]
     offset = np.arange(-reach, reach + 1)
     if method == "spline":
@@ -389,9 +393,11 @@ def _kernel(method: str, frac: float) -> Array:
     return kernel
 
 
-def _filled(cube: Array, known: Array | None) -> tuple[Array, Array | None]:
+def _filled(cube: Array, given: Array | None) -> tuple[Array, Array | None]:
     """Fill the bad pixels of frames (k, y, x); return the frames and where they are bad, None for nowhere."""
-    bad = np.zeros(cube.shape, dtype=bool) if known is None else known.copy()
+    # Work inwards from the rim: a ring holds the bad pixels that touch good ones. All of it is filled from what is
+    # done before any of it counts as done, so that the result does not depend on the order of the pixels.
+    bad = np.zeros(cube.shape, dtype=bool) if given is None else given.copy()
     limit = np.finfo(cube.dtype).max * 1e-8
     if not (-limit < cube.min(initial=0) and cube.max(initial=0) < limit):  # so for NaN, too
         bad |= ~(np.abs(cube) < limit)
@@ -422,7 +428,7 @@ def _grown(mask: Array) -> Array:
 
 
 def _neighbors(pixels: Array, ny: int, nx: int) -> Array:
-    """Give the flat indices (8, n) of the neighbors of n pixels; for one beyond an edge, the pixel itself."""
+    """Compute the flat indices (8, n) of the neighbors of n pixels; for one beyond an edge, the pixel itself."""
     y, x = pixels // nx % ny + _DOWN, pixels % nx + _RIGHT
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
     return np.asarray(pixels + inside * (_DOWN * nx + _RIGHT))

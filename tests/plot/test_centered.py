@@ -1,0 +1,58 @@
+"""Pictures of a recentered exposure and of a PSF subtraction."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from tests.plot.helpers import marks, near, texts
+from xta import plot
+from xta.errors import ArgumentError
+
+
+def test_recentered_star_and_rings(analysed, ax):
+    centred = analysed.ta.recenter()
+    plot.recentered(centred, ax=ax, rings=[2.0, 5.0])
+    found = marks(ax)
+    assert found["star"] == near((0, 0))
+    offset = [float(analysed[f"mask_{axis}"] - analysed[f"target_{axis}"]) for axis in ("x", "y")]
+    assert found["SIAF reference"] == near(offset)
+    (rings,) = [artist for artist in ax.collections if isinstance(artist, mpl.contour.ContourSet)]
+    assert list(rings.levels) == [2.0, 5.0]
+    for level, path in zip(rings.levels, rings.get_paths(), strict=True):
+        x, y = path.vertices[::20].T
+        there = centred["separation"].interp(x=("k", x), y=("k", y))
+        np.testing.assert_allclose(there, level, atol=0.01)
+    assert {"2″", "5″"} <= set(texts(ax.figure))
+
+
+def test_recentered_default_rings(analysed):
+    for rings, expected in (([], None), ([500.0], None), (None, [2.0, 4.0, 6.0, 8.0])):
+        ax = mpl.figure.Figure().add_subplot()
+        plot.recentered(analysed.ta.recenter(), ax=ax, rings=rings)
+        found = [artist for artist in ax.collections if isinstance(artist, mpl.contour.ContourSet)]
+        assert [list(ring.levels) for ring in found] == ([] if expected is None else [expected])
+
+
+def test_klip_orientation(small_klip, ax):
+    drawn = plot.klip(small_klip, ax=ax)
+    left, right, low, high = drawn.get_extent()
+    assert left > 0 > right
+    assert low < 0 < high
+    assert ax.get_xlim() == (left, right)
+    # The companion was painted at pixel (15, -8) from the star: to the west and to the south.
+    image = drawn.get_array()
+    row, column = np.unravel_index(np.ma.argmax(image), image.shape)
+    place = (left + (column + 0.5) * (right - left) / 81, low + (row + 0.5) * (high - low) / 81)
+    assert place == near((-15 * 0.063, -8 * 0.063))
+    assert "5 components" in ax.get_title(loc="left")
+    assert "MJy/sr" in texts(ax.figure)
+
+
+def test_klip_numbasis(small_klip, ax):
+    drawn = plot.klip(small_klip, ax=ax, numbasis=1, add_colorbar=False)
+    assert np.ma.max(drawn.get_array()) == pytest.approx(float(small_klip["klip"].sel(numbasis=1).max()))
+    assert "1 component" in ax.get_title(loc="left")
+    with pytest.raises(ArgumentError, match="numbasis is 3; the dataset has 1, 5"):
+        plot.klip(small_klip, numbasis=3)
+    one = plot.klip(small_klip.sel(numbasis=5), ax=mpl.figure.Figure().add_subplot())
+    assert np.ma.max(one.get_array()) == pytest.approx(float(small_klip["klip"].sel(numbasis=5).max()))

@@ -3,15 +3,18 @@
 import ast
 import graphlib
 import inspect
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 import xta
-from xta import model, report
-from xta.accessor import TaAccessor
+from xta import model, plot, report
+from xta.accessor import PlotAccessor, TaAccessor
 from xta.acquisition import adjust, attach, offset
 from xta.cubes import recenter
 from xta.errors import XtaError
@@ -119,34 +122,50 @@ def test_importing_xta_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-FUNCTIONS = {
-    "attach": attach.attach,
-    "compute_offset": offset.compute_offset,
-    "adjust_wcs": adjust.adjust_wcs,
-    "recenter": recenter.recenter,
-    "report": report.report,
-    "to_fits": tofits.to_fits,
-    "estimates": table.estimates,
-    "estimate_center": template.estimate_center,
-    "assign_sky": sky.assign_sky,
-    "sel_sky": sky.sel_sky,
-    "pixel_to_world": sky.pixel_to_world,
-    "world_to_pixel": sky.world_to_pixel,
+METHODS = {
+    TaAccessor: {
+        "attach": attach.attach,
+        "compute_offset": offset.compute_offset,
+        "adjust_wcs": adjust.adjust_wcs,
+        "recenter": recenter.recenter,
+        "report": report.report,
+        "to_fits": tofits.to_fits,
+        "estimates": table.estimates,
+        "estimate_center": template.estimate_center,
+        "assign_sky": sky.assign_sky,
+        "sel_sky": sky.sel_sky,
+        "pixel_to_world": sky.pixel_to_world,
+        "world_to_pixel": sky.world_to_pixel,
+    },
+    PlotAccessor: {"__call__": plot.summary}
+    | {name: getattr(plot, name) for name in plot.__all__ if name != "summary"},
 }
+NAMED = [(kind, name, function) for kind, functions in METHODS.items() for name, function in functions.items()]
 
 
-def public_methods():
-    return {name for name, value in vars(TaAccessor).items() if inspect.isfunction(value) and not name.startswith("_")}
+@pytest.mark.parametrize("kind", METHODS)
+def test_accessor_has_a_method_for_each_function(kind):
+    methods = {name for name, value in vars(kind).items() if inspect.isfunction(value)}
+    assert methods - {"__init__", "__repr__", "_repr_html_"} == set(METHODS[kind])
 
 
-def test_every_method_names_a_function():
-    assert public_methods() == set(FUNCTIONS)
-    for name, function in FUNCTIONS.items():
-        method = getattr(TaAccessor, name)
-        assert method.__doc__ == function.__doc__
-        own = list(inspect.signature(method, follow_wrapped=False).parameters.values())[1:]
-        theirs = list(inspect.signature(function).parameters.values())[1:]
-        assert [(p.name, p.kind, p.default) for p in own] == [(p.name, p.kind, p.default) for p in theirs], name
+@pytest.mark.parametrize(("kind", "name", "function"), NAMED, ids=lambda value: getattr(value, "__name__", value))
+def test_method_has_signature_and_documentation_of_function(kind, name, function):
+    signature = inspect.signature(function)
+    _, *options = signature.parameters.values()
+    assert inspect.signature(getattr(kind(xr.Dataset()), name)) == signature.replace(parameters=options)
+    for method in (getattr(kind, name), getattr(kind(xr.Dataset()), name)):
+        text = pydoc.render_doc(method, renderer=pydoc.plaintext)
+        assert not re.search(r"\bds\s*:", text)
+        assert inspect.getdoc(function).splitlines()[0] in text
+        assert all(option.name in text for option in options)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_accessor_takes_anything(kind):
+    for obj in (xr.Dataset(), xr.Dataset(attrs={"exp_type": 3, "ta_in_use": "x"}), None):
+        assert kind(obj)._obj is obj
+    assert repr(xr.Dataset().ta).startswith("<xta")
 
 
 def test_every_public_function_is_documented():
@@ -172,9 +191,23 @@ def test_every_name_has_a_long_name():
         assert isinstance(units, str)
 
 
-def test_what_is_public_is_there():
-    for name in (*xta.__all__, "datasets", "wcs", "siaf"):
-        assert getattr(xta, name) is not None
-    assert {"datasets", "open_exposure"} <= set(dir(xta))
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+MODULES = (
+    *("archive", "centroid", "datasets", "errors", "osslog", "plot", "psfsub", "report", "siaf", "sky", "wcs"),
+    *xta.__all__,
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_name_is_there(name):
+    code = f"import xta; from xta import {name}; assert xta.{name} is {name}; assert {name!r} in dir(xta)"
+    exec(code, {})
+
+
+def test_public_modules_are_imported_when_used():
+    code = "import xta; [getattr(xta, name) for name in dir(xta)]; from xta import centroid, siaf, sky, wcs"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_name_is_refused():
+    with pytest.raises(AttributeError, match="nonsense"):
         _ = xta.nonsense

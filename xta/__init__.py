@@ -5,7 +5,7 @@ are imported by the functions that need them.
 """
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -47,7 +47,7 @@ _MODULES = {
 """Public modules, by the name that users write -> where they live."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     """Import a public module of xta when it is first used: ``xta.datasets``, ``xta.osslog`` and so on."""
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])

@@ -2,8 +2,9 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
@@ -25,8 +26,16 @@ Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 
-def _method(function: Callable[Concatenate[Any, Options], Result]) -> Callable[Concatenate[Any, Options], Result]:
-    """Make a method of a function of a dataset: same name, documentation and types, with `self` for the dataset."""
+def _documentation(function: Callable[..., object]) -> str:
+    """Copy the documentation of a function, without the parameter that is the dataset."""
+    text = re.sub(r"^ds : .*\n(    .*\n|\n(?=    ))*", "", inspect.getdoc(function) or "", count=1, flags=re.MULTILINE)
+    return re.sub(r"^Parameters\n-+\n\n", "", text, flags=re.MULTILINE)
+
+
+def _method(
+    function: Callable[Concatenate[xr.Dataset, Options], Result],
+) -> "Callable[Concatenate[TaAccessor | PlotAccessor, Options], Result]":
+    """Make a method of a function of a dataset, with its name, documentation and types, and `self` for the dataset."""
 
     @functools.wraps(function)
     def method(self: "TaAccessor | PlotAccessor", /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
@@ -36,6 +45,7 @@ def _method(function: Callable[Concatenate[Any, Options], Result]) -> Callable[C
     _, *options = signature.parameters.values()
     this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     vars(method)["__signature__"] = signature.replace(parameters=[this, *options])
+    method.__doc__ = _documentation(function)
     return method
 
 

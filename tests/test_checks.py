@@ -267,4 +267,4 @@ def test_tables_and_json_tell_of_errors_and_checks(analysed):
     assert "checks: 6 passed, 1 not tested\n" in text
     assert f"{float(analysed['target_x_err']):.4f}" in text
     off = analysed.ta.compute_offset(centroid=(10.0, 10.0))
-    assert "agrees failed (centroid in use minus that of the image" in summary.as_table(off)
+    assert "failed: agrees (centroid in use minus that of the image" in summary.as_table(off)

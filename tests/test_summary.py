@@ -1,4 +1,4 @@
-"""The description of a dataset, as text and as HTML."""
+"""The result of an analysis as JSON, table, text and HTML."""
 
 import re
 from html.parser import HTMLParser
@@ -51,8 +51,8 @@ def read(html):
     return reader
 
 
-def test_an_analysed_exposure(analysed):
-    rows = summary.rows(analysed)
+def test_card_of_analyzed_exposure(analysed):
+    rows = summary.card(analysed)
     assert rows["instrument"] == "JWST NIRCAM NRCALONG F444W MASKRND"
     assert rows["mode"] == "NRC_CORON NRCA5_MASK335R MASKA335R"
     assert rows["target"].startswith("Sample-Star, RA 201.150000, Dec −51.500000 deg, visit 09990001001")
@@ -69,27 +69,27 @@ def test_an_analysed_exposure(analysed):
         assert written == [pytest.approx(float(analysed[name]), abs=0.51 * step) for name, step in names]
 
 
-def test_text_has_one_line_for_each(analysed):
+def test_as_text_has_one_line_for_each(analysed):
     first, *lines = summary.as_text(analysed).split("\n")
     assert first == "<xta>"
-    assert [line.split()[0] for line in lines] == list(summary.rows(analysed))
+    assert [line.split()[0] for line in lines] == list(summary.card(analysed))
     assert max(map(len, lines)) < 100
 
 
-def test_html_holds_the_same(analysed):
+def test_as_html_holds_card(analysed):
     reader = read(summary.as_html(analysed))
-    rows = summary.rows(analysed)
+    rows = summary.card(analysed)
     assert reader.cells == [text for row in rows.items() for text in row]
 
 
-def test_html_asks_for_nothing(analysed):
+def test_as_html_asks_for_nothing(analysed):
     reader = read(summary.as_html(analysed))
     assert reader.tags == {"div", "table", "tr", "th", "td"}
     assert {name for name, _ in reader.attrs} == {"style", "scope"}
     assert "url(" not in summary.as_html(analysed)
 
 
-def test_text_from_files_is_escaped(analysed):
+def test_as_html_escapes_text_of_files(analysed):
     evil = '<script src="//x">alert(1)</script>&"\''
     for name in ("target_name", "instrument", "aperture", "visit_id", "oss_status", "centroid_source"):
         ds = analysed.assign_attrs({name: evil})
@@ -98,50 +98,50 @@ def test_text_from_files_is_escaped(analysed):
         assert any(evil in cell for cell in read(html).cells), name
 
 
-def test_each_step(nircam, analysed, centred):
+def test_card_after_each_step(nircam, analysed, centred):
     bare = xta.open_exposure(nircam.science[0])
-    assert summary.rows(bare)["acquisition"] == "not attached"
-    assert summary.rows(bare)["WCS"] == "of the file"
-    assert not {"centroid", "offset", "star"} & set(summary.rows(bare))
-    attached = summary.rows(bare.ta.attach())
+    assert summary.card(bare)["acquisition"] == "not attached"
+    assert summary.card(bare)["WCS"] == "of the file"
+    assert not {"centroid", "offset", "star"} & set(summary.card(bare))
+    attached = summary.card(bare.ta.attach())
     assert attached["centroid"] == "OSS event log"
     assert "offset" not in attached
-    offset = summary.rows(bare.ta.attach().ta.compute_offset())
+    offset = summary.card(bare.ta.attach().ta.compute_offset())
     assert "offset" in offset
     assert offset["WCS"] == "of the file"
-    rows = summary.rows(centred)
-    assert rows["WCS"] == "adjusted, recentred"
+    rows = summary.card(centred)
+    assert rows["WCS"] == "adjusted, recentered"
     star = f"{float(analysed['target_x']):.4f}, {float(analysed['target_y']):.4f}"
     assert rows["star"] == f"on the central pixel; it was at {star} px of the readout"
 
 
-def test_an_acquisition_by_itself(nircam):
-    rows = summary.rows(xta.analyze(nircam.ta[0]))
+def test_card_of_acquisition(nircam):
+    rows = summary.card(xta.analyze(nircam.ta[0]))
     assert rows["mode"].startswith("NRC_TACQ")
     assert "offset" in rows
 
 
-def test_a_failed_acquisition(tmp_path):
+def test_card_of_failed_acquisition(tmp_path):
     visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
     ds = xta.open_exposure(visit.science[0]).ta.attach()
-    rows = summary.rows(ds)
+    rows = summary.card(ds)
     assert rows["acquisition"] == "1 exposure, FAILED: NIRCam target locate failed"
     assert rows["centroid"] == "none (FAILED: NIRCam target locate failed)"
 
 
-def test_joined_exposures(analysed):
+def test_card_of_joined_exposures(analysed):
     parts = [analysed[["sci"]].drop_vars(["ra", "dec"]) for _ in range(2)]
     parts[1] = parts[1].assign_coords(wcs=analysed["wcs_original"], offset_x=0.5)
-    rows = summary.rows(xr.concat(parts, dim="exposure", coords="different", compat="equals"))
+    rows = summary.card(xr.concat(parts, dim="exposure", coords="different", compat="equals"))
     assert rows["WCS"] == "2 of them, along exposure"
     assert rows["offset"] == "2 of them, along exposure"
 
 
-def test_after_netcdf(analysed, centred, tmp_path):
+def test_card_of_reopened_file(analysed, centred, tmp_path):
     for name, ds in {"analysed": analysed, "centred": centred}.items():
         xta.to_netcdf(ds, tmp_path / f"{name}.nc")
         with xr.open_dataset(tmp_path / f"{name}.nc") as again:
-            assert summary.rows(again) == summary.rows(ds)
+            assert summary.card(again) == summary.card(ds)
 
 
 STRANGE = {
@@ -161,32 +161,65 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_no_dataset_is_too_strange(what):
+def test_as_text_and_as_html_of_strange_dataset(what):
     assert summary.as_text(STRANGE[what]).startswith("<xta")
     read(summary.as_html(STRANGE[what]))
 
 
-def test_nothing_known_says_what_to_do():
+def test_as_text_and_as_html_of_nothing():
     for strange in ("empty", "not JWST"):
         assert "xta.open_exposure" in summary.as_text(STRANGE[strange])
         assert "xta.open_exposure" in summary.as_html(STRANGE[strange])
 
 
-def test_a_file_that_is_gone(analysed, tmp_path):
+def test_card_of_lost_file(analysed, tmp_path):
     xta.to_netcdf(analysed, tmp_path / "gone.nc")
     ds = xr.open_dataset(tmp_path / "gone.nc")
     ds.close()
     (tmp_path / "gone.nc").unlink()
-    rows = summary.rows(ds)
+    rows = summary.card(ds)
     assert rows["instrument"].startswith("JWST NIRCAM")
     assert "star" not in rows
 
 
-def test_the_error_and_the_checks_are_shown(nircam):
+def test_card_shows_error_and_checks(nircam):
     ds = xta.analyze(nircam.science[0])
-    described = summary.rows(ds)
+    described = summary.card(ds)
     assert described["star"].endswith(f"± {float(ds.target_x_err):.4f}, {float(ds.target_y_err):.4f} px")
     assert described["checks"] == "6 passed, 1 not tested"
     x = float(ds["centroid_x"])
     off = ds.ta.compute_offset(centroid=(x + 1, float(ds["centroid_y"])))
-    assert summary.rows(off)["checks"] == "5 passed, 1 not tested, failed: agrees"
+    assert summary.card(off)["checks"] == "5 passed, 1 not tested, failed: agrees"
+
+
+def test_number_is_written_for_people():
+    written = [summary.number(-0.25, 3), summary.number(0.25, 1, sign=True), summary.number(-2.1e-9, None)]
+    assert written == ["−0.250", "+0.2", "−2e−09"]
+    assert summary.number(np.nan, 2) == "–"
+    assert summary.number(-1.0, 1, minus="-") == "-1.0"
+
+
+def test_rows_hold_what_is_known(analysed):
+    rows = {what: pair for what, *pair in summary.rows(analysed)}
+    assert rows["star behind the mask [px, 0-based]"] == [f"{float(analysed[f'target_{axis}']):.4f}" for axis in "xy"]
+    assert rows["standard error of the star [px]"][0] == f"± {float(analysed['target_x_err']):.4f}"
+    assert "star in the original readout [px]" not in rows
+    half = analysed.assign_coords(target_x_err=np.nan, target_y_err=np.nan, mask_y=np.nan)
+    rows = {what: pair for what, *pair in summary.rows(half)}
+    assert "standard error of the star [px]" not in rows
+    assert rows["SIAF reference of the mask [px]"][1] == "–"
+
+
+def test_as_table_holds_rows(analysed):
+    lines = summary.as_table(analysed).splitlines()
+    assert lines[0] == analysed.attrs["filename"]
+    rows = [[what, *pair] for what, *pair in summary.rows(analysed, minus="-")]
+    assert [re.split(" {2,}", line.strip()) for line in lines[-len(rows) :]] == rows
+
+
+def test_as_dict_and_as_table_of_one_ta_exposure(analysed):
+    one = analysed.isel(ta_exposure=0)
+    assert summary.as_dict(one) | summary.as_dict(analysed) == summary.as_dict(one)
+    assert summary.as_dict(one)["ta_filenames"] == [analysed["ta_filename"].values[0]]
+    assert summary.as_table(one) == summary.as_table(analysed)
+    assert summary.as_text(one) == summary.as_text(analysed)

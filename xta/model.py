@@ -4,6 +4,7 @@ These are the words of the package's data model: the table of `ATTRS` says what 
 module takes them from here.
 """
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -32,8 +33,10 @@ __all__ = [
     "guider_number",
     "is_ta",
     "require",
+    "scalar",
     "text_variable",
     "with_history",
+    "words",
 ]
 
 CONVENTIONS = "CF-1.11"
@@ -428,6 +431,19 @@ def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
     if missing:
         msg = f"the dataset has no {', '.join(missing)}; call {step} first"
         raise MissingError(msg)
+
+
+def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:
+    """Join attributes of a dataset, without those that are not there."""
+    return between.join(filter(None, (str(ds.attrs.get(name, "")).strip() for name in names)))
+
+
+def scalar(ds: xr.Dataset, name: str) -> float:
+    """Read a number of a dataset that has no dimension; NaN where there is none."""
+    variable = ds.variables.get(name)
+    if variable is None or variable.ndim or variable.dtype.kind not in "fiu":
+        return math.nan
+    return float(variable.values)
 
 
 def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:

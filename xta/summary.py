@@ -1,21 +1,23 @@
-"""The result of an analysis in words: a table, a mapping for JSON, the card of a notebook.
+"""The result of an analysis in words: a mapping for JSON, a table, and the card of a notebook.
 
 The card is made for looking: it shows what is there, and raises for no dataset, whatever it holds.
 """
 
 import html
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
 
+import numpy as np
 import xarray as xr
 
-from xta import model
+from xta.model import ATTRS, scalar, words
 
-__all__ = ["as_dict", "as_html", "as_table", "as_text", "rows", "summary_of_checks"]
+__all__ = ["as_dict", "as_html", "as_table", "as_text"]
 
-ROWS: tuple[tuple[str, str, str, int], ...] = (
-    # (what, x or RA or east, y or Dec or north, decimals)
+QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
+    # (what, x or RA or east, y or Dec or north, decimals; None for a power of ten)
     ("star behind the mask [px, 0-based]", "target_x", "target_y", 4),
     ("standard error of the star [px]", "target_x_err", "target_y_err", 4),
     ("star in the original readout [px]", "star_x", "star_y", 4),
@@ -27,42 +29,82 @@ ROWS: tuple[tuple[str, str, str, int], ...] = (
     ("offset, WCS − centroid [px]", "offset_x", "offset_y", 4),
     ("offset in RA, Dec [arcsec]", "offset_ra", "offset_dec", 4),
     ("offset east, north [arcsec]", "offset_east", "offset_north", 4),
-    ("closed loop in the TA frame [px]", "residual_x", "residual_y", 9),
+    ("closed loop in the TA frame [px]", "residual_x", "residual_y", None),
     ("error of the analytic inverse [px]", "inverse_error_x", "inverse_error_y", 4),
 )
-COUNTED = {"passed": 1, "failed": 0, "not tested": -1}
 ABOUT = (
     *("filename", "visit_id", "target_name", "instrument", "detector", "filter", "aperture", "exp_type"),
     *("prd_version", "centroid_source", "oss_status", "oss_x_det", "oss_y_det", "oss_time"),
 )
+NOTHING = "<xta: no JWST exposure; open one with xta.open_exposure(path)>"
+CELL = "padding:0.15em 0.8em;text-align:left;vertical-align:top;font-weight:"
+FRAME = "display:inline-block;max-width:100%;overflow-wrap:anywhere;"
+FRAME += "border:1px solid currentColor;border-radius:0.4em;padding:0.3em"
 
 
-def as_dict(ds: xr.Dataset) -> dict[str, Any]:
+class Check(NamedTuple):
+    """What was checked; 1 passed, 0 failed, -1 not tested; and why."""
+
+    name: str
+    state: int
+    reason: str
+
+
+def number(value: float, decimals: int | None, *, sign: bool = False, minus: str = "−") -> str:
+    """Write a number, as a power of ten where `decimals` is None; a dash for one that is not known."""
+    form = ("+" if sign else "") + (".0e" if decimals is None else f".{decimals}f")
+    return "–" if math.isnan(value) else f"{value:{form}}".replace("-", minus)
+
+
+def rows(ds: xr.Dataset, *, minus: str = "−") -> list[tuple[str, str, str]]:
+    """Write the numbers that a dataset holds: what, then x (or RA, east) and y (or Dec, north)."""
+    result = []
+    for what, *names, decimals in QUANTITIES:
+        values = [scalar(ds, name) for name in names]
+        if not all(map(math.isnan, values)):
+            spread = "± " if names[0].endswith("_err") else ""
+            x, y = (spread + number(value, decimals, minus=minus) for value in values)
+            result.append((what, x, y))
+    return result
+
+
+def checks(ds: xr.Dataset) -> list[Check]:
+    """List the checks that a dataset holds."""
+    names, states = ds.variables.get("check"), ds.variables.get("check_passed")
+    if names is None or states is None or names.ndim != 1 or states.dims != names.dims:
+        return []
+    reasons = ds["check_reason"].values if "check_reason" in ds.variables else np.full(names.size, "")
+    return [Check(*row) for row in zip(names.values.tolist(), states.values.tolist(), reasons.tolist(), strict=True)]
+
+
+def ta_filenames(ds: xr.Dataset) -> list[str]:
+    """List the files of the TA exposures."""
+    return [str(name) for name in np.atleast_1d(ds["ta_filename"].values)] if "ta_filename" in ds.variables else []
+
+
+def as_dict(ds: xr.Dataset) -> dict[str, object]:
     """Collect what an analysis found in a flat mapping that JSON can hold.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        An analysed exposure.
+        An analyzed exposure.
 
     Returns
     -------
     dict
         The identity of the exposure, the centroid's source, and every scalar of compute_offset and
-        adjust_wcs under its own name; units as in `model.ATTRS`. What is not a number is None. Under "checks"
+        adjust_wcs under its own name; units as in `xta.model.ATTRS`. What is not a number is None. Under "checks"
         True, False or None for each check, under "check_reasons" why.
     """
     result = {name: ds.attrs[name] for name in ABOUT if name in ds.attrs}
-    for name, variable in ds.coords.items():
-        if variable.ndim == 0 and variable.dtype.kind == "f" and name in model.ATTRS:
-            value = float(variable)
-            result[str(name)] = value if math.isfinite(value) else None
-    if "check" in ds.coords:
-        passed = {-1: None, 0: False, 1: True}
-        result["checks"] = {str(name): passed[int(state)] for name, state in _labeled(ds, "check_passed")}
-        result["check_reasons"] = {str(name): str(reason) for name, reason in _labeled(ds, "check_reason")}
-    result["ta_filenames"] = [str(name) for name in ds["ta_filename"].values] if "ta_filename" in ds else []
-    return result
+    scalars = [str(name) for name, coord in ds.coords.items() if coord.dtype.kind == "f" and not coord.ndim]
+    values = {name: scalar(ds, name) for name in scalars if name in ATTRS}
+    result |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+    if judged := checks(ds):
+        result["checks"] = {check.name: {-1: None, 0: False, 1: True}[check.state] for check in judged}
+        result["check_reasons"] = {check.name: check.reason for check in judged}
+    return result | {"ta_filenames": ta_filenames(ds)}
 
 
 def as_table(ds: xr.Dataset) -> str:
@@ -71,192 +113,122 @@ def as_table(ds: xr.Dataset) -> str:
     Parameters
     ----------
     ds : xarray.Dataset
-        An analysed exposure.
+        An analyzed exposure.
     """
-    a = ds.attrs
+    about = words(ds, "target_name") or "target", f"visit {words(ds, 'visit_id')}", words(ds, "instrument", "filter")
     lines = [
-        f"{a.get('filename', '')}",
-        f"  {a.get('target_name', 'target')}, visit {a.get('visit_id', '')}, {a.get('instrument', '')} "
-        f"{a.get('filter', '')}, aperture {a.get('aperture', '')}",
+        words(ds, "filename"),
+        f"  {', '.join(about)}, aperture {words(ds, 'aperture')}",
+        _say("  acquisition: {}", ", ".join(ta_filenames(ds))),
+        _say("  centroid: {}", words(ds, "centroid_source")),
+        _say("  checks: {}", _checks(ds, reasons=True)),
+        *(f"    {what:<36}{x:>16}{y:>16}" for what, x, y in rows(ds, minus="-")),
     ]
-    if "ta_filename" in ds.coords:
-        lines.append(f"  acquisition: {', '.join(str(name) for name in ds['ta_filename'].values)}")
-    if "centroid_source" in a:
-        lines.append(f"  centroid: {a['centroid_source']}")
-    if "check" in ds.coords:
-        lines.append(f"  checks: {summary_of_checks(ds)}")
-    lines += _lines(ds, ROWS)
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
-def summary_of_checks(ds: xr.Dataset) -> str:
-    """Say in a line how many checks passed, and which failed, with the reasons.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-    """
-    states = dict(_labeled(ds, "check_passed"))
-    failed = [f"{name} failed ({reason})" for name, reason in _labeled(ds, "check_reason") if states[name] == 0]
-    counted = {word: sum(state == value for state in states.values()) for word, value in COUNTED.items()}
-    return "; ".join([", ".join(f"{n} {word}" for word, n in counted.items() if n), *failed])
-
-
-def _labeled(ds: xr.Dataset, name: str) -> list[tuple[Any, Any]]:
-    return list(zip(ds["check"].values.tolist(), ds[name].values.tolist(), strict=True))
-
-
-def _lines(ds: xr.Dataset, rows: Iterable[tuple[str, str, str, int]]) -> Iterable[str]:
-    for what, first, second, decimals in rows:
-        if first in ds.coords and second in ds.coords:
-            form = f".{decimals}f" if decimals <= 6 else ".0e"
-            a, b = (f"{float(ds[name]):{form}}" for name in (first, second))
-            yield f"    {what:<36}{a:>16}{b:>16}"
-
-
-MINUS = str.maketrans("-", "−")
-
-
-def rows(ds: xr.Dataset) -> dict[str, str]:
-    """Describe a dataset.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Any.
-
-    Returns
-    -------
-    dict
-        What -> its description, both plain text: instrument, mode, target, centroid, offset, star, checks and
-        WCS, without those of which the dataset holds nothing.
-    """
-    described = {
-        "instrument": _words(ds, "telescope", "instrument", "detector", "filter", "pupil"),
-        "mode": _words(ds, "exp_type", "aperture", "coronagraphic_mask"),
-        "target": _target(ds),
-        "acquisition": _acquisition(ds),
-        "centroid": _centroid(ds),
-        "offset": _offset(ds),
-        "star": _star(ds),
-        "checks": _checks(ds),
-        "WCS": _wcs(ds),
-    }
-    return {what: text for what, text in described.items() if text}
+def _say(form: str, text: str) -> str:
+    return form.format(text) if text else ""
 
 
 def as_text(ds: xr.Dataset) -> str:
     """Describe a dataset in lines of text."""
-    described = rows(ds)
-    if not set(described) - {"WCS"}:
-        return "<xta: no JWST exposure; open one with xta.open_exposure(path)>"
-    return "\n".join(["<xta>", *(f"  {what:<12}{text}" for what, text in described.items())])
+    described = card(ds)
+    return "\n".join(["<xta>", *(f"  {what:<12}{text}" for what, text in described.items())]) if described else NOTHING
 
 
 def as_html(ds: xr.Dataset) -> str:
     """Describe a dataset as an HTML table that needs nothing from elsewhere."""
-    described = rows(ds)
-    if not set(described) - {"WCS"}:
-        return f"<div>{html.escape(as_text(ds))}</div>"
-    cell = "padding:0.15em 0.8em;text-align:left;vertical-align:top;font-weight:"
     lines = "".join(
-        f'<tr><th scope="row" style="{cell}600;white-space:nowrap">{html.escape(what)}</th>'
-        f'<td style="{cell}400">{html.escape(text)}</td></tr>'
-        for what, text in described.items()
+        f'<tr><th scope="row" style="{CELL}600;white-space:nowrap">{html.escape(what)}</th>'
+        f'<td style="{CELL}400">{html.escape(text)}</td></tr>'
+        for what, text in card(ds).items()
     )
-    frame = "display:inline-block;max-width:100%;overflow-wrap:anywhere;"
-    frame += "border:1px solid currentColor;border-radius:0.4em;padding:0.3em"
-    return f'<div style="{frame}"><table style="border-collapse:collapse;margin:0">{lines}</table></div>'
+    table = f'<table style="border-collapse:collapse;margin:0">{lines}</table>' if lines else html.escape(NOTHING)
+    return f'<div style="{FRAME if lines else ""}">{table}</div>'
 
 
-def _words(ds: xr.Dataset, *names: str) -> str:
-    return " ".join(str(ds.attrs[name]).strip() for name in names if name in ds.attrs)
+def card(ds: xr.Dataset) -> dict[str, str]:
+    """Describe a dataset: what -> its description, without what it holds nothing of; empty for no exposure."""
+    described = {}
+    for what, describe in CARD.items():
+        with suppress(OSError, RuntimeError):  # its file is gone
+            if text := describe(ds):
+                described[what] = text
+    return described if described.keys() - {"WCS"} else {}
 
 
-def _number(ds: xr.Dataset, name: str) -> float:
-    """Give a scalar coordinate, NaN where there is none."""
-    variable = ds.variables.get(name)
-    if variable is None or variable.ndim or variable.dtype.kind not in "fiu":
-        return math.nan
-    try:
-        return float(variable.values)
-    except (OSError, RuntimeError):  # its file is gone
-        return math.nan
-
-
-def _pair(ds: xr.Dataset, name: str, decimals: int, *, sign: str = "") -> str:
-    """Write ``name_x``, ``name_y``; empty where they are not known."""
-    values = _number(ds, f"{name}_x"), _number(ds, f"{name}_y")
-    if not all(math.isfinite(value) for value in values):
-        return ""
-    return ", ".join(f"{value:{sign}.{decimals}f}" for value in values).translate(MINUS)
+def _pair(ds: xr.Dataset, name: str, decimals: int, *, suffix: str = "", sign: bool = False) -> str:
+    values = [scalar(ds, f"{name}_{axis}{suffix}") for axis in ("x", "y")]
+    return ", ".join(number(value, decimals, sign=sign) for value in values) if all(map(math.isfinite, values)) else ""
 
 
 def _target(ds: xr.Dataset) -> str:
     ra, dec = ds.attrs.get("target_ra"), ds.attrs.get("target_dec")
-    known = all(isinstance(value, int | float) and math.isfinite(value) for value in (ra, dec))
-    parts = [
-        _words(ds, "target_name"),
-        f"RA {ra:.6f}, Dec {dec:.6f} deg".translate(MINUS) if known else "",
-        f"visit {ds.attrs['visit_id']}" if "visit_id" in ds.attrs else "",
-    ]
-    return ", ".join(filter(None, parts))
+    numbers = [value for value in (ra, dec) if isinstance(value, int | float) and math.isfinite(value)]
+    place = "RA {}, Dec {} deg".format(*(number(value, 6) for value in numbers)) if len(numbers) == 2 else ""
+    return ", ".join(filter(None, (words(ds, "target_name"), place, _say("visit {}", words(ds, "visit_id")))))
 
 
 def _acquisition(ds: xr.Dataset) -> str:
-    if "ta_filename" not in ds.variables:
-        return "not attached" if "visit_id" in ds.attrs and "klip" not in ds.variables else ""
-    count = ds["ta_filename"].size
-    return f"{count} exposure{'s' if count != 1 else ''}, {_words(ds, 'oss_status') or 'no status'}"
+    if count := len(ta_filenames(ds)):
+        return f"{count} exposure{'s' if count != 1 else ''}, {words(ds, 'oss_status') or 'no status'}"
+    return "not attached" if "visit_id" in ds.attrs and "klip" not in ds.variables else ""
 
 
 def _centroid(ds: xr.Dataset) -> str:
-    where = _pair(ds, "centroid", 4)
-    return ", ".join(filter(None, (_words(ds, "centroid_source"), f"{where} px of the TA readout" if where else "")))
+    place = _say("{} px of the TA readout", _pair(ds, "centroid", 4))
+    return ", ".join(filter(None, (words(ds, "centroid_source"), place)))
 
 
 def _offset(ds: xr.Dataset) -> str:
-    if "offset_x" in ds.variables and ds["offset_x"].ndim:
-        return f"{ds['offset_x'].size} of them, along {', '.join(map(str, ds['offset_x'].dims))}"
-    pixels = _pair(ds, "offset", 3, sign="+")
-    east, north = _number(ds, "offset_east"), _number(ds, "offset_north")
-    sky = f"{east:+.3f}″ east, {north:+.3f}″ north".translate(MINUS) if math.isfinite(east) else ""
-    return f"WCS − centroid = {pixels} px; {sky}" if pixels and sky else ""
+    pixels = _pair(ds, "offset", 3, sign=True)
+    east, north = (number(scalar(ds, f"offset_{name}"), 3, sign=True) for name in ("east", "north"))
+    text = f"WCS − centroid = {pixels} px; {east}″ east, {north}″ north" if pixels and east != "–" else ""
+    return _several(ds, "offset_x") or text
+
+
+def _several(ds: xr.Dataset, name: str) -> str:
+    several = name in ds.variables and ds[name].ndim
+    return f"{ds[name].size} of them, along {', '.join(map(str, ds[name].dims))}" if several else ""
 
 
 def _star(ds: xr.Dataset) -> str:
-    before, now = _pair(ds, "star", 4), _pair(ds, "target", 4)
-    if before:
+    now, spread = _pair(ds, "target", 4), _pair(ds, "target", 4, suffix="_err")
+    if before := _pair(ds, "star", 4):
         return f"on the central pixel; it was at {before} px of the readout"
     if now and "klip" in ds.variables:
         return "on the central pixel"
-    errors = [_number(ds, f"target_{axis}_err") for axis in ("x", "y")]
-    known = f", ± {errors[0]:.4f}, {errors[1]:.4f} px" if all(map(math.isfinite, errors)) else ""
-    return f"{now} px{known}" if now else ""
+    return f"{now} px{_say(', ± {} px', spread)}" if now else ""
 
 
-def _checks(ds: xr.Dataset) -> str:
-    names, states = ds.variables.get("check"), ds.variables.get("check_passed")
-    if names is None or states is None or names.ndim != 1 or states.dims != names.dims:
-        return ""
-    try:
-        pairs = list(zip(names.values.tolist(), states.values.tolist(), strict=True))
-    except (OSError, RuntimeError):  # its file is gone
-        return ""
-    failed = ", ".join(str(name) for name, state in pairs if state == 0)
-    passed, untested = (sum(state == value for _, state in pairs) for value in (1, -1))
-    words = [f"{passed} passed", f"{untested} not tested" if untested else "", f"failed: {failed}" if failed else ""]
-    return ", ".join(filter(None, words))
+def _checks(ds: xr.Dataset, *, reasons: bool = False) -> str:
+    judged = [(state, f"{name} ({reason})" if reasons else name) for name, state, reason in checks(ds)]
+    passed, untested, failed = ([text for state, text in judged if state == value] for value in (1, -1, 0))
+    counts = f"{len(passed)} passed" if judged else "", f"{len(untested)} not tested" if untested else ""
+    return ", ".join(filter(None, (*counts, _say("failed: {}", ", ".join(failed)))))
 
 
 def _wcs(ds: xr.Dataset) -> str:
     if "wcs" not in ds.variables:
         return "none" if "visit_id" in ds.attrs else ""
-    if ds["wcs"].ndim:
-        return f"{ds['wcs'].size} of them, along {', '.join(map(str, ds['wcs'].dims))}"
+    if several := _several(ds, "wcs"):
+        return several
     if "star_x" in ds.variables:
-        return "adjusted, recentred" if "wcs_original" in ds.variables else "of the file, recentred"
+        return "adjusted, recentered" if "wcs_original" in ds.variables else "of the file, recentered"
     if "klip" in ds.variables:
         return "north up, east left"
     return "adjusted by the acquisition" if "wcs_original" in ds.variables else "of the file"
+
+
+CARD: dict[str, Callable[[xr.Dataset], str]] = {
+    "instrument": lambda ds: words(ds, "telescope", "instrument", "detector", "filter", "pupil"),
+    "mode": lambda ds: words(ds, "exp_type", "aperture", "coronagraphic_mask"),
+    "target": _target,
+    "acquisition": _acquisition,
+    "centroid": _centroid,
+    "offset": _offset,
+    "star": _star,
+    "checks": _checks,
+    "WCS": _wcs,
+}

@@ -10,11 +10,12 @@ from matplotlib.image import AxesImage
 import xta
 from tests.plot.helpers import marks, near, texts
 from xta import plot
-from xta.acquisition.image import image_centroid
+from xta.acquisition.image import image_centroid, in_use
 from xta.errors import ArgumentError
 from xta.geometry import wcs
-from xta.plot import places, style
+from xta.plot import style
 from xta.plot.exposures import crop
+from xta.plot.marks import acquisition_marks
 from xta.plot.visits import of_exposures
 
 
@@ -53,8 +54,10 @@ def test_acquisition_marks_bad_pixels(small, ax):
     drawn = plot.acquisition(small, ax=ax)
     mask = drawn.get_array().mask
     assert set(zip(*np.nonzero(mask), strict=True)) == {(16, 21), (21, 16)}
-    colour = mpl.colors.to_hex(drawn.cmap(np.ma.masked_invalid([np.nan]))[0])
-    assert colour == style.BAD.lower()
+    color = mpl.colors.to_hex(drawn.cmap(np.ma.masked_invalid([np.nan]))[0])
+    assert color == style.BAD.lower()
+    painted = drawn.to_rgba(drawn.get_array())
+    assert {mpl.colors.to_hex(painted[place]) for place in zip(*np.nonzero(mask), strict=True)} == {color}
     assert "bad pixel" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
@@ -93,7 +96,7 @@ def test_acquisition_draws_exposure_in_use(dithered, ax):
 
 @pytest.mark.parametrize("exposure", [4, -1, 0.5, "first"])
 def test_acquisition_refuses_absent_exposure(dithered, exposure):
-    with pytest.raises(ArgumentError, match=rf"exposure is {exposure!r}; the dataset has TA exposures 0 to 3"):
+    with pytest.raises(ArgumentError, match=rf"exposure is {exposure!r}; the dataset has TA exposures 0, 1, 2, 3"):
         plot.acquisition(dithered, exposure=exposure)
     assert plt.get_fignums() == []
 
@@ -118,8 +121,9 @@ def test_acquisition_crop_holds_marks(of_miri, ax):
 
 
 def test_crop_equals_picture(of_miri, ax):
-    marks_ = places.in_acquisition(of_miri, 1)
-    cut, region = crop(of_miri, 1, marks_)
+    one = in_use(of_miri)
+    marks_ = acquisition_marks(one)
+    cut, region = crop(one, marks_)
     drawn = plot.acquisition(of_miri, ax=ax)
     (left, *_, right), (low, *_, high) = cut["ta_x"].values, cut["ta_y"].values
     assert drawn.get_extent() == [left - 0.5, right + 0.5, low - 0.5, high + 0.5]

@@ -103,7 +103,7 @@ def test_vector_file_has_sharp_images(small, tmp_path, kind):
 
 
 def lightness(rgb):
-    """CIE 1976 L* of sRGB colours (IEC 61966-2-1, CIE 15)."""
+    """CIE 1976 L* of sRGB colors (IEC 61966-2-1, CIE 15)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     return np.where(luminance > (6 / 29) ** 3, 116 * np.cbrt(luminance) - 16, luminance * (29 / 3) ** 3)
@@ -120,5 +120,5 @@ def test_marks_differ_in_shape_and_lightness(small, small_miri):
     together = ("SIAF reference", "WCS", "WCS adjusted", "OSS centroid", "image centroid")
     assert len({style.MARKS[label].marker for label in together}) == len(together)
     for label in together:
-        level = lightness(np.array(mpl.colors.to_rgb(style.MARKS[label].colour)))
+        level = lightness(np.array(mpl.colors.to_rgb(style.MARKS[label].color)))
         assert level > lightness(np.array(mpl.colors.to_rgb(style.BAD))), label

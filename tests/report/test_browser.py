@@ -130,12 +130,12 @@ def test_viewer_names_bad_pixels(show, pages, analysed):
     row, column = np.argwhere(bad)[0]
     texts = point(page, (column + 0.5) / image["width"], 1 - (row + 0.5) / image["height"])
     assert "(bad pixel)" in texts["value"]
-    colour = page.evaluate(
+    color = page.evaluate(
         """([x, y]) => { const c = document.getElementById("ta-canvas");
         return [...c.getContext("2d").getImageData(x * c.width, y * c.height, 1, 1).data]; }""",
         [(column + 0.5) / image["width"], 1 - (row + 0.5) / image["height"]],
     )
-    assert colour == [0x7D, 0x4E, 0x7A, 255]
+    assert color == [0x7D, 0x4E, 0x7A, 255]
 
 
 def test_viewer_zoom_keeps_place_under_mouse(show, pages):

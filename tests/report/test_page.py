@@ -13,7 +13,8 @@ from tests.report.helpers import CHECKS, PARTS, read, text_of
 from xta.cli import main
 from xta.errors import ArgumentError, FileError, MissingError
 from xta.report import index, report
-from xta.report.markup import join, number, tag
+from xta.report.markup import join, tag
+from xta.summary import number
 
 
 @pytest.mark.parametrize("which", ["nircam", "miri", "index"])
@@ -108,7 +109,7 @@ def test_report_before_adjust_wcs(nircam, tmp_path):
 def test_report_of_recentered_and_of_acquisition(analysed, nircam, tmp_path):
     words = read(report(analysed.ta.recenter(size=101), tmp_path / "a.html")).words
     assert f"{float(analysed['target_x']):.4f}" in words
-    assert "recentred" in words
+    assert "recentered" in words
     text = text_of(report(xta.analyze(nircam.ta[0]), tmp_path / "b.html"))
     assert text.count("<img") == 1
 

@@ -139,6 +139,7 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in centre.values()):
         return slice(None), slice(None)
+    model.require(one, "instrument", "ta_aperture", step="xta.open_exposure")
     ap = siaf.aperture(one.attrs["instrument"], str(one["ta_aperture"].item()), one.attrs.get("prd_version"))
     result = {}
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):

@@ -111,7 +111,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
         Model image for "template", see `xta.template.estimate_center`.
     oss : path, str, table or OssLog, optional
         Event log of the visit for "sam". By default the one beside the file or in the cache, else the lines that
-        the dataset keeps; the network is not asked.
+        the dataset keeps; the network is not asked. False for these lines alone, without a look at any file.
 
     Returns
     -------
@@ -295,7 +295,7 @@ def _onboard_prd(case: _Case) -> tuple[str | None, str]:
 def _net(case: _Case, oss: Any, prd: str | None) -> NetManeuver:
     """Add up the maneuvers of the log that is at hand, and check it against the TA exposures."""
     ds = case.ds
-    log = find.event_log(ds, oss, offline=True).log
+    log = None if oss is False else find.event_log(ds, oss, offline=True).log
     if log is None:
         if not ds.attrs.get("oss_log"):
             msg = "no event log is at hand; give oss="

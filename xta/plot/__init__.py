@@ -4,7 +4,7 @@ Each function draws on the axes that it is given, or on new ones, returns what i
 Everything comes from the dataset, so one that was reopened from a file is drawn as well. Importing this package
 does not import matplotlib.
 
-The grey scale and the inferno map are perceptually uniform. Colours are those of Okabe and Ito [1]_, and
+The gray scale and the inferno map are perceptually uniform. Colors are those of Okabe and Ito [1]_, and
 each mark has a shape of its own. New figures are as wide as a column (3.5 inch) or a page (7.1 inch) of a
 journal; save them as PDF for vectors, or as PNG with 200 dots per inch.
 
@@ -13,7 +13,7 @@ References
 .. [1] M. Okabe, K. Ito, "Color Universal Design", https://jfly.uni-koeln.de/color/ (2008).
 """
 
-from xta.plot.centred import klip, recentered
+from xta.plot.centered import klip, recentered
 from xta.plot.exposures import acquisition, science
 from xta.plot.page import summary
 from xta.plot.visits import offsets

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +11,27 @@ from numpy.typing import NDArray
 
 from xta import model
 from xta.acquisition.image import search_region
-from xta.errors import ArgumentError, SiafError
+from xta.errors import ArgumentError, MissingError, SiafError
 from xta.geometry import sky, wcs
 from xta.images import dq
-from xta.plot import frame, places
+from xta.model import scalar, words
+from xta.plot import frame
 from xta.plot.figure import drawing
+from xta.plot.marks import (
+    Point,
+    acquisition_marks,
+    exposure_labels,
+    is_in_use,
+    one_exposure,
+    science_marks,
+    star_mark,
+    ta_wcs,
+)
+from xta.summary import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
-
-    from xta.plot.places import Places
 
 __all__ = ["acquisition", "crop", "guider", "median_image", "science", "sky_marks", "star_words"]
 
@@ -73,15 +84,15 @@ def acquisition(
     The stretch is asinh, linear within the noise of the sigma-clipped background. Of a readout that is larger
     than the TA region the surroundings of the region are shown, and its outline.
     """
-    model.require(ds, "ta_sci", "ta_in_use", step="ds.ta.attach()")
-    k = _exposure(ds, exposure)
-    marks = places.in_acquisition(ds, k)
-    one, region = crop(ds, k, marks)
-    image = one["ta_sci"].values
-    bad = dq.bad_pixels(image, one["ta_dq"].values if "ta_dq" in one else None)
-    star = places.centroid(marks)
+    model.require(ds, "ta_sci", "ta_exposure", step="ds.ta.attach()")
+    one = one_exposure(ds, exposure)
+    marks = acquisition_marks(one)
+    cut, region = crop(one, marks)
+    image = cut["ta_sci"].values
+    bad = dq.bad_pixels(image, cut["ta_dq"].values if "ta_dq" in cut else None)
+    star = star_mark(marks)
     with drawing(ax) as axes:
-        drawn = frame.show(axes, image, bad, one["ta_x"].values, one["ta_y"].values, **kwargs)
+        drawn = frame.show(axes, image, bad, cut["ta_x"].values, cut["ta_y"].values, **kwargs)
         axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
         _outline(axes, region)
         frame.mark(axes, marks)
@@ -89,37 +100,25 @@ def acquisition(
         insets = []
         if zoom and star and frame.inside(axes, marks[star]):
             insets.append(frame.zoom(drawn, marks[star], ZOOM, marks, corner=free.pop(0)))
-        frame.note(axes, "\n".join(_offset_lines(ds, k, marks)), corner=free[0])
-        centre = star or ("SIAF reference" if "SIAF reference" in marks else None)
-        if centre:
-            gwcs = wcs.load(str(ds["ta_wcs"].values[k]))
-            frame.arcsec_axes(axes, marks[centre], wcs.sky_jacobian(gwcs, *marks[centre]), of=centre)
+        frame.note(axes, "\n".join(_offset_lines(one, marks)), corner=free[0])
+        if center := star or ("SIAF reference" if "SIAF reference" in marks else None):
+            frame.arcsec_axes(axes, marks[center], wcs.sky_jacobian(ta_wcs(one), *marks[center]), of=center)
         if caption:
-            frame.caption(axes, _acquisition_caption(ds, k))
+            frame.caption(axes, _acquisition_caption(one, len(exposure_labels(ds))))
         if legend:
             frame.legend(axes, *insets)
     return drawn
 
 
-def _exposure(ds: xr.Dataset, exposure: int | None) -> int:
-    k = int(ds.attrs["ta_in_use"]) if exposure is None else exposure
-    if not (isinstance(k, int | np.integer) and 0 <= k < ds.sizes["ta_exposure"]):
-        msg = f"exposure is {exposure!r}; the dataset has TA exposures 0 to {ds.sizes['ta_exposure'] - 1}"
-        raise ArgumentError(msg)
-    return int(k)
-
-
-def crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[np.float64]]:
+def crop(ds: xr.Dataset, marks: Mapping[str, Point]) -> tuple[xr.Dataset, NDArray[np.float64]]:
     """Cut the TA region, with its surroundings and the marks, out of a TA image.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached.
-    k : int
-        Which TA exposure, as in ``ta_exposure``.
+        One TA exposure, of `marks.one_exposure`.
     marks : dict of str to (float, float)
-        Label -> (x, y) of what should be in the cut, such as `places.in_acquisition` [0-based pixel of the TA
+        Label -> (x, y) of what should be in the cut, such as `marks.acquisition_marks` [0-based pixel of the TA
         readout]. One that is more than 64 pixels from the middle of the region does not widen the cut.
 
     Returns
@@ -131,14 +130,13 @@ def crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[n
         Edges of the region, shape (2, 2): (x0, x1), (y0, y1) [pixel]. Those of the readout where the SIAF does not
         have the aperture.
     """
-    one = ds[["ta_sci", *(["ta_dq"] if "ta_dq" in ds else [])]].isel(ta_exposure=k)
-    read: xr.DataArray = xr.ufuncs.isfinite(one["ta_sci"])  # an exposure of a smaller readout is padded with NaN
+    cut = ds[["ta_sci", *(["ta_dq"] if "ta_dq" in ds else [])]]
+    read: xr.DataArray = xr.ufuncs.isfinite(cut["ta_sci"])  # an exposure of a smaller readout is padded with NaN
     if read.any():
-        one = one.isel({dim: _span(read.any([d for d in read.dims if d != dim]).values) for dim in read.dims})
-    labels = [one["ta_x"].values, one["ta_y"].values]
+        cut = cut.isel({dim: _span(read.any([d for d in read.dims if d != dim]).values) for dim in read.dims})
     try:
-        rows, columns = search_region(ds, k)
-    except SiafError:  # an aperture that the SIAF does not have: all of the readout
+        rows, columns = search_region(ds, int(ds["ta_exposure"]))
+    except (MissingError, SiafError):  # an aperture that the SIAF does not have: all of the readout
         rows = columns = slice(None)
     within = [ds["ta_x"].values[columns], ds["ta_y"].values[rows]]
     region = np.array([[axis[0] - 0.5, axis[-1] + 0.5] for axis in within])
@@ -147,8 +145,10 @@ def crop(ds: xr.Dataset, k: int, marks: "Places") -> tuple[xr.Dataset, NDArray[n
     for place in marks.values():
         far = float(np.abs(np.array(place) - middle).max())
         half = max(half, far + 3 if far <= FARTHEST else 0)
-    slices = [_span(np.abs(axis - centre) <= half) for axis, centre in zip(labels, middle, strict=True)]
-    return one.isel(ta_x=slices[0], ta_y=slices[1]), region
+    spans = [
+        _span(np.abs(cut[dim].values - center) <= half) for dim, center in zip(("ta_x", "ta_y"), middle, strict=True)
+    ]
+    return cut.isel(ta_x=spans[0], ta_y=spans[1]), region
 
 
 def _span(inside: NDArray[np.bool_]) -> slice:
@@ -165,41 +165,37 @@ def _outline(ax: "Axes", region: NDArray[np.float64]) -> None:
         ax.set(xlim=view[0], ylim=view[1])
 
 
-def _offset_lines(ds: xr.Dataset, k: int, marks: "Places") -> list[str]:
+def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
     """Say how far the WCS is from the centroid in an exposure, or why that is not known."""
-    label = places.centroid(marks)
+    label = star_mark(marks)
     if label and "WCS" in marks:
-        dx, dy = np.subtract(marks["WCS"], marks[label])
-        lines = [f"WCS − {'OSS' if label == 'OSS centroid' else 'centroid'}", f"{dx:+.3f}, {dy:+.3f} px"]
-        if k == int(ds.attrs["ta_in_use"]):
-            lines.append(f"{float(ds['offset_east']):+.3f}″ E, {float(ds['offset_north']):+.3f}″ N")
-        return [line.replace("-", "−") for line in lines]
+        dx, dy = (number(value, 3, sign=True) for value in np.subtract(marks["WCS"], marks[label]))
+        lines = [f"WCS − {'OSS' if label == 'OSS centroid' else 'centroid'}", f"{dx}, {dy} px"]
+        if is_in_use(ds):
+            east, north = (number(scalar(ds, f"offset_{name}"), 3, sign=True) for name in ("east", "north"))
+            lines.append(f"{east}″ E, {north}″ N")
+        return lines
     return [] if label else ["no onboard centroid"]
 
 
 def guider(ds: xr.Dataset) -> str:
     """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
     logged = re.search(r"guider (\d)", str(ds.attrs.get("oss_log", "")))
-    number = model.guider_number(ds) or (logged and logged[1])
-    return f"FGS{number}" if number else ""
+    which = model.guider_number(ds) or (logged and logged[1])
+    return f"FGS{which}" if which else ""
 
 
-def _acquisition_caption(ds: xr.Dataset, k: int) -> list[str]:
-    about = {
-        name: str(ds[f"ta_{name}"].values[k])
-        for name in ("filename", "aperture", "filter", "exp_type")
-        if f"ta_{name}" in ds.coords
-    }
-    count = ds.sizes["ta_exposure"]
-    which = f"ta_exposure = {k} (of {count})" if count > 1 else f"ta_exposure = {k}"
+def _acquisition_caption(ds: xr.Dataset, count: int) -> list[str]:
+    names = ("filename", "aperture", "filter", "exp_type")
+    file, aperture, band, kind = (str(ds[f"ta_{name}"].item()) if f"ta_{name}" in ds.coords else "" for name in names)
+    which = f"ta_exposure = {int(ds['ta_exposure'])}" + (f" (of {count})" if count > 1 else "")
     lines = [
-        about.get("filename", "").removesuffix(".fits"),
-        "  ".join(filter(None, (about.get("aperture"), about.get("filter"), guider(ds)))),
-        "  ".join(filter(None, (about.get("exp_type"), which))),
+        file.removesuffix(".fits"),
+        "  ".join(filter(None, (aperture, band, guider(ds)))),
+        "  ".join(filter(None, (kind, which))),
     ]
-    if k == int(ds.attrs["ta_in_use"]) and not str(ds.attrs.get("centroid_source", "OSS")).startswith("OSS"):
-        lines.append(f"centroid: {ds.attrs['centroid_source']}")
-    return lines
+    source = words(ds, "centroid_source") or "OSS"
+    return lines if source.startswith("OSS") or not is_in_use(ds) else [*lines, f"centroid: {source}"]
 
 
 def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
@@ -268,7 +264,7 @@ def science(
     """
     model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image = median_image(ds, integration).values
-    marks = places.in_science(ds)
+    marks = science_marks(ds)
     star = next((label for label in ("WCS adjusted", "star", "WCS", "SIAF reference") if label in marks), None)
     with drawing(ax, height=1.3 + 3 * image.shape[0] / image.shape[1]) as axes:
         drawn = frame.show(axes, image, ~np.isfinite(image), ds["x"].values, ds["y"].values, **kwargs)
@@ -300,15 +296,13 @@ def sky_marks(ax: "Axes", ds: xr.Dataset) -> None:
 
 
 def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
-    a = ds.attrs
-    which = f"median of {ds.sizes['integration']}" if "integration" in ds.dims else ""
-    about = [str(a[name]) for name in ("aperture", "filter") if name in a]
+    which = "" if integration is None else f"integration = {integration}"
+    if "integration" in ds.dims and not which:
+        which = f"median of {ds.sizes['integration']}"
+    about = words(ds, "aperture", "filter", between="  ")
     star = star_words(ds, "target")
-    return [
-        str(a.get("filename", "")).removesuffix(".fits"),
-        "  ".join(filter(None, [*about, which if integration is None else f"integration = {integration}"])),
-        f"star at {star}" if star else "",
-    ]
+    file = words(ds, "filename").removesuffix(".fits")
+    return [file, "  ".join(filter(None, (about, which))), f"star at {star}" if star else ""]
 
 
 def star_words(ds: xr.Dataset, name: str) -> str:
@@ -320,10 +314,8 @@ def star_words(ds: xr.Dataset, name: str) -> str:
     name : {"target", "star"}
         Of the coordinates: in the labels, or in the original readout.
     """
-    words = []
-    for axis in ("x", "y"):
-        value, error = places.scalar(ds, f"{name}_{axis}"), places.scalar(ds, f"target_{axis}_err")
-        if not np.isfinite(value):
-            return ""
-        words.append(f"{value:.3f} ± {error:.3f}" if np.isfinite(error) else f"{value:.3f}")
-    return f"{', '.join(words)} px"
+    values = [scalar(ds, f"{name}_{axis}") for axis in ("x", "y")]
+    errors = [scalar(ds, f"target_{axis}_err") for axis in ("x", "y")]
+    spreads = [f" ± {error:.3f}" if np.isfinite(error) else "" for error in errors]
+    texts = [f"{value:.3f}{spread}" for value, spread in zip(values, spreads, strict=True)]
+    return f"{', '.join(texts)} px" if np.isfinite(values).all() else ""

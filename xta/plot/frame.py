@@ -2,34 +2,24 @@
 
 import math
 import textwrap
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from xta.errors import ArgumentError
-from xta.plot.places import Place, Places
-from xta.plot.style import BAD, MARKS, VERBATIM, colour_map, halo, on_image, plain, stretch
+from xta.plot.marks import Point
+from xta.plot.style import BAD, MARKS, VERBATIM, color_map, halo, on_image, plain, stretch
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-__all__ = [
-    "arcsec_axes",
-    "caption",
-    "colour_bar",
-    "compass",
-    "corners",
-    "inside",
-    "legend",
-    "mark",
-    "note",
-    "scale_bar",
-    "show",
-    "zoom",
-]
+__all__ = ["arcsec_axes", "caption", "color_bar", "compass", "corners", "inside", "legend", "mark", "note", "scale_bar"]
+__all__ += ["show", "zoom"]
 
 Corner = Literal["upper right", "upper left", "lower left", "lower right"]
 
@@ -41,11 +31,10 @@ CORNERS: dict[Corner, tuple[int, int]] = {
 }
 INSET = 0.34  # of the width of the axes
 WIDEST = 48  # caption [characters]
-CROWDED = 0.07  # ticks that are nearer to zero than this part of a colour bar are left out
+CROWDED = 0.07  # ticks that are nearer to zero than this part of a color bar are left out
 
 
 def _edges(labels: NDArray[Any], name: str) -> tuple[float, float]:
-    """Give the outer edges of the first and the last pixel."""
     steps = np.diff(labels.astype(float))
     step = steps.mean() if steps.size else 1.0
     if not (labels.size and np.allclose(steps, step, rtol=1e-6) and step != 0):
@@ -61,61 +50,58 @@ def show(
     x: NDArray[Any],
     y: NDArray[Any],
     *,
-    bad_colour: str = BAD,
+    bad_color: str = BAD,
     bad_label: str = "bad pixel",
     **kwargs: Any,
 ) -> "AxesImage":
-    """Draw an image at its labels, bad pixels in a colour of their own; `kwargs` are those of ``Axes.imshow``."""
+    """Draw an image at its labels, bad pixels in a color of their own; `kwargs` are those of ``Axes.imshow``."""
     if given := sorted({"origin", "extent"} & kwargs.keys()):
         msg = f"{', '.join(given)} cannot be given: the labels tell where a pixel is; invert the axes that are returned"
         raise ArgumentError(msg)
     if "norm" not in kwargs:
         kwargs["norm"] = stretch(image, bad, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
-    cmap = colour_map(kwargs.pop("cmap", "gray"), bad=bad_colour)
+    kwargs["cmap"] = color_map(kwargs.get("cmap", "gray"), bad=bad_color)
     extent = (*_edges(x, "x"), *_edges(y, "y"))
-    options: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "extent": extent, "cmap": cmap} | kwargs
-    drawn = ax.imshow(np.ma.masked_where(bad, image), **options)
+    options = {"interpolation": "nearest"} | kwargs
+    drawn = ax.imshow(np.ma.masked_where(bad, image), origin="lower", extent=extent, **options)
     if bad.any():  # a line in the legend
-        ax.scatter([], [], marker="s", s=36, color=bad_colour, label=bad_label)
+        ax.scatter([], [], marker="s", s=36, color=bad_color, label=bad_label)
     return drawn
 
 
-def mark(ax: "Axes", places: Places) -> None:
+def mark(ax: "Axes", places: Mapping[str, Point]) -> None:
     """Mark places; to one outside the view an arrow points from the edge."""
     view = ax.get_xlim(), ax.get_ylim()
-    for label, place in places.items():
+    for label, (x, y) in places.items():
         style = MARKS[label]
-        ink: dict[str, Any] = {"c": style.colour}
-        if style.open:
-            ink = {"facecolors": "none", "edgecolors": style.colour}
-        shape: dict[str, Any] = {"s": style.size**2, "marker": style.marker, "linewidths": 1.1}
-        ax.scatter(place[0], place[1], label=label, zorder=3, path_effects=halo(1.1), **shape, **ink)
+        ink: dict[str, Any] = {"facecolors": "none", "edgecolors": style.color} if style.open else {"c": style.color}
+        drawn = ax.scatter(x, y, s=style.size**2, marker=style.marker, linewidths=1.1, label=label, zorder=3, **ink)
+        drawn.set_path_effects(halo(1.1))
     ax.set(xlim=view[0], ylim=view[1])
     for label, place in places.items():
-        _point_to(ax, place, MARKS[label].colour)
+        if not inside(ax, place):
+            _point_to(ax, place, MARKS[label].color)
 
 
-def _fraction(ax: "Axes", place: Place) -> NDArray[np.float64]:
+def _fraction(ax: "Axes", place: Point) -> NDArray[np.float64]:
     """Convert a place to fractions of the view."""
     limits = np.array([ax.get_xlim(), ax.get_ylim()])
     return np.asarray((np.array(place) - limits[:, 0]) / (limits[:, 1] - limits[:, 0]))
 
 
-def _point_to(ax: "Axes", place: Place, colour: str) -> None:
-    if inside(ax, place):
-        return
+def _point_to(ax: "Axes", place: Point, color: str) -> None:
     direction = _fraction(ax, place) - 0.5
     tip, tail = (tuple(0.5 + direction * reach / np.abs(direction).max()) for reach in (0.49, 0.40))
-    arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": colour, "lw": 1.3, "shrinkA": 0, "shrinkB": 0}
+    arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.3, "shrinkA": 0, "shrinkB": 0}
     ax.annotate("", tip, tail, xycoords="axes fraction", textcoords="axes fraction", arrowprops=arrow, zorder=3)
 
 
-def inside(ax: "Axes", place: Place) -> bool:
+def inside(ax: "Axes", place: Point) -> bool:
     """Tell whether a place is within the view."""
     return bool(np.abs(_fraction(ax, place) - 0.5).max() <= 0.5)
 
 
-def corners(ax: "Axes", places: Places) -> list[Corner]:
+def corners(ax: "Axes", places: Mapping[str, Point]) -> list[Corner]:
     """List the corners, the one with most room first."""
     fractions = [np.clip(_fraction(ax, place), 0, 1) for place in places.values()]
 
@@ -126,7 +112,7 @@ def corners(ax: "Axes", places: Places) -> list[Corner]:
     return sorted(CORNERS, key=room, reverse=True)
 
 
-def zoom(drawn: "AxesImage", centre: Place, half: float, places: Places, *, corner: Corner) -> "Axes":
+def zoom(drawn: "AxesImage", center: Point, half: float, places: Mapping[str, Point], *, corner: Corner) -> "Axes":
     """Show the surroundings of a place, in a stretch of their own, and the marks in it, in a corner of the axes."""
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle
@@ -134,74 +120,71 @@ def zoom(drawn: "AxesImage", centre: Place, half: float, places: Places, *, corn
     ax = drawn.axes
     x0, y0 = (0.02 + (0.96 - INSET) * side for side in CORNERS[corner])
     inset: Axes = ax.inset_axes((x0, y0, INSET, INSET), xticks=[], yticks=[], zorder=4)
-    options: dict[str, Any] = {
-        "origin": drawn.origin,
-        "extent": drawn.get_extent(),
-        "interpolation": "nearest",
-        "cmap": drawn.cmap,
-    }
-    inset.imshow(_pixels(drawn), norm=PowerNorm(0.5, *_range_within(drawn, centre, half)), **options)
-    inset.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
+    inset.imshow(
+        _pixels(drawn),
+        norm=PowerNorm(0.5, *_range_within(drawn, center, half)),
+        origin=drawn.origin,
+        extent=drawn.get_extent(),
+        interpolation="nearest",
+        cmap=drawn.cmap,
+    )
+    inset.set(xlim=(center[0] - half, center[0] + half), ylim=(center[1] - half, center[1] + half))
     for spine in inset.spines.values():
         spine.set(color="white", linewidth=0.8)
-    least = centre[0] - half, centre[1] - half
-    ax.add_patch(Rectangle(least, 2 * half, 2 * half, fill=False, edgecolor="white", linewidth=0.8))
-    mark(inset, {label: place for label, place in places.items() if _distance(place, centre) < half - 0.4})
+    corner_ = center[0] - half, center[1] - half
+    ax.add_patch(Rectangle(corner_, 2 * half, 2 * half, fill=False, edgecolor="white", linewidth=0.8))
+    distance = {label: np.abs(np.subtract(place, center)).max() for label, place in places.items()}
+    mark(inset, {label: place for label, place in places.items() if distance[label] < half - 0.4})
     inset.text(0.5, 0.02, f"{2 * half:g} px", transform=inset.transAxes, ha="center", va="bottom", **on_image())
     return inset
-
-
-def _distance(a: Place, b: Place) -> float:
-    return max(abs(a[0] - b[0]), abs(a[1] - b[1]))
 
 
 def _pixels(drawn: "AxesImage") -> Any:
     return drawn.get_array()
 
 
-def _range_within(drawn: "AxesImage", centre: Place, half: float) -> tuple[float | None, float | None]:
-    """Give the least and the largest good value within a box."""
+def _range_within(drawn: "AxesImage", center: Point, half: float) -> tuple[float | None, float | None]:
+    """Find the least and the largest good value within a box."""
     image = _pixels(drawn)
     left, right, bottom, top = drawn.get_extent()
     x = left + (np.arange(image.shape[1]) + 0.5) * (right - left) / image.shape[1]
     y = bottom + (np.arange(image.shape[0]) + 0.5) * (top - bottom) / image.shape[0]
-    box = image[np.ix_(np.abs(y - centre[1]) < half + 0.5, np.abs(x - centre[0]) < half + 0.5)]
-    good = np.ma.compressed(box)
+    good = image[np.ix_(np.abs(y - center[1]) < half + 0.5, np.abs(x - center[0]) < half + 0.5)].compressed()
     return (float(good.min()), float(good.max())) if good.size else (None, None)
 
 
-def colour_bar(drawn: "AxesImage", label: str) -> None:
-    """Put a colour bar as high as the image on its right, with ticks at zero and at powers of ten."""
+def color_bar(drawn: "AxesImage", label: str) -> None:
+    """Put a color bar as high as the image on its right, with ticks at zero and at powers of ten."""
     ax = drawn.axes
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)))
     bar.set_label(plain(label), **VERBATIM)
     low, high = drawn.get_clim()
     powers = 10.0 ** np.arange(-20, 21)
     ticks = np.array([0.0, *(value for value in (*-powers, *powers) if low <= value <= high)])
-    along: Any = drawn.norm(ticks)
+    along = np.asarray(drawn.norm(ticks))
     ticks = ticks[(ticks == 0) | (np.abs(along - along[0]) > CROWDED)]
     if len(ticks) > 2:
         bar.set_ticks(ticks.tolist(), labels=[f"{value:g}".replace("-", "−") for value in ticks])
         bar.minorticks_off()
 
 
-def _to_arcsec(value: Any, zero: float, scale: float) -> Any:
+def _to_arcsec(value: ArrayLike, zero: float, scale: float) -> ArrayLike:
     return (np.asarray(value) - zero) * scale
 
 
-def _from_arcsec(value: Any, zero: float, scale: float) -> Any:
+def _from_arcsec(value: ArrayLike, zero: float, scale: float) -> ArrayLike:
     return np.asarray(value) / scale + zero
 
 
-def arcsec_axes(ax: "Axes", zero: Place, jacobian: NDArray[np.float64], *, of: str) -> None:
+def arcsec_axes(ax: "Axes", zero: Point, jacobian: NDArray[np.float64], *, of: str) -> None:
     """Put axes in arcsec from a place at the top and on the right; `of` names the place."""
     ax.tick_params(top=False, right=False)
-    sides: tuple[Any, ...] = (ax.secondary_xaxis, "top", "x"), (ax.secondary_yaxis, "right", "y")
-    for k, (add, side, name) in enumerate(sides):
-        options = {"zero": zero[k], "scale": float(np.hypot(*jacobian[:, k]))}
-        axis = add(side, functions=(partial(_to_arcsec, **options), partial(_from_arcsec, **options)))
-        label = f"{name} from the {of} [arcsec]"
-        axis.set(**{f"{name}label": label})
+    x, y = (
+        (partial(_to_arcsec, zero=place, scale=scale), partial(_from_arcsec, zero=place, scale=scale))
+        for place, scale in zip(zero, np.hypot(*jacobian).tolist(), strict=True)
+    )
+    ax.secondary_xaxis("top", functions=x).set_xlabel(f"x from the {of} [arcsec]")
+    ax.secondary_yaxis("right", functions=y).set_ylabel(f"y from the {of} [arcsec]")
 
 
 def compass(ax: "Axes", jacobian: NDArray[np.float64]) -> None:
@@ -236,13 +219,18 @@ def scale_bar(ax: "Axes", scale: float) -> None:
 def note(ax: "Axes", text: str, *, corner: Corner) -> None:
     """Write on the image, in a corner."""
     right, upper = CORNERS[corner]
-    where: dict[str, Any] = {
-        "xycoords": "axes fraction",
-        "xytext": (5 - 11 * right, 5 - 10 * upper),
-        "textcoords": "offset points",
-    }
-    align: dict[str, Any] = {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
-    ax.annotate(text, (right, upper), **where, **align, linespacing=1.25, zorder=5, **on_image())
+    ax.annotate(
+        text,
+        (right, upper),
+        (5 - 11 * right, 5 - 10 * upper),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="top" if upper else "bottom",
+        linespacing=1.25,
+        zorder=5,
+        **on_image(),
+    )
 
 
 def caption(ax: "Axes", lines: list[str]) -> None:
@@ -256,7 +244,7 @@ def legend(ax: "Axes", *insets: "Axes") -> None:
     import matplotlib as mpl
     from matplotlib.transforms import ScaledTranslation
 
-    entries: dict[str, Any] = {}
+    entries: dict[str, Artist] = {}
     for each in (ax, *insets):
         for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)

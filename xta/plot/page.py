@@ -10,11 +10,11 @@ import xarray as xr
 from xta import model
 from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError
-from xta.plot.centred import klip, recentered
+from xta.plot.centered import klip, recentered
 from xta.plot.exposures import acquisition, guider, science
 from xta.plot.style import DPI, PAGE, STYLE, VERBATIM, plain
 from xta.plot.visits import offsets
-from xta.summary import ROWS
+from xta.summary import rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
     Parameters
     ----------
     ds : xarray.Dataset
-        An exposure, with an acquisition attached, analysed or recentred; or the result of `xta.klip`.
+        An exposure, with an acquisition attached, analyzed or recentered; or the result of `xta.klip`.
     figure : matplotlib.figure.Figure or SubFigure, optional
         Where to draw; by default a new figure as wide as a page of a journal.
 
@@ -59,7 +59,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
 
     Notes
     -----
-    The acquisition in use, the science frame (or the recentred one), the pointing errors where there are
+    The acquisition in use, the science frame (or the recentered one), the pointing errors where there are
     several TA exposures, and the numbers.
     """
     import matplotlib as mpl
@@ -73,8 +73,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
         for panel, (left, top, width, high) in boxes.items():
             ax = figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height))
             _draw(ds, panel, ax)
-        about = [str(ds.attrs.get(name, "")) for name in ("target_name", "visit_id", "instrument", "filter")]
-        title = plain("   ".join(filter(None, about)))
+        title = plain(model.words(ds, "target_name", "visit_id", "instrument", "filter", between="   "))
         figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold", **VERBATIM)
     return figure
 
@@ -90,7 +89,7 @@ def _plan(ds: xr.Dataset) -> tuple[dict[str, Box], float]:
         model.require(ds, "sci", step="xta.open_exposure")
         images.append("recentered" if "star_x" in ds.coords else "science")
     boxes = {panel: (left, IMAGES, SIDE, SIDE) for panel, left in zip(images, LEFT, strict=False)}
-    several = "ta_wcs" in ds.variables and ds.sizes["ta_exposure"] > 1 and _has_target(ds)
+    several = "ta_wcs" in ds.variables and ds["ta_wcs"].size > 1 and _has_target(ds)
     if several:
         boxes["offsets"] = (LEFT[0] + 0.3, LOWER + 0.25, 2.0, 2.0)
     if len(images) == 1:
@@ -123,34 +122,21 @@ def _draw(ds: xr.Dataset, panel: str, ax: "Axes") -> None:
 
 
 def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
-    """Give the lines of the table: where a text begins (or ends, if not at 0) in parts of the width -> the text."""
-    lines = []
-    for what, *pair, decimals in ROWS:
-        error = pair[0].endswith("_err")
-        if not all(name in ds.coords and not ds[name].ndim for name in pair):
-            continue
-        values = [float(ds[name]) for name in pair]
-        if not error or np.isfinite(values).all():
-            form = f".{decimals}f" if decimals <= 6 else ".0e"
-            first, second = (f"{'± ' if error else ''}{value:{form}}".replace("-", "−") for value in values)
-            lines.append(_line(what, first, second))
-    return [_line("", "x, RA, east", "y, Dec, north"), *lines] if lines else []
-
-
-def _line(what: str, first: str, second: str) -> dict[float, str]:
-    return {0.0: what, 0.78: first, 1.0: second}
+    """Make the lines of the table: where a text begins (or ends, if not at 0) in parts of the width -> the text."""
+    lines = [dict(zip((0.0, 0.78, 1.0), row, strict=True)) for row in (("", "x, RA, east", "y, Dec, north"), *rows(ds))]
+    return lines if len(lines) > 1 else []
 
 
 def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
     facts = {
-        "centroid": ds.attrs.get("centroid_source"),
+        "centroid": model.words(ds, "centroid_source"),
         "guider": guider(ds),
-        "mask": ds.attrs.get("coronagraphic_mask"),
-        "SIAF": ds.attrs.get("prd_version"),
+        "mask": model.words(ds, "coronagraphic_mask"),
+        "SIAF": model.words(ds, "prd_version"),
     }
     lines = []
     for what, fact in facts.items():
-        first, *more = textwrap.wrap(str(fact or ""), 46) or [""]
+        first, *more = textwrap.wrap(fact, 46) or [""]
         if first:
             lines += [{0.0: f"{what}: {first}"}, *({0.0: f"    {line}"} for line in more)]
     return lines

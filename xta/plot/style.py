@@ -1,4 +1,4 @@
-"""How pictures look: size and type for print, colours, marks, and the stretch of an image."""
+"""How pictures look: size and type for print, colors, marks, and the stretch of an image."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,22 +10,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.colors import Normalize
 
-__all__ = [
-    "BAD",
-    "COLUMN",
-    "DPI",
-    "MARKS",
-    "PAGE",
-    "STYLE",
-    "VECTOR_DPI",
-    "VERBATIM",
-    "Mark",
-    "colour_map",
-    "halo",
-    "on_image",
-    "plain",
-    "stretch",
-]
+__all__ = ["BAD", "COLUMN", "DPI", "MARKS", "PAGE", "STYLE", "VECTOR_DPI", "VERBATIM", "Mark", "color_map", "halo"]
+__all__ += ["on_image", "plain", "stretch"]
 
 COLUMN, PAGE = 3.5, 7.1
 """Widths of one column and of a page of two [inch]."""
@@ -61,16 +47,16 @@ class Mark:
     """How one kind of position is drawn."""
 
     marker: str
-    colour: str
+    color: str
     size: float
     """Of the marker [point]; of marks at one place none covers another."""
     open: bool = False
     dark: str = ""
-    """Colour on white, if another."""
+    """Color on white, if another."""
 
 
 MARKS = {
-    # Okabe and Ito's colours, told apart by colour-blind readers, and by shape in print.
+    # Okabe and Ito's colors, told apart by color-blind readers, and by shape in print.
     "SIAF reference": Mark("s", "#56B4E9", 9.5, open=True),
     "WCS": Mark("x", "#E69F00", 6),
     "WCS adjusted": Mark("o", "#009E73", 7.5, open=True),
@@ -82,7 +68,7 @@ MARKS = {
 """Label in the legend -> mark."""
 
 BAD = "#7D4E7A"
-"""Colour of bad pixels: neither a grey, nor of the inferno map, nor of a mark."""
+"""Color of bad pixels: neither a gray, nor of the inferno map, nor of a mark."""
 
 
 def plain(text: Any) -> str:
@@ -108,18 +94,19 @@ def on_image() -> dict[str, Any]:
     return {"color": "white", "fontsize": "small", "path_effects": halo(0.8)}
 
 
-def colour_map(cmap: Any, *, bad: str = BAD) -> Any:
-    """Look up a colour map and give it the colour of bad pixels."""
+def color_map(cmap: Any, *, bad: str = BAD) -> Any:
+    """Look up a color map and give it the color of bad pixels."""
     import matplotlib as mpl
 
     return mpl.colormaps.get_cmap(cmap).with_extremes(bad=bad)
 
 
-def _asinh(value: Any, level: float, width: float) -> Any:
-    return np.arcsinh((value - level) / width)
+def _asinh(value: NDArray[Any], level: float, width: float) -> NDArray[Any]:
+    scaled: NDArray[Any] = np.arcsinh((value - level) / width)
+    return scaled  # with the mask of bad pixels, if there is one
 
 
-def _sinh(value: Any, level: float, width: float) -> Any:
+def _sinh(value: NDArray[Any], level: float, width: float) -> NDArray[Any]:
     return level + width * np.sinh(value)
 
 
@@ -149,5 +136,5 @@ def stretch(
     noise = noise or float(np.ptp(good)) / 100 or 1.0
     low = level - 3 * noise if vmin is None else vmin
     high = max(float(np.percentile(good, 99.95)), level + 10 * noise) if vmax is None else vmax
-    options = {"level": level, "width": 2 * noise}
-    return FuncNorm((partial(_asinh, **options), partial(_sinh, **options)), vmin=low, vmax=high)
+    scale = partial(_asinh, level=level, width=2 * noise), partial(_sinh, level=level, width=2 * noise)
+    return FuncNorm(scale, vmin=low, vmax=high)

@@ -2,8 +2,8 @@
 
 import logging
 import textwrap
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -11,16 +11,25 @@ import xarray as xr
 from xta import model
 from xta.acquisition.image import image_centroid
 from xta.acquisition.offset import target_position
-from xta.errors import ArgumentError, CentroidError, SiafError
+from xta.errors import ArgumentError, CentroidError, MissingError, SiafError
 from xta.geometry import sphere, wcs
-from xta.plot import frame, places
+from xta.model import words
+from xta.plot import frame
 from xta.plot.figure import drawing
+from xta.plot.marks import (
+    Point,
+    acquisition_marks,
+    exposure_labels,
+    one_exposure,
+    star_and_target,
+    star_mark,
+    ta_wcs,
+)
 from xta.plot.style import MARKS, VERBATIM, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
-    from matplotlib.transforms import Bbox
 
 __all__ = ["Offset", "of_exposures", "offsets"]
 
@@ -33,8 +42,7 @@ WIDTH, LINES = 14, 6  # of a label at most [characters]
 CLEAR = 6  # around a point, of the labels of others [point]
 
 
-@dataclass(frozen=True)
-class Offset:
+class Offset(NamedTuple):
     """Pointing error by one TA exposure: target by the WCS of its file, minus the star."""
 
     exposure: int
@@ -59,23 +67,21 @@ def of_exposures(ds: xr.Dataset) -> list[Offset]:
         With the onboard centroid where there is one, else with that of the image; without the exposures in
         which no star stands out, or in which the TA region to look for it is not known.
     """
-    if "centroid_ra" in ds.coords:  # the target as it was acquired
-        target = float(ds["centroid_ra"] + ds["offset_ra"] / 3600), float(ds["centroid_dec"] + ds["offset_dec"] / 3600)
-    else:
-        target = target_position(ds)
+    target = star_and_target(ds)[1] if "centroid_ra" in ds.coords else target_position(ds)
     result = []
-    for k in range(ds.sizes["ta_exposure"]):
-        marks = places.in_acquisition(ds, k)
-        star = places.centroid(marks)
+    for label in exposure_labels(ds):
+        exposure = one_exposure(ds, label)
+        marks = acquisition_marks(exposure)
+        star = star_mark(marks)
         if star is None:
             try:
-                found = image_centroid(ds, exposure=k)
-            except (CentroidError, SiafError) as error:
-                logger.info("no pointing error in ta_exposure %d: %s", k, error)
+                centroid = image_centroid(exposure, exposure=label)
+            except (CentroidError, MissingError, SiafError) as error:
+                logger.info("no pointing error in ta_exposure %d: %s", label, error)
                 continue
-            star, marks = "image centroid", {"image centroid": (found.x, found.y)}
-        ra, dec = wcs.pixel_to_world(wcs.load(str(ds["ta_wcs"].values[k])), *marks[star])
-        result.append(Offset(k, *sphere.sky_offset(float(ra), float(dec), *target), star))
+            star, marks = "image centroid", {"image centroid": (centroid.x, centroid.y)}
+        ra, dec = wcs.pixel_to_world(ta_wcs(exposure), *marks[star])
+        result.append(Offset(label, *sphere.sky_offset(float(ra), float(dec), *target), star))
     return result
 
 
@@ -127,52 +133,45 @@ def offsets(
     table = "offset_east" in ds.variables and ds["offset_east"].ndim
     series = _table(ds) if table else _visit(ds)
     with drawing(ax, height=3.7) as axes:
-        drawn = []
-        for one in series:
-            options: dict[str, Any] = {"label": one.label, "zorder": 3} | one.style
-            if INK & kwargs.keys():
-                options = {key: value for key, value in options.items() if key not in INK}
-            drawn.append(axes.scatter(*np.reshape(one.places, (-1, 2)).T, **(options | kwargs)))
+        drawn = [_scatter(axes, points, kwargs) for points in series]
         _dress(axes, series, float(ds.attrs.get("pixel_scale", 0.06)))
         if caption:
-            frame.caption(axes, _caption(ds, series, 0 if table else ds.sizes["ta_exposure"]))
+            frame.caption(axes, _caption(ds, series, [] if table else exposure_labels(ds)))
         if legend and len(series) > 1:
             frame.legend(axes)
-        words = [word for one in series for word in one.words]
-        if labels and len(words) <= MOST_LABELS:
+        named = [pair for points in series for pair in zip(points.names, points.places, strict=False)]
+        if labels and len(named) <= MOST_LABELS:
             if ax is None:  # where there is room is known once the axes have their place
-                figure: Any = axes.figure
-                figure.draw_without_rendering()
-            _label(axes, [place for one in series for place in one.places], words)
+                axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+            _label(axes, named)
     return drawn
 
 
-@dataclass(frozen=True)
-class _Series:
+class _Points(NamedTuple):
+    """Points that look the same; their names are none, or one for each."""
+
     label: str
-    places: list[tuple[float, float]]
-    words: list[str]
-    """Empty, or one for each place."""
-    style: dict[str, Any]
+    places: list[Point]
+    names: list[str]
+    style: dict[str, object]
 
 
-def _visit(ds: xr.Dataset) -> list[_Series]:
-    model.require(ds, "ta_wcs", "ta_in_use", step="ds.ta.attach()")
-    found = of_exposures(ds)
+def _visit(ds: xr.Dataset) -> list[_Points]:
+    model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
+    errors = of_exposures(ds)
     series = []
-    for source in dict.fromkeys(one.source for one in found):
-        mine = [one for one in found if one.source == source]
-        mark = MARKS[source]
-        ink = {"facecolors": "none", "edgecolors": mark.dark} if mark.open else {"color": mark.colour}
+    for source in dict.fromkeys(error.source for error in errors):
+        mark, same = MARKS[source], [error for error in errors if error.source == source]
+        ink = {"facecolors": "none", "edgecolors": mark.dark} if mark.open else {"color": mark.color}
         style = {"marker": mark.marker, "s": 49, "linewidths": 1.4} | ink
-        points = [(one.east, one.north) for one in mine]
-        series.append(_Series(source, points, [str(one.exposure) for one in mine], style))
-    used = [(one.east, one.north) for one in found if one.exposure == int(ds.attrs["ta_in_use"])]
+        points = [(error.east, error.north) for error in same]
+        series.append(_Points(source, points, [str(error.exposure) for error in same], style))
+    used = [(error.east, error.north) for error in errors if error.exposure == ds.attrs.get("ta_in_use")]
     ring = {"marker": "o", "s": 160, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
-    return [*series, *([_Series("in use", used, [], ring)] if used else [])]
+    return [*series, *([_Points("in use", used, [], ring)] if used else [])]
 
 
-def _table(ds: xr.Dataset) -> list[_Series]:
+def _table(ds: xr.Dataset) -> list[_Points]:
     model.require(ds, "offset_north", step="ds.ta.compute_offset()")
     east, north = ds["offset_east"], ds["offset_north"]
     if east.ndim != 1 or east.dims != north.dims:
@@ -180,22 +179,28 @@ def _table(ds: xr.Dataset) -> list[_Series]:
         raise ArgumentError(msg)
     (dim,) = east.dims
     name = next((name for name in ("visit_id", "visit", dim) if name in ds.variables and ds[name].dims == (dim,)), None)
-    words = [str(value) for value in (ds[name].values if name else range(ds.sizes[dim]))]
-    style = {"marker": "o", "s": 20, "color": MARKS["OSS centroid"].colour, "linewidths": 0}
-    known = np.isfinite(east.values) & np.isfinite(north.values)
-    points = [(float(a), float(b)) for a, b in zip(east.values[known], north.values[known], strict=True)]
-    return [_Series("", points, list(np.array(words)[known]), style)]
+    names = [str(value) for value in (ds[name].values if name else range(ds.sizes[dim]))]
+    points = {k: (float(a), float(b)) for k, (a, b) in enumerate(zip(east.values, north.values, strict=True))}
+    finite = {k: point for k, point in points.items() if np.isfinite(point).all()}
+    style = {"marker": "o", "s": 20, "color": MARKS["OSS centroid"].color, "linewidths": 0}
+    return [_Points("", list(finite.values()), [names[k] for k in finite], style)]
 
 
-def _dress(ax: "Axes", series: list[_Series], pixel_scale: float) -> None:
+def _scatter(ax: "Axes", points: _Points, given: dict[str, Any]) -> "PathCollection":
+    style = points.style if not INK & given.keys() else {k: v for k, v in points.style.items() if k not in INK}
+    options: dict[str, Any] = {"label": points.label, "zorder": 3} | style | given
+    return ax.scatter(*np.reshape(points.places, (-1, 2)).T, **options)
+
+
+def _dress(ax: "Axes", series: list[_Points], pixel_scale: float) -> None:
     """Frame the points by a square with east to the left."""
     from matplotlib.ticker import MaxNLocator
 
-    points = np.array([place for one in series for place in one.places]).reshape(-1, 2)
+    places = np.array([place for points in series for place in points.places]).reshape(-1, 2)
     middle, half = np.zeros(2), ROOM * pixel_scale
-    if points.size:
-        middle = (points.min(axis=0) + points.max(axis=0)) / 2
-        half = max(half, 0.65 * float(np.ptp(points, axis=0).max()))
+    if places.size:
+        middle = (places.min(axis=0) + places.max(axis=0)) / 2
+        half = max(half, 0.65 * float(np.ptp(places, axis=0).max()))
     east, north = middle
     ax.set(xlim=(east + half, east - half), ylim=(north - half, north + half), aspect="equal")
     ax.set(xlabel="WCS − centroid, east [arcsec]", ylabel="WCS − centroid, north [arcsec]")
@@ -208,19 +213,27 @@ def _dress(ax: "Axes", series: list[_Series], pixel_scale: float) -> None:
     ax.set_axisbelow(True)
 
 
-def _label(ax: "Axes", points: list[tuple[float, float]], words: list[str]) -> None:
+def _label(ax: "Axes", named: list[tuple[str, Point]]) -> None:
     """Write a label beside each point, one for those that lie together, clear of edges, points and other labels."""
+    from matplotlib.transforms import Bbox
+
     ax.apply_aspect()
-    groups = _together(ax, points, words)
-    taken = _around(ax, list(groups))
-    for point, labels in groups.items():
-        lines = textwrap.wrap(", ".join(sorted(map(plain, labels), key=lambda word: (len(word), word))), WIDTH)
-        if len(lines) > LINES:
-            lines = [*lines[: LINES - 1], f"{len(labels)} in all"]
+    groups = _together(ax, named)
+    half = CLEAR * ax.figure.dpi / 72
+    taken = [Bbox([place - half, place + half]) for place in ax.transData.transform(np.reshape([*groups], (-1, 2)))]
+    # Each label tries the four corners of its point in turn, and is left out where it would touch what is there.
+    for point, names in groups.items():
         for right, up in ((1, 1), (0, 1), (1, 0), (0, 0)):
-            where: dict[str, Any] = {"xytext": (14 * right - 7, 8 * up - 4), "textcoords": "offset points"}
-            align: dict[str, Any] = {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
-            text = ax.annotate("\n".join(lines), point, **where, **align, fontsize="small", **VERBATIM)
+            text = ax.annotate(
+                _lines(names),
+                point,
+                xytext=(14 * right - 7, 8 * up - 4),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="bottom" if up else "top",
+                fontsize="small",
+                **VERBATIM,
+            )
             box = text.get_window_extent()
             if all(ax.bbox.contains(*corner) for corner in (box.min, box.max)) and not box.count_overlaps(taken):
                 taken.append(box)
@@ -228,34 +241,28 @@ def _label(ax: "Axes", points: list[tuple[float, float]], words: list[str]) -> N
             text.remove()
 
 
-def _around(ax: "Axes", points: list[tuple[float, float]]) -> "list[Bbox]":
-    """Give boxes in which a label could be taken for that of another point."""
-    from matplotlib.transforms import Bbox
-
-    half = CLEAR * ax.figure.dpi / 72
-    found = ax.transData.transform(np.reshape(points, (-1, 2)))
-    return [Bbox([place - half, place + half]) for place in found]
+def _lines(names: list[str]) -> str:
+    lines = textwrap.wrap(", ".join(sorted(map(plain, names), key=lambda name: (len(name), name))), WIDTH)
+    return "\n".join(lines if len(lines) <= LINES else [*lines[: LINES - 1], f"{len(names)} in all"])
 
 
-def _together(ax: "Axes", points: list[tuple[float, float]], words: list[str]) -> dict[tuple[float, float], list[str]]:
-    """Collect the words of points that lie together."""
+def _together(ax: "Axes", named: Iterable[tuple[str, Point]]) -> dict[Point, list[str]]:
+    """Collect the names of points that lie together."""
     left, right = ax.get_xlim()
-    together: dict[tuple[float, float], list[str]] = {}
-    for point, word in zip(points, words, strict=False):
-        near = [other for other in together if np.hypot(*np.subtract(point, other)) < 0.04 * abs(right - left)]
-        together.setdefault(near[0] if near else point, []).append(word)
-    return together
+    groups: dict[Point, list[str]] = {}
+    for name, point in named:
+        near = [other for other in groups if np.hypot(*np.subtract(point, other)) < 0.04 * abs(right - left)]
+        groups.setdefault(near[0] if near else point, []).append(name)
+    return groups
 
 
-def _caption(ds: xr.Dataset, series: list[_Series], exposures: int) -> list[str]:
-    """Say what the points are; of a visit with so many TA exposures also which are not there."""
-    words = {word for one in series for word in one.words}
-    unknown = [str(k) for k in range(exposures) if str(k) not in words]
-    lines = ["  ".join(str(ds.attrs[name]) for name in ("target_name", "visit_id") if name in ds.attrs)]
-    points = np.array([place for one in series for place in one.places if one.words])
-    if len(points) > 1:
-        spread = float(np.hypot(*points.std(axis=0, ddof=1)))
-        lines.append(f"{len(points)} pointing errors, scatter {spread * 1e3:.2f} mas")
-    if unknown:
-        lines.append(f"no star known in ta_exposure {', '.join(unknown)}")
-    return lines
+def _caption(ds: xr.Dataset, series: list[_Points], exposures: list[int]) -> list[str]:
+    """Say what the points are, and which of a visit's TA exposures are not among them."""
+    names = {name for points in series for name in points.names}
+    absent = [str(label) for label in exposures if str(label) not in names]
+    lines = [words(ds, "target_name", "visit_id", between="  ")]
+    places = np.array([place for points in series for place in points.places if points.names])
+    if len(places) > 1:
+        spread = float(np.hypot(*places.std(axis=0, ddof=1)))
+        lines.append(f"{len(places)} pointing errors, scatter {spread * 1e3:.2f} mas")
+    return [*lines, f"no star known in ta_exposure {', '.join(absent)}"] if absent else lines

@@ -7,21 +7,8 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any
 
-__all__ = [
-    "Html",
-    "asset",
-    "data_block",
-    "data_uri",
-    "document",
-    "join",
-    "number",
-    "printable",
-    "region",
-    "table",
-    "tag",
-]
+__all__ = ["Html", "asset", "data_block", "data_uri", "document", "join", "printable", "region", "table", "tag"]
 
 VOID = frozenset({"img", "input", "meta"})
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -33,7 +20,7 @@ class Html(str):
     __slots__ = ()
 
 
-def join(*parts: Any) -> Html:
+def join(*parts: object) -> Html:
     """Put parts after one another; what is not `Html` is escaped, None is left out.
 
     Examples
@@ -49,11 +36,11 @@ def printable(text: str) -> str:
     return CONTROL.sub("\ufffd", text)
 
 
-def _escape(value: Any) -> str:
+def _escape(value: object) -> str:
     return html.escape(printable(str(value)))
 
 
-def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """Make an element.
 
     Parameters
@@ -79,7 +66,7 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
     return Html(start) if name in VOID else Html(f"{start}{join(*children)}</{name}>")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str, numeric: Iterable[int] = ()) -> Html:
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str, numeric: Iterable[int] = ()) -> Html:
     """Make a table in a region of its own, so that a wide one scrolls and the page does not.
 
     Parameters
@@ -96,28 +83,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, caption: str, n
     css = ["number" if k in right else None for k in range(len(head))]
     titles = [tag("th", text, scope="col", class_=kind) for text, kind in zip(head, css, strict=True)]
     lines = []
-    for row in rows:
-        first, *others = row
+    for first, *others in rows:
         cells = [tag("td", cell, class_=kind) for cell, kind in zip(others, css[1:], strict=True)]
         lines.append(tag("tr", tag("th", first, scope="row"), *cells))
     body = join(tag("caption", caption), tag("thead", tag("tr", *titles)), tag("tbody", *lines))
     return region(tag("table", body), label=caption)
 
 
-def region(*children: Any, label: str, class_: str = "scroll") -> Html:
+def region(*children: object, label: str, class_: str = "scroll") -> Html:
     """Make a region that scrolls by itself and can be reached and scrolled with the keyboard."""
     return tag("div", *children, class_=class_, role="region", aria_label=label, tabindex="0")
-
-
-def number(value: float, decimals: int, *, sign: bool = False) -> str:
-    """Write a number with a true minus sign.
-
-    Examples
-    --------
-    >>> number(-0.25, 3), number(0.25, 1, sign=True)
-    ('−0.250', '+0.2')
-    """
-    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
 
 
 def asset(name: str) -> str:
@@ -130,7 +105,7 @@ def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def data_block(value: Any, *, identifier: str) -> Html:
+def data_block(value: object, *, identifier: str) -> Html:
     """Embed data as JSON, in which no text can end the element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for char in "<>&":
@@ -138,7 +113,7 @@ def data_block(value: Any, *, identifier: str) -> Html:
     return Html(f'<script type="application/json" id="{identifier}">{text}</script>')
 
 
-def document(title: str, *body: Any, script: str, wide: bool = False) -> str:
+def document(title: str, *body: object, script: str, wide: bool = False) -> str:
     """Make a page of its body, with the style of this package and one program.
 
     Only this style and this program run: the content security policy names them by their SHA-256 and forbids
@@ -163,7 +138,7 @@ def document(title: str, *body: Any, script: str, wide: bool = False) -> str:
     )
     program = Html(f"<script>{script}</script>")
     content = tag("body", *body, program, class_="wide" if wide else None)
-    return f"<!DOCTYPE html>\n{tag('html', tag('head', head), content, lang='en-GB')}\n"
+    return f"<!DOCTYPE html>\n{tag('html', tag('head', head), content, lang='en')}\n"
 
 
 def _hash(text: str) -> str:

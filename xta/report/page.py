@@ -6,8 +6,10 @@ from pathlib import Path
 import xarray as xr
 
 from xta import model
+from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
 from xta.io.atomic import whole_file
+from xta.report import pictures, sections, viewer
 from xta.report.markup import asset, document, printable, tag
 
 __all__ = ["page", "report", "require", "write"]
@@ -74,12 +76,9 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
     back : str, optional
         Name of the file with the index, for a link to it.
     """
-    # These draw with xta.plot, which needs the accessor, which needs this module.
-    from xta.report import pictures, sections, viewer
-
     require(ds)
     ds = _in_memory(ds)
-    title = " · ".join(filter(None, (sections.words(ds, "target_name"), sections.words(ds, "visit_id"))))
+    title = model.words(ds, "target_name", "visit_id", between=" · ")
     parts = (
         sections.star(ds),
         sections.checks(ds),
@@ -101,14 +100,15 @@ def _in_memory(ds: xr.Dataset) -> xr.Dataset:
     read = ds[small].compute()
     for name in TEXTS:
         if name in read.coords:
-            read[name] = read[name].copy(data=[printable(value) for value in read[name].values])
+            read[name] = xr.apply_ufunc(printable, read[name], vectorize=True, keep_attrs=True)
     coords = {name: read[name] for name in read.coords if name not in ds.indexes}
     return ds.assign(read.data_vars).assign_coords(coords).assign_attrs(attrs)
 
 
 def require(ds: xr.Dataset) -> None:
-    """Check that a dataset is one exposure, acquired and measured."""
-    model.require(ds, "ta_sci", "ta_wcs", "ta_in_use", step="ds.ta.attach()")
+    """Check that a dataset is one exposure, acquired and measured, with the TA exposure in use."""
+    model.require(ds, "ta_sci", step="ds.ta.attach()")
+    in_use(ds)
     model.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
     if ds["offset_x"].ndim:
         dims = ", ".join(map(str, ds["offset_x"].dims))

@@ -1,19 +1,20 @@
 """The pictures of a page, as files that it holds."""
 
 import io
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import xarray as xr
 
 from xta import model, plot
-from xta.plot import places
+from xta.acquisition.image import in_use
+from xta.plot.marks import Point, acquisition_marks, science_marks
 from xta.plot.style import COLUMN, DPI, STYLE
-from xta.report.markup import Html, data_uri, number, tag
+from xta.report.markup import Html, data_uri, tag
+from xta.summary import number
 
 __all__ = ["figures", "picture"]
 
-SAME: Any = {"svg.hashsalt": "xta"}
+SAME = {"svg.hashsalt": "xta"}
 """Makes the same file of a picture each time."""
 
 
@@ -25,23 +26,22 @@ def figures(ds: xr.Dataset) -> list[Html]:
     ds : xarray.Dataset
         With an acquisition attached and the offset measured.
     """
-    used = int(ds.attrs["ta_in_use"])
-    marks = _say(places.in_acquisition(ds, used))
-    drawn = [picture(plot.acquisition, ds, f"Target-acquisition image, exposure {used}. {marks}", height=4.2)]
+    text = f"Target-acquisition image, exposure {ds.attrs['ta_in_use']}. {_say(acquisition_marks(in_use(ds)))}"
+    drawn = [picture(plot.acquisition, ds, text, height=4.2)]
     if "sci" in ds.variables and not model.is_ta(ds):  # an acquisition by itself is not drawn twice
         if "star_x" in ds.coords:
-            drawn.append(picture(plot.recentered, ds, "Recentred science image, the star in its middle.", height=4.2))
+            drawn.append(picture(plot.recentered, ds, "Recentered science image, the star in its middle.", height=4.2))
         else:
             high = 1.3 + 3 * ds.sizes["y"] / ds.sizes["x"]
-            words = f"Science image, the star behind the mask. {_say(places.in_science(ds))}"
-            drawn.append(picture(plot.science, ds, words, height=high))
-    if ds.sizes["ta_exposure"] > 1:
-        words = "Pointing error, WCS minus centroid, of each target-acquisition exposure, on the sky."
-        drawn.append(picture(plot.offsets, ds, words, height=3.7))
+            text = f"Science image, the star behind the mask. {_say(science_marks(ds))}"
+            drawn.append(picture(plot.science, ds, text, height=high))
+    if ds["ta_exposure"].size > 1:
+        text = "Pointing error, WCS minus centroid, of each target-acquisition exposure, on the sky."
+        drawn.append(picture(plot.offsets, ds, text, height=3.7))
     return drawn
 
 
-def picture(draw: Callable[..., Any], ds: xr.Dataset, words: str, *, height: float) -> Html:
+def picture(draw: Callable[..., object], ds: xr.Dataset, words: str, *, height: float) -> Html:
     """Draw a picture as SVG.
 
     Parameters
@@ -65,6 +65,5 @@ def picture(draw: Callable[..., Any], ds: xr.Dataset, words: str, *, height: flo
         return tag("img", src=data_uri("image/svg+xml", file.getvalue()), alt=words, class_="picture")
 
 
-def _say(marks: places.Places) -> str:
-    """Tell where marks are."""
+def _say(marks: Mapping[str, Point]) -> str:
     return "".join(f"{label} at {number(x, 2)}, {number(y, 2)}. " for label, (x, y) in marks.items()).strip()

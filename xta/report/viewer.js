@@ -23,10 +23,10 @@
     const values = new Float32Array(bytes(raw.values).buffer);
     const flags = bytes(raw.bad);
     const bad = (k) => ((flags[k >> 3] >> (k & 7)) & 1) === 1;
-    return { ...raw, values, bad, greys: values.map((value, k) => (bad(k) ? -1 : grey(raw.levels, value))) };
+    return { ...raw, values, bad, grays: values.map((value, k) => (bad(k) ? -1 : gray(raw.levels, value))) };
   }
 
-  function grey(levels, value) {
+  function gray(levels, value) {
     let low = 0;
     let high = levels.length;
     while (low < high) {
@@ -100,14 +100,14 @@
   // ---- drawing
 
   function paint() {
-    const { width, height, greys } = image;
+    const { width, height, grays } = image;
     const picture = new ImageData(width, height);
-    const badColour = [1, 3, 5].map((k) => parseInt(data.badColour.slice(k, k + 2), 16));
+    const badColor = [1, 3, 5].map((k) => parseInt(data.badColor.slice(k, k + 2), 16));
     const power = 2 ** -bright;
-    greys.forEach((level, k) => {
+    grays.forEach((level, k) => {
       const row = height - 1 - Math.floor(k / width);
       const shade = 255 * (level / Math.max(image.levels.length - 1, 1)) ** power;
-      picture.data.set(level < 0 ? [...badColour, 255] : [shade, shade, shade, 255], 4 * (row * width + (k % width)));
+      picture.data.set(level < 0 ? [...badColor, 255] : [shade, shade, shade, 255], 4 * (row * width + (k % width)));
     });
     image.painted = new OffscreenCanvas(width, height);
     image.painted.getContext("2d").putImageData(picture, 0, 0);
@@ -136,21 +136,21 @@
       const { path, radius } = data.marks[label];
       const moved = new Path2D();
       moved.addPath(new Path2D(path), new DOMMatrix([radius, 0, 0, radius, ...toScreen(...place)]));
-      return [moved, data.marks[label].colour];
+      return [moved, data.marks[label].color];
     });
     paths.forEach(([path]) => line(path, OUTLINE, 3.5));
-    paths.forEach(([path, colour]) => line(path, colour, 1.8));
+    paths.forEach(([path, color]) => line(path, color, 1.8));
   }
 
-  function line(path, colour, width) {
+  function line(path, color, width) {
     context.lineWidth = width;
-    context.strokeStyle = colour;
+    context.strokeStyle = color;
     context.stroke(path);
   }
 
-  function stroke(path, colour, width) {
+  function stroke(path, color, width) {
     line(path, OUTLINE, width + 2);
-    line(path, colour, width);
+    line(path, color, width);
   }
 
   function drawCursor() {

@@ -2,7 +2,8 @@
 
 import base64
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import xarray as xr
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from xta.geometry import sphere, wcs
 from xta.images import dq
-from xta.plot import places
 from xta.plot.exposures import crop
+from xta.plot.marks import Point, acquisition_marks, exposure_labels, one_exposure, star_mark, ta_wcs
 from xta.plot.style import BAD, MARKS, stretch
 from xta.report.markup import Html, data_block, join, tag
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["images", "sky_polynomial", "viewer"]
 
 LARGEST = 256  # width of an image that is embedded [pixel]
-LEVELS = 256  # of grey
+LEVELS = 256  # of gray
 GOOD_ENOUGH, TOLERABLE = 1e-6, 1e-3  # error of the polynomial [pixel]: aimed at, and the most that is shown
 HIGHEST = 8  # degree of the polynomial
 
@@ -40,7 +41,33 @@ KEYS = (
 )
 
 
-def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any] | None:
+class SkyPolynomial(TypedDict):
+    """Polynomials that take a pixel to the sky, see `sky_polynomial`."""
+
+    middle: list[float]
+    half: list[float]
+    axes: list[list[float]]
+    powers: list[tuple[int, int]]
+    terms: list[list[float]]
+    error: float
+
+
+class Image(TypedDict):
+    """A TA image with what a page draws on it; arrays in base64, rows from below."""
+
+    x0: float
+    y0: float
+    width: int
+    height: int
+    units: str
+    values: str
+    bad: str
+    levels: list[float]
+    marks: dict[str, Point]
+    sky: SkyPolynomial | None
+
+
+def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> SkyPolynomial | None:
     """Approximate a GWCS within an image by polynomials on the tangent plane of its middle.
 
     Parameters
@@ -51,7 +78,7 @@ def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> dict[str, A
 
     Returns
     -------
-    dict or None
+    SkyPolynomial or None
         ``middle`` and ``half`` (x, y) of the image [pixel]; ``axes``, unit vectors (3, 3) to the middle, east and
         north; ``powers`` (i, j) and ``terms`` (xi, eta) of u^i v^j with u = (x - middle_x) / half_x; ``error``, the
         largest difference found [pixel]. None where the difference is larger than 1e-3 px.
@@ -90,27 +117,32 @@ def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> dict[str, A
             break
     if not error <= TOLERABLE:
         return None
-    arrays = {"middle": middle, "half": half, "axes": axes, "powers": np.array(powers), "terms": terms}
-    return {name: array.tolist() for name, array in arrays.items()} | {"error": error}
+    return {
+        "middle": middle.tolist(),
+        "half": half.tolist(),
+        "axes": axes.tolist(),
+        "powers": powers,
+        "terms": terms.tolist(),
+        "error": error,
+    }
 
 
 def _monomials(powers: list[tuple[int, int]], u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
     return np.stack([u**i * v**j for i, j in powers], axis=-1)
 
 
-def images(ds: xr.Dataset) -> list[dict[str, Any]]:
+def images(ds: xr.Dataset) -> list[Image]:
     """Collect the TA images of a dataset, cut to the TA region, with marks and sky, as JSON can hold them."""
-    return [_image(ds, k) for k in range(ds.sizes["ta_exposure"])]
+    return [_image(one_exposure(ds, label)) for label in exposure_labels(ds)]
 
 
-def _image(ds: xr.Dataset, k: int) -> dict[str, Any]:
-    marks = places.in_acquisition(ds, k)
-    one = _cut(crop(ds, k, marks)[0], marks).transpose("ta_y", "ta_x")
-    values = one["ta_sci"].values.astype("<f4")
-    bad = dq.bad_pixels(values, one["ta_dq"].values if "ta_dq" in one else None)
-    x, y = one["ta_x"].values, one["ta_y"].values
-    about = {name: str(ds[f"ta_{name}"].values[k]) for name in ("filename", "exp_type", "filter") if f"ta_{name}" in ds}
-    return about | {
+def _image(ds: xr.Dataset) -> Image:
+    marks = acquisition_marks(ds)
+    cut = _cut(crop(ds, marks)[0], marks).transpose("ta_y", "ta_x")
+    values = cut["ta_sci"].values.astype("<f4")
+    bad = dq.bad_pixels(values, cut["ta_dq"].values if "ta_dq" in cut else None)
+    x, y = cut["ta_x"].values, cut["ta_y"].values
+    return {
         "x0": float(x[0]),
         "y0": float(y[0]),
         "width": x.size,
@@ -119,21 +151,21 @@ def _image(ds: xr.Dataset, k: int) -> dict[str, Any]:
         "values": _encode(values),
         "bad": _encode(np.packbits(bad, bitorder="little")),
         "levels": _levels(values, bad),
-        "marks": {label: list(place) for label, place in marks.items()},
-        "sky": sky_polynomial(_gwcs(ds, k), x, y),
+        "marks": marks,
+        "sky": sky_polynomial(ta_wcs(ds, adjusted="residual_x" in ds.coords), x, y),
     }
 
 
-def _cut(one: xr.Dataset, marks: places.Places) -> xr.Dataset:
+def _cut(image: xr.Dataset, marks: Mapping[str, Point]) -> xr.Dataset:
     """Keep a page small where the TA region is not known and the readout is large."""
-    place = marks.get(places.centroid(marks) or "SIAF reference")
+    place = marks.get(star_mark(marks) or "SIAF reference")
     for axis, dim in enumerate(("ta_x", "ta_y")):
-        size = one.sizes[dim]
+        size = image.sizes[dim]
         if size > LARGEST:
-            middle = size // 2 if place is None else round(place[axis] - float(one[dim].values[0]))
+            middle = size // 2 if place is None else round(place[axis] - float(image[dim].values[0]))
             first = min(max(middle - LARGEST // 2, 0), size - LARGEST)
-            one = one.isel({dim: slice(first, first + LARGEST)})
-    return one
+            image = image.isel({dim: slice(first, first + LARGEST)})
+    return image
 
 
 def _encode(values: NDArray[Any]) -> str:
@@ -141,28 +173,18 @@ def _encode(values: NDArray[Any]) -> str:
 
 
 def _levels(values: NDArray[Any], bad: NDArray[np.bool_]) -> list[float]:
-    """Give the value at which each grey begins, by the stretch of the pictures; empty without a good pixel."""
+    """Give the value at which each gray begins, by the stretch of the pictures; empty without a good pixel."""
     if bad.all():
         return []
     levels = np.asarray(stretch(values, bad).inverse(np.linspace(0, 1, LEVELS)), dtype=float)
     return [float(f"{level:.7g}") for level in levels]
 
 
-def _gwcs(ds: xr.Dataset, k: int) -> "WCS":
-    """Parse the WCS of a TA exposure, with the adjustment if the science WCS has it."""
-    gwcs = wcs.load(str(ds["ta_wcs"].values[k]))
-    if "residual_x" not in ds.coords:
-        return gwcs
-    here = places.scalar(ds, "centroid_ra"), places.scalar(ds, "centroid_dec")
-    target = here[0] + places.scalar(ds, "offset_ra") / 3600, here[1] + places.scalar(ds, "offset_dec") / 3600
-    return wcs.adjust(gwcs, sphere.rotation_between(*here, *target))
-
-
 def viewer(ds: xr.Dataset) -> Html:
     """Make the interactive TA image: canvas, controls, readout, and the data."""
-    found = images(ds)
-    labels = [label for label in MARKS if any(label in image["marks"] for image in found)]
-    used = int(ds.attrs["ta_in_use"])
+    drawn, exposures = images(ds), exposure_labels(ds)
+    used = exposures.index(ds.attrs["ta_in_use"])
+    labels = [label for label in MARKS if any(label in image["marks"] for image in drawn)]
     canvas = tag(
         "canvas",
         "TA image; the pictures below show it without a program.",
@@ -172,34 +194,25 @@ def viewer(ds: xr.Dataset) -> Html:
         aria_label="TA image, interactive",
         aria_describedby="ta-keys",
     )
-    options = [_option(image, k, used) for k, image in enumerate(found)]
-    choice = tag("label", "Exposure ", tag("select", *options, id="ta-exposure")) if len(found) > 1 else None
-    side = tag(
-        "div", choice, _readout(), _marks(labels), _zoom(), tag("p", KEYS, id="ta-keys", class_="note"), class_="side"
-    )
+    keys = tag("p", KEYS, id="ta-keys", class_="note")
+    side = tag("div", _choice(ds, used), _readout(), _marks(labels), _zoom(), keys, class_="side")
     status = tag("p", id="ta-status", class_="unseen", aria_live="polite")
-    about = tag("p", tag("span", id="ta-scale"), " ", _about_sky(ds, found), class_="note")
-    data = {
-        "images": found,
-        "used": used,
-        "badColour": BAD,
-        "marks": {
-            label: {
-                "path": OUTLINES[MARKS[label].marker],
-                "colour": MARKS[label].colour,
-                "radius": MARKS[label].size * 1.1,
-            }
-            for label in labels
-        },
-    }
+    about = tag("p", tag("span", id="ta-scale"), " ", _about_sky(ds, drawn), class_="note")
+    looks = {label: (OUTLINES[MARKS[label].marker], MARKS[label].color, MARKS[label].size * 1.1) for label in labels}
+    marks = {label: dict(zip(("path", "color", "radius"), look, strict=True)) for label, look in looks.items()}
+    data = {"images": drawn, "used": used, "badColor": BAD, "marks": marks}
     stage = tag("div", tag("div", canvas, class_="stage"), side, class_="viewer")
     return join(stage, status, about, data_block(data, identifier="ta-data"))
 
 
-def _option(image: dict[str, Any], k: int, used: int) -> Html:
-    words = [str(k), image.get("exp_type"), image.get("filter"), image.get("filename", "").removesuffix(".fits")]
-    text = "  ".join(filter(None, words)) + (" (in use)" if k == used else "")
-    return tag("option", text, value=k, selected=k == used)
+def _choice(ds: xr.Dataset, used: int) -> Html | None:
+    """Make the menu of exposures, where there are several: its values count the images."""
+    names = [name for name in ("ta_exposure", "ta_exp_type", "ta_filter", "ta_filename") if name in ds.coords]
+    options = []
+    for k, texts in enumerate(zip(*(np.atleast_1d(ds[name].values) for name in names), strict=True)):
+        text = "  ".join(filter(None, map(str, texts))).removesuffix(".fits")
+        options.append(tag("option", text, " (in use)" if k == used else None, value=k, selected=k == used))
+    return tag("label", "Exposure ", tag("select", *options, id="ta-exposure")) if len(options) > 1 else None
 
 
 def _readout() -> Html:
@@ -213,28 +226,26 @@ def _marks(labels: list[str]) -> Html:
     for label in labels:
         mark = MARKS[label]
         path = tag("path", d=OUTLINES[mark.marker], class_="halo"), tag("path", d=OUTLINES[mark.marker])
-        swatch = tag("svg", *path, viewBox="-1.6 -1.6 3.2 3.2", stroke=mark.colour, aria_hidden="true")
+        swatch = tag("svg", *path, viewBox="-1.6 -1.6 3.2 3.2", stroke=mark.color, aria_hidden="true")
         box = tag("input", type="checkbox", checked=True, data_mark=label)
         boxes.append(tag("label", box, swatch, tag("span", label), tag("span", class_="place", data_place=label)))
     return tag("fieldset", tag("legend", "Marks"), *boxes)
 
 
 def _zoom() -> Html:
-    buttons = {"in": ("+", "Zoom in"), "out": ("−", "Zoom out"), "all": ("All", "All of the image")}
-    made = [
-        tag("button", text, type="button", data_zoom=name, aria_label=label) for name, (text, label) in buttons.items()
-    ]
+    buttons = {"in": ("+", "Zoom in"), "out": ("−", "Zoom out"), "all": ("All", "All of the image")}.items()
+    made = [tag("button", text, type="button", data_zoom=name, aria_label=label) for name, (text, label) in buttons]
     bright = tag("input", type="range", id="ta-bright", min="-2", max="2", step="0.1", value="0")
     return tag("div", *made, tag("label", "Brightness ", bright), class_="tools")
 
 
-def _about_sky(ds: xr.Dataset, found: list[dict[str, Any]]) -> str:
+def _about_sky(ds: xr.Dataset, drawn: list[Image]) -> str:
     which = "the WCS of the TA file as corrected by the acquisition" if "residual_x" in ds.coords else "the file's WCS"
-    errors = [image["sky"]["error"] for image in found if image["sky"]]
+    errors = [image["sky"]["error"] for image in drawn if image["sky"]]
     text = f"x and y are 0-based pixels of the TA readout. RA and Dec (ICRS) are by {which}"
     if errors:
         power = math.ceil(math.log10(max(*errors, 1e-9)))
         text += f", through polynomials that differ from it by less than 1e{power} px"
-    if len(errors) < len(found):
+    if len(errors) < len(drawn):
         text += "; where no RA and Dec are shown, no polynomial describes the WCS to 1e-3 px"
     return text + "."

@@ -5,21 +5,25 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import xarray as xr
 
+from xta import plot
 from xta.errors import ArgumentError
 from xta.io.atomic import make_folder
-from xta.report.markup import Html, asset, document, number, region, tag
+from xta.model import scalar, words
+from xta.report import sections
+from xta.report.markup import Html, asset, document, region, tag
 from xta.report.page import page, write
+from xta.report.pictures import picture
+from xta.summary import number
 
 __all__ = ["index"]
 
 INDEX = "index.html"
 COLUMNS = (
-    # (title, decimals of a number)
+    # (title, decimals of a number), in the order of the fields of _Row
     ("Visit", None),
     ("Target", None),
     ("Checks", None),
@@ -33,9 +37,26 @@ COLUMNS = (
     ("Centroid", None),
     ("Exposure", None),
 )
+ABOUT = ("visit_id", "target_name", "instrument", "filter", "centroid_source", "filename")
+RANKS = {0: 0, -1: 1, None: 2, 1: 3}  # of checks when sorted: failures come first
 
 
-def index(datasets: "Iterable[xr.Dataset] | Mapping[Any, xr.Dataset]", folder: "str | os.PathLike[str]") -> Path:
+class _Row(NamedTuple):
+    visit: str
+    target: str
+    state: int | None
+    instrument: str
+    filter: str
+    x: float
+    y: float
+    east: float
+    north: float
+    mas: float
+    centroid: str
+    exposure: str
+
+
+def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "str | os.PathLike[str]") -> Path:
     """Write a report of each of many exposures, and a page with a table of all that can be sorted.
 
     Parameters
@@ -68,14 +89,14 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[Any, xr.Dataset]", folder: "
     if isinstance(datasets, Mapping):
         datasets = datasets.values()
     pages: dict[str, str] = {}
-    rows: list[dict[str, Any]] = []
+    rows: dict[str, _Row] = {}
     for ds in datasets:
         if not isinstance(ds, xr.Dataset):
             msg = f"an exposure is of the type {type(ds).__name__}; give a list of datasets, each of an analysis"
             raise ArgumentError(msg)
-        name = _name(_words(ds, "filename") or _words(ds, "visit_id"), taken={INDEX, *pages})
+        name = _name(words(ds, "filename") or words(ds, "visit_id"), taken={INDEX, *pages})
         pages[name] = page(ds, back=INDEX)
-        rows.append(_row(ds, name))
+        rows[name] = _row(ds)
     if not rows:
         msg = "there are no datasets to report on; give at least one"
         raise ArgumentError(msg)
@@ -83,10 +104,6 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[Any, xr.Dataset]", folder: "
     for name, text in (pages | {INDEX: _index(rows)}).items():
         write(text, target / name)
     return target / INDEX
-
-
-def _words(ds: xr.Dataset, name: str) -> str:
-    return str(ds.attrs.get(name, "")).strip()
 
 
 def _name(exposure: str, *, taken: set[str]) -> str:
@@ -97,26 +114,20 @@ def _name(exposure: str, *, taken: set[str]) -> str:
     return next(name for name in names if name.lower() not in lower)
 
 
-def _row(ds: xr.Dataset, name: str) -> dict[str, Any]:
-    from xta.report import sections
-
-    east, north = float(ds["offset_east"]), float(ds["offset_north"])
-    about = ("visit_id", "target_name", "instrument", "filter", "filename", "centroid_source")
-    return {
-        **{key: _words(ds, key) for key in about},
-        "light": sections.light(sections.state(ds)),
-        "state": sections.state(ds),
-        "star": sections.position(ds),
-        "offset": (east, north, 1e3 * math.hypot(east, north)),
-        "page": name,
-    }
+def _row(ds: xr.Dataset) -> _Row:
+    east, north = scalar(ds, "offset_east"), scalar(ds, "offset_north")
+    visit, target, instrument, band, centroid, file = (words(ds, name) for name in ABOUT)
+    x, y = sections.position(ds)
+    mas, exposure = 1e3 * math.hypot(east, north), file.removesuffix(".fits")
+    return _Row(visit, target, sections.state(ds), instrument, band, x, y, east, north, mas, centroid, exposure)
 
 
-def _index(rows: list[dict[str, Any]]) -> str:
+def _index(rows: Mapping[str, _Row]) -> str:
+    arrow = tag("span", class_="arrow", aria_hidden="true")
     head = [
         tag(
             "th",
-            tag("button", title, tag("span", class_="arrow", aria_hidden="true"), type="button"),
+            tag("button", title, arrow, type="button"),
             scope="col",
             aria_sort="none",
             class_=None if decimals is None else "number",
@@ -124,43 +135,38 @@ def _index(rows: list[dict[str, Any]]) -> str:
         for title, decimals in COLUMNS
     ]
     caption = f"{len(rows)} exposure{'s' if len(rows) > 1 else ''}"
-    body = tag("tbody", *(tag("tr", *_cells(row)) for row in rows))
+    body = tag("tbody", *(tag("tr", *_cells(name, row)) for name, row in rows.items()))
     made = region(
-        tag("table", tag("caption", caption), tag("thead", tag("tr", *head)), body, class_="sortable"),
-        label=caption,
+        tag("table", tag("caption", caption), tag("thead", tag("tr", *head)), body, class_="sortable"), label=caption
     )
     header = tag("header", tag("p", "Target acquisition", class_="above"), tag("h1", "All visits"))
-    hint = tag("p", "A title sorts the table by its column; once more, the other way round.", class_="note")
+    hint = tag("p", "Click a column heading to sort; click again to reverse.", class_="note")
     status = tag("p", id="sorted", class_="unseen", aria_live="polite")
-    main = tag("main", tag("section", hint, made, status), _picture(rows))
+    main = tag("main", tag("section", hint, made, status), _picture(list(rows.values())))
     return document("All visits · xta", header, main, script=asset("index.js"), wide=True)
 
 
-def _cells(row: dict[str, Any]) -> list[Html]:
-    values = [row["target_name"], row["light"], row["instrument"], row["filter"]]
-    values += [*row["star"], *row["offset"], row["centroid_source"], row["filename"].removesuffix(".fits")]
-    keys = {2: {0: 0, -1: 1, None: 2, 1: 3}[row["state"]]}  # failures come first
-    cells = [tag("th", tag("a", row["visit_id"] or "–", href=row["page"]), scope="row")]
-    for k, (value, (_, decimals)) in enumerate(zip(values, COLUMNS[1:], strict=True), start=1):
-        if decimals is None:
-            cells.append(tag("td", value, data_key=keys.get(k)))
-        else:
+def _cells(name: str, row: _Row) -> list[Html]:
+    cells = [tag("th", tag("a", row.visit or "–", href=name), scope="row")]
+    for (title, decimals), value in zip(COLUMNS[1:], row[1:], strict=True):
+        if title == "Checks":
+            cells.append(tag("td", sections.light(row.state), data_key=RANKS[row.state]))
+        elif isinstance(value, float):
             key = repr(value) if math.isfinite(value) else None
-            cells.append(tag("td", number(value, decimals) if key else "–", data_key=key, class_="number"))
+            cells.append(tag("td", number(value, decimals), data_key=key, class_="number"))
+        else:
+            cells.append(tag("td", value))
     return cells
 
 
-def _picture(rows: list[dict[str, Any]]) -> Html | None:
+def _picture(rows: list[_Row]) -> Html | None:
     """Draw the pointing errors, if there are several; exposures of one visit share theirs."""
-    found = list(dict.fromkeys((row["visit_id"], *np.round(row["offset"][:2], 6).tolist()) for row in rows))
-    if len(found) < 2:
+    errors = list(dict.fromkeys((row.visit, round(row.east, 6), round(row.north, 6)) for row in rows))
+    if len(errors) < 2:
         return None
-    from xta.plot import offsets
-    from xta.report.pictures import picture
-
-    visit, east, north = zip(*found, strict=True)
+    visit, east, north = zip(*errors, strict=True)
     table = xr.Dataset(
         {"offset_east": ("visit", list(east)), "offset_north": ("visit", list(north))}, {"visit": list(visit)}
     )
-    drawn = picture(offsets, table, "Pointing error of each visit, WCS minus centroid, on the sky.", height=3.7)
+    drawn = picture(plot.offsets, table, "Pointing error of each visit, WCS minus centroid, on the sky.", height=3.7)
     return tag("section", tag("h2", "Pointing errors"), tag("div", drawn, class_="pictures"))

@@ -1,4 +1,4 @@
-"""Pictures of a recentred exposure and of a PSF subtraction."""
+"""Pictures of a recentered exposure and of a PSF subtraction."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,16 @@ import xarray as xr
 from xta import model
 from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
-from xta.plot import frame, places
+from xta.model import scalar, words
+from xta.plot import frame
 from xta.plot.exposures import median_image, sky_marks, star_words
 from xta.plot.figure import drawing
+from xta.plot.marks import known
 from xta.plot.style import on_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import AsinhNorm
     from matplotlib.image import AxesImage
 
 __all__ = ["klip", "recentered"]
@@ -23,7 +26,7 @@ __all__ = ["klip", "recentered"]
 ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Steps of the rings that are drawn by default [arcsec]."""
 
-GREY = "#808080"  # bad pixels on the inferno map
+GRAY = "#808080"  # bad pixels on the inferno map
 
 
 def recentered(
@@ -37,7 +40,7 @@ def recentered(
     caption: bool = True,
     **kwargs: Any,
 ) -> "AxesImage":
-    """Draw a recentred exposure with the star, the mask and rings of equal separation.
+    """Draw a recentered exposure with the star, the mask and rings of equal separation.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ def recentered(
     Raises
     ------
     MissingError
-        If the dataset is not recentred.
+        If the dataset is not recentered.
     ArgumentError
         If there is no such integration.
 
@@ -72,8 +75,8 @@ def recentered(
     """
     model.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
     image = median_image(ds, integration).values
-    marks = {"star": (places.scalar(ds, "target_x"), places.scalar(ds, "target_y"))}
-    marks = places.known(marks | {"SIAF reference": (places.scalar(ds, "mask_x"), places.scalar(ds, "mask_y"))})
+    places = {"star": (scalar(ds, "target_x"), scalar(ds, "target_y"))}
+    marks = known(places | {"SIAF reference": (scalar(ds, "mask_x"), scalar(ds, "mask_y"))})
     with drawing(ax, height=1.6 + 2.6 * image.shape[0] / image.shape[1]) as axes:
         bad, labels = ~np.isfinite(image), (ds["x"].values, ds["y"].values)
         drawn = frame.show(axes, image, bad, *labels, bad_label="no data", **kwargs)
@@ -84,10 +87,9 @@ def recentered(
             frame.arcsec_axes(axes, marks["star"], wcs.sky_jacobian(sky.the_wcs(ds), *marks["star"]), of="star")
         frame.mark(axes, marks)
         if caption:
-            about = "  ".join(str(ds.attrs[name]) for name in ("aperture", "filter") if name in ds.attrs)
             star = star_words(ds, "star")
-            file = str(ds.attrs.get("filename", "")).removesuffix(".fits")
-            frame.caption(axes, [file, about, f"star was at {star}" if star else ""])
+            about = words(ds, "filename").removesuffix(".fits"), words(ds, "aperture", "filter", between="  ")
+            frame.caption(axes, [*about, f"star was at {star}" if star else ""])
         if legend:
             frame.legend(axes)
     return drawn
@@ -137,7 +139,7 @@ def klip(
     numbasis : int, optional
         Number of principal components; the largest by default.
     add_colorbar, caption : bool
-        Whether to draw a colour bar on the right, and to write above what the image is.
+        Whether to draw a color bar on the right, and to write above what the image is.
     **kwargs
         Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
 
@@ -163,31 +165,30 @@ def klip(
     if number not in given:
         msg = f"numbasis is {numbasis!r}; the dataset has {', '.join(map(str, given))}"
         raise ArgumentError(msg)
-    one = ds.sel(numbasis=number) if "numbasis" in ds.dims else ds
-    image = one["klip"].transpose("y", "x").values
+    chosen = ds.sel(numbasis=number) if "numbasis" in ds.dims else ds
+    image = chosen["klip"].transpose("y", "x").values
     if "norm" not in kwargs:
-        kwargs["norm"] = _around_noise(one, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
-    options = {"cmap": "inferno", "bad_colour": GREY} | kwargs
+        kwargs["norm"] = _around_noise(chosen, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
+    options = {"cmap": "inferno", "bad_color": GRAY} | kwargs
     with drawing(ax, height=3.2 if add_colorbar else 3.6) as axes:
-        drawn = frame.show(axes, image, ~np.isfinite(image), one["dx"].values, one["dy"].values, **options)
+        drawn = frame.show(axes, image, ~np.isfinite(image), chosen["dx"].values, chosen["dy"].values, **options)
         axes.set(xlabel="east of the star [arcsec]", ylabel="north of the star [arcsec]")
         frame.mark(axes, {"star": (0.0, 0.0)})
         frame.compass(axes, np.eye(2))
         frame.scale_bar(axes, 1.0)
         if add_colorbar:
-            frame.colour_bar(drawn, str(one["klip"].attrs.get("units", "")))
+            frame.color_bar(drawn, str(chosen["klip"].attrs.get("units", "")))
         if caption:
-            about = "  ".join(str(ds.attrs[key]) for key in ("target_name", "filter", "mode") if key in ds.attrs)
+            about = words(ds, "target_name", "filter", "mode", between="  ")
             frame.caption(axes, [about, f"{number} component" + ("s" if number > 1 else "")])
     return drawn
 
 
-def _around_noise(ds: xr.Dataset, *, vmin: float | None, vmax: float | None) -> Any:
+def _around_noise(ds: xr.Dataset, *, vmin: float | None, vmax: float | None) -> "AsinhNorm":
     from matplotlib.colors import AsinhNorm
 
-    good = ds["klip"].values[np.isfinite(ds["klip"].values)]
-    known = ds["noise"].values[np.isfinite(ds["noise"].values)]
-    noise = float(np.median(known)) if known.size else 0.0
+    good, noises = (ds[name].values[np.isfinite(ds[name].values)] for name in ("klip", "noise"))
+    noise = float(np.median(noises)) if noises.size else 0.0
     noise = noise or (float(np.std(good)) if good.size else 0.0) or 1.0
     high = max(float(np.percentile(good, 99.9)) if good.size else 0.0, 10 * noise)
     return AsinhNorm(3 * noise, vmin=-5 * noise if vmin is None else vmin, vmax=high if vmax is None else vmax)

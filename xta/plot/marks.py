@@ -1,0 +1,135 @@
+"""Where the marks of a picture are, from what a dataset holds."""
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xta.acquisition.image import in_use
+from xta.acquisition.offset import target_position
+from xta.errors import AcquisitionError, ArgumentError, WCSError
+from xta.geometry import sky, sphere, wcs
+from xta.model import scalar
+
+if TYPE_CHECKING:
+    from gwcs import WCS
+
+__all__ = ["Point", "acquisition_marks", "exposure_labels", "one_exposure", "science_marks"]
+
+Point: TypeAlias = tuple[float, float]
+
+CENTROIDS = ("image centroid", "centroid by hand", "OSS centroid")
+"""Marks that are a measurement of the star, the one in use first."""
+
+
+def exposure_labels(ds: xr.Dataset) -> list[int]:
+    """List the TA exposures of a dataset by ``ta_exposure``, after any selection."""
+    return [int(label) for label in np.atleast_1d(ds["ta_exposure"].values)]
+
+
+def one_exposure(ds: xr.Dataset, exposure: int | None) -> xr.Dataset:
+    """Select the TA exposure in use, or the one that a user names; an `ArgumentError` where that is not there."""
+    if exposure is not None and exposure not in exposure_labels(ds):
+        msg = f"exposure is {exposure!r}; the dataset has TA exposures {', '.join(map(str, exposure_labels(ds)))}"
+        raise ArgumentError(msg)
+    return in_use(ds, exposure)
+
+
+def is_in_use(ds: xr.Dataset) -> bool:
+    """Tell whether one TA exposure, of `one_exposure`, is the one in use."""
+    return int(ds["ta_exposure"]) == ds.attrs.get("ta_in_use")
+
+
+def star_mark(marks: Mapping[str, Point]) -> str | None:
+    """Name the mark that tells where the star was."""
+    return next((label for label in CENTROIDS if label in marks), None)
+
+
+def _pixel(ds: xr.Dataset, name: str) -> Point:
+    return scalar(ds, f"{name}_x"), scalar(ds, f"{name}_y")
+
+
+def known(marks: Mapping[str, Point]) -> dict[str, Point]:
+    """Leave out the marks whose place is not known."""
+    return {label: place for label, place in marks.items() if np.isfinite(place).all()}
+
+
+def star_and_target(ds: xr.Dataset) -> tuple[Point, Point]:
+    """Read RA, Dec of the star by the TA WCS, and of the target as it was acquired [deg]."""
+    star = scalar(ds, "centroid_ra"), scalar(ds, "centroid_dec")
+    return star, (star[0] + scalar(ds, "offset_ra") / 3600, star[1] + scalar(ds, "offset_dec") / 3600)
+
+
+def ta_wcs(ds: xr.Dataset, *, adjusted: bool = False) -> "WCS":
+    """Parse the WCS of one TA exposure, of `one_exposure`, or make it with the adjustment of the science WCS."""
+    gwcs = wcs.load(ds["ta_wcs"].item())
+    star, target = star_and_target(ds)
+    return wcs.adjust(gwcs, sphere.rotation_between(*star, *target)) if adjusted else gwcs
+
+
+def _centroids(ds: xr.Dataset) -> dict[str, Point]:
+    """Find the onboard centroid of one TA exposure, and the one in use where that is another."""
+    used = is_in_use(ds)
+    if used and "oss_x" in ds.attrs:
+        onboard = float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"])
+    elif int(ds["ta_oss_converged"]) == 0:
+        onboard = math.nan, math.nan  # one that did not converge is no measurement
+    else:
+        onboard = _pixel(ds, "ta_oss")
+    marks = {"OSS centroid": onboard}
+    source = str(ds.attrs.get("centroid_source", ""))
+    if used and "centroid_x" in ds.coords and source.startswith(("TA image", "given by hand")):
+        marks["image centroid" if source.startswith("TA image") else "centroid by hand"] = _pixel(ds, "centroid")
+    return marks
+
+
+def acquisition_marks(ds: xr.Dataset) -> dict[str, Point]:
+    """Compute the marks of one TA exposure.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of `one_exposure`.
+
+    Returns
+    -------
+    dict
+        Label -> (x, y) [0-based pixel of the readout]. For the exposure in use these are the results of
+        `compute_offset` and `adjust_wcs`; the target in another exposure is put through that exposure's own WCS,
+        and through the WCS with the same adjustment.
+    """
+    marks = {"SIAF reference": _pixel(ds, "ta_intended")}
+    if is_in_use(ds):
+        marks["WCS"] = _pixel(ds, "ta_target")
+        x, y = np.add(_pixel(ds, "centroid"), _pixel(ds, "residual"))
+        marks["WCS adjusted"] = float(x), float(y)
+    elif "centroid_ra" in ds.coords:
+        _, target = star_and_target(ds)
+        marks["WCS"] = _through(ta_wcs(ds), target)
+        if "residual_x" in ds.coords:
+            marks["WCS adjusted"] = _through(ta_wcs(ds, adjusted=True), target)
+    return known(marks | _centroids(ds))
+
+
+def _through(gwcs: "WCS", target: Point) -> Point:
+    try:
+        x, y = wcs.world_to_pixel(gwcs, *target)
+    except WCSError:  # far off the array: there is no pixel to mark
+        return math.nan, math.nan
+    return float(x), float(y)
+
+
+def science_marks(ds: xr.Dataset) -> dict[str, Point]:
+    """Compute the marks of a science exposure: label -> (x, y), in its labels [pixel]."""
+    marks = {"SIAF reference": _pixel(ds, "mask")}
+    original = "wcs_original" if "wcs_original" in ds.coords else "wcs"
+    if original in ds.coords:
+        target = scalar(ds, "target_ra"), scalar(ds, "target_dec")
+        with suppress(AcquisitionError):  # a target without a position has no mark
+            target = target if math.isfinite(target[0]) else target_position(ds)
+            marks["WCS"] = _through(sky.the_wcs(ds, original), target)
+    marks["WCS adjusted" if "wcs_original" in ds.coords else "star"] = _pixel(ds, "target")
+    return known(marks)

@@ -29,7 +29,7 @@ def cal(nircam):
     return nircam.ta[0]
 
 
-def test_a_cube_has_everything_of_the_data_model(calints):
+def test_open_exposure_cube_has_data_model(calints):
     ds = xr.open_dataset(calints, engine="jwst")
     with fits.open(calints, memmap=False) as hdus:
         header = hdus[0].header
@@ -57,7 +57,7 @@ def test_a_cube_has_everything_of_the_data_model(calints):
         assert isinstance(value, str | int | float)
 
 
-def test_flags_are_described_as_the_pipeline_names_them(calints):
+def test_open_exposure_describes_flags(calints):
     from stdatamodels.jwst.datamodels import dqflags
 
     attrs = xta.open_exposure(calints)["dq"].attrs
@@ -66,14 +66,14 @@ def test_flags_are_described_as_the_pipeline_names_them(calints):
     assert attrs["flag_masks"].dtype == np.uint32
 
 
-def test_an_image_has_no_integrations(cal):
+def test_open_exposure_image_has_no_integrations(cal):
     ds = xta.open_exposure(cal)
     assert ds["sci"].dims == ("y", "x")
     assert "integration" not in ds.dims
     assert ds["time"].dims == ()
 
 
-def test_sky_is_the_pipelines(calints):
+def test_open_exposure_sky_equals_pipeline(calints):
     ds = xta.open_exposure(calints)
     from jwst import datamodels
 
@@ -85,7 +85,7 @@ def test_sky_is_the_pipelines(calints):
     assert isinstance(ds["wcs"].item(), wcs.WcsText)
 
 
-def test_reading_is_lazy_and_by_integration(calints):
+def test_open_exposure_is_lazy(calints):
     ds = xr.open_dataset(calints, engine="jwst", chunks={})
     assert ds["sci"].chunks == ((1, 1, 1), (320,), (320,))
     assert len(pickle.dumps(ds)) < 400_000
@@ -106,12 +106,12 @@ def test_reading_is_lazy_and_by_integration(calints):
         {"integration": np.array([True, False, True]), "y": slice(None, None, -3)},
     ],
 )
-def test_any_selection_reads_what_numpy_would_select(calints, key):
+def test_open_exposure_selects_as_numpy(calints, key):
     lazy, eager = xta.open_exposure(calints), xta.open_exposure(calints).load()
     xr.testing.assert_identical(lazy["sci"].isel(key).load(), eager["sci"].isel(key))
 
 
-def test_closing_and_reading_again_reopens(calints):
+def test_open_exposure_reopens_closed_file(calints):
     ds = xta.open_exposure(calints)
     first = ds["sci"].isel(integration=0).values
     ds.close()
@@ -119,7 +119,7 @@ def test_closing_and_reading_again_reopens(calints):
     assert np.isfinite(ds["sci"].isel(integration=1).mean())
 
 
-def test_an_open_hdu_list_is_taken_too(calints):
+def test_open_exposure_of_hdu_list(calints):
     with fits.open(calints, memmap=False) as hdus:
         ds = xta.open_exposure(hdus)
         chunked = xta.open_exposure(hdus, chunks={})
@@ -127,19 +127,19 @@ def test_an_open_hdu_list_is_taken_too(calints):
     assert chunked["sci"].chunks[0] == (1, 1, 1)
 
 
-def test_several_files_open_as_one(calints):
+def test_open_mfdataset_joins_files(calints):
     ds = xr.open_mfdataset([calints, calints], engine="jwst", combine="nested", concat_dim="integration")
     assert ds.sizes["integration"] == 6
     assert ds["wcs"].ndim == 0
 
 
-def test_variables_can_be_dropped(calints):
+def test_open_dataset_drops_variables(calints):
     ds = xr.open_dataset(calints, engine="jwst", drop_variables=["err", "var_poisson"])
     assert "err" not in ds
     assert "sci" in ds
 
 
-def test_the_engine_claims_jwst_fits_only(calints, tmp_path):
+def test_guess_can_open_claims_jwst_fits_only(calints, tmp_path):
     entry = JwstBackendEntrypoint()
     assert entry.guess_can_open(calints)
     other = tmp_path / "hst.fits"
@@ -171,7 +171,7 @@ def drop(name):
     return edit
 
 
-def test_without_a_wcs_the_sky_is_left_out(calints, edited):
+def test_open_exposure_without_wcs_has_no_sky(calints, edited):
     path = edited(calints, drop("ASDF"))
     with pytest.warns(XtaWarning, match="no ASDF extension.*no wcs, ra and dec"):
         ds = xta.open_exposure(path)
@@ -180,7 +180,7 @@ def test_without_a_wcs_the_sky_is_left_out(calints, edited):
         ds.ta.pixel_to_world(1.0, 2.0)
 
 
-def test_a_damaged_wcs_is_left_out(calints, edited):
+def test_open_exposure_leaves_out_damaged_wcs(calints, edited):
     def edit(hdus):
         text = hdus["ASDF"].data["ASDF_METADATA"].tobytes()
         column = fits.Column("ASDF_METADATA", f"{len(text) // 2}B", array=[np.frombuffer(text[: len(text) // 2], "u1")])
@@ -192,21 +192,21 @@ def test_a_damaged_wcs_is_left_out(calints, edited):
 
 
 @pytest.mark.parametrize("name", ["ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "INT_TIMES"])
-def test_an_optional_extension_may_be_missing(calints, edited, name):
+def test_open_exposure_without_optional_extension(calints, edited, name):
     ds = xta.open_exposure(edited(calints, drop(name)))
     assert name.lower() not in ds
     assert np.isfinite(ds["sci"].mean())
     assert "ra" in ds.coords
 
 
-def test_an_empty_extension_counts_as_missing(calints, edited):
+def test_open_exposure_leaves_out_empty_extension(calints, edited):
     def edit(hdus):
         hdus["VAR_RNOISE"] = fits.ImageHDU(name="VAR_RNOISE")
 
     assert "var_rnoise" not in xta.open_exposure(edited(calints, edit))
 
 
-def test_times_of_other_integrations_are_left_out(calints, edited):
+def test_open_exposure_leaves_out_times_of_other_integrations(calints, edited):
     def edit(hdus):
         table = hdus["INT_TIMES"]
         hdus["INT_TIMES"] = fits.BinTableHDU(np.repeat(table.data, 5), name="INT_TIMES")
@@ -235,7 +235,7 @@ def crop(x, y, nx, ny, *, move_crpix):
     return edit
 
 
-def test_a_crop_without_a_trace_has_no_sky(calints, edited):
+def test_open_exposure_crop_without_trace_has_no_sky(calints, edited):
     path = edited(calints, crop(40, 50, 200, 180, move_crpix=False))
     with pytest.warns(XtaWarning, match=r"200 x 180 pixels, SUBSIZE1/2 say 320 x 320.*give origin"):
         ds = xta.open_exposure(path)
@@ -249,7 +249,7 @@ def test_a_crop_without_a_trace_has_no_sky(calints, edited):
         xta.open_exposure(path, origin=(300, 0))
 
 
-def test_a_crop_that_moved_crpix_is_understood(calints, edited):
+def test_open_exposure_crop_that_moved_crpix(calints, edited):
     path = edited(calints, crop(40, 50, 200, 180, move_crpix=True))
     with pytest.warns(XtaWarning, match=r"begins at pixel \(40, 50\)"):
         ds = xr.open_dataset(path, engine="jwst")
@@ -258,7 +258,7 @@ def test_a_crop_that_moved_crpix_is_understood(calints, edited):
     np.testing.assert_array_equal(ds["sci"].values, whole["sci"].values)
 
 
-def test_an_array_of_another_shape_is_left_out(calints, edited):
+def test_open_exposure_leaves_out_array_of_other_shape(calints, edited):
     def edit(hdus):
         hdus["VAR_POISSON"].data = hdus["VAR_POISSON"].data[:, :100]
 
@@ -267,19 +267,19 @@ def test_an_array_of_another_shape_is_left_out(calints, edited):
     assert "var_poisson" not in ds
 
 
-def test_nan_pixels_stay_nan(calints, edited):
+def test_open_exposure_keeps_nan(calints, edited):
     def edit(hdus):
         hdus["SCI"].data[:, 5, 6] = np.nan
 
     assert np.isnan(xta.open_exposure(edited(calints, edit))["sci"].values[:, 5, 6]).all()
 
 
-def test_shifted_pixels_are_warned_of(calints, edited):
+def test_open_exposure_warns_of_shifted_pixels(calints, edited):
     with pytest.warns(XtaWarning, match="shifted by other software"):
         xta.open_exposure(edited(calints, lambda hdus: hdus.append(fits.ImageHDU(np.ones((1, 2)), name="IMSHIFTS"))))
 
 
-def test_headers_with_few_keywords_open(calints, edited):
+def test_open_exposure_with_few_keywords(calints, edited):
     def edit(hdus):
         for keyword in model.KEYWORDS.values():
             if keyword not in {"TELESCOP", "SUBSIZE1", "SUBSIZE2"}:
@@ -295,14 +295,14 @@ def test_headers_with_few_keywords_open(calints, edited):
 
 
 @pytest.mark.parametrize("size", [0, 10, 2880, 30_000, -2000])
-def test_a_truncated_file_says_so(calints, tmp_path, size):
+def test_open_exposure_refuses_truncated_file(calints, tmp_path, size):
     path = tmp_path / calints.name
     path.write_bytes(calints.read_bytes()[:size])
     with pytest.raises((FileError, ProductError), match=path.name):
         xta.open_exposure(path)
 
 
-def test_what_is_not_a_product_says_so(calints, edited, tmp_path):
+def test_open_exposure_refuses_what_is_no_product(calints, edited, tmp_path):
     with pytest.raises(FileError, match="does not exist"):
         xta.open_exposure(tmp_path / "absent_calints.fits")
     with pytest.raises(FileError, match="is a folder"):
@@ -325,7 +325,7 @@ def test_what_is_not_a_product_says_so(calints, edited, tmp_path):
         JwstBackendEntrypoint().open_dataset(5)
 
 
-def test_warnings_point_at_the_users_line(calints, edited):
+def test_open_exposure_warning_points_at_caller(calints, edited):
     path = edited(calints, drop("ASDF"))
     with pytest.warns(XtaWarning) as caught:
         xr.open_dataset(path, engine="jwst")
@@ -336,12 +336,12 @@ def real_files(shared):
     return sorted(shared.glob("*/*/*.fits"))
 
 
-def test_every_real_file(shared, tmp_path):
+def test_open_exposure_real_files(shared, tmp_path):
     """All open; sky equals the GWCS; the inverse closes to 1e-8 px; NetCDF keeps everything."""
     files = real_files(shared)
     assert len(files) >= 15
     for path in files:
-        with pytest.warns(XtaWarning) if "real" in path.parts else _nothing():
+        with pytest.warns(XtaWarning) if "real" in path.parts else contextlib.nullcontext():
             ds = xta.open_exposure(path)
         gwcs = sky.the_wcs(ds)
         x, y = np.meshgrid(ds["x"], ds["y"])
@@ -361,13 +361,7 @@ def test_every_real_file(shared, tmp_path):
             xr.testing.assert_identical(again.drop_vars("wcs").load(), ds.drop_vars("wcs").load())
 
 
-def _nothing():
-    import contextlib
-
-    return contextlib.nullcontext()
-
-
-def test_the_crop_of_real_files_is_known(shared):
+def test_open_exposure_crop_of_real_file(shared):
     """HD 106906: cropped from (13, 7); the star is near pixel (106.7, 105.2) of the cropped array."""
     path = shared / "real" / "miri_hd106906" / "jw01277019001_04101_00001_mirimage_calints.fits"
     with pytest.warns(XtaWarning):
@@ -378,7 +372,7 @@ def test_the_crop_of_real_files_is_known(shared):
     assert abs(y - 7 - 105.2) < 3
 
 
-def test_a_crop_that_left_the_header_alone_is_not_guessed(calints, edited):
+def test_open_exposure_does_not_guess_crop(calints, edited):
     """CRPIX is still the SIAF reference point: the array may begin anywhere."""
 
     def edit(hdus):
@@ -405,7 +399,7 @@ def segment(numbers, first, last):
     [([4, 5, 6], 4, 6), ([4, 5, 6], 1, 3), (range(1, 11), 4, 6)],
     ids=["own rows", "own rows win", "rows of all segments"],
 )
-def test_a_segment_keeps_its_integration_numbers(calints, edited, numbers, first, last):
+def test_open_exposure_segment_keeps_numbers(calints, edited, numbers, first, last):
     ds = xta.open_exposure(edited(calints, segment(numbers, first, last)))
     assert ds["integration"].values.tolist() == [4, 5, 6]
     days = (ds["time"].values - np.datetime64("1858-11-17")) / np.timedelta64(1, "D")
@@ -413,13 +407,13 @@ def test_a_segment_keeps_its_integration_numbers(calints, edited, numbers, first
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 10), (9, 11), ("4", "6")])
-def test_times_are_left_out_where_the_segment_is_not_clear(calints, edited, first, last):
+def test_open_exposure_unclear_segment_has_no_times(calints, edited, first, last):
     with pytest.warns(XtaWarning, match="10 rows for 3 integration"):
         ds = xta.open_exposure(edited(calints, segment(range(1, 11), first, last)))
     assert "time" not in ds.coords
 
 
-def test_numbers_without_a_table_are_those_of_the_header(calints, edited):
+def test_open_exposure_numbers_of_header(calints, edited):
     def edit(hdus):
         del hdus["INT_TIMES"]
         hdus[0].header["INTSTART"] = 21
@@ -427,7 +421,7 @@ def test_numbers_without_a_table_are_those_of_the_header(calints, edited):
     assert xta.open_exposure(edited(calints, edit))["integration"].values.tolist() == [21, 22, 23]
 
 
-def test_times_that_nobody_filled_in_are_missing(calints, edited):
+def test_open_exposure_empty_times_are_missing(calints, edited):
     def edit(hdus):
         for name in ("int_mid_MJD_UTC", "int_mid_BJD_TDB", "integration_number"):
             hdus["INT_TIMES"].data[name] = 0
@@ -438,7 +432,7 @@ def test_times_that_nobody_filled_in_are_missing(calints, edited):
     assert ds["integration"].values.tolist() == [1, 2, 3]
 
 
-def test_chunks_agree(calints):
+def test_open_exposure_chunks_agree(calints):
     ds = xr.open_dataset(calints, engine="jwst", chunks={})
     assert ds.chunks["integration"] == (1, 1, 1)
     eager = xta.open_exposure(calints).load()
@@ -459,7 +453,7 @@ def test_analyze_chunks_dataset_as_file(nircam, calints, chunks):
     assert xta.analyze(from_file, **given | {"chunks": None})["sci"].chunks == from_file["sci"].chunks
 
 
-def test_a_path_is_absolute(calints, monkeypatch, tmp_path):
+def test_open_exposure_path_is_absolute(calints, monkeypatch, tmp_path):
     monkeypatch.chdir(calints.parent)
     monkeypatch.setenv("HOME", str(calints.parent))
     expected = xta.open_exposure(calints).load()
@@ -476,7 +470,7 @@ def test_a_path_is_absolute(calints, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("packer", [gzip, bz2, lzma])
 @pytest.mark.parametrize("name", ["a_calints.fits.gz", "a_calints.fits"])
-def test_compressed_files_are_whole_or_refused(calints, tmp_path, packer, name):
+def test_open_exposure_compressed_file_is_whole_or_refused(calints, tmp_path, packer, name):
     path = tmp_path / name
     packed = packer.compress(calints.read_bytes())
     path.write_bytes(packed)
@@ -496,7 +490,7 @@ def test_compressed_files_are_whole_or_refused(calints, tmp_path, packer, name):
     ("head", "advice"),
     [(b"\x89HDF\r\n\x1a\n", "looks like NetCDF"), (b"CDF\x01", "looks like NetCDF"), (b"PK\x03\x04", "ZIP")],
 )
-def test_files_of_other_kinds_are_named(tmp_path, head, advice):
+def test_open_exposure_names_other_kinds_of_files(tmp_path, head, advice):
     path = tmp_path / "a_calints.fits"
     path.write_bytes(head + b"rest" * 1000)
     with pytest.raises(FileError, match=advice):
@@ -525,7 +519,7 @@ def headers(content):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_damaged_files_open_or_say_why(calints, tmp_path, seed):
+def test_open_exposure_damaged_file_opens_or_is_refused(calints, tmp_path, seed):
     path = tmp_path / calints.name
     path.write_bytes(damaged(calints.read_bytes(), seed))
     with warnings.catch_warnings():
@@ -535,7 +529,7 @@ def test_damaged_files_open_or_say_why(calints, tmp_path, seed):
             ds.isel(y=slice(0, 9), x=slice(0, 9)).load()
 
 
-def test_bytes_that_no_extension_holds_are_no_silent_loss(calints, tmp_path):
+def test_open_exposure_warns_of_bytes_after_last_extension(calints, tmp_path):
     path = tmp_path / calints.name
     path.write_bytes(calints.read_bytes() + bytes(2880))
     with pytest.warns(XtaWarning, match=r"the 2880 bytes after its extension \d .* cannot be read"):
@@ -546,7 +540,7 @@ def as_table(hdus, name):
     hdus[name] = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])], name=name)
 
 
-def test_a_table_in_place_of_an_image(calints, edited):
+def test_open_exposure_table_in_place_of_image(calints, edited):
     with pytest.raises(ProductError, match="SCI extension is no image but BinTable"):
         xta.open_exposure(edited(calints, lambda hdus: as_table(hdus, "SCI")))
     with pytest.warns(XtaWarning, match="ERR is no image but BinTable"):
@@ -554,7 +548,7 @@ def test_a_table_in_place_of_an_image(calints, edited):
     assert "err" not in ds
 
 
-def test_an_image_in_place_of_the_times(calints, edited):
+def test_open_exposure_image_in_place_of_times(calints, edited):
     def edit(hdus):
         hdus["INT_TIMES"] = fits.ImageHDU(np.ones((3, 3)), name="INT_TIMES")
 
@@ -563,7 +557,7 @@ def test_an_image_in_place_of_the_times(calints, edited):
 
 
 @pytest.mark.parametrize("keyword", ["PIXAR_A2", "EXPMID", "TARG_RA", "SUBSIZE1"])
-def test_text_in_place_of_a_number_is_left_out(cal, edited, keyword):
+def test_open_exposure_leaves_out_text_in_place_of_number(cal, edited, keyword):
     def edit(hdus):
         for hdu in (hdus[0], hdus["SCI"]):
             hdu.header[keyword] = "unknown"
@@ -574,7 +568,7 @@ def test_text_in_place_of_a_number_is_left_out(cal, edited, keyword):
     assert np.isfinite(ds["sci"].values).any()
 
 
-def test_a_spectrum_has_no_sky(calints, edited):
+def test_open_exposure_spectrum_has_no_sky(calints, edited):
     from tests.test_wcs import spectrograph
 
     def edit(hdus):
@@ -588,24 +582,24 @@ def test_a_spectrum_has_no_sky(calints, edited):
 
 
 @pytest.mark.parametrize("source", [None, (5,), 5, object()])
-def test_what_is_no_path_is_refused(source):
+def test_open_exposure_refuses_what_is_no_path(source):
     with pytest.raises(ArgumentError, match="give a path or an astropy HDUList"):
         xta.open_exposure(source)
 
 
-def test_an_open_file_is_refused(calints):
+def test_open_exposure_refuses_open_file(calints):
     with calints.open("rb") as file, pytest.raises(ArgumentError, match="give a path"):
         xta.open_exposure(file)
 
 
 @pytest.mark.parametrize("origin", ["ab", 5, (0.6, 0.2), (1, 2, 3), (-1, 0), (1, None), []])
-def test_an_origin_that_is_no_pixel_is_refused(tmp_path, origin):
+def test_open_exposure_refuses_origin(tmp_path, origin):
     with pytest.raises(ArgumentError, match="two whole numbers"):
         xta.open_exposure(tmp_path / "absent.fits", origin=origin)
 
 
 @pytest.mark.parametrize("size", [0, 30_000, -200_000, None])
-def test_a_file_that_changes_while_open_is_named(calints, tmp_path, size):
+def test_load_names_file_that_changed(calints, tmp_path, size):
     path = tmp_path / calints.name
     path.write_bytes(calints.read_bytes())
     ds = xta.open_exposure(path)
@@ -618,7 +612,7 @@ def test_a_file_that_changes_while_open_is_named(calints, tmp_path, size):
         ds.load()
 
 
-def test_another_array_in_place_of_the_file_is_refused(calints, cal, tmp_path):
+def test_load_refuses_array_of_other_shape(calints, cal, tmp_path):
     path = tmp_path / calints.name
     path.write_bytes(calints.read_bytes())
     ds = xta.open_exposure(path)
@@ -628,7 +622,7 @@ def test_another_array_in_place_of_the_file_is_refused(calints, cal, tmp_path):
         ds["sci"].load()
 
 
-def test_a_dataset_of_an_hdu_list_is_a_copy():
+def test_open_exposure_of_hdu_list_is_copy():
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((4, 4), np.float32), name="SCI")])
     hdus[0].header["TELESCOP"] = "JWST"
     with pytest.warns(XtaWarning, match="no ASDF"):

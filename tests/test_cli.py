@@ -20,7 +20,7 @@ def run():
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
 
 
-def test_help_and_version(run):
+def test_main_help_and_version(run):
     assert "analyze" in run("--help").output
     assert run("--version").output.startswith("xta, version")
     for command in main.commands:
@@ -60,14 +60,14 @@ def test_analyze_writes_json_netcdf_and_a_picture(run, nircam, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nc", "a.png"]
 
 
-def test_several_files_go_to_a_folder(run, nircam, tmp_path):
+def test_analyze_several_files_to_folder(run, nircam, tmp_path):
     done = run("analyze", nircam.science[0], nircam.ta[0], "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert len(list((tmp_path / "out").glob("*_ta.nc"))) == 2
     assert run("analyze", nircam.science[0], nircam.ta[0], "-o", tmp_path / "a.nc").exit_code == 2
 
 
-def test_an_existing_result_is_replaced(run, nircam, tmp_path):
+def test_analyze_replaces_result(run, nircam, tmp_path):
     path = tmp_path / "a.nc"
     path.write_text("old")
     assert run("analyze", nircam.science[0], "-o", path).exit_code == 0
@@ -75,7 +75,7 @@ def test_an_existing_result_is_replaced(run, nircam, tmp_path):
         assert "target_x" in ds.coords
 
 
-def test_a_failed_acquisition_warns_on_stderr(run, nircam, tmp_path):
+def test_analyze_warns_on_stderr(run, nircam, tmp_path):
     for path in (nircam.science[0], nircam.ta[0]):
         shutil.copy(path, tmp_path)
     done = run("analyze", tmp_path / nircam.science[0].name, "--json")
@@ -94,7 +94,7 @@ def test_a_failed_acquisition_warns_on_stderr(run, nircam, tmp_path):
         (["{science}", "--centroid", "900,5"], "outside the TA image"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_1(run, nircam, tmp_path, monkeypatch, arguments, says):
+def test_analyze_error_is_one_line_and_exit_code_1(run, nircam, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     done = run("analyze", *(argument.format(science=nircam.science[0]) for argument in arguments))
     assert done.exit_code == 1
@@ -108,19 +108,19 @@ def test_an_error_is_one_line_and_exit_code_1(run, nircam, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     "arguments", [["analyze"], ["analyze", "--nonsense"], ["nonsense"], ["analyze", "a", "--centroid", "x,y"]]
 )
-def test_wrong_usage_is_exit_code_2(run, arguments):
+def test_main_wrong_usage_is_exit_code_2(run, arguments):
     assert run(*arguments).exit_code == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written(run, nircam, tmp_path):
+def test_analyze_refuses_read_only_folder(run, nircam, tmp_path):
     tmp_path.chmod(0o500)
     done = run("analyze", nircam.science[0], "-o", tmp_path / "a.nc")
     assert done.exit_code == 1
     assert "cannot write" in done.stderr
 
 
-def test_demo_agrees_with_the_truth_in_an_empty_folder(tmp_path):
+def test_demo_agrees_with_truth(tmp_path):
     """The whole process, as a newcomer starts it."""
     command = [str(Path(sys.executable).parent / "xta"), "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -135,7 +135,7 @@ def test_demo_agrees_with_the_truth_in_an_empty_folder(tmp_path):
     assert again.returncode == 0, again.stderr
 
 
-def test_demo_says_where_it_cannot_write(run, tmp_path):
+def test_demo_refuses_file_as_folder(run, tmp_path):
     (tmp_path / "file").write_text("")
     done = run("demo", "-o", tmp_path / "file")
     assert done.exit_code == 1
@@ -143,7 +143,7 @@ def test_demo_says_where_it_cannot_write(run, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["-o", "--plot"])
-def test_an_input_is_never_overwritten(run, nircam, tmp_path, option):
+def test_analyze_never_overwrites_input(run, nircam, tmp_path, option):
     science = shutil.copy(nircam.science[0], tmp_path)
     before = Path(science).read_bytes()
     (tmp_path / "link.nc").symlink_to(science)
@@ -153,7 +153,7 @@ def test_an_input_is_never_overwritten(run, nircam, tmp_path, option):
     assert Path(science).read_bytes() == before
 
 
-def test_files_of_one_name_and_odd_pictures_are_refused_before_any_work(run, nircam, tmp_path):
+def test_analyze_refuses_files_of_one_name(run, nircam, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         shutil.copy(nircam.science[0], tmp_path / folder)
@@ -163,7 +163,7 @@ def test_files_of_one_name_and_odd_pictures_are_refused_before_any_work(run, nir
     assert not (tmp_path / "x.nc").exists()
 
 
-def test_one_bad_file_does_not_take_the_others_with_it(run, nircam, tmp_path):
+def test_analyze_goes_on_after_bad_file(run, nircam, tmp_path):
     done = run("analyze", tmp_path / "absent_calints.fits", nircam.science[0], "--json")
     assert done.exit_code == 1
     assert "Error: " in done.stderr
@@ -171,14 +171,14 @@ def test_one_bad_file_does_not_take_the_others_with_it(run, nircam, tmp_path):
     assert result["filename"] == nircam.science[0].name
 
 
-def test_a_folder_that_cannot_be_made(run, nircam, tmp_path):
+def test_analyze_refuses_folder_that_cannot_be_made(run, nircam, tmp_path):
     (tmp_path / "file").write_text("")
     done = run("analyze", nircam.science[0], nircam.ta[0], "-o", tmp_path / "file" / "sub")
     assert done.exit_code == 1
     assert "cannot make the folder" in done.stderr
 
 
-def test_recentring_and_klip_on_the_command_line(run, nircam, tmp_path):
+def test_recenter_and_klip_commands(run, nircam, tmp_path):
     analysed, centred, image = (tmp_path / name for name in ("a.nc", "b.nc", "klip.nc"))
     other = datasets.make_visit(
         tmp_path, mode="nircam", visit_id="09990003001", role="reference", companion=None, seed=3
@@ -227,7 +227,7 @@ def test_recenter_goes_on_after_bad_file(run, nircam, tmp_path):
 
 @pytest.mark.parametrize("ending", ["png", "fits", "txt", ""])
 @pytest.mark.parametrize("command", ["analyze", "recenter", "klip"])
-def test_a_netcdf_file_is_called_one(nircam, tmp_path, command, ending):
+def test_commands_refuse_other_names_than_netcdf(nircam, tmp_path, command, ending):
     """So that no picture and no product is replaced by one."""
     out = tmp_path / f"out.{ending}".rstrip(".")
     if ending:
@@ -238,7 +238,7 @@ def test_a_netcdf_file_is_called_one(nircam, tmp_path, command, ending):
     assert out.read_text() == "precious" if ending else not out.exists()
 
 
-def test_a_page_is_called_one(nircam, tmp_path):
+def test_report_refuses_other_names_than_html(nircam, tmp_path):
     done = CliRunner().invoke(main, ["report", str(nircam.science[0]), "-o", str(tmp_path / "p.pdf")])
     assert done.exit_code == 2
     assert "ends with .html" in done.output

@@ -13,14 +13,14 @@ from xta.errors import ArgumentError, FileError, XtaError
 from xta.geometry import sky, wcs
 
 
-def test_no_folder_or_a_folder_in_place_of_a_file(tmp_path):
+def test_to_netcdf_refuses_absent_folder(tmp_path):
     with pytest.raises(FileError, match="does not exist"):
         xta.to_netcdf(xr.Dataset(), tmp_path / "absent" / "a.nc")
     with pytest.raises(FileError, match="is a folder"):
         xta.to_netcdf(xr.Dataset(), tmp_path)
 
 
-def test_attributes_that_netcdf_does_not_know_are_cleaned(tmp_path):
+def test_to_netcdf_cleans_attributes(tmp_path):
     ds = xr.Dataset(
         {"a": ("x", np.arange(3.0), {"flag": True, "none": None})}, attrs={"path": tmp_path, "n": np.int64(5)}
     )
@@ -31,7 +31,7 @@ def test_attributes_that_netcdf_does_not_know_are_cleaned(tmp_path):
         assert again.attrs == {"path": str(tmp_path), "n": 5}
 
 
-def test_a_file_can_be_replaced_while_it_is_read(tmp_path):
+def test_to_netcdf_replaces_file_it_reads(tmp_path):
     path = tmp_path / "a.nc"
     xta.to_netcdf(xr.Dataset({"a": ("x", np.arange(1000.0))}), path)
     with xr.open_dataset(path, chunks={}) as ds:
@@ -40,7 +40,7 @@ def test_a_file_can_be_replaced_while_it_is_read(tmp_path):
         np.testing.assert_array_equal(ds["a"], np.arange(1000.0) + 1)
 
 
-def test_dask_arrays_are_written_with_a_progress_bar_on_request(tmp_path, capsys):
+def test_to_netcdf_dask_with_progress(tmp_path, capsys):
     ds = xr.Dataset({"a": (("integration", "x"), np.ones((4, 10)))}).chunk({"integration": 1})
     xta.to_netcdf(ds, tmp_path / "a.nc", progress=True)
     with xr.open_dataset(tmp_path / "a.nc") as again:
@@ -56,7 +56,7 @@ UNKNOWN_TO_UDUNITS = {"pixel", "MJy/sr", "(MJy/sr)2"}
 
 
 @pytest.mark.parametrize("recentred", [False, True])
-def test_files_follow_the_cf_conventions(analysed, tmp_path, recentred):
+def test_to_netcdf_follows_cf(analysed, tmp_path, recentred):
     """compliance-checker finds nothing but units that astronomers write and UDUNITS does not know."""
     from compliance_checker.runner import CheckSuite, ComplianceChecker
 
@@ -80,7 +80,7 @@ def test_files_follow_the_cf_conventions(analysed, tmp_path, recentred):
     assert unexpected == []
 
 
-def test_no_coordinate_has_a_fill_value(analysed, tmp_path):
+def test_to_netcdf_coordinates_have_no_fill_value(analysed, tmp_path):
     import netCDF4
 
     xta.to_netcdf(analysed, tmp_path / "a.nc")
@@ -90,7 +90,7 @@ def test_no_coordinate_has_a_fill_value(analysed, tmp_path):
         assert "_FillValue" in file["sci"].ncattrs()
 
 
-def test_files_make_sense_without_xta(analysed, tmp_path):
+def test_to_netcdf_reads_without_xta(analysed, tmp_path):
     """Plain xarray, in a process in which there is no xta to import."""
     xta.to_netcdf(analysed.ta.recenter(), tmp_path / "a.nc")
     code = (
@@ -112,7 +112,7 @@ def test_files_make_sense_without_xta(analysed, tmp_path):
     assert "star" in words
 
 
-def test_flags_can_be_asked_by_name(analysed, tmp_path):
+def test_to_netcdf_flags_by_name(analysed, tmp_path):
     import cf_xarray  # noqa: F401
 
     xta.to_netcdf(analysed, tmp_path / "a.nc")
@@ -121,7 +121,7 @@ def test_flags_can_be_asked_by_name(analysed, tmp_path):
         assert int(flagged) == int((analysed["dq"] & 1).sum()) > 0
 
 
-def test_what_compresses_is_small(analysed, tmp_path):
+def test_to_netcdf_compresses(analysed, tmp_path):
     quiet = analysed.copy()
     for name in ("sci", "err", "var_poisson", "var_rnoise", "var_flat"):
         if name in quiet:
@@ -166,7 +166,7 @@ ODD = {
 }
 
 
-def test_odd_attributes_are_written(tmp_path):
+def test_to_netcdf_odd_attributes(tmp_path):
     ds = xr.Dataset({"a": ("x", np.arange(3.0), ODD)}, attrs=ODD)
     xta.to_netcdf(ds, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
@@ -201,7 +201,7 @@ def test_odd_attributes_are_written(tmp_path):
         (xr.Dataset({"good": 1.0, 7: 2.0}), "7"),
     ],
 )
-def test_what_cannot_be_written_is_named(tmp_path, ds, culprit):
+def test_to_netcdf_names_what_it_refuses(tmp_path, ds, culprit):
     with pytest.raises(ArgumentError, match=culprit):
         xta.to_netcdf(ds, tmp_path / "a.nc")
     assert list(tmp_path.iterdir()) == []
@@ -214,7 +214,7 @@ def two_pointings(nircam):
     return first, second, xr.concat([ds.drop_vars(["ra", "dec"]) for ds in (first, second)], "exposure")
 
 
-def test_joined_pointings_can_be_saved(nircam, tmp_path):
+def test_to_netcdf_joined_pointings(nircam, tmp_path):
     first, second, joined = two_pointings(nircam)
     assert joined["wcs"].dims == ("exposure",)
     xta.to_netcdf(joined, tmp_path / "a.nc")
@@ -225,7 +225,7 @@ def test_joined_pointings_can_be_saved(nircam, tmp_path):
                 np.testing.assert_array_equal(again[name].isel(exposure=k).values, ds[name].values)
 
 
-def test_joined_pointings_can_be_saved_by_xarray_alone(nircam, tmp_path):
+def test_joined_pointings_written_by_xarray(nircam, tmp_path):
     joined = two_pointings(nircam)[2]
     texts = joined["wcs"].values.tolist()
     assert {type(text) for text in texts} == {wcs.WcsText}
@@ -234,14 +234,14 @@ def test_joined_pointings_can_be_saved_by_xarray_alone(nircam, tmp_path):
         assert again["wcs"].values.tolist() == texts
 
 
-def test_missing_text_is_empty(tmp_path):
+def test_to_netcdf_missing_text_is_empty(tmp_path):
     ds = xr.Dataset({"a": ("x", np.array(["b", np.nan, None], dtype=object))})
     xta.to_netcdf(ds, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         assert again["a"].values.tolist() == ["b", "", ""]
 
 
-def test_a_product_is_not_replaced_by_netcdf(tmp_path):
+def test_to_netcdf_refuses_name_of_product(tmp_path):
     path = tmp_path / "a_cal.fits"
     path.write_text("precious")
     with pytest.raises(ArgumentError, match=r"end it with \.nc"):

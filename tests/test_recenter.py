@@ -35,7 +35,7 @@ def starry(analysed):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [None, 201, (101, 151)])
-def test_the_star_is_on_the_central_pixel(starry, method, size):
+def test_recenter_star_on_central_pixel(starry, method, size):
     ds = starry.ta.recenter(method=method, size=size)
     ny, nx = {None: (319, 319), 201: (201, 201)}.get(size, size)
     assert (ds.sizes["y"], ds.sizes["x"]) == (ny, nx)
@@ -50,13 +50,13 @@ def test_the_star_is_on_the_central_pixel(starry, method, size):
         assert float(ds["target_x"]) == float(ds["target_y"]) == 0
 
 
-def test_signal_is_conserved(starry):
+def test_recenter_conserves_signal(starry):
     total = float(starry["sci"].isel(integration=0).astype(float).sum())
     moved = float(starry.ta.recenter()["sci"].isel(integration=0).astype(float).sum())
     assert moved == pytest.approx(total, rel=1e-6)
 
 
-def test_the_central_pixel_is_the_target_on_the_sky(analysed, tmp_path):
+def test_recenter_central_pixel_is_target(analysed, tmp_path):
     def check(ds):
         here = ds.sel(x=0, y=0)
         assert abs(float(here["ra"]) - float(ds["target_ra"])) * np.cos(np.deg2rad(float(ds["target_dec"]))) < 0.1 * MAS
@@ -73,7 +73,7 @@ def test_the_central_pixel_is_the_target_on_the_sky(analysed, tmp_path):
     check(analysed.sel(x=slice(60, 300), y=slice(50, 310)).ta.recenter())
 
 
-def test_the_sky_does_not_move_with_the_pixels(analysed):
+def test_recenter_sky_stays(analysed):
     """A position on the sky has, before and after, labels that differ by the star's."""
     ds = analysed.ta.recenter()
     ra, dec = analysed.ta.pixel_to_world(np.array([20.5, 300.0]), np.array([5.0, 250.25]))
@@ -84,7 +84,7 @@ def test_the_sky_does_not_move_with_the_pixels(analysed):
     assert float(ds["mask_x"]) == pytest.approx(float(analysed["mask_x"] - analysed["target_x"]))
 
 
-def test_separation_and_position_angle_are_astropys(analysed):
+def test_recenter_separation_equals_astropy(analysed):
     from astropy.coordinates import SkyCoord
 
     ds = analysed.ta.recenter(size=51)
@@ -98,7 +98,7 @@ def test_separation_and_position_angle_are_astropys(analysed):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bad_pixels_errors_and_flags_follow(starry, method):
+def test_recenter_moves_errors_and_flags(starry, method):
     starry["sci"].values[0, 200, 100] = np.nan
     starry["dq"].values[1, 100, 200] = 1 | 4
     starry["dq"].values[1, 50, 60] = 2048  # hot, but usable
@@ -121,7 +121,7 @@ def test_bad_pixels_errors_and_flags_follow(starry, method):
     assert 0.7 * usual < moved < 1.1 * usual
 
 
-def test_pixels_that_were_not_observed_are_masked(analysed):
+def test_recenter_masks_unobserved_pixels(analysed):
     ds = analysed.ta.recenter(size=501, fill=-1.0)
     corner = ds.isel(x=0, y=0)
     assert (corner["sci"] == -1).all()
@@ -129,7 +129,7 @@ def test_pixels_that_were_not_observed_are_masked(analysed):
     assert (corner["dq"] == 1).all()
 
 
-def test_frames_stay_lazy_and_equal_the_eager_ones(nircam, analysed):
+def test_recenter_lazy_equals_eager(nircam, analysed):
     lazy = xta.analyze(nircam.science[0], chunks={}).ta.recenter()
     assert lazy["sci"].chunks[0] == (1, 1, 1)
     eager = analysed.ta.recenter()
@@ -167,7 +167,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_local_cluster_writes_the_same_bytes(nircam, tmp_path):
+def test_recenter_on_local_cluster(nircam, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(CLUSTER)
     # A process of its own, with an end: workers that lose each other would wait for ever.
@@ -181,7 +181,7 @@ def test_a_local_cluster_writes_the_same_bytes(nircam, tmp_path):
             assert one[name].values.tobytes() == other[name].values.tobytes(), name
 
 
-def test_zarr_takes_it_too(analysed, tmp_path):
+def test_recenter_to_zarr(analysed, tmp_path):
     ds = analysed.ta.recenter()
     ds.to_zarr(tmp_path / "a.zarr", zarr_format=2)
     with xr.open_zarr(tmp_path / "a.zarr") as again:
@@ -189,7 +189,7 @@ def test_zarr_takes_it_too(analysed, tmp_path):
         assert str(again["wcs"].item()) == str(ds["wcs"].item())
 
 
-def test_a_star_by_hand_is_enough(nircam):
+def test_recenter_star_by_hand(nircam):
     ds = xta.open_exposure(nircam.science[0]).assign_coords(target_x=150.0, target_y=170.0)
     moved = ds.ta.recenter(size=101)
     np.testing.assert_array_equal(moved["sci"].values, ds["sci"].isel(x=slice(100, 201), y=slice(120, 221)).where(
@@ -198,7 +198,7 @@ def test_a_star_by_hand_is_enough(nircam):
     assert "separation" not in without.coords
 
 
-def test_other_variables_on_the_pixels_are_not_lost_without_a_word(analysed):
+def test_recenter_warns_of_other_variables(analysed):
     more = analysed.assign(mine=2 * analysed["sci"], number=5)
     with pytest.warns(UserWarning, match="mine on the pixels of before is left out"):
         ds = more.ta.recenter()
@@ -206,18 +206,18 @@ def test_other_variables_on_the_pixels_are_not_lost_without_a_word(analysed):
     assert int(ds["number"]) == 5
 
 
-def test_without_flags_it_works_too(analysed):
+def test_recenter_without_flags(analysed):
     ds = analysed.drop_vars("dq").ta.recenter(size=51)
     assert "dq" not in ds
 
 
-def test_an_image_is_recentred_too(nircam):
+def test_recenter_image(nircam):
     ta = xta.analyze(nircam.ta[0]).ta.recenter(size=31)
     found = floating_window(ta["sci"].values)
     assert (found.x, found.y) == pytest.approx((15, 15), abs=0.05)
 
 
-def test_the_input_is_left_alone(analysed):
+def test_recenter_leaves_input_unchanged(analysed):
     before = analysed.copy(deep=True)
     analysed.ta.recenter()
     xr.testing.assert_identical(analysed, before)
@@ -241,13 +241,13 @@ def test_the_input_is_left_alone(analysed):
         (lambda ds: ds, {"fill": "x"}, ArgumentError, "fill"),
     ],
 )
-def test_what_cannot_be_recentred_says_why(analysed, change, options, error, says):
+def test_recenter_refuses_dataset(analysed, change, options, error, says):
     changed = change(analysed)
     with pytest.raises(error, match=says):
         changed.ta.recenter(**options)
 
 
-def test_wcs_follows_even_when_it_was_reopened(analysed, tmp_path):
+def test_recenter_reopened_dataset(analysed, tmp_path):
     xta.to_netcdf(analysed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         ds = again.ta.recenter()
@@ -272,7 +272,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 @pytest.mark.heavy
-def test_a_cube_larger_than_memory_streams(tmp_path):
+def test_recenter_cube_larger_than_memory(tmp_path):
     """6.1 GB of frames through less than 1.5 GB of memory."""
     n, side = 15_000, 320
     header = "".join(

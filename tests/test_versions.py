@@ -19,7 +19,7 @@ def shown():
     return dict(line.split(": ", 1) for line in out.getvalue().splitlines()[2:])
 
 
-def test_every_direct_dependency_is_shown():
+def test_show_versions_lists_dependencies():
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["klip"]]
     names = {re.match(r"[\w-]+", text)[0] for text in wanted}
@@ -28,7 +28,7 @@ def test_every_direct_dependency_is_shown():
     assert set(dependencies) == {name.lower() for name in names}  # installers may lower the case
 
 
-def test_the_versions_are_the_installed_ones():
+def test_show_versions_of_installed_packages():
     found = shown()
     assert found["python"].startswith(sys.version.split()[0])
     for name in ("numpy", "xarray", "jwst"):
@@ -36,13 +36,13 @@ def test_the_versions_are_the_installed_ones():
     assert {"OS", "OS-release", "machine", "LANG"} <= set(found)
 
 
-def test_what_is_not_there_is_none(monkeypatch):
+def test_show_versions_absent_package_is_none(monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda _: ["numpy>=2", "no-such-package>=1; python_version > '3'"])
     assert shown()["no-such-package"] == "None"
     assert shown()["numpy"] == metadata.version("numpy")
 
 
-def test_it_works_where_xta_is_not_installed(monkeypatch):
+def test_show_versions_without_installation(monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -51,7 +51,7 @@ def test_it_works_where_xta_is_not_installed(monkeypatch):
     assert shown()["xta"] == "None"
 
 
-def test_it_prints_and_imports_nothing_heavy():
+def test_show_versions_imports_nothing_heavy():
     code = "import sys, xta; xta.show_versions(); assert not {'jwst', 'astropy', 'scipy'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Versions\n--------\npython: ")

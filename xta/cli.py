@@ -8,11 +8,10 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import click
 import xarray as xr
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-Options = ParamSpec("Options")
-
 PATH = click.Path(path_type=Path)
 FILES = click.argument("files", nargs=-1, required=True, type=PATH)
 OFFLINE = click.option("--offline", is_flag=True, help="Do not use the network.")
@@ -40,27 +37,6 @@ PICTURES = (".png", ".pdf", ".svg")
 
 def _say(message: str) -> None:
     click.echo(message, err=True)
-
-
-def _command(function: Callable[Options, None]) -> Callable[Options, None]:
-    """Turn an `XtaError` into one line and exit code 1, and warnings into one line each."""
-
-    @wraps(function)
-    def run(*args: Options.args, **kwargs: Options.kwargs) -> None:
-        def show(message: Any, category: Any, *_args: Any, **_kwargs: Any) -> None:
-            if issubclass(category, XtaWarning):
-                _say(f"Warning: {message}")
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", XtaWarning)
-            warnings.showwarning = show
-            try:
-                function(*args, **kwargs)
-            except XtaError as error:
-                _say(f"Error: {error}")
-                raise SystemExit(1) from error
-
-    return run
 
 
 @contextmanager
@@ -99,13 +75,30 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _show(message: Warning | str, category: type[Warning], *_args: Any, **_kwargs: Any) -> None:
+    if issubclass(category, XtaWarning):
+        _say(f"Warning: {message}")
+
+
+class _Group(click.Group):
+    """Commands that print an `XtaError` as one line, with exit code 1, and each warning as one line."""
+
+    def invoke(self, ctx: click.Context) -> None:
+        with _ended_by_sigterm(), warnings.catch_warnings():
+            warnings.simplefilter("always", XtaWarning)
+            warnings.showwarning = _show
+            try:
+                super().invoke(ctx)
+            except XtaError as error:
+                _say(f"Error: {error}")
+                raise SystemExit(1) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(xta.__version__, "-V", "--version", prog_name="xta")
 @click.option("-v", "--verbose", is_flag=True, help="Log each step on stderr.")
-@click.pass_context
-def main(context: click.Context, verbose: bool) -> None:
+def main(verbose: bool) -> None:
     """Find the star behind a JWST coronagraph from its target acquisition."""
-    context.with_resource(_ended_by_sigterm())
     if verbose:
         logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
         logging.getLogger("xta").setLevel(logging.INFO)
@@ -164,7 +157,6 @@ def _check_picture(path: Path | None) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
 @OFFLINE
-@_command
 def analyze(
     files: tuple[Path, ...],
     ta: tuple[Path, ...],
@@ -227,7 +219,6 @@ def _save(figure: "Figure | SubFigure", path: Path) -> None:
 @click.option("--method", default="fourier", show_default=True, help="fourier, spline, lanczos or integer.")
 @click.option("--size", type=int, help="Width of the result [pixel], odd. Default: that of the input.")
 @OFFLINE
-@_command
 def recenter(files: tuple[Path, ...], output: Path, method: str, size: int | None, offline: bool) -> None:
     """Put the star of each of FILES on the central pixel, in bounded memory.
 
@@ -261,7 +252,6 @@ def _opened(file: Path, *, offline: bool) -> Iterator[xr.Dataset]:
 @FILES
 @click.option("-o", "--output", type=PATH, required=True, help="Page (.html); with several FILES a folder.")
 @OFFLINE
-@_command
 def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
     """Write a page about each of FILES to attach to an e-mail; of several also an index.
 
@@ -300,7 +290,6 @@ def _each(files: Sequence[Path], failed: list[str], *, offline: bool) -> Iterato
 @click.option("-o", "--output", type=PATH, required=True, help="NetCDF file.")
 @click.option("--plot", "picture", type=PATH, help="Picture of the result (.png, .pdf, .svg).")
 @OFFLINE
-@_command
 def klip(
     science: tuple[Path, ...],
     reference: tuple[Path, ...],
@@ -360,7 +349,6 @@ def _numbers(text: str | None) -> list[int] | None:
 @click.option("--product", default="cal", show_default=True, help="cal, rate, rateints or uncal.")
 @click.option("--log", is_flag=True, help="Fetch the event logs of the visits as well.")
 @click.option("-o", "--output", type=PATH, help="Folder to copy the files to; the cache keeps its own.")
-@_command
 def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) -> None:
     """Fetch the TA products of visits (V01386001001, 1386:1:1, 1386:1), or single products by name."""
     from xta import archive
@@ -400,7 +388,6 @@ def _fetched(found: "VisitFiles | Path", output: Path | None) -> list[Path]:
 @click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
 @OFFLINE
-@_command
 def survey(
     paths: tuple[Path, ...], output: Path, workers: int | None, estimates: bool, resume: bool, offline: bool
 ) -> None:
@@ -430,7 +417,6 @@ def cache() -> None:
 
 
 @cache.command("list")
-@_command
 def cache_list() -> None:
     """List what is kept, with sizes."""
     from xta.archive import cache as kept
@@ -443,7 +429,6 @@ def cache_list() -> None:
 
 @cache.command("clear")
 @click.argument("matching", default="")
-@_command
 def cache_clear(matching: str) -> None:
     """Remove what is kept; with MATCHING only what has that text in its name."""
     from xta.archive import cache as kept
@@ -455,7 +440,6 @@ def cache_clear(matching: str) -> None:
 @click.option("-o", "--output", type=PATH, default=Path("xta-demo"), show_default=True, help="Folder to make.")
 @click.option("--mode", type=click.Choice(["nircam", "miri"]), default="nircam", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other data.")
-@_command
 def demo(output: Path, mode: str, seed: int) -> None:
     """Make a sample programme, analyse it, and compare with the truth. Needs no network."""
     from xta.demo import run

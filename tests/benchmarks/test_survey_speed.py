@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.survey_visits import base_visit, clones
+from tests.surveys.visits import base_visit, clones
 
 VISITS, ROUNDS = 16, 3
 LIMIT = 900  # seconds: workers that lose each other would wait for ever

@@ -201,19 +201,15 @@ def _check_product(hdus: "HDUList", label: str) -> None:
         msg = f"{label}: TELESCOP is {header.get('TELESCOP')!r}, not 'JWST'; xta reads JWST products only"
         raise ProductError(msg)
     if "SCI" not in hdus:
-        msg = f"{label} has no SCI extension; give a {', '.join(PRODUCTS)} product"
-        raise ProductError(msg)
-    if not hdus["SCI"].is_image:
-        kind = type(hdus["SCI"]).__name__
-        msg = f"{label}: its SCI extension is no image but {kind}; give a {', '.join(PRODUCTS)} product"
-        raise ProductError(msg)
-    ndim = len(hdus["SCI"].shape)
-    if ndim not in (IMAGE_NDIM, CUBE_NDIM):
-        msg = (
-            f"{label}: its SCI array has {ndim} dimensions, not an image or a cube of integrations "
-            f"({header.get('DATAMODL', 'unknown model')}); give a {', '.join(PRODUCTS)} product"
-        )
-        raise ProductError(msg)
+        what = "there is no SCI extension"
+    elif not hdus["SCI"].is_image:
+        what = f"its SCI extension is no image but {type(hdus['SCI']).__name__}"
+    elif len(hdus["SCI"].shape) not in (IMAGE_NDIM, CUBE_NDIM):
+        what = f"its SCI array has {len(hdus['SCI'].shape)} dimensions ({header.get('DATAMODL', 'unknown model')})"
+    else:
+        return
+    msg = f"{label}: {what}; give an image or a cube of integrations, one of {', '.join(PRODUCTS)}"
+    raise ProductError(msg)
 
 
 def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:

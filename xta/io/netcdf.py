@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Hashable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,8 @@ def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
         options: dict[str, Any] = {}
         if variable.ndim and variable.dtype.kind in "fiu":
             options |= {"zlib": True, "complevel": 4, "shuffle": True}
-            frame = [
-                1 if size_dim in {"integration", "exposure", "ta_exposure"} else variable.sizes[size_dim]
-                for size_dim in variable.dims
-            ]
-            options["chunksizes"] = tuple(max(size, 1) for size in frame)
+            single = {"integration", "exposure", "ta_exposure"}
+            options["chunksizes"] = tuple(1 if dim in single else max(n, 1) for dim, n in variable.sizes.items())
         if name in ds.coords or variable.dtype.kind in "fiu":
             options["_FillValue"] = None
         if variable.dtype.kind == "f" and name in ds.data_vars and variable.ndim:
@@ -70,6 +68,8 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
     -----
     Text is written as text, missing text as "".
     """
+    from dask.diagnostics.progress import ProgressBar
+
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
         msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
         raise ArgumentError(msg)
@@ -83,12 +83,7 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
         variable.encoding = {}
     with whole_file(path) as temporary:
         task = _define(clean, temporary)
-        if progress:
-            from dask.diagnostics.progress import ProgressBar
-
-            with ProgressBar(out=sys.stderr):  # type: ignore[no-untyped-call]
-                task.compute()
-        else:
+        with ProgressBar(out=sys.stderr) if progress else nullcontext():  # type: ignore[no-untyped-call]
             task.compute()
 
 

@@ -1,21 +1,22 @@
-"""Whole programmes at once: one row a visit."""
+"""Whole programs at once: one row per visit."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+import xta
 from xta import model
 from xta.archive.policy import is_offline
 from xta.errors import ArgumentError
 from xta.surveys import pool
 from xta.surveys.files import VisitFiles, find_visits
 from xta.surveys.store import Store
-from xta.surveys.table import METHODS, to_dataset, to_ecsv, to_table
-from xta.surveys.visit import FAILED, survey_visit
+from xta.surveys.table import METHODS, Row, to_dataset, to_ecsv, to_table
+from xta.surveys.visit import failed_row, survey_visit
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +38,7 @@ def survey(
     offline: bool = False,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Analyse every visit of files and folders.
+    """Analyze every visit of files and folders.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def survey(
         Add the independent estimates of the star's position, which take as long as everything else.
     resume : path, optional
         File of JSON lines in which each row is kept as soon as it is there. Another survey with the same file
-        does not analyse these visits again, but it does those that failed, those whose files have changed,
+        does not analyze these visits again, but it does those that failed, those whose files have changed,
         those without an event log for which the archive did not answer, unless the network is still off, and
         all if an option or the version is another one.
     offline : bool
@@ -93,27 +94,29 @@ def survey(
     the offsets of its acquisition and no star. FITS files that are no JWST products are passed over and counted
     (attribute ``files_passed_over``), and so are further files of the same name (``files_duplicate``).
     """
+    from tqdm import tqdm
+
     _check(client, workers)
-    found = find_visits(paths)
-    store = None
-    if resume is not None:
-        made_with = _made_with(estimates=estimates, offline=offline)
-        store = Store(resume, made_with=made_with, online=not is_offline(offline))
-    rows: dict[str, Mapping[str, Any]] = {}
+    folders = find_visits(paths)
+    visits = folders.visits
+    made_with = f"xta {xta.__version__} estimates={estimates} offline={offline}"
+    store = None if resume is None else Store(resume, made_with=made_with, online=not is_offline(offline))
+    rows: dict[str, Row] = {}
     if store is not None:
-        rows = {files.visit_id: row for files in found.visits if (row := store.get(files)) is not None}
-    todo = [files for files in found.visits if files.visit_id not in rows]
-    logger.info("%d visits, %d of them done before", len(found.visits), len(rows))
+        rows = {files.visit_id: row for files in visits if (row := store.get(files)) is not None}
+    todo = [files for files in visits if files.visit_id not in rows]
+    logger.info("%d visits, %d of them done before", len(visits), len(rows))
     work = partial(survey_visit, estimates=estimates, offline=offline)
     with closing(pool.run(work, todo, client=client, workers=workers)) as done:
-        for files, result in _shown(done, len(found.visits), len(rows), progress=progress):
+        bar = tqdm(done, total=len(visits), initial=len(rows), unit="visit", desc="survey", disable=not progress)
+        for files, result in bar:
             row = _lost(files, result) if isinstance(result, BaseException) else result
             rows[files.visit_id] = row
             if store is not None:
                 store.add(files, row)
-    ds = to_dataset([rows[files.visit_id] for files in found.visits], estimates=estimates)
-    about = {"files_passed_over": found.passed_over, "files_duplicate": found.duplicates}
-    ds = ds.assign_attrs(Conventions=model.CONVENTIONS, title="Target acquisitions, one row a visit", **about)
+    ds = to_dataset([rows[files.visit_id] for files in visits], estimates=estimates)
+    about = {"files_passed_over": folders.passed_over, "files_duplicate": folders.duplicates}
+    ds = ds.assign_attrs(Conventions=model.CONVENTIONS, title="Target acquisitions, one row per visit", **about)
     return model.with_history(ds, f"survey of {len(rows)} visits")
 
 
@@ -129,23 +132,6 @@ def _check(client: Any, workers: Any) -> None:
         raise ArgumentError(msg)
 
 
-def _made_with(**options: bool) -> str:
-    from xta import __version__
-
-    return " ".join([f"xta {__version__}", *(f"{name}={value}" for name, value in options.items())])
-
-
-def _shown(done: "Iterable[pool.Done]", total: int, start: int, *, progress: bool) -> "Iterable[pool.Done]":
-    if not progress:
-        return done
-    from tqdm import tqdm
-
-    bar: Iterable[pool.Done] = tqdm(done, total=total, initial=start, unit="visit", desc="survey")
-    return bar
-
-
-def _lost(files: VisitFiles, error: BaseException) -> dict[str, Any]:
+def _lost(files: VisitFiles, error: BaseException) -> Row:
     """Make the row of a visit that took its worker with it."""
-    reason = f"its worker ended ({type(error).__name__}: {error}); is there enough memory?"
-    about = {"program": files.visit_id[:5], "n_science": len(files.science), "n_files": files.n_files}
-    return {"visit_id": files.visit_id, "ok": FAILED, "reason": reason, **about}
+    return failed_row(files, f"its worker ended ({type(error).__name__}: {error}); is there enough memory?")

@@ -1,27 +1,24 @@
-"""Work through many visits: here, in processes of this machine, or on the workers of a dask client."""
+"""Work through many visits: in this process, in others of this machine, or on the workers of a dask client."""
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from xta.errors import ArgumentError, warn
 from xta.surveys.files import VisitFiles
+from xta.surveys.table import Row
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing.synchronize import Event
 
     from distributed import Client
 
 __all__ = ["run"]
 
-logger = logging.getLogger(__name__)
-
-Row: TypeAlias = dict[str, Any]
 Work: TypeAlias = Callable[[VisitFiles], Row]
 Done: TypeAlias = tuple[VisitFiles, Row | BaseException]
 
@@ -51,17 +48,15 @@ def _sensible(visits: int) -> int:
 def run(
     work: Work, visits: Sequence[VisitFiles], *, client: "Client | None", workers: int | None
 ) -> Generator[Done, None, None]:
-    """Give the row of each visit as soon as it is there, or the exception that took its worker.
+    """Yield the row of each visit as soon as it is there, or the exception that took its worker.
 
     Parameters
     ----------
     work : callable
         From files to row; it can be pickled.
     visits : sequence of VisitFiles
-    client : distributed.Client, optional
-        Its workers do the work, and see the files under the same paths.
-    workers : int or None
-        Without a client: 1 works here, more are processes; None chooses.
+    client, workers
+        As in `survey`.
 
     Raises
     ------
@@ -71,15 +66,14 @@ def run(
     Warns
     -----
     XtaWarning
-        If none were asked for and processes cannot start, so that all is done here.
+        If none were asked for and processes cannot start, so that this one does all the work.
     """
     number = workers or _sensible(len(visits))
+    alone = ((files, work(files)) for files in visits)
     if client is not None:
-        executor: Executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
-        with _cancelled(executor) as pool:
-            yield from _completed(pool, work, visits)
+        yield from _on_client(client, work, visits)
     elif number == 1 or not visits:
-        yield from _here(work, visits)
+        yield from alone
     else:
         try:
             yield from _in_processes(work, visits, number)
@@ -88,26 +82,21 @@ def run(
                 msg = f"worker processes cannot start; {GUARD}, or give workers=1"
                 raise ArgumentError(msg) from None
             warn(f"worker processes cannot start, so all visits are analysed in this one; to use more, {GUARD}")
-            yield from _here(work, visits)
+            yield from alone
 
 
-def _here(work: Work, visits: Iterable[VisitFiles]) -> Iterator[Done]:
-    yield from ((files, work(files)) for files in visits)
-
-
-@contextmanager
-def _cancelled(pool: Executor, **how: Any) -> Iterator[Executor]:
-    """Wait for the end of a pool when all went well, and cancel what waits when not."""
+def _on_client(client: "Client", work: Work, visits: Iterable[VisitFiles]) -> Iterator[Done]:
+    executor = client.get_executor(pure=False)  # type: ignore[no-untyped-call]
     try:
-        yield pool
+        yield from _completed(executor, work, visits)
     except BaseException:
-        pool.shutdown(wait=False, **how)
+        executor.shutdown(wait=False)
         raise
-    pool.shutdown()
+    executor.shutdown()
 
 
 def _completed(pool: Executor, work: Work, visits: Iterable[VisitFiles]) -> Iterator[Done]:
-    futures: dict[Future[Row], VisitFiles] = {pool.submit(work, files): files for files in visits}
+    futures: dict[Future[Row], VisitFiles] = {pool.submit(_unless_stopped, work, files): files for files in visits}
     for future in as_completed(list(futures)):
         files = futures.pop(future)  # a future holds its row
         try:
@@ -122,7 +111,7 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
     from concurrent.futures.process import BrokenProcessPool
 
     lost: list[VisitFiles] = []
-    with _cancelled(_processes(workers), cancel_futures=True) as pool:
+    with _processes(workers) as pool:
         for files, row in _completed(pool, work, visits):
             if isinstance(row, BrokenProcessPool):
                 lost.append(files)
@@ -133,7 +122,7 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
             if pool.submit(os.getpid).exception() is not None:
                 raise _CannotStartError
     while lost:
-        with _cancelled(_processes(1), cancel_futures=True) as pool:
+        with _processes(1) as pool:
             while lost:
                 files = lost.pop(0)
                 (done,) = _completed(pool, work, [files])
@@ -142,11 +131,35 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
                     break
 
 
-def _processes(workers: int) -> "ProcessPoolExecutor":
-    """Start processes afresh: a fork of one with threads may hang."""
+@contextmanager
+def _processes(workers: int) -> "Iterator[ProcessPoolExecutor]":
+    """Start processes afresh, for a fork of one with threads may hang; if anything goes wrong, begin no more visits."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
+    context = get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop,))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+_STOP: "list[Event]" = []
+"""In a worker process: whether to leave the visits that were sent to it ahead of time."""
+
+
+def _begin(stop: "Event") -> None:
     # An interrupt from the keyboard goes to all processes; the one that asked takes care of it.
-    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quiet)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _STOP.append(stop)
+
+
+def _unless_stopped(work: Work, files: VisitFiles) -> Row:
+    if any(stop.is_set() for stop in _STOP):
+        raise CancelledError
+    return work(files)

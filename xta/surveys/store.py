@@ -8,6 +8,7 @@ from typing import Any
 
 from xta.errors import FileError, warn
 from xta.surveys.files import VisitFiles
+from xta.surveys.table import Row
 
 __all__ = ["Store"]
 
@@ -54,36 +55,37 @@ class Store:
     def _read(self) -> None:
         try:
             text = self.path.read_bytes()
-            if text[: len(_START)] != _START[: len(text)]:
-                raise self._foreign()
+            ours = text[: len(_START)] == _START[: len(text)]
             whole = text[: text.rfind(b"\n") + 1]
-            if len(whole) < len(text):
+            if ours and len(whole) < len(text):
                 os.truncate(self.path, len(whole))
         except OSError as error:
-            if isinstance(error, FileError):
-                raise
             msg = f"cannot read the rows of an earlier survey: {error}; remove {self.path} or choose another"
             raise FileError(msg) from error
+        if not ours:
+            msg = f"{self.path} holds no rows of a survey; keep them (resume) in another file"
+            raise FileError(msg)
         for number, row in enumerate(whole.splitlines(), 1):
             try:
-                line = _checked(json.loads(row))
+                line = json.loads(row)
+                visit, ok, _, _ = line["row"]["visit_id"], line["row"]["ok"], line["made_with"], line["files"]
+                usable = isinstance(visit, str) and ok in {0, 1, 2}
             except (ValueError, KeyError, TypeError):
-                warn(f"line {number} of {self.path} cannot be read; its visit is analysed again")
+                usable = False
+            if usable:
+                self._lines[visit] = line
             else:
-                self._lines[line["row"]["visit_id"]] = line
+                warn(f"line {number} of {self.path} cannot be read; its visit is analysed again")
 
-    def _foreign(self) -> FileError:
-        return FileError(f"{self.path} holds no rows of a survey; keep them (resume) in another file")
-
-    def get(self, files: VisitFiles) -> dict[str, Any] | None:
-        """Give the row of a visit, unless it failed, is provisional, or was made from other files."""
+    def get(self, files: VisitFiles) -> Row | None:
+        """Return the row of a visit, unless it failed, is provisional, or was made from other files."""
         line = self._lines.get(files.visit_id)
         if line is None or line["made_with"] != self.made_with or line["files"] != _signature(files):
             return None
-        row: dict[str, Any] = line["row"]
+        row: Row = line["row"]
         return row if row["ok"] and not (self.online and row.get("provisional")) else None
 
-    def add(self, files: VisitFiles, row: dict[str, Any]) -> None:
+    def add(self, files: VisitFiles, row: Row) -> None:
         """Write a row.
 
         Raises
@@ -99,15 +101,6 @@ class Store:
         except OSError as error:
             msg = f"cannot keep the rows in {self.path}: {error}; is the folder writable and the disk not full?"
             raise FileError(msg) from error
-
-
-def _checked(line: dict[str, Any]) -> dict[str, Any]:
-    """Require of a line all that is used of it; a `LookupError`, `TypeError` or `ValueError` where it is not there."""
-    row, _, _ = line["row"], line["made_with"], line["files"]
-    if not isinstance(row["visit_id"], str) or row["ok"] not in {0, 1, 2}:
-        msg = f"visit_id is {row['visit_id']!r}, ok is {row['ok']!r}"
-        raise ValueError(msg)
-    return line
 
 
 _START = json.dumps({"format": FORMAT})[:-1].encode()

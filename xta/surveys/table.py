@@ -1,10 +1,11 @@
 """The columns of a survey; from rows to a Dataset, from a Dataset to ECSV."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from xta import model
@@ -14,15 +15,18 @@ from xta.estimates import table
 from xta.io.atomic import whole_file
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    from astropy.table import Table
+    from numpy.typing import DTypeLike
 
-__all__ = ["ESTIMATE", "METHODS", "NUMBERS", "to_dataset", "to_ecsv", "to_table"]
+__all__ = ["ESTIMATE", "FROM_ATTRS", "METHODS", "NUMBERS", "Row", "to_dataset", "to_ecsv", "to_table"]
 
 METHODS = tuple(method for method in table.METHODS if method != "template")
 """Independent estimates that need no model image."""
 
-TEXTS = {
-    "program": "programme",
+Row: TypeAlias = dict[str, Any]
+"""One visit, of what JSON can hold; see `survey_visit`."""
+
+FROM_ATTRS = {
     "target_name": "target",
     "instrument": "instrument",
     "detector": "detector",
@@ -35,6 +39,12 @@ TEXTS = {
     "guide_star": "guide star",
     "prd_version": "SIAF release that the product was processed with",
     "oss_prd": "SIAF release that was onboard, by the closure of the acquisition",
+}
+"""Columns of text that are attributes of the analyzed exposure -> long name."""
+
+TEXTS = {
+    "program": "program",
+    **FROM_ATTRS,
     "checks_failed": "checks that failed, each with what it found",
     "reason": "why the visit failed, or what of it was left out",
     "warnings": "what the result should be read with",
@@ -62,7 +72,7 @@ ESTIMATE = {name: table.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma
 """Quantities of each independent estimate -> units, long name; the columns begin with ``estimate_``."""
 
 
-def to_dataset(rows: Sequence[Mapping[str, Any]], *, estimates: bool) -> xr.Dataset:
+def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
     """Put rows of `survey_visit` into a Dataset.
 
     Parameters
@@ -76,38 +86,33 @@ def to_dataset(rows: Sequence[Mapping[str, Any]], *, estimates: bool) -> xr.Data
     xarray.Dataset
         Dimension ``visit``, labelled by the visit ids; text that a row lacks is "", a number NaN.
     """
-    dims = ("visit",)
-    data: dict[str, xr.Variable] = {}
-    for name, text in TEXTS.items():
-        values = np.array([row.get(name, "") for row in rows], dtype=str)
-        data[name] = xr.Variable(dims, values, {"long_name": text})
-    dates = np.array([_date(row.get("date", "")) for row in rows], dtype="M8[ns]")
-    data["date"] = xr.Variable(dims, dates, {"long_name": "start of the exposure (UTC)"})
+    data = {name: _column([row.get(name, "") for row in rows], str, long_name=text) for name, text in TEXTS.items()}
+    dates = pd.to_datetime([row.get("date", "") for row in rows], format="ISO8601", errors="coerce")
+    data["date"] = _column(dates, "M8[ns]", long_name="start of the exposure (UTC)")
     for name, (units, text) in NUMBERS.items():
-        values = np.array([_number(row.get(name)) for row in rows])
-        data[name] = xr.Variable(dims, values, {"units": units, "long_name": text})
+        data[name] = _column([row.get(name) for row in rows], float, units=units, long_name=text)  # None becomes NaN
     for name, text in COUNTS.items():
-        counts = np.array([row.get(name, 0) for row in rows], dtype=np.int32)
-        data[name] = xr.Variable(dims, counts, {"units": "1", "long_name": text})
-    status = np.array([row["ok"] for row in rows], dtype=np.int8)
-    data["ok"] = xr.Variable(dims, status, _flags("what was found", "failed star_found offset_only", 0))
-    ids = xr.Variable(dims, np.array([row["visit_id"] for row in rows], dtype=str), {"long_name": "visit (VISIT_ID)"})
-    ds = xr.Dataset(data, coords={"visit": ids}).assign(_checks(rows))
+        data[name] = _column([row.get(name, 0) for row in rows], np.int32, units="1", long_name=text)
+    status = _flags("what was found", "failed star_found offset_only", 0)
+    data["ok"] = _column([row["ok"] for row in rows], np.int8, **status)
+    passed = [[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows]
+    about = _flags(model.ATTRS["check_passed"][1], "not_tested failed passed", -1)
+    ids = _column([row["visit_id"] for row in rows], str, long_name="visit (VISIT_ID)")
+    check = ("check", np.array(CHECKS), model.attrs("check"))
+    ds = xr.Dataset(data, coords={"visit": ids, "check": check})
+    ds["check_passed"] = ("visit", "check"), np.array(passed, np.int8), about
     return ds.assign(_estimates(rows)) if estimates else ds
 
 
-def _checks(rows: Sequence[Mapping[str, Any]]) -> xr.Dataset:
-    passed = np.array([[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows], dtype=np.int8)
-    about = _flags(model.ATTRS["check_passed"][1], "not_tested failed passed", -1)
-    check = ("check", np.array(CHECKS), model.attrs("check"))
-    return xr.Dataset({"check_passed": (("visit", "check"), passed, about)}, coords={"check": check})
+def _column(values: "Sequence[Any] | pd.Index", dtype: "DTypeLike", **attrs: Any) -> xr.Variable:
+    return xr.Variable(("visit",), np.array(values, dtype), attrs)
 
 
-def _estimates(rows: Sequence[Mapping[str, Any]]) -> xr.Dataset:
+def _estimates(rows: Sequence[Row]) -> xr.Dataset:
     data = {}
     for name, (units, text) in ESTIMATE.items():
         none = [None] * len(METHODS)
-        values = np.array([[_number(v) for v in row.get("estimates", {}).get(name, none)] for row in rows])
+        values = np.array([row.get("estimates", {}).get(name, none) for row in rows], float)
         attrs = {"units": units, "long_name": text}
         if name == "agrees":
             values = np.where(np.isnan(values), -1, values).astype(np.int8)
@@ -123,18 +128,7 @@ def _flags(text: str, meanings: str, first: int) -> dict[str, Any]:
     return {"long_name": text, "standard_name": "status_flag", "flag_values": values, "flag_meanings": meanings}
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _date(text: str) -> np.datetime64:
-    try:
-        return np.datetime64(text or "NaT", "ns")
-    except ValueError:
-        return np.datetime64("NaT", "ns")
-
-
-def to_table(ds: xr.Dataset) -> "QTable":
+def to_table(ds: xr.Dataset) -> "Table":
     """Make an astropy table of a survey, one row a visit.
 
     Parameters
@@ -174,23 +168,18 @@ def to_table(ds: xr.Dataset) -> "QTable":
 
 
 def _flat(ds: xr.Dataset) -> Iterable[tuple[str, xr.Variable]]:
-    """Give the columns of one dimension; what has a second one label by label."""
+    """Yield the columns of one dimension; what has a second one label by label."""
     yield "visit", ds["visit"].variable
     for name, data in ds.data_vars.items():
         if data.dims == ("visit",):
             yield str(name), data.variable
-        elif data.dims == ("visit", "estimate"):
-            quantity = str(name).removeprefix("estimate_")
-            yield from ((_word(f"{one}_{quantity}"), data.sel(estimate=one).variable) for one in ds["estimate"].values)
-        elif data.dims == ("visit", "check"):
-            yield from ((_word(f"check_{one}"), data.sel(check=one).variable) for one in ds["check"].values)
+        elif len(data.dims) == 2 and (other := str(data.dims[1])) in {"estimate", "check"}:
+            label = "check_{}" if other == "check" else "{}_" + str(name).removeprefix("estimate_")
+            for value in data[other].values:
+                yield label.format(value).replace(" ", "_"), data.sel({other: value}).variable
         else:
             msg = f"{name} has dimensions {data.dims}, which a table has not; drop it"
             raise ArgumentError(msg)
-
-
-def _word(text: str) -> str:
-    return text.replace(" ", "_")
 
 
 def _plain(variable: xr.Variable) -> Any:

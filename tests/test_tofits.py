@@ -86,7 +86,7 @@ def star_pixel(ds):
     return float(ds["target_x"]) - x0, float(ds["target_y"]) - y0
 
 
-def test_xta_opens_it_again(written):
+def test_to_fits_reopens_equal(written):
     """Equal data, equal sky at every pixel, no warning; labels count from the corner of the new readout."""
     form, path = written
     with xta.open_exposure(path) as again:
@@ -103,7 +103,7 @@ def test_xta_opens_it_again(written):
         assert star == pytest.approx(star_pixel(form), abs=1e-8)
 
 
-def test_the_pipeline_opens_it_and_finds_it_valid(written):
+def test_to_fits_is_valid_for_pipeline(written):
     from jwst import datamodels
 
     form, path = written
@@ -121,7 +121,7 @@ def test_the_pipeline_opens_it_and_finds_it_valid(written):
         assert (model.data.dtype.newbyteorder("="), model.dq.dtype.newbyteorder("=")) == (np.float32, np.uint32)
 
 
-def test_the_wcs_survives(written):
+def test_to_fits_keeps_wcs(written):
     """Compared in V2, V3: degrees of the sky do not resolve a billionth of a pixel."""
     form, path = written
     x, y = np.meshgrid(np.linspace(0, form.sizes["x"], 20), np.linspace(0, form.sizes["y"], 20))
@@ -135,7 +135,7 @@ def test_the_wcs_survives(written):
     assert wcs.reference(theirs) == wcs.reference(ours)
 
 
-def test_the_keywords_agree_with_the_gwcs(written):
+def test_to_fits_keywords_agree_with_gwcs(written):
     from astropy.wcs import WCS
 
     form, path = written
@@ -151,7 +151,7 @@ def test_the_keywords_agree_with_the_gwcs(written):
     assert {(round(a, 1), round(b, 1)) for a, b in zip(x, y, strict=True)} == {(a, b) for a in edge[0] for b in edge[1]}
 
 
-def test_star_mask_and_reference_pixel(written):
+def test_to_fits_star_mask_and_reference_pixel(written):
     form, path = written
     header = headers(path)[1]
     star = header["STARCENX"] - 1, header["STARCENY"] - 1
@@ -167,7 +167,7 @@ def test_star_mask_and_reference_pixel(written):
         assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx(target, abs=1e-11)
 
 
-def test_the_attitude_is_the_corrected_one(written, exposures):
+def test_to_fits_attitude_is_corrected(written, exposures):
     form, path = written
     header = headers(path)[1]
     exposure = exposures[form.attrs["instrument"].lower()]
@@ -182,7 +182,7 @@ def test_the_attitude_is_the_corrected_one(written, exposures):
     assert header["PA_APER"] == pytest.approx(header["ROLL_REF"] + header["V3I_YANG"], abs=1e-11)
 
 
-def test_the_telescope_axes_are_those_of_the_file_when_nothing_was_corrected(exposure, path):
+def test_to_fits_attitude_of_original_wcs(exposure, path):
     """The same formula gives RA_V1, DEC_V1, PA_V3 of the original header from the original WCS."""
     original = sky.assign_wcs(exposure, sky.wcs_text(exposure, "wcs_original"))
     to_fits(original, path)
@@ -191,7 +191,7 @@ def test_the_telescope_axes_are_those_of_the_file_when_nothing_was_corrected(exp
         assert header[keyword] == pytest.approx(exposure.attrs[keyword.lower()], abs=1e-9), keyword
 
 
-def test_the_readout_is_the_array(exposure, path):
+def test_to_fits_readout_is_array(exposure, path):
     first = exposure.attrs["substrt1"], exposure.attrs["substrt2"]
     corners = {
         "cropped": (first[0] + 21, first[1] + 40),
@@ -233,7 +233,7 @@ def pyklip_centers(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["analysed", "cropped", "recentred", "recentred and cropped", "without its file"])
-def test_pyklip_finds_the_star_where_xta_does(exposure, name, path, pyklip_centers):
+def test_to_fits_star_in_pyklip(exposure, name, path, pyklip_centers):
     from pyklip.instruments.JWST import JWSTData
 
     ds = FORMS[name](exposure)
@@ -251,7 +251,7 @@ def test_pyklip_finds_the_star_where_xta_does(exposure, name, path, pyklip_cente
     assert data.wcs[0].wcs.crval == pytest.approx([float(ds["target_ra"]), float(ds["target_dec"])], abs=1e-5)
 
 
-def test_spaceklip_finds_the_star_where_xta_does(written):
+def test_to_fits_star_in_spaceklip(written):
     """Its reader takes the stage from the name, these keywords from the SCI header, and NINTS for the data."""
     form, path = written
     primary, header = headers(path)
@@ -264,7 +264,7 @@ def test_spaceklip_finds_the_star_where_xta_does(written):
         assert primary["NINTS"] == form.sizes["integration"]
 
 
-def test_the_header_of_the_original_is_kept(exposure, visits, path):
+def test_to_fits_keeps_header_of_original(exposure, visits, path):
     visit = visits[exposure.attrs["instrument"].lower()]
     to_fits(exposure, path)
     changed = {"DATE", "FILENAME", "HISTORY", "S_REGION", "PA_APER"}
@@ -277,7 +277,7 @@ def test_the_header_of_the_original_is_kept(exposure, visits, path):
             assert after[keyword] == expected, keyword
 
 
-def test_without_the_original_the_attributes_make_the_header(exposure, path):
+def test_to_fits_header_of_attributes(exposure, path):
     to_fits(exposure.copy().drop_encoding(), path)
     pointing = {"ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "filename"}
     with xta.open_exposure(path) as again:
@@ -285,7 +285,7 @@ def test_without_the_original_the_attributes_make_the_header(exposure, path):
             assert again.attrs[name] == exposure.attrs[name], name
 
 
-def test_history_tells_how_the_star_was_found(analysed, path):
+def test_to_fits_history(analysed, path):
     to_fits(analysed, path)
     history = " ".join(headers(path)[0]["HISTORY"])
     a = analysed.attrs
@@ -298,7 +298,7 @@ def test_history_tells_how_the_star_was_found(analysed, path):
     assert "to_fits" not in a["history"]
 
 
-def test_the_extra_keywords_go_through_the_pipeline(analysed, path, tmp_path):
+def test_to_fits_keywords_go_through_pipeline(analysed, path, tmp_path):
     from jwst import datamodels
 
     to_fits(analysed, path)
@@ -332,7 +332,7 @@ def decorated(analysed, nircam, edited):
 
 
 @pytest.mark.parametrize("name", ["analysed", "cropped", "recentred", "some integrations", "one integration"])
-def test_other_extensions_are_kept_where_they_fit(decorated, name, path):
+def test_to_fits_keeps_extensions_that_fit(decorated, name, path):
     ds = FORMS[name](decorated)
     to_fits(ds, path)
     with fits.open(path, memmap=False) as hdus:
@@ -354,7 +354,7 @@ def test_other_extensions_are_kept_where_they_fit(decorated, name, path):
         assert header["STARCENX"] - 1 == pytest.approx(star_pixel(ds)[0], abs=PIXEL)
 
 
-def test_a_star_given_by_hand(nircam, decorated, path):
+def test_to_fits_star_by_hand(nircam, decorated, path):
     """Without an analysis: no mask, no correction, and CRPIX on the star."""
     with xta.open_exposure(nircam.science[0]) as ds:
         ds.encoding["source"] = decorated.encoding["source"]
@@ -364,13 +364,13 @@ def test_a_star_given_by_hand(nircam, decorated, path):
     assert not {"MASKCENX", "MASKCENY", "TADRA", "TADDEC", "TADROLL"} & set(header)
 
 
-def test_variables_that_are_gone_stay_away(analysed, path):
+def test_to_fits_without_dropped_variables(analysed, path):
     to_fits(analysed.drop_vars(["err", "dq", "var_rnoise"]), path)
     with xta.open_exposure(path) as again:
         assert set(again.data_vars) == {"sci", "var_poisson"}
 
 
-def test_after_netcdf_and_with_dask(analysed, nircam, tmp_path, path):
+def test_to_fits_of_netcdf_and_dask(analysed, nircam, tmp_path, path):
     recentred = analysed.ta.recenter()
     to_fits(recentred, path)
     xta.to_netcdf(recentred, tmp_path / "a.nc")
@@ -389,7 +389,7 @@ def test_after_netcdf_and_with_dask(analysed, nircam, tmp_path, path):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_the_dataset_is_not_changed(analysed, path, name):
+def test_to_fits_leaves_dataset_unchanged(analysed, path, name):
     form = FORMS[name](analysed)
     before, encoding, attrs = form.copy(deep=True), dict(form.encoding), dict(form.attrs)
     shared = sky.the_wcs(form)
@@ -403,7 +403,7 @@ def test_the_dataset_is_not_changed(analysed, path, name):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(x0=st.integers(0, 300), y0=st.integers(0, 300), nx=st.integers(1, 60), ny=st.integers(1, 60))
-def test_any_crop_keeps_its_sky(analysed, path, x0, y0, nx, ny):
+def test_to_fits_any_crop_keeps_sky(analysed, path, x0, y0, nx, ny):
     ds = analysed.isel(x=slice(x0, x0 + nx), y=slice(y0, y0 + ny))
     to_fits(ds, path)
     with xta.open_exposure(path) as again:
@@ -437,14 +437,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_cannot_be_written_is_said(analysed, path, case):
+def test_to_fits_refuses_dataset(analysed, path, case):
     change, error, message = BROKEN[case]
     with pytest.raises(error, match=message):
         to_fits(change(analysed), path)
     assert list(path.parent.iterdir()) == []
 
 
-def test_templates_that_do_not_belong(analysed, nircam, miri, edited, tmp_path):
+def test_to_fits_refuses_template_of_other_exposure(analysed, nircam, miri, edited, tmp_path):
     def cut(source):
         target = tmp_path / "short_calints.fits"
         target.write_bytes(source.read_bytes()[:-20000])
@@ -473,7 +473,7 @@ def test_templates_that_do_not_belong(analysed, nircam, miri, edited, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["no ASDF extension", "a broken ASDF extension"])
-def test_a_template_without_its_wcs_still_gives_its_header(analysed, nircam, edited, path, name):
+def test_to_fits_template_without_wcs(analysed, nircam, edited, path, name):
     def edit(hdus):
         if name == "no ASDF extension":
             del hdus["ASDF"]
@@ -487,7 +487,7 @@ def test_a_template_without_its_wcs_still_gives_its_header(analysed, nircam, edi
         assert_same_sky(again, analysed)
 
 
-def test_an_original_that_is_not_there_any_more(analysed, path, caplog):
+def test_to_fits_original_is_gone(analysed, path, caplog):
     ds = analysed.copy()
     ds.encoding["source"] = str(path.parent / "gone_calints.fits")
     with caplog.at_level("INFO", logger="xta.fits"):
@@ -496,7 +496,7 @@ def test_an_original_that_is_not_there_any_more(analysed, path, caplog):
     assert "TITLE" not in headers(path)[0]
 
 
-def test_the_original_is_not_overwritten(analysed, nircam, tmp_path):
+def test_to_fits_refuses_to_overwrite_original(analysed, nircam, tmp_path):
     original = nircam.science[0]
     content = original.read_bytes()
     link = tmp_path / "link_calints.fits"
@@ -509,7 +509,7 @@ def test_the_original_is_not_overwritten(analysed, nircam, tmp_path):
     assert original.read_bytes() == content
 
 
-def test_names_that_cannot_be_written(analysed, tmp_path):
+def test_to_fits_refuses_name(analysed, tmp_path):
     (tmp_path / "folder.fits").mkdir()
     with pytest.raises(ArgumentError, match=r"does not end in \.fits"):
         to_fits(analysed, tmp_path / "a.nc")
@@ -519,7 +519,7 @@ def test_names_that_cannot_be_written(analysed, tmp_path):
         to_fits(analysed, tmp_path / "absent" / "a_calints.fits")
 
 
-def test_a_full_disk_leaves_the_old_file(analysed, path):
+def test_to_fits_full_disk_keeps_old_file(analysed, path):
     """A limit on the size of files makes the operating system refuse as a full disk would."""
     import resource
     import signal
@@ -546,7 +546,7 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("recentred", [False, True])
-def test_real_products(shared, path, name, recentred):
+def test_to_fits_real_products(shared, path, name, recentred):
     """Made by other versions of the pipeline, coadded, aligned or cropped by other software."""
     from jwst import datamodels
 
@@ -572,7 +572,7 @@ def test_real_products(shared, path, name, recentred):
             np.testing.assert_array_equal(again["sci"], ds["sci"])
 
 
-def test_a_written_file_knows_its_star_and_is_not_corrected_again(nircam, tmp_path):
+def test_attach_refuses_corrected_file(nircam, tmp_path):
     ds = xta.analyze(nircam.science[0])
     path = tmp_path / nircam.science[0].name
     ds.ta.to_fits(path)

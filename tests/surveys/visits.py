@@ -8,11 +8,17 @@ import numpy as np
 
 from xta import datasets, osslog
 from xta.geometry import siaf
+from xta.surveys import to_ecsv
+from xta.surveys.table import to_table
 
 STEP = 1e-3
 """Each visit has its star this much farther along the rows of the detector than the one before [pixel]."""
 
 PRD, APERTURE = "PRDOPSSOC-063", "NRCA5_TAMASK335R"
+
+
+QUICK = {"offline": True, "estimates": False, "workers": 1}
+LIMIT = 300  # seconds for a process of its own: it must never hang
 
 
 def base_visit(folder):
@@ -139,3 +145,40 @@ def add_failed_acquisition(visit):
 
 def _later(time):
     return str(np.datetime64(time) + np.timedelta64(5, "m"))
+
+
+def product(folder, number, kind):
+    (path,) = (folder / f"visit{number}").glob(f"*_{kind}.fits")
+    return path
+
+
+def check_rows(ds, truth, numbers):
+    """Compare rows with the truth of the set: the star of visit `number` is number * STEP px farther along y."""
+    steps = np.asarray(numbers) * STEP
+    assert ds["ok"].values.tolist() == [1] * len(numbers), ds["reason"].values
+    np.testing.assert_allclose(ds["offset_x"], float(truth["offset_x"]), atol=1e-6)
+    np.testing.assert_allclose(ds["offset_y"], float(truth["offset_y"]) - steps, atol=1e-6)
+    moved = np.hypot(ds["target_x"] - float(truth["target_x"]), ds["target_y"] - float(truth["target_y"]))
+    np.testing.assert_allclose(moved, steps, rtol=2e-3, atol=1e-6)
+    on_sky = np.hypot(ds["offset_east"] - float(truth["offset_east"]), ds["offset_north"] - truth["offset_north"])
+    np.testing.assert_allclose(on_sky, steps * truth.attrs["pixel_scale"], rtol=1e-2, atol=1e-7)
+    np.testing.assert_array_equal(ds["visit"], [f"{10000 + n}001001" for n in numbers])
+    days = np.datetime64("2024-03-10") + np.asarray(numbers, dtype="m8[D]")
+    np.testing.assert_array_equal(ds["date"].values.astype("M8[D]"), days)
+    assert set(ds["oss_prd"].values) == {"PRDOPSSOC-063"}
+
+
+def check_ecsv(ds, path):
+    from astropy.table import Table
+
+    to_ecsv(ds, path)
+    table, again = to_table(ds), Table.read(path)
+    assert again.colnames == table.colnames
+    assert again.meta == table.meta
+    for name in table.colnames:
+        mask = getattr(again[name], "mask", np.zeros(len(table), bool))
+        np.testing.assert_array_equal(mask, table[name].mask)
+        np.testing.assert_array_equal(again[name][~mask], table[name][~mask], err_msg=name)
+        assert again[name].dtype.kind == table[name].dtype.kind, name
+        assert (again[name].unit, again[name].description) == (table[name].unit, table[name].description)
+    return again

@@ -16,18 +16,18 @@ def star(x0, y0, *, shape=(48, 52), flux=1e4, sigma=1.6, background=20.0):
 
 @settings(deadline=None, max_examples=100)
 @given(st.floats(10, 40), st.floats(10, 38))
-def test_every_subpixel_phase(x, y):
+def test_floating_window_every_subpixel_phase(x, y):
     found = floating_window(star(x, y))
     assert abs(found.x - x) < 2e-3
     assert abs(found.y - y) < 2e-3
 
 
-def test_x_is_the_column():
+def test_floating_window_x_is_column():
     found = floating_window(star(40.2, 11.7))
     assert (round(found.x, 1), round(found.y, 1)) == (40.2, 11.7)
 
 
-def test_the_error_is_that_of_many_measurements():
+def test_floating_window_error_of_many_measurements():
     rng = np.random.default_rng(3)
     image, noise = star(25.3, 24.6), 5.0
     found = [
@@ -40,7 +40,7 @@ def test_the_error_is_that_of_many_measurements():
     assert abs(np.mean(x) - 25.3) < 4 * np.std(x) / 20
 
 
-def test_a_flagged_pixel_in_the_core_does_no_harm():
+def test_floating_window_flagged_pixel_in_core():
     image = star(25.3, 24.6)
     bad = np.zeros(image.shape, dtype=bool)
     bad[26, 24] = True
@@ -49,14 +49,14 @@ def test_a_flagged_pixel_in_the_core_does_no_harm():
     assert np.hypot(found.x - 25.3, found.y - 24.6) < 0.05
 
 
-def test_an_unflagged_hot_pixel_is_not_the_star():
+def test_floating_window_unflagged_hot_pixel():
     image = star(25.3, 24.6)
     image[5, 5] = 1e5
     found = floating_window(image)
     assert np.hypot(found.x - 25.3, found.y - 24.6) < 2e-3
 
 
-def test_the_region_limits_the_search_not_the_frame():
+def test_floating_window_region():
     image = star(12.4, 13.2) + star(40.3, 35.1, flux=5e4)
     found = floating_window(image, region=(slice(2, 25), slice(3, 27)))
     assert (found.x, found.y) == pytest.approx((12.4, 13.2), abs=5e-3)
@@ -73,12 +73,12 @@ def test_the_region_limits_the_search_not_the_frame():
     ],
     ids=["NaN", "zero", "constant", "noise", "negative"],
 )
-def test_no_star_no_number(image):
+def test_floating_window_refuses_image_without_star(image):
     with pytest.raises(CentroidError):
         floating_window(image)
 
 
-def test_everything_flagged_or_of_another_shape():
+def test_floating_window_refuses_flagged_image_and_other_shapes():
     with pytest.raises(CentroidError, match="no usable pixel"):
         floating_window(star(10, 10), bad=np.ones((48, 52), dtype=bool))
     with pytest.raises(ArgumentError, match="shape"):
@@ -87,7 +87,7 @@ def test_everything_flagged_or_of_another_shape():
         floating_window(star(10, 10), bad=np.zeros((4, 4), dtype=bool))
 
 
-def test_the_input_is_left_alone():
+def test_floating_window_leaves_input_alone():
     image = star(25.3, 24.6)
     before = image.copy()
     floating_window(image, err=np.ones_like(image), bad=np.zeros(image.shape, dtype=bool))
@@ -95,7 +95,7 @@ def test_the_input_is_left_alone():
 
 
 @pytest.mark.parametrize("light", [3e3, 1e5])
-def test_the_error_is_the_scatter(light):
+def test_floating_window_error_is_scatter(light):
     """Also where the window, which follows the error of its mean, makes it half as large again."""
     from xta import datasets
 

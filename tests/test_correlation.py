@@ -17,7 +17,7 @@ def blob(x, y, shape):
     return envelope * (1 + np.cos(0.9 * i + 0.2) * np.cos(0.7 * j) + 0.4 * np.sin(1.1 * j - 0.5 * i))
 
 
-def test_whole_pixel_shifts_are_those_of_the_definition():
+def test_normalized_correlation_by_definition():
     rng = np.random.default_rng(1)
     image, model = rng.normal(7, 1, (9, 8)), rng.normal(-3, 2, (5, 6))
     good, known = rng.random(image.shape) > 0.2, rng.random(model.shape) > 0.2
@@ -46,7 +46,7 @@ def test_whole_pixel_shifts_are_those_of_the_definition():
     seed=st.integers(0, 2**16),
 )
 @settings(max_examples=40, deadline=None)
-def test_positions_are_found_through_holes(x, y, scale, level, seed):
+def test_match_template_through_holes(x, y, scale, level, seed):
     """Scale, background and bad pixels do not matter."""
     image = scale * (blob(x, y, (52, 61)) + level)
     holes = np.random.default_rng(seed).random(image.shape) < 0.03
@@ -56,19 +56,19 @@ def test_positions_are_found_through_holes(x, y, scale, level, seed):
     assert found.correlation > 0.9999
 
 
-def test_holes_in_the_model():
+def test_match_template_with_holes_in_model():
     model = blob(20, 20, (41, 41))
     model[[3, 15, 30], [8, 12, 33]] = np.nan
     found = match_template(blob(31.27, 29.61, (64, 64)), model)
     assert (found.dx + 20, found.dy + 20) == pytest.approx((31.27, 29.61), abs=2e-3)
 
 
-def test_a_model_that_is_larger_than_the_image():
+def test_match_template_with_larger_model():
     found = match_template(blob(14.3, 16.9, (32, 32)), blob(40, 40, (81, 81)))
     assert (found.dx + 40, found.dy + 40) == pytest.approx((14.3, 16.9), abs=1e-3)
 
 
-def test_the_standard_error_is_the_scatter():
+def test_match_template_error_is_scatter():
     rng = np.random.default_rng(3)
     image, model, err = blob(25.3, 24.6, (50, 50)), blob(15, 15, (31, 31)), np.full((50, 50), 0.1)
     found = [match_template(image + rng.normal(0, 0.1, image.shape), model, err=err) for _ in range(60)]
@@ -80,7 +80,7 @@ def test_the_standard_error_is_the_scatter():
     assert np.mean([one.chi2 for one in found]) == pytest.approx(1, abs=0.05)
 
 
-def test_a_model_that_does_not_fit_widens_the_error():
+def test_match_template_error_of_poor_model():
     err = np.full((50, 50), 0.01)
     image = blob(25.3, 24.6, (50, 50))
     good = match_template(image, blob(15, 15, (31, 31)), err=err)
@@ -91,7 +91,7 @@ def test_a_model_that_does_not_fit_widens_the_error():
     assert np.isnan(match_template(image, blob(15, 15, (31, 31))).x_err)
 
 
-def test_faults():
+def test_match_template_faults():
     image, model = blob(25, 24, (50, 50)), blob(15, 15, (31, 31))
     with pytest.raises(ArgumentError, match="no usable pixel"):
         match_template(np.full((9, 9), np.nan), model)

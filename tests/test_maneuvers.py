@@ -46,7 +46,7 @@ def net(*messages, **options):
 
 
 @pytest.mark.parametrize("visit", REAL)
-def test_real_visits(shared, visit):
+def test_net_maneuver_real_visits(shared, visit):
     """One TA SAM, followed by dithers of the science exposures, which do not count."""
     name, prd = REAL[visit]
     with warnings.catch_warnings():
@@ -60,7 +60,7 @@ def test_real_visits(shared, visit):
     assert len(log.sams(visit)) > len(found.sams) == 1
 
 
-def test_real_nirspec(shared):
+def test_net_maneuver_real_nirspec(shared):
     log = osslog.read((shared / "oss" / "NIRSpec_WATA_2022-11-16_lines.txt").read_text())
     found = net_maneuver(log, prd="PRDOPSSOC-059")
     slit = siaf.aperture("NIRSPEC", "NRS_S1600A1_SLIT", "PRDOPSSOC-059")
@@ -68,7 +68,7 @@ def test_real_nirspec(shared):
     assert found.v3 == pytest.approx(slit.V3Ref + 474.149793, abs=1e-6)
 
 
-def test_real_nirspec_msa(shared):
+def test_net_maneuver_real_nirspec_msa(shared):
     log = osslog.read((shared / "oss" / "NIRSpec_MSATA_V04291007001_line.txt").read_text())
     with pytest.raises(OssLogError, match="give guider="):
         net_maneuver(log)
@@ -77,7 +77,7 @@ def test_real_nirspec_msa(shared):
 
 
 @pytest.mark.parametrize("options", [{}, {"ta_dithers": True, "guider": 2}, {"mode": "NRCA4_MASKSWB"}], ids=str)
-def test_nircam_samples(tmp_path, options):
+def test_net_maneuver_nircam_samples(tmp_path, options):
     """The net maneuver is the pointing error, dithered or not."""
     visit = datasets.make_visit(tmp_path, integrations=1, pointing_error=(0.31, -0.22, 0.0), **options)
     found = net_maneuver(osslog.read(visit.oss_log), visit=visit.visit_id, prd="PRDOPSSOC-063")
@@ -86,7 +86,7 @@ def test_nircam_samples(tmp_path, options):
     assert len(found.sams) == (4 if options.get("ta_dithers") else 2)
 
 
-def test_miri_sample(miri):
+def test_net_maneuver_miri_sample(miri):
     log = osslog.read(miri.oss_log)
     found = net_maneuver(log, visit=miri.visit_id, regions=REGIONS, prd="PRDOPSSOC-063")
     assert found.v2 == pytest.approx(0.25, abs=SETTLED)
@@ -97,7 +97,7 @@ def test_miri_sample(miri):
 
 
 @pytest.mark.parametrize("mode", ["nircam", "miri"])
-def test_failed_acquisitions(tmp_path, mode):
+def test_net_maneuver_refuses_failed_acquisitions(tmp_path, mode):
     visit = datasets.make_visit(tmp_path, mode=mode, integrations=1, failed_ta=True)
     with pytest.raises(OssLogError, match="target locate failed"):
         net_maneuver(osslog.read(visit.oss_log), visit=visit.visit_id, regions=REGIONS)
@@ -127,7 +127,7 @@ MADE_UP = {
 
 
 @pytest.mark.parametrize("kind", MADE_UP)
-def test_made_up_logs(kind):
+def test_net_maneuver_made_up_logs(kind):
     """The rules by text, and the same by message ids with other words."""
     before, after, options, (x, y) = MADE_UP[kind]
     expected = sam_to_v(x, y, guider=1, prd="PRDOPSSOC-063")
@@ -141,7 +141,7 @@ def test_made_up_logs(kind):
 
 
 @pytest.mark.parametrize(("words", "ident"), [("NIRSpec TA MSA half facet SAM", None), ("other words", 8557)])
-def test_the_half_facet_of_the_msa_is_added(words, ident):
+def test_net_maneuver_adds_half_facet(words, ident):
     log = log_of(GUIDING, words, "TA SAM for NRS (x, y, r) = 0.1, 0.2, -3.0", ids=[None, ident, None])
     found = net_maneuver(log, prd="PRDOPSSOC-063")
     plain = sam_to_v(0.1, 0.2, guider=1, prd="PRDOPSSOC-063")
@@ -184,26 +184,26 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults(fault):
+def test_net_maneuver_faults(fault):
     messages, options, reason = FAULTS[fault]
     with pytest.raises(OssLogError, match=reason):
         net(*messages, **options)
 
 
-def test_niriss_failure_by_its_id():
+def test_net_maneuver_refuses_niriss_failure_by_id():
     messages = (*block("NIS"), "some words", NEXT, "Dither SAM (x, y) = 1, 2")
     log = log_of(*messages, ids=[None] * 5 + [-8826, None, None])
     with pytest.raises(OssLogError, match="acquisition failed"):
         net_maneuver(log)
 
 
-def test_a_guider_that_does_not_exist():
+def test_net_maneuver_refuses_unknown_guider():
     with pytest.raises(ArgumentError, match="1 or 2"):
         net(*block("NRCA3"), GUIDING, "TA SAM (x, y) = 1, 2", guider=3)
 
 
 @given(x=st.floats(-30, 30), y=st.floats(-30, 30), guider=st.sampled_from([1, 2]))
-def test_a_move_keeps_its_length_and_can_be_undone(x, y, guider):
+def test_sam_to_v_keeps_length_and_can_be_undone(x, y, guider):
     v2, v3 = sam_to_v(x, y, guider=guider, prd="PRDOPSSOC-063")
     assert np.hypot(v2, v3) == pytest.approx(np.hypot(x, y), rel=1e-4, abs=1e-9)
     fgs = siaf.aperture("FGS", f"FGS{guider}_FULL_OSS", "PRDOPSSOC-063")

@@ -51,7 +51,7 @@ def noise(*shape, seed=0, dtype=float):
 @pytest.mark.parametrize(("method", "bar"), [("fourier", 1e-6), ("spline", 4e-4), ("lanczos", 7e-4)])
 @given(dx=phase, dy=phase, sigma=st.floats(1.3, 2.5), size=st.sampled_from([(64, 64), (61, 70), (70, 61)]))
 @settings(max_examples=60, deadline=None)
-def test_star_comes_to_the_central_pixel(method, bar, dx, dy, sigma, size):
+def test_resample_star_to_central_pixel(method, bar, dx, dy, sigma, size):
     x0, y0 = size[1] // 2 + dx, size[0] // 2 + dy
     cube = resample(star(x0, y0, sigma, shape=size), x0=x0, y0=y0, shape=(35, 37), method=method)
     for (x, y), limit in ((moments(cube), 2e-4), (fitted(cube, sigma), bar)):
@@ -61,7 +61,7 @@ def test_star_comes_to_the_central_pixel(method, bar, dx, dy, sigma, size):
 
 @given(dx=phase, dy=phase)
 @settings(max_examples=30, deadline=None)
-def test_star_comes_within_half_a_pixel_without_interpolation(dx, dy):
+def test_resample_integer_star_within_half_pixel(dx, dy):
     x0, y0 = 30 + dx, 31 + dy
     cube = resample(star(x0, y0, 1.5, shape=(64, 64)), x0=x0, y0=y0, shape=(35, 37), method="integer")
     x, y = moments(cube)
@@ -69,7 +69,7 @@ def test_star_comes_within_half_a_pixel_without_interpolation(dx, dy):
 
 
 @pytest.mark.parametrize(("method", "bar"), [("fourier", 2e-4), ("spline", 3e-3), ("lanczos", 1e-2)])
-def test_star_keeps_its_shape(method, bar):
+def test_resample_keeps_shape_of_star(method, bar):
     expected = star(15, 15, 1.3, shape=(31, 31))
     for dx, dy in [(0.5, 0.5), (0.5, -0.2), (0.1, 0.3)]:
         frame = star(32 + dx, 30 + dy, 1.3, shape=(65, 64))
@@ -79,7 +79,7 @@ def test_star_keeps_its_shape(method, bar):
 
 @MOST
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_signal_is_conserved(method, dtype):
+def test_resample_conserves_signal(method, dtype):
     frame = (5e4 * star(40.3, 37.8, 1.8, shape=(80, 77))).astype(dtype)
     moved = resample(frame, x0=40.3, y0=37.8, shape=(61, 61), method=method)
     assert moved.sum(dtype=float) == pytest.approx(frame.sum(dtype=float), rel=1e-6)
@@ -88,7 +88,7 @@ def test_signal_is_conserved(method, dtype):
 @MOST
 @given(dx=phase, dy=phase)
 @settings(max_examples=10, deadline=None)
-def test_a_constant_stays_and_a_slope_stays_inside(method, dx, dy):
+def test_resample_keeps_constant_and_slope(method, dx, dy):
     flat = resample(np.full((40, 50), 7.5), x0=20 + dx, y0=20 + dy, shape=(31, 31), method=method)
     np.testing.assert_allclose(flat, 7.5, rtol=1e-9)
     rows, columns = np.indices((120, 130))
@@ -98,7 +98,7 @@ def test_a_constant_stays_and_a_slope_stays_inside(method, dx, dy):
     np.testing.assert_allclose(slope, expected, atol=1e-3 if method == "fourier" else 1e-9)
 
 
-def test_lanczos_keeps_polynomials_up_to_the_fifth_degree():
+def test_resample_lanczos_keeps_polynomials():
     x = np.arange(60.0)
     frame = np.tile(((x - 30) / 10) ** 5, (9, 1))
     moved = resample(frame, x0=30.37, y0=4, shape=(1, 41), method="lanczos")
@@ -125,7 +125,7 @@ def shifted_by_phase(frame, dx, dy):
 
 @given(dx=phase, dy=phase, size=st.sampled_from([(70, 83), (71, 96), (96, 101)]), seed=st.integers(0, 99))
 @settings(max_examples=15, deadline=None)
-def test_fourier_agrees_with_a_loop_over_frames(dx, dy, size, seed):
+def test_resample_fourier_agrees_with_loop(dx, dy, size, seed):
     stack = noise(3, *size, seed=seed)
     x0, y0 = 35 + dx, 34 + dy
     moved = resample(stack, x0=x0, y0=y0, shape=(65, 67))
@@ -136,7 +136,7 @@ def test_fourier_agrees_with_a_loop_over_frames(dx, dy, size, seed):
 
 @given(dx=phase, dy=phase)
 @settings(max_examples=15, deadline=None)
-def test_fourier_agrees_with_a_zero_padded_loop_on_a_band_limited_source(dx, dy):
+def test_resample_fourier_agrees_with_zero_padded_loop(dx, dy):
     frame = star(33, 30, 2.2, shape=(64, 65))
     moved = resample(frame, x0=33 + dx, y0=30 + dy, shape=(41, 41))
     wide = np.fft.fftn(np.pad(frame, 30))
@@ -146,7 +146,7 @@ def test_fourier_agrees_with_a_zero_padded_loop_on_a_band_limited_source(dx, dy)
 
 @given(dx=phase, dy=phase, seed=st.integers(0, 99))
 @settings(max_examples=15, deadline=None)
-def test_spline_agrees_with_scipy_away_from_the_edges(dx, dy, seed):
+def test_resample_spline_agrees_with_scipy(dx, dy, seed):
     frame = noise(80, 91, seed=seed)
     moved = resample(frame, x0=45 + dx, y0=40 + dy, shape=(21, 25), method="spline")
     expected = scipy.ndimage.shift(frame, (-dy, -dx), order=5, mode="mirror")[30:51, 33:58]
@@ -165,7 +165,7 @@ def test_spline_agrees_with_scipy_away_from_the_edges(dx, dy, seed):
     dtype=st.sampled_from([np.float32, np.float64]),
 )
 @settings(max_examples=40, deadline=None)
-def test_whole_shift_is_a_slice(method, x0, y0, half, size, dtype):
+def test_resample_whole_shift_is_slice(method, x0, y0, half, size, dtype):
     stack = noise(2, *size, dtype=dtype)
     shape = (2 * half[0] + 1, 2 * half[1] + 1)
     margin = 60
@@ -183,7 +183,7 @@ def test_whole_shift_is_a_slice(method, x0, y0, half, size, dtype):
 
 
 @MOST
-def test_an_axis_with_a_whole_shift_is_not_mixed(method):
+def test_resample_axis_with_whole_shift(method):
     stack = noise(2, 40, 30)
     x_only = resample(stack, x0=15.3, y0=20, shape=(11, 9), method=method)
     changed = stack.copy()
@@ -195,14 +195,14 @@ def test_an_axis_with_a_whole_shift_is_not_mixed(method):
     np.testing.assert_allclose(turned.swapaxes(1, 2), x_only, atol=1e-12)
 
 
-def test_a_rounding_error_is_not_a_shift():
+def test_resample_rounding_error_is_no_shift():
     frame = noise(20, 20)
     result = resample(frame, x0=0.1 * 3 * 30 + 1e-9, y0=10, shape=(3, 3))
     np.testing.assert_array_equal(result, frame[9:12, 8:11])
 
 
 @MOST
-def test_output_larger_than_the_input_is_masked_outside(method):
+def test_resample_output_larger_than_input(method):
     stack = noise(2, 12, 15)
     result = resample(stack, x0=6.4, y0=5.7, shape=(41, 45), method=method, fill=-99.0)
     rows, columns = np.arange(41) - 20 + 5.7, np.arange(45) - 22 + 6.4
@@ -215,7 +215,7 @@ def test_output_larger_than_the_input_is_masked_outside(method):
 
 @pytest.mark.parametrize(("sigma", "bar"), [(1.0, 2e-5), (1.3, 2e-6), (1.5, 1e-6), (2.0, 1e-6)])
 @MOST
-def test_a_source_at_one_edge_does_not_come_in_at_the_other(method, sigma, bar):
+def test_resample_source_at_edge_stays_there(method, sigma, bar):
     flux = 2 * np.pi * sigma**2
     for x in np.arange(90, 101, 0.53):
         for y, x0, y0 in [(40.2, 80.43, 50.37), (0.3, 80.5, 50.5), (98.9, 79.9, 49.8)]:
@@ -225,7 +225,7 @@ def test_a_source_at_one_edge_does_not_come_in_at_the_other(method, sigma, bar):
 
 
 @MOST
-def test_the_edges_of_a_sloped_background_do_not_ring(method):
+def test_resample_edges_of_slope_do_not_ring(method):
     rows, columns = np.indices((100, 100))
     background = 100.0 + 0.5 * columns + 0.2 * rows
     moved = resample(background, x0=49.5, y0=49.5, shape=(99, 99), method=method)
@@ -252,7 +252,7 @@ def core_of(x, y, *, x0, y0, shape):
     dy=st.sampled_from([0, 0.5, 0.27, -0.49]),
 )
 @settings(max_examples=8, deadline=None)
-def test_a_bad_pixel_masks_its_core_alone(method, value, x, y, dx, dy):
+def test_resample_bad_pixel_masks_its_core(method, value, x, y, dx, dy):
     clean = (star(18, 19, 4, shape=(42, 40)) + 1).astype(np.float32)
     x0, y0, shape = 20 + dx, 21 + dy, (45, 47)
     before = resample(clean, x0=x0, y0=y0, shape=shape, method=method)
@@ -269,7 +269,7 @@ def test_a_bad_pixel_masks_its_core_alone(method, value, x, y, dx, dy):
 
 
 @ALL
-def test_a_value_under_a_mask_is_not_looked_at(method):
+def test_resample_ignores_value_under_mask(method):
     stack = noise(3, 40, 40) + 100
     bad = np.random.default_rng(1).random(stack.shape) < 0.05
     other = np.where(bad, 1e7, stack)
@@ -279,7 +279,7 @@ def test_a_value_under_a_mask_is_not_looked_at(method):
 
 
 @ALL
-def test_mask_and_flags_agree(method):
+def test_resample_mask_agrees_with_flags(method):
     stack, variance = noise(3, 40, 40), np.ones((3, 40, 40))
     dq = (np.random.default_rng(1).random(stack.shape) < 0.03).astype(np.uint32)
     grid = {"x0": 11.7, "y0": 30.2, "shape": (45, 45), "method": method}
@@ -289,7 +289,7 @@ def test_mask_and_flags_agree(method):
     np.testing.assert_array_equal(np.isnan(resample_variance(variance, bad=dq != 0, **grid)), flagged)
 
 
-def test_one_mask_serves_all_frames():
+def test_resample_one_mask_for_all_frames():
     stack = noise(2, 3, 20, 20)
     mask = np.zeros((20, 20), dtype=bool)
     mask[4:7, 10] = True
@@ -299,7 +299,7 @@ def test_one_mask_serves_all_frames():
 
 
 @ALL
-def test_a_frame_without_good_pixels_stays_without_and_leaves_the_others(method):
+def test_resample_frame_without_good_pixels(method):
     stack = noise(3, 30, 30)
     stack[1] = np.nan
     grid = {"x0": 14.6, "y0": 15.3, "shape": (21, 21), "method": method}
@@ -312,7 +312,7 @@ def test_a_frame_without_good_pixels_stays_without_and_leaves_the_others(method)
     np.testing.assert_array_equal(result[::2], resample(stack[::2], **grid))
 
 
-def test_fill_of_a_deep_hole_follows_its_rim():
+def test_fill_bad_deep_hole_follows_rim():
     hole = np.ones((3, 40, 50))
     hole[:, :, 25:] = 3
     hole[1, 5:35, 10:45] = np.nan
@@ -344,7 +344,7 @@ def filled_ring_by_ring(frame, bad):
 
 @given(seed=st.integers(0, 999), share=st.sampled_from([0.02, 0.3, 0.7, 0.95, 1]), box=st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
-def test_fill_is_the_mean_of_neighbours_ring_by_ring(seed, share, box):
+def test_fill_bad_ring_by_ring(seed, share, box):
     random = np.random.default_rng(seed)
     stack = random.normal(size=(2, 9, 11))
     bad = random.random(stack.shape) < share
@@ -358,7 +358,7 @@ def test_fill_is_the_mean_of_neighbours_ring_by_ring(seed, share, box):
 
 @ALL
 @pytest.mark.parametrize(("dx", "dy"), [(0.5, 0.5), (0.13, -0.37), (0.5, 0), (-0.25, 0.08)])
-def test_error_is_the_scatter_of_the_noise(method, dx, dy):
+def test_resample_variance_is_scatter_of_noise(method, dx, dy):
     sigma = 1 + 0.5 * np.cos(np.arange(44) / 6)[:, None] * np.sin(np.arange(41) / 5)
     grid = {"x0": 20 + dx, "y0": 21 + dy, "shape": (45, 45), "method": method}
     predicted = np.sqrt(resample_variance(sigma**2, **grid))
@@ -370,14 +370,14 @@ def test_error_is_the_scatter_of_the_noise(method, dx, dy):
 
 
 @pytest.mark.parametrize(("method", "bar"), [("fourier", 5e-3), ("spline", 1e-9), ("lanczos", 1e-9)])
-def test_variance_goes_with_the_squares_of_the_weights(method, bar):
+def test_resample_variance_squares_weights(method, bar):
     pixel = np.zeros((91, 90))
     pixel[44, 46] = 1
     grid = {"x0": 46.2, "y0": 43.6, "shape": (21, 21), "method": method}
     np.testing.assert_allclose(resample_variance(pixel, **grid), resample(pixel, **grid) ** 2, atol=bar)
 
 
-def test_fourier_keeps_the_variance_of_white_noise():
+def test_resample_variance_of_white_noise():
     for x0 in (100.5, 100.1, 99.73):
         variance = resample_variance(np.ones((200, 200)), x0=x0, y0=100.4, shape=(31, 31))
         np.testing.assert_allclose(variance, 1, rtol=1e-12)
@@ -386,14 +386,14 @@ def test_fourier_keeps_the_variance_of_white_noise():
 @ALL
 @given(seed=st.integers(0, 999), dx=phase, dy=phase, decades=st.floats(0, 30))
 @settings(max_examples=20, deadline=None)
-def test_variance_is_never_negative(method, seed, dx, dy, decades):
+def test_resample_variance_is_never_negative(method, seed, dx, dy, decades):
     random = np.random.default_rng(seed)
     variance = (10 ** random.uniform(-decades, 0, size=(2, 30, 31))).astype(np.float32)
     result = resample_variance(variance, x0=15 + dx, y0=14 + dy, shape=(41, 41), method=method)
     assert np.nanmin(result) >= 0
 
 
-def test_a_negative_variance_is_a_bad_pixel():
+def test_resample_variance_negative_is_bad():
     variance = np.ones((30, 30))
     variance[12, 13] = -1
     bad = np.zeros((30, 30), dtype=bool)
@@ -417,7 +417,7 @@ def test_a_negative_variance_is_a_bad_pixel():
     dtype=st.sampled_from([np.uint32, np.int32, np.uint8, ">u4"]),
 )
 @settings(max_examples=40, deadline=None)
-def test_flags_are_those_of_the_core(method, x0, y0, dx, dy, dtype):
+def test_resample_dq_flags_of_core(method, x0, y0, dx, dy, dtype):
     dq = (2 ** np.random.default_rng(3).integers(1, 7, size=(2, 9, 10))).astype(dtype)
     shape = (7, 9)
     result = resample_dq(dq, x0=x0 + dx, y0=y0 + dy, shape=shape, method=method, outside=65)
@@ -442,7 +442,7 @@ def test_flags_are_those_of_the_core(method, x0, y0, dx, dy, dtype):
     ("dtype", "expected"),
     [("f4", "f4"), ("f8", "f8"), (">f4", "f4"), (">f8", "f8"), ("i2", "f8"), ("u4", "f8"), ("f2", "f4")],
 )
-def test_types(method, dtype, expected):
+def test_resample_types(method, dtype, expected):
     stack = (10 * noise(2, 12, 13) + 50).astype(dtype)
     for function in (resample, resample_variance):
         result = function(stack, x0=6.3, y0=5.2, shape=(9, 9), method=method)
@@ -453,7 +453,7 @@ def test_types(method, dtype, expected):
 
 
 @MOST
-def test_float32_is_accurate(method):
+def test_resample_float32_is_accurate(method):
     stack = (1e4 * star(50.2, 49.7, 1.5, shape=(100, 100)) + noise(4, 100, 100) + 5).astype(np.float32)
     grid = {"x0": 50.2, "y0": 49.7, "shape": (81, 81), "method": method}
     single, double = resample(stack, **grid), resample(stack.astype(float), **grid)
@@ -464,7 +464,7 @@ def test_float32_is_accurate(method):
 
 
 @ALL
-def test_inputs_stay_and_may_be_read_only_or_strided(method):
+def test_resample_leaves_inputs_alone(method):
     whole = noise(4, 30, 64)
     whole[0, 3, 4] = np.nan
     stack, bad = whole[::2, :, ::2], np.zeros((2, 30, 32), dtype=bool)
@@ -491,7 +491,7 @@ def test_inputs_stay_and_may_be_read_only_or_strided(method):
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (3,), (2, 3), (0,)])
-def test_leading_dimensions(lead):
+def test_resample_leading_dimensions(lead):
     stack = noise(*lead, 12, 13)
     for function in (resample, resample_variance):
         result = function(np.abs(stack), x0=6.3, y0=5.2, shape=(9, 7))
@@ -502,7 +502,7 @@ def test_leading_dimensions(lead):
 
 @ALL
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_bits_do_not_depend_on_grouping_or_threads(method, dtype):
+def test_resample_bits_do_not_depend_on_grouping(method, dtype):
     stack = noise(23, 101, 90, dtype=dtype)
     stack[np.random.default_rng(5).random(stack.shape) < 0.002] = np.nan
     grid = {"x0": 44.3, "y0": 50.8, "shape": (89, 89), "method": method}
@@ -513,7 +513,7 @@ def test_bits_do_not_depend_on_grouping_or_threads(method, dtype):
         assert np.stack([function(frame, **grid) for frame in values]).tobytes() == together.tobytes()
 
 
-def test_dask_through_xarray_gives_the_same_bits():
+def test_resample_dask_same_bits():
     stack = xr.DataArray(noise(6, 40, 42, dtype=np.float32), dims=("integration", "y", "x"))
     options = {
         "kwargs": {"x0": 20.3, "y0": 19.6, "shape": (31, 33)},
@@ -533,7 +533,7 @@ def test_dask_through_xarray_gives_the_same_bits():
     assert lazy.compute().values.tobytes() == eager.values.tobytes()
 
 
-def test_memory_beyond_the_result_does_not_grow_with_the_stack():
+def test_resample_memory_does_not_grow():
     extra = []
     for frames in (50, 200):
         stack = noise(frames, 128, 128, dtype=np.float32)
@@ -552,7 +552,7 @@ def test_memory_beyond_the_result_does_not_grow_with_the_stack():
     ("method", "near", "far"),
     [("fourier", 0.11, 0.012), ("spline", 0.12, 1e-6), ("lanczos", 0.12, 1e-9), ("integer", 0, 0)],
 )
-def test_ringing_of_a_saturated_star(method, near, far):
+def test_resample_ringing_of_saturated_star(method, near, far):
     rows, columns = np.indices((129, 129))
     radius = np.hypot(rows - 64, columns - 64)
     flat_topped = np.where(radius < 6, 1, 0.3 * (6 / np.maximum(radius, 6)) ** 3)
@@ -582,7 +582,7 @@ def test_ringing_of_a_saturated_star(method, near, far):
         ({"y0": 40.0}, "no pixel inside"),
     ],
 )
-def test_bad_grid(changes, match):
+def test_resample_refuses_bad_grid(changes, match):
     grid = {"x0": 5.0, "y0": 5.0, "shape": (5, 5)} | changes
     stack = np.ones((2, 10, 12))
     for function, values in ((resample, stack), (resample_variance, stack), (resample_dq, stack.astype("u4"))):
@@ -590,7 +590,7 @@ def test_bad_grid(changes, match):
             function(values, **grid)
 
 
-def test_bad_arrays():
+def test_resample_refuses_bad_arrays():
     grid = {"x0": 5, "y0": 5, "shape": (3, 3)}
     with pytest.raises(ArgumentError, match=r"shape \(10,\).*give frames \(\.\.\., y, x\)"):
         resample(np.ones(10), **grid)

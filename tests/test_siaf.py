@@ -12,7 +12,7 @@ from xta.errors import SiafError
 from xta.geometry import siaf
 
 
-def test_the_published_centroid_is_exact():
+def test_det_to_pixel_published_centroids():
     ta = siaf.readout("NIRCAM", "NRCA5_TAMASK335R", None, "PRDOPSSOC-058")
     assert siaf.det_to_pixel(ta, 1557.8437, 1548.52431) == pytest.approx((32.1563, 29.52431), abs=1e-9)
     assert siaf.intended_pixel("NIRCAM", "NRCA5_TAMASK335R") == (31.5, 31.5)
@@ -21,7 +21,7 @@ def test_the_published_centroid_is_exact():
     assert siaf.intended_pixel("MIRI", "MIRIM_TA1550_CUR", "MASK1550") == pytest.approx((132.5, 124.5), abs=1e-9)
 
 
-def test_real_centroids_are_where_the_source_is_seen(shared):
+def test_det_to_pixel_real_centroids(shared):
     """Five modes: within 1.5 px of the position read off the product by eye. NIRISS logs row and column exchanged.
 
     One row, MIRI slitless, was read off to the nearest ten (40, 380): there the bound is 3 px, and the position is
@@ -62,7 +62,7 @@ def test_real_centroids_are_where_the_source_is_seen(shared):
         ("MIRIM_MASK1065", "MASK1065", "MIRIM_MASK1065"),
     ],
 )
-def test_miri_readouts(apername, subarray, readout):
+def test_readout_miri(apername, subarray, readout):
     assert siaf.readout("MIRI", apername, subarray).AperName == readout
 
 
@@ -79,12 +79,12 @@ def test_miri_readouts(apername, subarray, readout):
         ("NIRSPEC", "NRS1_FULL", None, "NRS1_FULL", (2048, 2048)),
     ],
 )
-def test_niriss_and_nirspec_readouts(instrument, apername, subarray, readout, size):
+def test_readout_niriss_and_nirspec(instrument, apername, subarray, readout, size):
     found = siaf.readout(instrument, apername, subarray)
     assert (found.AperName, found.XSciSize, found.YSciSize) == (readout, *size)
 
 
-def test_a_cut_out_of_nirspec_is_a_shift_of_the_whole():
+def test_readout_nirspec_is_shift_of_whole():
     whole = siaf.readout("NIRSPEC", "NRS_S1600A1_SLIT", "FULL")
     part = siaf.readout("NIRSPEC", "NRS_S1600A1_SLIT", "SUB32")
     assert siaf.det_to_pixel(part, 1412.5, 990.25) == (1412.5 - 1399, 990.25 - 975)
@@ -96,7 +96,7 @@ def test_a_cut_out_of_nirspec_is_a_shift_of_the_whole():
     assert (whole.XSciSize, whole.AperName) == (2048, "NRS1_FULL")  # the one that is shared is unchanged
 
 
-def test_a_full_nircam_readout_is_the_detector():
+def test_readout_full_nircam():
     assert siaf.readout("NIRCAM", "NRCA5_TAMASK335R", "FULL").AperName == "NRCA5_FULL"
 
 
@@ -104,7 +104,7 @@ TA_APERTURES = [name for name in siaf.siaf("NIRCAM").apernames if "TAMASK" in na
 
 
 @pytest.mark.parametrize("name", TA_APERTURES)
-def test_dithers_move_by_the_same_detector_pixels_on_every_detector(name):
+def test_intended_pixel_dithers_on_every_detector(name):
     """The sign in each readout is the SIAF's: going back to Det gives (2, 4) and (5, -1) everywhere."""
     ap = siaf.aperture("NIRCAM", name)
     first = siaf.pixel_to_det(siaf.readout("NIRCAM", name), *siaf.intended_pixel("NIRCAM", name))
@@ -114,7 +114,7 @@ def test_dithers_move_by_the_same_detector_pixels_on_every_detector(name):
         assert np.subtract(det, first) == pytest.approx(move, abs=1e-9)
 
 
-def test_conversions_go_round():
+def test_convert_round_trip():
     ap = siaf.aperture("NIRCAM", "NRCA5_MASK335R")
     for frame in ("det", "sci", "idl", "tel"):
         there = siaf.convert(ap, 150.25, 170.5, "pixel", frame)
@@ -125,7 +125,7 @@ def test_conversions_go_round():
 
 
 @pytest.mark.parametrize("instrument", ["NIRCAM", "MIRI", "NIRISS", "FGS", "NIRSPEC"])
-def test_conversions_are_those_of_pysiaf(instrument):
+def test_convert_agrees_with_pysiaf(instrument):
     """Every frame to every other, in some apertures."""
     apertures = [ap for ap in siaf.siaf(instrument, "PRDOPSSOC-063").apertures.values() if ap.XSciRef is not None]
     rng = np.random.default_rng(3)
@@ -140,7 +140,7 @@ def test_conversions_are_those_of_pysiaf(instrument):
 
 
 @pytest.mark.parametrize("name", ["NRCA5_MASK335R", "MIRIM_FULL", "NIS_AMITA", "NRCA2_FULL_MASK335R"])
-def test_a_direction_is_found_again_exactly(name):
+def test_tel_to_pixel_round_trip(name):
     """Unlike by the inverse polynomials, which are 0.45 px off for the first of these in the newest release."""
     ap = siaf.aperture({"NRC": "NIRCAM", "MIR": "MIRI", "NIS": "NIRISS"}[name[:3]], name)
     v2, v3 = siaf.convert(ap, 51.25, 40.5, "pixel", "tel")
@@ -152,7 +152,7 @@ def test_releases_are_in_order():
     assert all((folder / "NIRCam_SIAF.xml").is_file() for folder in siaf.releases().values())
 
 
-def test_the_mask_is_the_one_of_the_release():
+def test_aperture_mask_of_release():
     def mask(prd):
         ap = siaf.aperture("NIRCAM", "NRCA5_MASK335R", prd)
         return siaf.reference_pixel(ap, ap)
@@ -174,15 +174,15 @@ def test_the_mask_is_the_one_of_the_release():
         ("", "PRDOPSSOC-075"),
     ],
 )
-def test_releases(prd, used):
+def test_release_names(prd, used):
     assert siaf.release(prd) >= used if used.endswith("075") else siaf.release(prd) == used
 
 
-def test_the_siaf_is_read_once():
+def test_siaf_is_read_once():
     assert siaf.siaf("NIRCam", "PRDOPSSOC-058") is siaf.siaf("NIRCAM", "PRDOPSSOC-058")
 
 
-def test_what_is_not_in_the_siaf_is_named():
+def test_aperture_refuses_unknown_names():
     with pytest.raises(SiafError, match="NRCA5_NONSENSE"):
         siaf.aperture("NIRCAM", "NRCA5_NONSENSE")
     with pytest.raises(SiafError, match="WFC3"):
@@ -192,7 +192,7 @@ def test_what_is_not_in_the_siaf_is_named():
         siaf.reference_pixel(slit, siaf.aperture("MIRI", "MIRIM_FULL"))
 
 
-def test_pysiaf_is_imported_without_asking_the_network():
+def test_pysiaf_import_without_network():
     code = (
         "import socket\n"
         "def refuse(*args, **kwargs): raise SystemExit('asked the network')\n"

@@ -124,7 +124,7 @@ OPERATIONS = {
 @given(
     st.lists(st.sampled_from(sorted(OPERATIONS)), min_size=1, max_size=4, unique=True), st.sampled_from([150.0, 0.0])
 )
-def test_any_mix_of_operations_keeps_sky_and_data_together(operations, ra):
+def test_assign_sky_survives_any_operations(operations, ra):
     ds = make_exposure(ra)
     for name in operations:
         if min(ds.sizes["x"], ds.sizes["y"]) < 4:
@@ -134,7 +134,7 @@ def test_any_mix_of_operations_keeps_sky_and_data_together(operations, ra):
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"coarsen", "map_blocks", "reindex"}))
-def test_stored_sky_is_right_without_deriving_it_again(name):
+def test_assign_sky_stored_values(name):
     """Selections carry ra and dec along; only averages need assign_sky."""
     ds = OPERATIONS[name](make_exposure())
     again = sky.assign_sky(ds)
@@ -142,7 +142,7 @@ def test_stored_sky_is_right_without_deriving_it_again(name):
         np.testing.assert_array_equal(ds[coord].transpose(*again[coord].dims).values, again[coord].values)
 
 
-def test_exposures_of_different_pointing_are_joined_with_their_own_wcs():
+def test_assign_sky_of_joined_exposures():
     first, second = make_exposure(150.0), make_exposure(151.0, nx=26)
     both = xr.concat([first, second], dim="exposure", join="outer", coords="different", compat="equals")
     assert both["wcs"].dims == ("exposure",)
@@ -156,7 +156,7 @@ def test_exposures_of_different_pointing_are_joined_with_their_own_wcs():
     assert sky.pixel_to_world(one, 3.0, 4.0) == sky.pixel_to_world(second, 3.0, 4.0)
 
 
-def test_arithmetic_keeps_an_equal_wcs_and_drops_a_different_one():
+def test_wcs_in_arithmetic():
     a, b = make_exposure(150.0), make_exposure(151.0)
     assert isinstance((a["sci"] - a["sci"])["wcs"].item(), wcs.WcsText)
     assert "wcs" not in (a["sci"] - b["sci"]).coords
@@ -164,7 +164,7 @@ def test_arithmetic_keeps_an_equal_wcs_and_drops_a_different_one():
         sky.pixel_to_world((a - b), 1.0, 2.0)
 
 
-def test_sky_is_lazy_has_no_index_and_is_evaluated_once_for_both(monkeypatch):
+def test_assign_sky_is_lazy_and_evaluated_once(monkeypatch):
     calls = []
     original = wcs.pixel_to_world
     monkeypatch.setattr(wcs, "pixel_to_world", lambda *args: calls.append(1) or original(*args))
@@ -176,13 +176,13 @@ def test_sky_is_lazy_has_no_index_and_is_evaluated_once_for_both(monkeypatch):
     assert ds["ra"].attrs == model.attrs("ra")
 
 
-def test_a_pickle_is_small():
+def test_assign_sky_pickle_is_small():
     ds = make_exposure()
     ds["ra"].values  # noqa: B018
     assert len(pickle.dumps(ds)) < len(str(ds["wcs"].item())) + ds["sci"].nbytes + 20_000
 
 
-def test_positions_on_and_off_the_array():
+def test_positions_on_and_off_array():
     ds = make_exposure()
     ra, dec = ds.ta.pixel_to_world(-40.5, 1000.25)
     assert isinstance(ra, float)
@@ -198,7 +198,7 @@ def test_positions_on_and_off_the_array():
     assert list(ra["planet"].values) == ["b", "c"]
 
 
-def test_select_by_sky():
+def test_sel_sky_nearest_pixels():
     ds = make_exposure().isel(x=slice(None, None, -2), y=slice(3, None))
     ra, dec = ds.ta.pixel_to_world(15.4, 7.3)
     one = ds.ta.sel_sky(ra, dec)
@@ -213,7 +213,7 @@ def test_select_by_sky():
 
 
 @pytest.mark.parametrize(("x", "y"), [(30.6, 5.0), (5.0, -0.6), (5.0, 24.0)])
-def test_selecting_outside_the_image_names_the_pixel(x, y):
+def test_sel_sky_outside_names_pixel(x, y):
     ds = make_exposure()
     ra, dec = ds.ta.pixel_to_world(x, y)
     with pytest.raises(
@@ -224,7 +224,7 @@ def test_selecting_outside_the_image_names_the_pixel(x, y):
         ds.ta.sel_sky([ds["ra"].values[0, 0], ra], [ds["dec"].values[0, 0], dec])
 
 
-def test_what_is_missing_is_named():
+def test_sky_names_what_is_missing():
     ds = make_exposure()
     with pytest.raises(MissingError, match="no wcs"):
         ds.drop_vars(["wcs", "ra", "dec"]).ta.assign_sky()
@@ -236,7 +236,7 @@ def test_what_is_missing_is_named():
         ds.assign_coords(x=np.full(30, np.nan)).ta.sel_sky(150.0, -30.0)
 
 
-def test_inputs_are_left_alone():
+def test_sky_leaves_inputs_alone():
     ds = make_exposure()
     before = ds.copy(deep=True)
     ds.ta.assign_sky()

@@ -5,29 +5,23 @@ orientation, 1-based), ``idl`` (Ideal, arcsec) and ``tel`` (V2, V3, arcsec). Wha
 *pixel* is the 0-based pixel of a readout, ``sci - 1``: what numpy and the GWCS of a product take. The
 conversion between the two bases happens in this module and nowhere else.
 
-The SIAF itself is read by pysiaf, which bundles the releases (PRDs) that were onboard over the years.
+The SIAF itself is read by pysiaf, see `xta.geometry.prd`.
 
 References
 ----------
 .. [1] SIAF definitions, STScI JWST-STScI-001550; pysiaf, https://pysiaf.readthedocs.io
 """
 
-import ast
 import copy
 import math
-import re
-import sys
-from collections.abc import Sequence
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from pathlib import Path
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xta import model
 from xta.errors import SiafError
+from xta.geometry.prd import load, release, releases
 
 if TYPE_CHECKING:
     from pysiaf import JwstAperture, Siaf
@@ -73,86 +67,6 @@ https://github.com/mperrin/misc_jwst, which gives SUBSTRT1/2 of real images. `xt
 """
 
 
-class _PysiafLoader(SourceFileLoader):
-    """Loader of pysiaf that leaves out its check for a newer release, which waits for GitHub without a time-out."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        tree = ast.parse(self.get_data(self.path))
-        tree.body = [node for node in tree.body if "requests.get" not in ast.unparse(node)]
-        return compile(tree, self.path, "exec")
-
-
-class _PysiafFinder:
-    """Finder of pysiaf, for Python's own import, so that its locks hold for other threads that import it too."""
-
-    @staticmethod
-    def find_spec(fullname: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path) if fullname == "pysiaf" else None
-        if spec is None or spec.origin is None or not isinstance(spec.loader, SourceFileLoader):
-            return None
-        spec.loader = _PysiafLoader(fullname, spec.origin)
-        return spec
-
-
-@cache
-def _pysiaf() -> Any:
-    """Import pysiaf without its look at GitHub: an analysis must not wait for a network that it does not need."""
-    # The finder stays: another thread that goes through the list would miss a finder if one were taken out.
-    if "pysiaf" not in sys.modules:
-        sys.meta_path.insert(0, _PysiafFinder)
-    import pysiaf
-
-    return pysiaf
-
-
-@cache
-def releases() -> dict[str, Path]:
-    """List the PRD releases that pysiaf bundles, oldest first.
-
-    Returns
-    -------
-    dict
-        From the name of a release, such as "PRDOPSSOC-063", to its folder of SIAF XML files.
-    """
-    root = Path(str(_pysiaf().__file__)).parent / "prd_data" / "JWST"
-    flight = (path for path in root.iterdir() if re.fullmatch(r"PRDOPSSOC-\d{3}(-\d{3})?", path.name))
-    return {path.name: path / "SIAFXML" / "SIAFXML" for path in sorted(flight)}
-
-
-@cache
-def release(prd: str | None = None) -> str:
-    """Name the bundled PRD release to use for a product made with release `prd`.
-
-    Parameters
-    ----------
-    prd : str, optional
-        The ``PRD_VER`` of a product, such as "PRDOPSSOC-058". None asks for the newest.
-
-    Returns
-    -------
-    str
-        `prd` itself where pysiaf bundles it, else the latest bundled release before it (the SIAF did not
-        change in the releases that pysiaf leaves out), else, for one older than all, the oldest.
-
-    Examples
-    --------
-    >>> release("PRDOPSSOC-058"), release("PRDOPSSOC-060")
-    ('PRDOPSSOC-058', 'PRDOPSSOC-059')
-    """
-    names = list(releases())
-    if not prd:
-        return names[-1]
-    # A name like PRDOPSSOC-058 sorts as text; anything else cannot be placed and means the newest.
-    if not re.fullmatch(r"PRDOPSSOC-\d{3}(-\d{3})?", prd):
-        return names[-1]
-    return next((name for name in reversed(names) if name <= prd), names[0])
-
-
-@cache
-def _load(instrument: str, prd: str) -> "Siaf":
-    return _pysiaf().Siaf(instrument, basepath=str(releases()[prd]))
-
-
 def siaf(instrument: str, prd: str | None = None) -> "Siaf":
     """Read the SIAF of an instrument, once per process and release.
 
@@ -177,7 +91,7 @@ def siaf(instrument: str, prd: str | None = None) -> "Siaf":
     except KeyError:
         msg = f"no SIAF for instrument {instrument!r}; there is one for {', '.join(INSTRUMENTS.values())}"
         raise SiafError(msg) from None
-    return _load(name, release(prd))
+    return load(name, release(prd))
 
 
 def aperture(instrument: str, name: str, prd: str | None = None) -> "JwstAperture":

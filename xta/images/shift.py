@@ -122,8 +122,7 @@ def resample(
     >>> resample(np.ones((4, 5)), x0=3.5, y0=1, shape=(1, 3)).round(6)
     array([[ 1.,  1., nan]])
     """
-    frames = _as_float(stack)
-    return _resample(frames, x0, y0, shape, method, bad, fill, workers, squared=False)
+    return _resample(_as_float(stack), x0, y0, shape, method, bad, fill, workers, squared=False)
 
 
 def resample_variance(
@@ -248,8 +247,7 @@ def fill_bad(stack: ArrayLike, *, bad: ArrayLike | None = None) -> Array:
            [4. , 3.5, 6. ]])
     """
     frames = _as_float(stack)
-    given = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
-    filled, mask = _filled(_as_cube(frames), given)
+    filled, mask = _filled(_as_cube(frames), None if bad is None else _as_cube(_as_bool(bad, frames.shape)))
     return (filled.copy() if mask is None else filled).reshape(frames.shape)
 
 
@@ -359,15 +357,13 @@ def _weights(method: str, size: int, frac: float, dtype: DTypeLike, squared: boo
     if not frac:
         return sparse.eye_array(size, dtype=dtype, format="csr")
     reach = REACH[method]
-    kernel = _kernel(method, frac)
     # Each row holds the kernel about its pixel. A weight beyond an edge goes to the pixels it is reflected from:
     # twice to the edge, minus once to its mirror; coo_array adds up what falls on one place.
     column = np.arange(size)[:, None] + np.arange(-reach, reach + 1)
-    row, weight = np.indices(column.shape)[0].ravel(), np.broadcast_to(kernel, column.shape).ravel()
+    row, weight = np.indices(column.shape)[0].ravel(), np.broadcast_to(_kernel(method, frac), column.shape).ravel()
     edge, mirror = (index.ravel() for index in _reflected(column, size))
-    entries = np.concatenate([2 * weight, -weight])
     where = np.concatenate([row, row]), np.concatenate([edge, mirror])
-    matrix = sparse.coo_array((entries, where), shape=(size, size)).tocsr()
+    matrix = sparse.coo_array((np.concatenate([2 * weight, -weight]), where), shape=(size, size)).tocsr()
     return (matrix.power(2) if squared else matrix).astype(dtype)
 
 
@@ -382,8 +378,7 @@ def _kernel(method: str, frac: float) -> Array:
         return np.asarray(ndimage.shift(impulse, frac, order=SPLINE_ORDER, mode="mirror"))
     kernel: Array = np.sinc(frac - offset)
     if method == "fourier":  # only for variances: those squares sum to one for the whole function
-        kernel /= math.sqrt(kernel @ kernel)
-        return kernel
+        return np.asarray(kernel / math.sqrt(kernel @ kernel))
     window = np.where(np.abs(frac - offset) < reach, np.sinc((frac - offset) / reach), 0.0)
     kernel *= window
     # The smallest change, under the window, that keeps polynomials: the moments about `frac` become 1, 0, 0 ...
@@ -467,9 +462,8 @@ def _axes(size: tuple[int, ...], x0: float, y0: float, shape: tuple[int, int], m
 def _axis(center: float, size: int, out_size: int, method: str) -> _Axis:
     first = center - (out_size - 1) / 2
     nearest = math.floor(first + 0.5)
-    frac = float(first - nearest)
-    if method == "integer" or abs(frac) < WHOLE:
-        frac = 0.0
+    whole = method == "integer" or abs(first - nearest) < WHOLE
+    frac = 0.0 if whole else float(first - nearest)
     start = max(0, -nearest + (frac < 0))
     stop = min(out_size, size - nearest - (frac > 0))
     return _Axis(frac, slice(start + nearest, stop + nearest), slice(start, stop))

@@ -332,7 +332,7 @@ def _polynomial(ap: "JwstAperture", name: str, x: Any, y: Any) -> Any:
 
 
 def reference_pixel(ap: "JwstAperture", readout_ap: "JwstAperture") -> tuple[float, float]:
-    """Give the reference point of an aperture as a 0-based pixel of a readout of the same detector.
+    """Compute the reference point of an aperture as a 0-based pixel of a readout of the same detector.
 
     For a coronagraphic science aperture this is the center of its mask, as far as that SIAF release knows.
 
@@ -405,7 +405,7 @@ def intended_pixel(
     prd: str | None = None,
     detector: str | None = None,
 ) -> tuple[float, float]:
-    """Tell where the star of a TA exposure was meant to be.
+    """Compute where the star of a TA exposure was meant to be.
 
     Parameters
     ----------

@@ -147,7 +147,7 @@ def assign_sky(ds: xr.Dataset) -> xr.Dataset:
 
 
 def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
-    """Give a dataset a WCS, in place of its own if it has one, and derive its sky coordinates."""
+    """Assign a WCS to a dataset, in place of its own if it has one, and derive its sky coordinates."""
     return assign_sky(ds.assign_coords(wcs=model.text_variable("wcs", text)))
 
 

@@ -28,7 +28,7 @@ def wrap_degrees(angle: "ArrayLike") -> "Floats":
 
 
 def unit_vector(ra: "ArrayLike", dec: "ArrayLike") -> "Floats":
-    """Give the direction (ra, dec) [deg] as unit vectors of shape (..., 3)."""
+    """Compute the direction (ra, dec) [deg] as unit vectors of shape (..., 3)."""
     lon, lat = np.deg2rad(np.asarray(ra, dtype=float)), np.deg2rad(np.asarray(dec, dtype=float))
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 

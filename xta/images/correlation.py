@@ -195,7 +195,7 @@ def _overlap(
 
 
 def _window(window: tuple[Array, Mask], reference: tuple[Array, Mask]) -> tuple[Array, Mask, Array]:
-    """Give image, pixels to use and filled model of the overlap."""
+    """Return image, pixels to use and filled model of the overlap."""
     from scipy import ndimage
 
     from xta.images.shift import fill_bad

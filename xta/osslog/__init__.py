@@ -291,7 +291,7 @@ def _objects(values: Any) -> npt.NDArray[np.object_]:
 
 
 def _order(times: npt.NDArray[np.datetime64], messages: npt.NDArray[np.object_]) -> npt.NDArray[np.intp] | None:
-    """Give the rows in order of time, each once; None if that is how they are."""
+    """Sort rows by time and drop repeats: the indices to keep, None if all are in order."""
     order = np.argsort(times, kind="stable")
     stamps = times[order].astype(np.int64)
     same = np.diff(stamps) == 0

@@ -154,7 +154,7 @@ def _blocks(rows: Sequence[Row]) -> list[_Block]:
                 block.add(row)
                 block.closed = True
         elif row.message.startswith(SUMMARY):
-            blocks.append(_begin(*opener, row))
+            blocks.append(_Block([*opener, row]))
             opener = []
         elif label in INSIDE:
             if block.closed or label in block.values or not block.within(INTERRUPTED, row):
@@ -163,13 +163,6 @@ def _blocks(rows: Sequence[Row]) -> list[_Block]:
         else:
             _follow(block, row, label)
     return blocks
-
-
-def _begin(*rows: Row) -> _Block:
-    block = _Block()
-    for row in rows:
-        block.add(row)
-    return block
 
 
 def _follow(block: _Block, row: Row, label: str) -> None:

@@ -116,7 +116,7 @@ def net_maneuver(
     if name not in map(str.upper, INSTRUMENTS.values()):
         msg = f"the log does not tell by which instrument the star was acquired (found {detectors}); give instrument="
         raise OssLogError(msg)
-    failed = next((c.failure or f"convergence {c.convergence}" for c in centroids if _failed(c)), None)
+    failed = next((c.failure or f"convergence {c.convergence}" for c in centroids if c.failed), None)
     if failed or (name == "NIRISS" and any(f.kind == "target locate" for f in log.failures())):
         msg = f"the acquisition failed ({failed or 'NIRISS target locate'}): its maneuvers are not a correction"
         raise OssLogError(msg)
@@ -130,10 +130,6 @@ def net_maneuver(
     y = sum(sam.y for sam in plus) - sum(sam.y for sam in minus)
     v2, v3 = sam_to_v(x, y, guider=number, prd=prd)
     return NetManeuver(v2 + offset[0], v3 + offset[1], name, number, rule, used)
-
-
-def _failed(centroid: object) -> bool:
-    return getattr(centroid, "converged", None) is False or getattr(centroid, "failure", None) is not None
 
 
 def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tuple[float, float]:
@@ -217,9 +213,9 @@ def _guider(sams: "Sequence[Sam]", given: int | None) -> int:
     if given is not None and given not in {1, 2}:
         msg = f"guider is {given!r}; it is 1 or 2"
         raise ArgumentError(msg)
-    known = {given} if given and not logged else logged
-    if len(known) != 1 or (given and known != {given}):
+    numbers = {given} if given and not logged else logged
+    if len(numbers) != 1 or (given and numbers != {given}):
         told = f", the caller {given}" if given else ""
         msg = f"the log names the guiders {sorted(logged)}{told}; there has to be one, give guider="
         raise OssLogError(msg)
-    return int(known.pop())
+    return int(numbers.pop())

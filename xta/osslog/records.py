@@ -82,10 +82,14 @@ class Centroid:
     lines: tuple[str, ...] = ()
 
     @property
+    def failed(self) -> bool:
+        """Whether the log tells of a failure; False also where it tells nothing."""
+        return self.converged is False or self.failure is not None
+
+    @property
     def usable(self) -> bool:
         """Whether the log has its position and tells of no failure."""
-        failed = self.converged is False or self.failure is not None
-        return not failed and math.isfinite(self.x_det + self.y_det)
+        return not self.failed and math.isfinite(self.x_det + self.y_det)
 
 
 @dataclass(frozen=True)

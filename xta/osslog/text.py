@@ -134,7 +134,7 @@ def _from_text(text: str, where: str) -> Columns:
 
 
 def _describe(text: str, is_csv: bool) -> str:
-    """Say what a text without events is."""
+    """Describe a text without events."""
     body = text.strip()
     if not body:
         return "it is empty, as the database's reply is when the interval or mnemonic holds nothing"
@@ -222,7 +222,7 @@ def _text_columns(lines: list[str], where: str) -> Columns:
 
 
 def _table(source: Any) -> Any:
-    """Give a table by columns as a mapping of lower-case names to columns; None if it is not one."""
+    """Map the lower-case names of a table to its columns; None if it is not a table by columns."""
     names = (
         getattr(source, "colnames", None),  # astropy
         getattr(source, "variables", None),  # xarray

@@ -1,4 +1,4 @@
-"""Tell which visit each row of an event log belongs to.
+"""Find which visit each row of an event log belongs to.
 
 Onboard, one visit runs at a time. Its rows stand between ``VISIT <id> STARTED`` and ``VISIT <id> ENDED`` (with
 or without a reason) and few of them carry its id. A log may be clipped, and rows of other visits may stand

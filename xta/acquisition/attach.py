@@ -219,19 +219,7 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
             msg = f"{label} is not a target acquisition: its EXP_TYPE is {ta.attrs.get('exp_type')!r}, not *_TACQ"
             raise AcquisitionError(msg)
         for name, what in (("visit_id", "visit"), ("instrument", "instrument"), ("guide_star", "guide star")):
-            mine, other = ds.attrs.get(name), ta.attrs.get(name)
-            if other is None and name != "guide_star":
-                msg = f"{label} does not say its {what}, so it cannot be known to belong to the exposure"
-                raise AcquisitionError(msg)
-            if (mine is None) != (other is None):
-                silent = label if other is None else "the exposure"
-                warn(f"{silent} does not say its {what}; that it is the same in both is not known")
-            elif mine != other:
-                msg = (
-                    f"{label} belongs to {what} {other}, the exposure {ds.attrs.get('filename', '')} to {mine}: "
-                    f"its pointing error is another one; give a TA exposure of the same {what}"
-                )
-                raise AcquisitionError(msg)
+            _check_same(ds, ta, name, what)
         for name in ("wcs", "x", "y"):
             if name not in ta.coords:
                 msg = f"{label} has no {name}, so its centroid cannot be put on the sky"
@@ -240,6 +228,24 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
             if dim not in ta.dims or not np.all(np.diff(ta[dim].values) == 1):
                 msg = f"{label}: its labels {dim} are not successive pixels; attach the TA exposure as it was opened"
                 raise AcquisitionError(msg)
+
+
+def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
+    """Compare an attribute of the exposure with that of a TA exposure."""
+    label = ta.attrs.get("filename", "the TA exposure")
+    value, other = ds.attrs.get(name), ta.attrs.get(name)
+    if other is None and name != "guide_star":
+        msg = f"{label} does not say its {what}, so it cannot be known to belong to the exposure"
+        raise AcquisitionError(msg)
+    if (value is None) != (other is None):
+        silent = label if other is None else "the exposure"
+        warn(f"{silent} does not say its {what}; that it is the same in both is not known")
+    elif value != other:
+        msg = (
+            f"{label} belongs to {what} {other}, the exposure {ds.attrs.get('filename', '')} to {value}: "
+            f"its pointing error is another one; give a TA exposure of the same {what}"
+        )
+        raise AcquisitionError(msg)
 
 
 def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
@@ -269,9 +275,26 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     """Stack the TA exposures on ``ta_exposure``, each at its own labels, and describe them."""
     ends = {dim: [ta[dim].values[[0, -1]] for ta in exposures] for dim in ("y", "x")}
     axes = {dim: np.arange(np.min(values), np.max(values) + 1) for dim, values in ends.items()}
+    variables = _stack_images(exposures, axes)
+    for dim, axis in axes.items():
+        variables[f"ta_{dim}"] = xr.Variable((f"ta_{dim}",), axis, model.attrs(f"ta_{dim}"))
+    columns: dict[str, Any] = {"exposure": np.arange(len(exposures))}
+    for name in ("filename", "aperture", "subarray", "exp_type", "detector", "filter"):
+        columns[name] = [str(ta.attrs.get(name, "")) for ta in exposures]
+    columns["time"] = np.array([pair.begin(ta) for ta in exposures], dtype="datetime64[ns]")
+    for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):
+        columns[name] = [_number(ta.attrs.get(name)) for ta in exposures]
+    columns["intended_x"], columns["intended_y"] = np.array([_intended(ta) for ta in exposures]).T
+    for name, column in columns.items():
+        variables[f"ta_{name}"] = xr.Variable(("ta_exposure",), column, model.attrs(f"ta_{name}"))
+    texts = [sky.wcs_text(ta) for ta in exposures]
+    return variables | {"ta_wcs": model.text_variable("ta_wcs", texts, ("ta_exposure",))}
+
+
+def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> dict[str, xr.Variable]:
+    """Stack the images that all exposures have; what a smaller readout does not have is NaN and DO_NOT_USE."""
     shape = (len(exposures), axes["y"].size, axes["x"].size)
-    dims = ("ta_exposure", "ta_y", "ta_x")
-    stacked: dict[str, Any] = {}
+    stacked: dict[str, xr.Variable] = {}
     for name, fill, dtype in (("sci", np.nan, np.float32), ("err", np.nan, np.float32), ("dq", 1, np.uint32)):
         if not all(name in ta for ta in exposures):
             continue
@@ -279,24 +302,12 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
         for k, ta in enumerate(exposures):
             rows, columns = (np.searchsorted(axes[dim], ta[dim].values) for dim in ("y", "x"))
             data[k][np.ix_(rows, columns)] = _image(ta, name)
-        unit = {"units": exposures[0][name].attrs.get("units", "1")}
-        stacked[f"ta_{name}"] = xr.Variable(dims, data, exposures[0][name].attrs | model.attrs(f"ta_{name}") | unit)
+        attrs = exposures[0][name].attrs
+        about = attrs | model.attrs(f"ta_{name}") | {"units": attrs.get("units", "1")}
+        stacked[f"ta_{name}"] = xr.Variable(("ta_exposure", "ta_y", "ta_x"), data, about)
     if "ta_sci" in stacked:
-        present = [name for name in ("ta_err", "ta_dq") if name in stacked]
-        stacked["ta_sci"].attrs["ancillary_variables"] = " ".join(present)
-    coords: dict[str, Any] = {f"ta_{dim}": ((f"ta_{dim}",), axes[dim]) for dim in axes}
-    coords["ta_exposure"] = (("ta_exposure",), np.arange(len(exposures)))
-    for name in ("filename", "aperture", "subarray", "exp_type", "detector", "filter"):
-        coords[f"ta_{name}"] = (("ta_exposure",), [str(ta.attrs.get(name, "")) for ta in exposures])
-    coords["ta_time"] = (("ta_exposure",), np.array([pair.begin(ta) for ta in exposures], dtype="datetime64[ns]"))
-    for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):
-        coords[f"ta_{name}"] = (("ta_exposure",), [_number(ta.attrs.get(name)) for ta in exposures])
-    intended = np.array([_intended(ta) for ta in exposures])
-    coords["ta_intended_x"], coords["ta_intended_y"] = (("ta_exposure", intended[:, i]) for i in (0, 1))
-    variables = {name: xr.Variable(dims, data, model.attrs(name)) for name, (dims, data) in coords.items()}
-    texts = [sky.wcs_text(ta) for ta in exposures]
-    variables["ta_wcs"] = model.text_variable("ta_wcs", texts, ("ta_exposure",))
-    return {**stacked, **variables}
+        stacked["ta_sci"].attrs["ancillary_variables"] = " ".join(name for name in stacked if name != "ta_sci")
+    return stacked
 
 
 def _number(value: Any) -> float:

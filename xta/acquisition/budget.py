@@ -31,7 +31,7 @@ References
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -41,6 +41,9 @@ from xta.acquisition import pair
 from xta.acquisition.image import WINDOW, image_centroid, in_use
 from xta.errors import SiafError, WCSError, XtaError
 from xta.geometry import siaf, sky, wcs
+
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture
 
 __all__ = ["GUIDING", "GUIDING_MOVING", "PARTS", "acquisition_accuracy", "assign", "centroid_noise"]
 
@@ -249,7 +252,7 @@ def _distortion(place: _Place) -> _Part:
     return place.same(mas, f"{source}; a lower limit where both are of one calibration")
 
 
-def _ways(place: _Place, start: Any, end: Any) -> tuple[Any, Any]:
+def _ways(place: _Place, start: "JwstAperture", end: "JwstAperture") -> tuple[Any, Any]:
     """Measure the way from centroid to star in V2, V3, by the WCS and by a SIAF [arcsec].
 
     On one detector both ends go through the WCS of the exposure, so that the shift between the filters of

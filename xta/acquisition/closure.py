@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import inf, isfinite, nan
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,14 @@ from xta.errors import ArgumentError, SiafError
 from xta.geometry import siaf
 from xta.model import INSTRUMENTS, guider_aperture
 from xta.osslog import normalize_visit
+
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture
+
+    from xta.acquisition.targ_acq import TargAcq
+    from xta.osslog import Centroid, Sam
+
+    Record: TypeAlias = Centroid | Sam | TargAcq
 
 __all__ = ["TOLERANCE", "Closure", "closure"]
 
@@ -121,7 +129,7 @@ class _Facts:
 
 
 def closure(
-    record: Any,
+    record: "Record",
     *,
     prd: str | None = None,
     aperture: str | None = None,
@@ -199,7 +207,7 @@ def closure(
     return _with_visit(found, record, visit)
 
 
-def _facts(record: Any, aperture: str | None, guider: int | None) -> _Facts | None:
+def _facts(record: "Record", aperture: str | None, guider: int | None) -> _Facts | None:
     detector = str(getattr(record, "detector", None) or "").upper().replace("LONG", "5")
     if not detector and getattr(record, "kind", "") == "nrs":
         detector = "NRS1"
@@ -230,7 +238,7 @@ def _facts(record: Any, aperture: str | None, guider: int | None) -> _Facts | No
     )
 
 
-def _date(record: Any) -> str:
+def _date(record: "Record") -> str:
     """When the record was made, as text that sorts; "" where nothing tells."""
     stamps = (str(getattr(record, name, "")) for name in ("time", "start", "date_beg"))
     return next((stamp for stamp in stamps if re.match(r"\d{4}-\d\d-\d\d", stamp)), "")
@@ -328,7 +336,7 @@ def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
     return replace(best, passed=True, aperture=same[0], apertures=same)
 
 
-def _by_sam(facts: _Facts, prd: str, apertures: Sequence[Any]) -> list[tuple[Any, float, float]]:
+def _by_sam(facts: _Facts, prd: str, apertures: "Sequence[JwstAperture]") -> "list[tuple[JwstAperture, float, float]]":
     """Choose the apertures to whose reference point the SAM leads, or else the nearest, with the errors."""
     if not facts.has_sam or not apertures:
         return [(ap, nan, nan) for ap in apertures]
@@ -341,7 +349,7 @@ def _by_sam(facts: _Facts, prd: str, apertures: Sequence[Any]) -> list[tuple[Any
     return [(apertures[k], float(x[k]), float(y[k])) for k in chosen]
 
 
-def _position_errors(facts: _Facts, ap: Any) -> tuple[float, float]:
+def _position_errors(facts: _Facts, ap: "JwstAperture") -> tuple[float, float]:
     if not facts.has_position:
         return nan, nan
     v2, v3 = siaf.convert(ap, facts.x_det, facts.y_det, "det", "tel")
@@ -417,7 +425,7 @@ def _anywhere(facts: _Facts, releases: Sequence[str], names: Sequence[str]) -> C
     return None
 
 
-def _with_visit(found: Closure, record: Any, visit: str | int | None) -> Closure:
+def _with_visit(found: Closure, record: "Record", visit: str | int | None) -> Closure:
     mine = getattr(record, "visit", None) or getattr(record, "visit_id", None)
     if visit is None or not mine or normalize_visit(visit) == normalize_visit(mine):
         return found

@@ -16,6 +16,8 @@ from xta.geometry import siaf
 from xta.osslog import Centroid
 
 if TYPE_CHECKING:
+    from pysiaf import JwstAperture
+
     from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import Exposure, OssLog
 
@@ -133,7 +135,7 @@ def _same_detector(header: Any, logged: str | None) -> bool:
     return name(str(header)) == name(logged)
 
 
-def readout(ta: xr.Dataset) -> Any:
+def readout(ta: xr.Dataset) -> "JwstAperture":
     """Find the readout of a TA exposure, and check that it is the exposure's array."""
     a = ta.attrs
     if "aperture" not in a:
@@ -153,7 +155,7 @@ def readout(ta: xr.Dataset) -> Any:
     return ap
 
 
-def _aperture(ta: xr.Dataset, subarray: str | None) -> Any:
+def _aperture(ta: xr.Dataset, subarray: str | None) -> "JwstAperture":
     a = ta.attrs
     return siaf.readout(a["instrument"], a["aperture"], subarray, a.get("prd_version"), detector=a.get("detector"))
 
@@ -289,25 +291,24 @@ def assign_centroids(
     AcquisitionError
         If a centroid is not of the readout of its exposure.
     """
-    n = len(exposures)
     centroids = [last_converged(several) for several in blocks]
-    facts = [_facts(ta, centroid) for ta, centroid in zip(exposures, centroids, strict=True)]
-    columns: dict[str, Any] = {name: np.array([getattr(fact, name) for fact in facts]) for name in Facts._fields}
-    columns["guider"] = columns["guider"].astype(np.int8)
-    columns |= {name: np.full(n, np.nan) for name in ("x_det", "y_det", "x", "y")}
-    columns["time"] = np.full(n, np.datetime64("NaT", "ns"))
-    columns["converged"] = np.full(n, -1, dtype=np.int8)
-    for k, (ta, centroid) in enumerate(zip(exposures, centroids, strict=True)):
-        if centroid is None:
-            continue
-        columns["x_det"][k], columns["y_det"][k] = x_det, y_det = _det(ta, centroid)
-        columns["x"][k], columns["y"][k] = _to_pixel(ta, x_det, y_det)
-        columns["time"][k] = centroid.time
-        columns["converged"][k] = -1 if centroid.converged is None else int(centroid.converged)
-    coords = {f"ta_oss_{name}": (("ta_exposure",), value) for name, value in columns.items()}
-    ds = ds.assign_coords({name: (*value, model.attrs(name)) for name, value in coords.items()})
+    rows = [_block(ta, centroid) for ta, centroid in zip(exposures, centroids, strict=True)]
+    columns = {name: np.array([row[name] for row in rows], dtype) for name, dtype in COLUMNS.items()}
+    ds = ds.assign_coords(
+        {f"ta_oss_{name}": ("ta_exposure", column, model.attrs(f"ta_oss_{name}")) for name, column in columns.items()}
+    )
     lines = "\n".join(line for centroid in centroids if centroid is not None for line in centroid.lines)
     return ds.assign_attrs({"oss_log": lines} | _in_use(exposures, onboard))
+
+
+def _block(ta: xr.Dataset, block: Centroid | None) -> dict[str, Any]:
+    """Describe a TA block by the values of `COLUMNS`."""
+    x_det, y_det = (np.nan, np.nan) if block is None else _det(ta, block)
+    x, y = (np.nan, np.nan) if block is None else _to_pixel(ta, x_det, y_det)
+    block = block or Centroid()
+    converged = -1 if block.converged is None else int(block.converged)
+    values = {"x_det": x_det, "y_det": y_det, "x": x, "y": y, "time": block.time, "converged": converged}
+    return values | _facts(ta, block)._asdict()
 
 
 class Facts(NamedTuple):
@@ -323,22 +324,28 @@ class Facts(NamedTuple):
         0 where not known.
     """
 
-    window_x: float = np.nan
-    window_y: float = np.nan
-    step_x: float = np.nan
-    step_y: float = np.nan
-    sam_x: float = np.nan
-    sam_y: float = np.nan
-    guider: int = 0
+    window_x: float
+    window_y: float
+    step_x: float
+    step_y: float
+    sam_x: float
+    sam_y: float
+    guider: int
 
 
-def _facts(ta: xr.Dataset, block: Centroid | None) -> Facts:
-    if block is None:
-        return Facts()
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(("x_det", "y_det", "x", "y"), "f8"),
+    **{"time": "M8[ns]", "converged": "i1"},
+    **dict.fromkeys(Facts._fields, "f8"),
+    "guider": "i1",
+}
+"""Coordinates ``ta_oss_...`` of each TA exposure -> type."""
+
+
+def _facts(ta: xr.Dataset, block: Centroid) -> Facts:
     instrument = str(ta.attrs["instrument"])
-    window = siaf.oss_to_det(
-        instrument, *(np.nan if side is None else float(side) for side in (block.n_cols, block.n_rows))
-    )
+    columns, rows = (np.nan if side is None else float(side) for side in (block.n_cols, block.n_rows))
+    window = siaf.oss_to_det(instrument, columns, rows)
     step = siaf.oss_to_det(instrument, block.last_dx, block.last_dy)
     return Facts(*window, *step, block.sam_x, block.sam_y, block.guider or 0)
 
@@ -357,7 +364,8 @@ def logged_facts(ds: xr.Dataset) -> Facts:
     lines = ds.attrs.get("oss_log")
     blocks = osslog.read(f"{lines}\n").centroids() if lines else []
     used = ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det")
-    return _facts(ds, next((block for block in blocks if _det(ds, block) == used), last_converged(blocks)))
+    block = next((block for block in blocks if _det(ds, block) == used), last_converged(blocks))
+    return _facts(ds, block or Centroid())
 
 
 def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]:

@@ -180,8 +180,9 @@ def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
 
 def guider(ds: xr.Dataset) -> str:
     """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
-    logged = re.search(r"guider (\d)", str(ds.attrs.get("oss_log", "")))
-    which = model.guider_number(ds) or (logged and logged[1])
+    stored = int(ds["ta_oss_guider"].max()) if "ta_oss_guider" in ds.coords else 0
+    line = re.search(r"guider (\d)", str(ds.attrs.get("oss_log", "")))  # all that xta 0.1 kept
+    which = model.guider_number(ds) or stored or (line and line[1])
     return f"FGS{which}" if which else ""
 
 
@@ -194,8 +195,8 @@ def _acquisition_caption(ds: xr.Dataset, count: int) -> list[str]:
         "  ".join(filter(None, (aperture, band, guider(ds)))),
         "  ".join(filter(None, (kind, which))),
     ]
-    source = words(ds, "centroid_source") or "OSS"
-    return lines if source.startswith("OSS") or not is_in_use(ds) else [*lines, f"centroid: {source}"]
+    source = words(ds, "centroid_source") if is_in_use(ds) and model.centroid_kind(ds) != "oss" else ""
+    return [*lines, f"centroid: {source}"] if source else lines
 
 
 def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import xarray as xr
 
+from xta import model
 from xta.acquisition.image import in_use
 from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError, ArgumentError, WCSError
@@ -80,9 +81,9 @@ def _centroids(ds: xr.Dataset) -> dict[str, Point]:
     else:
         onboard = _pixel(ds, "ta_oss")
     marks = {"OSS centroid": onboard}
-    source = str(ds.attrs.get("centroid_source", ""))
-    if used and "centroid_x" in ds.coords and source.startswith(("TA image", "given by hand")):
-        marks["image centroid" if source.startswith("TA image") else "centroid by hand"] = _pixel(ds, "centroid")
+    label = {"image": "image centroid", "manual": "centroid by hand"}.get(model.centroid_kind(ds))
+    if label and used and "centroid_x" in ds.coords:
+        marks[label] = _pixel(ds, "centroid")
     return marks
 
 

@@ -255,7 +255,7 @@ def _opened(file: Path, *, offline: bool) -> Iterator[xr.Dataset]:
 def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
     """Write a page about each of FILES to attach to an e-mail; of several also an index.
 
-    A file is a product (_calints, _cal), which is analysed first, or the NetCDF of an analysis.
+    A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
     """
     if output.suffix.lower() == ".html":
         if len(files) > 1:
@@ -303,7 +303,7 @@ def klip(
 ) -> None:
     """Subtract the star's PSF from SCIENCE, one or more exposures, with pyKLIP.
 
-    Files are products (_calints), which are analysed first, or the NetCDF of an analysis or of a recentred cube.
+    Files are products (_calints), which are analyzed first, or the NetCDF of an analysis or of a recentered cube.
     """
     from xta import plot, psfsub
 
@@ -354,19 +354,19 @@ def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) 
     from xta import archive
 
     failed: list[str] = []
-    for item, found in archive.fetch_many(items, kind=product, log=log, progress=True).items():
-        if isinstance(found, XtaError):
+    for item, result in archive.fetch_many(items, kind=product, log=log, progress=True).items():
+        if isinstance(result, XtaError):
             failed.append(item)
-            _say(f"Error: {item}: {found}")
+            _say(f"Error: {item}: {result}")
             continue
-        for path in _fetched(found, output):
+        for path in _fetched(result, output):
             click.echo(path)
     _end(failed, len(items))
 
 
-def _fetched(found: "VisitFiles | Path", output: Path | None) -> list[Path]:
+def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
     """Name what was fetched, copied to a folder if one is given."""
-    files = [found] if isinstance(found, Path) else list(found.files)
+    files = [result] if isinstance(result, Path) else list(result.files)
     if output is None:
         return files
     make_folder(output)
@@ -374,10 +374,10 @@ def _fetched(found: "VisitFiles | Path", output: Path | None) -> list[Path]:
         with whole_file(output / file.name) as temporary:
             shutil.copyfile(file, temporary)
     copies = [output / file.name for file in files]
-    if not isinstance(found, Path) and found.log is not None:
-        copies.append(output / f"{found.visit}_osslog.csv")
+    if not isinstance(result, Path) and result.log is not None:
+        copies.append(output / f"{result.visit}_osslog.csv")
         with whole_file(copies[-1]) as temporary:
-            temporary.write_text(found.log)
+            temporary.write_text(result.log)
     return copies
 
 
@@ -401,12 +401,12 @@ def survey(
     ds = xta.survey(paths, workers=workers, estimates=estimates, resume=rows, offline=offline, progress=True)
     (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
     _say(f"wrote {output}")
-    for one in ds["visit"].values[ds["ok"].values == 0]:
-        _say(f"{one}: {ds['reason'].sel(visit=one).item()}")
+    for visit in ds["visit"].values[ds["ok"].values == 0]:
+        _say(f"{visit}: {ds['reason'].sel(visit=visit).item()}")
     star, offset, failed = ((ds["ok"] == value).sum().item() for value in (1, 2, 0))
     doubted = int((ds["check_passed"] == 0).any("check").sum())
-    found = f"{star} with a star, {offset} with an offset only, {failed} failed"
-    click.echo(f"{ds.sizes['visit']} visits: {found}; a check failed in {doubted}")
+    counts = f"{star} with a star, {offset} with an offset only, {failed} failed"
+    click.echo(f"{ds.sizes['visit']} visits: {counts}; a check failed in {doubted}")
     if failed == ds.sizes["visit"]:
         raise SystemExit(1)
 
@@ -441,7 +441,7 @@ def cache_clear(matching: str) -> None:
 @click.option("--mode", type=click.Choice(["nircam", "miri"]), default="nircam", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other data.")
 def demo(output: Path, mode: str, seed: int) -> None:
-    """Make a sample programme, analyse it, and compare with the truth. Needs no network."""
+    """Make a sample program, analyze it, and compare with the truth. Needs no network."""
     from xta.demo import run
 
     run(output, mode=mode, seed=seed, say=_say, show=click.echo)

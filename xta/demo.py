@@ -1,4 +1,4 @@
-"""What ``xta demo`` does: every step of the package on a sample programme whose truth is known."""
+"""What ``xta demo`` does: every step of the package on a sample program whose truth is known."""
 
 import importlib.util
 import math
@@ -17,13 +17,13 @@ from xta.io.netcdf import to_netcdf
 __all__ = ["run"]
 
 INNER = 0.5  # [arcsec] residuals of the star are looked past
-STAR_ERROR = 1e-4  # [pixel] what a star position may be off on the sample programme
+STAR_ERROR = 1e-4  # [pixel] what a star position may be off on the sample program
 
 
 def run(
     folder: Path, *, mode: str = "nircam", seed: int = 0, say: Callable[[str], None], show: Callable[[str], None]
 ) -> None:
-    """Make a sample programme, analyse it and compare it with the truth.
+    """Make a sample program, analyze it and compare it with the truth.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def run(
         If a star is farther than 1e-4 px from the truth.
     """
     make_folder(folder)
-    say(f"making a sample programme ({mode}): two rolls and a reference star, each with its acquisition and event log")
+    say(f"making a sample program ({mode}): two rolls and a reference star, each with its acquisition and event log")
     program = datasets.make_program(folder / "data", mode=mode, seed=seed)
     files = [*program.science, *program.reference]
     say("finding the star behind the mask in each exposure")
@@ -52,7 +52,7 @@ def run(
     for file, ds in zip(files, exposures, strict=True):
         to_netcdf(ds, folder / f"{file.stem}_ta.nc")
         save_figure(plot.summary(ds), folder / f"{file.stem}_ta.png")
-    say("recentring the cubes")
+    say("recentering the cubes")
     cubes = [ds.ta.recenter() for ds in exposures]
     for file, cube in zip(files, cubes, strict=True):
         to_netcdf(cube, folder / f"{file.stem}_centered.nc")
@@ -74,10 +74,10 @@ def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]
     """Print where the brightest source of the KLIP image is, beside the truth."""
     frame = image["klip"].isel(numbasis=-1)
     peak = frame.where(image["separation"] > INNER).argmax(("y", "x"))
-    found = {name: float(image[name].isel(peak)) for name in ("separation", "position_angle")}
+    place = {name: float(image[name].isel(peak)) for name in ("separation", "position_angle")}
     row = truth.isel(file=int(np.argmax(truth["kind"].values == "science")))
     show(f"\n{'companion':<52}{'separation':>12}{'angle':>12}")
-    show(f"{'brightest pixel of the KLIP image':<52}{found['separation']:>11.3f}″{found['position_angle']:>11.2f}°")
+    show(f"{'brightest pixel of the KLIP image':<52}{place['separation']:>11.3f}″{place['position_angle']:>11.2f}°")
     separation, angle = float(row["companion_separation"]), float(row["companion_position_angle"])
     show(f"{'truth':<52}{separation:>11.3f}″{angle:>11.2f}°")
 

@@ -59,8 +59,8 @@ def _dependencies() -> list[str]:
         declared = importlib.metadata.requires("xta") or []
     except importlib.metadata.PackageNotFoundError:  # run from its source, not installed
         return []
-    found = (re.match(r"([\w.-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?", text) for text in declared)
-    return [match[1] for match in found if match and (match[2] is None or match[2] in USEFUL_EXTRAS)]
+    matches = (re.match(r"([\w.-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?", text) for text in declared)
+    return [match[1] for match in matches if match and (match[2] is None or match[2] in USEFUL_EXTRAS)]
 
 
 def _version(name: str) -> str:

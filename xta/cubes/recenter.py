@@ -47,7 +47,7 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     Raises
     ------
     RecenterError
-        If there is no star position, the dataset is recentred already, the labels are not successive pixels
+        If there is no star position, the dataset is recentered already, the labels are not successive pixels
         (a strided or averaged cube), or no pixel of the result would hold data.
     ArgumentError
         If `method` or `size` is not of the form above.
@@ -55,7 +55,7 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     Notes
     -----
     One interpolation, the same for all frames. Pixels that are not finite or flagged DO_NOT_USE are filled
-    from their neighbours before and masked after; a bad pixel masks the at most 2 x 2 pixels around its new
+    from their neighbors before and masked after; a bad pixel masks the at most 2 x 2 pixels around its new
     place. ``err`` and ``var_*`` go through the variance with the squared weights of the interpolation; flags
     are joined by bitwise OR, and a pixel that was not observed is DO_NOT_USE. The WCS gets a shift in front.
     """
@@ -117,7 +117,7 @@ def _first_label(ds: xr.Dataset, axis: str) -> float:
     if axis not in ds["sci"].dims or not np.all(np.diff(labels) == 1):
         msg = (
             f"the labels {axis} are not successive pixels of the readout (a strided, reversed, binned or padded "
-            "cube); recentre before such a selection"
+            "cube); recenter before such a selection"
         )
         raise RecenterError(msg)
     return float(labels[0])
@@ -208,10 +208,10 @@ def _scalars(ds: xr.Dataset, star: dict[str, float], left: dict[str, float]) -> 
     return values
 
 
-def _assign_wcs(result: xr.Dataset, ds: xr.Dataset, centre: dict[str, float]) -> xr.Dataset:
+def _assign_wcs(result: xr.Dataset, ds: xr.Dataset, center: dict[str, float]) -> xr.Dataset:
     if "wcs" not in ds.coords:
         return result
-    moved = wcs.shift(sky.the_wcs(ds), centre["x"], centre["y"])
+    moved = wcs.shift(sky.the_wcs(ds), center["x"], center["y"])
     result = sky.assign_wcs(result, wcs.dump(moved))
     return assign_polar(result)
 

@@ -1,4 +1,4 @@
-"""Open JWST imaging products as lazy, labelled datasets: ``xr.open_dataset(path, engine="jwst")``."""
+"""Open JWST imaging products as lazy, labeled datasets: ``xr.open_dataset(path, engine="jwst")``."""
 
 import os
 import warnings
@@ -33,7 +33,7 @@ def open_exposure(
     chunks: Any = None,
     origin: tuple[int, int] | None = None,
 ) -> xr.Dataset:
-    """Open a JWST imaging product as a labelled dataset.
+    """Open a JWST imaging product as a labeled dataset.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _not_a_source(source: Any) -> ArgumentError:
 class JwstBackendEntrypoint(BackendEntrypoint):
     """The xarray engine "jwst"."""
 
-    description = "JWST imaging products (calints, cal, rateints, rate) as labelled datasets"
+    description = "JWST imaging products (calints, cal, rateints, rate) as labeled datasets"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "origin")
 
     def open_dataset(

@@ -183,16 +183,16 @@ class FitsArray(BackendArray):
                 hdu = self.manager.acquire(needs_lock=False)[self.hdu]
                 if hdu.shape == self.shape:
                     return np.asarray(hdu.section[start:stop], dtype=self.dtype)
-            found = f"extension {self.hdu} has the shape {hdu.shape}, it had {self.shape}"
+            change = f"extension {self.hdu} has the shape {hdu.shape}, it had {self.shape}"
         except damage() as error:
-            found = f"{type(error).__name__}: {error}"
-            raise self._changed(found) from error
-        raise self._changed(found)
+            change = f"{type(error).__name__}: {error}"
+            raise self._changed(change) from error
+        raise self._changed(change)
 
-    def _changed(self, found: str) -> FileError:
+    def _changed(self, change: str) -> FileError:
         path = self.manager._args[0]
         return FileError(
-            f"{path} cannot be read any more ({found}); was it changed or removed since it was opened? Open it again"
+            f"{path} cannot be read any more ({change}); was it changed or removed since it was opened? Open it again"
         )
 
 

@@ -60,18 +60,18 @@ def corner(ds: xr.Dataset, hdus: "HDUList", *, label: str, origin: tuple[int, in
         return origin
     if (nx, ny) == full:
         return 0, 0
-    found = _corner_from_crpix(ds, hdus, label)
+    first = _corner_from_crpix(ds, hdus, label)
     cropped = (
         f"{label}: the array has {nx} x {ny} pixels, SUBSIZE1/2 say {full[0]} x {full[1]}: other software cropped it"
     )
-    if found is None:
+    if first is None:
         warn(
             f"{cropped}. Where it begins is not known, so x and y count from its own corner and there is no WCS; "
             "give origin=(x, y)"
         )
         return None
-    warn(f"{cropped}. CRPIX is still the SIAF reference point, so it begins at pixel {found}; check, or give origin")
-    return found
+    warn(f"{cropped}. CRPIX is still the SIAF reference point, so it begins at pixel {first}; check, or give origin")
+    return first
 
 
 def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int, int] | None:

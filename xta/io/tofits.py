@@ -45,8 +45,8 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     Parameters
     ----------
     ds : xarray.Dataset
-        One exposure with a WCS and the star's pixel ``target_x``, ``target_y``: analysed (`adjust_wcs`), cropped
-        or recentred (`recenter`). Dask arrays are computed in memory.
+        One exposure with a WCS and the star's pixel ``target_x``, ``target_y``: analyzed (`adjust_wcs`), cropped
+        or recentered (`recenter`). Dask arrays are computed in memory.
     path : path
         Of the new file, ``*.fits``; replaced if it exists, once the new file is complete. Other software takes
         the stage of the product from the name: end it in ``_calints.fits``, or ``_cal.fits`` for an image.
@@ -72,12 +72,12 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     Notes
     -----
     The pixel frame of the file begins at the array's corner: FITS pixel = label - first label + 1. SUBSIZE1/2 are
-    the size of the array, and SUBSTRT1/2 its first pixel on the detector, for a recentred array to the nearest
+    the size of the array, and SUBSTRT1/2 its first pixel on the detector, for a recentered array to the nearest
     pixel. So a crop is a readout of its own, and opened again its labels begin at 0.
 
     The GWCS goes to the ASDF extension, with a shift in front where the labels do not begin at 0. From it the
     pipeline's own functions derive the FITS keywords (TAN with SIP polynomials, within 0.01 pixel) and S_REGION.
-    CRPIX is the star in a recentred array, otherwise the mask's reference point. RA_REF, DEC_REF, ROLL_REF,
+    CRPIX is the star in a recentered array, otherwise the mask's reference point. RA_REF, DEC_REF, ROLL_REF,
     RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
 
     STARCENX/Y and MASKCENX/Y in the SCI header are the star and the mask [pixel, 1-based], as spaceKLIP and
@@ -223,8 +223,8 @@ def _kept(hdu: Any, ds: xr.Dataset, original: xr.Dataset, first: dict[str, int])
         return fits.ImageHDU(header=hdu.header) if hdu.name.lower() in ds else empty
     if hdu.name == "INT_TIMES":
         rows = _rows(ds, original)
-        known = rows is not None and len(hdu.data) == original.sizes["integration"]
-        return fits.BinTableHDU(hdu.data[rows], header=hdu.header) if known else empty
+        matched = rows is not None and len(hdu.data) == original.sizes["integration"]
+        return fits.BinTableHDU(hdu.data[rows], header=hdu.header) if matched else empty
     readout = tuple(original.attrs.get(f"subsize{k}", original.sizes[axis]) for k, axis in ((2, "y"), (1, "x")))
     maps = {readout, (original.sizes["y"], original.sizes["x"])}
     if not isinstance(hdu, fits.ImageHDU) or hdu.shape[-2:] not in maps:
@@ -260,7 +260,7 @@ def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
 
 def _set_arrays(product: Any, ds: xr.Dataset) -> None:
     dims = [dim for dim in ("integration", "y", "x") if dim in ds["sci"].dims]
-    # One computation: the variables of a recentred dataset share their bad pixels.
+    # One computation: the variables of a recentered dataset share their bad pixels.
     arrays = ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True).compute()
     for name in arrays:
         attribute, dtype = ARRAYS[str(name)]

@@ -66,7 +66,7 @@ def survey(
     Returns
     -------
     xarray.Dataset
-        Dimension ``visit``, labelled by VISIT_ID and in this order: what the visit is (``program``,
+        Dimension ``visit``, labeled by VISIT_ID and in this order: what the visit is (``program``,
         ``target_name``, ``instrument``, ``detector``, ``aperture``, ``filter``, ``exp_type``, ``date``), its
         offsets, star and mask, the maneuver (``sam_x``, ``sam_y``) and the SIAF release onboard (``oss_prd``),
         the guider, ``ok`` (0 failed, 1 star found, 2 offset only) with a ``reason``. On (visit, check)

@@ -23,7 +23,7 @@ Work: TypeAlias = Callable[[VisitFiles], Row]
 Done: TypeAlias = tuple[VisitFiles, Row | BaseException]
 
 WORTH_IT = 10
-"""Visits for each process, at least: to start one takes as long as to analyse some of them."""
+"""Visits for each process, at least: to start one takes as long as to analyze some of them."""
 
 GUARD = 'call survey in a script under if __name__ == "__main__": (processes import the script)'
 
@@ -81,7 +81,7 @@ def run(
             if workers is not None:
                 msg = f"worker processes cannot start; {GUARD}, or give workers=1"
                 raise ArgumentError(msg) from None
-            warn(f"worker processes cannot start, so all visits are analysed in this one; to use more, {GUARD}")
+            warn(f"worker processes cannot start, so all visits are analyzed in this one; to use more, {GUARD}")
             yield from alone
 
 

@@ -84,7 +84,7 @@ def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Dimension ``visit``, labelled by the visit ids; text that a row lacks is "", a number NaN.
+        Dimension ``visit``, labeled by the visit ids; text that a row lacks is "", a number NaN.
     """
     data = {name: _column([row.get(name, "") for row in rows], str, long_name=text) for name, text in TEXTS.items()}
     dates = pd.to_datetime([row.get("date", "") for row in rows], format="ISO8601", errors="coerce")

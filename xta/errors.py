@@ -28,7 +28,6 @@ __all__ = [
     "WCSError",
     "XtaError",
     "XtaWarning",
-    "damage",
     "warn",
 ]
 

@@ -4,7 +4,6 @@ import pytest
 
 import xta
 from xta.errors import MissingError, SiafError, XtaError
-from xta.plot.visits import of_exposures
 
 
 @pytest.mark.parametrize("kind", [MissingError, SiafError])
@@ -18,13 +17,6 @@ def test_error_is_value_error_not_key_error(kind):
 @pytest.fixture(scope="module")
 def attached(nircam):
     return xta.open_exposure(nircam.science[0]).ta.attach()
-
-
-def test_pointing_errors_do_not_pass_over_missing_image(attached):
-    without = attached.assign(ta_oss_x=attached["ta_oss_x"] * float("nan")).drop_vars("ta_sci")
-    without.attrs = {name: value for name, value in without.attrs.items() if name not in {"oss_x", "oss_y"}}
-    with pytest.raises(MissingError, match="ta_sci"):
-        of_exposures(without)
 
 
 def test_adjust_warns_without_aperture(attached):

@@ -44,7 +44,7 @@ def visit(request, tmp_path_factory):
 
 
 class TestProgram:
-    def test_two_rolls_and_a_reference_star(self, program):
+    def test_make_program_has_two_rolls_and_a_reference(self, program):
         assert [visit.role for visit in program.visits] == ["science", "science", "reference"]
         assert len(program.science) == 2
         assert len(program.reference) == 1
@@ -56,31 +56,31 @@ class TestProgram:
             True,
         ]
 
-    def test_is_small(self, program):
+    def test_make_program_is_small(self, program):
         assert sum(path.stat().st_size for path in program.folder.iterdir()) < 40e6
 
-    def test_every_file_has_its_truth(self, program):
+    def test_make_program_truth_has_every_file(self, program):
         files = [path for visit in program.visits for path in visit.ta + visit.science]
         assert list(program.truth.file.values) == [path.name for path in files]
         assert all(path.is_file() for path in files)
         assert {"star_x", "star_y", "target_ra", "target_dec", "error_v2"} <= set(program.truth)
         assert all("units" in program.truth[name].attrs for name in program.truth if name.startswith("star"))
 
-    def test_truth_json_is_the_table(self, program):
+    def test_make_program_truth_json_is_the_table(self, program):
         saved = xr.Dataset.from_dict(json.loads((program.folder / "truth.json").read_text()))
         xr.testing.assert_identical(saved, program.truth)
 
-    def test_companion_turns_with_the_sky_and_spares_the_reference_star(self, program):
+    def test_make_program_companion_turns_with_the_sky(self, program):
         table = program.truth.isel(file=(program.truth.kind == "science").values)
         dx, dy = table.companion_x - table.star_x, table.companion_y - table.star_y
         angle = np.degrees(np.arctan2(dy, dx)).values
         assert (angle[1] - angle[0] + 180) % 360 - 180 == pytest.approx(-10, abs=0.3)
         assert np.isnan(angle[2])
 
-    def test_visits_differ_in_pointing(self, program):
+    def test_make_program_visits_differ_in_pointing(self, program):
         assert len(np.unique(program.truth.error_v2)) == 3
 
-    def test_companion_stands_out_after_subtracting_the_reference_star(self, program):
+    def test_make_program_companion_stands_out_after_subtraction(self, program):
         images = []
         for path in (*program.science[:1], *program.reference):
             row = program.truth.sel(file=path.name)
@@ -100,7 +100,7 @@ class TestProgram:
 
 
 class TestProducts:
-    def test_datamodels_open_them(self, visit):
+    def test_write_makes_valid_datamodels(self, visit):
         from jwst.datamodels import CubeModel, ImageModel
 
         assert all(isinstance(model_of(path), ImageModel) for path in visit.ta)
@@ -115,7 +115,7 @@ class TestProducts:
                 assert model.meta.wcsinfo.s_region.startswith("POLYGON ICRS")
                 assert model.meta.cal_step.assign_wcs == "COMPLETE"
 
-    def test_errors_are_those_of_the_noise(self, visit):
+    def test_render_err_is_that_of_the_noise(self, visit):
         with model_of(visit.science[0]) as model:
             good = (model.dq & 1) == 0
             np.testing.assert_allclose(model.err[good] ** 2, (model.var_poisson + model.var_rnoise)[good], rtol=1e-5)
@@ -124,14 +124,14 @@ class TestProducts:
             assert np.isfinite(model.data[good]).all()
             assert np.isnan(model.data[~good]).any()
 
-    def test_integration_times_fill_the_exposure(self, visit):
+    def test_write_integration_times_fill_the_exposure(self, visit):
         with model_of(visit.science[0]) as model:
             times = model.int_times
             assert list(times["integration_number"]) == [1, 2]
             assert times["int_start_MJD_UTC"][0] == model.meta.exposure.start_time
             assert times["int_end_MJD_UTC"][-1] == model.meta.exposure.end_time
 
-    def test_subarray_is_where_the_siaf_has_it(self, visit):
+    def test_header_keywords_subarray_is_where_the_siaf_has_it(self, visit):
         with model_of(visit.science[0]) as model:
             full = siaf.aperture(model.meta.instrument.name, full_name(model), model.meta.prd_software_version)
             readout = siaf.aperture(model.meta.instrument.name, model.meta.aperture.name, "PRDOPSSOC-063")
@@ -141,7 +141,7 @@ class TestProducts:
                 (model.meta.subarray.xstart - 1, model.meta.subarray.ystart - 1)
             )
 
-    def test_wcs_survives_the_file(self, visit):
+    def test_write_wcs_survives_the_file(self, visit):
         with model_of(visit.science[0]) as model:
             wcs = model.meta.wcs
             assert wcs.available_frames == ["detector", "v2v3", "v2v3vacorr", "world"]
@@ -149,7 +149,7 @@ class TestProducts:
             # The analytic inverse is that of the SIAF: near, but no better.
             np.testing.assert_allclose(wcs.world_to_pixel_values(*sky(wcs, x, y)), (x, y), atol=0.2)
 
-    def test_header_attitude_is_that_of_pysiaf(self, visit):
+    def test_header_keywords_attitude_is_that_of_pysiaf(self, visit):
         from pysiaf.utils import rotations
 
         with model_of(visit.science[0]) as model:
@@ -158,7 +158,7 @@ class TestProducts:
             assert rotations.pointing(matrix, 0, 0) == pytest.approx((pointing.ra_v1, pointing.dec_v1), abs=1e-10)
             assert rotations.posangle(matrix, 0, 0) % 360 == pytest.approx(pointing.pa_v3, abs=1e-9)
 
-    def test_fits_keywords_agree_with_the_gwcs(self, visit):
+    def test_header_keywords_agree_with_the_gwcs(self, visit):
         from astropy.wcs import WCS
 
         with model_of(visit.science[0]) as model:
@@ -183,18 +183,18 @@ class TestTruth:
     """The pipeline's GWCS in the files against the truth, which numpy and pysiaf made."""
 
     @pytest.mark.parametrize("mode", datasets.SETUPS)
-    def test_without_an_error_the_files_put_the_target_on_the_star(self, mode, tmp_path):
+    def test_make_visit_without_error_puts_target_on_star(self, mode, tmp_path):
         visit = datasets.make_visit(tmp_path, mode=mode, va_scale=1.00007, **EXACT)
         self.assert_target_on_star(visit)
 
     @pytest.mark.parametrize(("place", "roll"), list(zip(PLACES, (0.0, 271.0, 359.9999, 90.0), strict=True)))
-    def test_everywhere_on_the_sky(self, place, roll, tmp_path):
+    def test_make_visit_everywhere_on_the_sky(self, place, roll, tmp_path):
         visit = datasets.make_visit(tmp_path, target=PLACES[place], roll=roll, companion=(1.0, 75.0, 1e-3), **EXACT)
         self.assert_target_on_star(visit)
         self.assert_companion(visit, 1.0, 75.0)
 
     @pytest.mark.parametrize("prd", ["PRDOPSSOC-053", "PRDOPSSOC-075"])
-    def test_with_other_releases(self, prd, tmp_path):
+    def test_make_visit_with_other_releases(self, prd, tmp_path):
         visit = datasets.make_visit(tmp_path, prd=prd, **EXACT)
         self.assert_target_on_star(visit)
         assert model_of(visit.ta[0]).meta.prd_software_version == prd
@@ -219,13 +219,13 @@ class TestTruth:
             assert star.position_angle(found).deg == pytest.approx(angle, abs=1e-6)
 
     @pytest.mark.parametrize("place", PLACES)
-    def test_one_rotation_of_the_sky_for_the_whole_visit(self, place, tmp_path):
+    def test_make_visit_pointing_error_is_one_rotation(self, place, tmp_path):
         visit = datasets.make_visit(tmp_path, mode="miri", target=PLACES[place], integrations=1)
         seen = [sky(model_of(path).meta.wcs, *star_of(visit, path)) for path in (*visit.ta, *visit.science)]
         assert separation(*seen[0], *visit_target(visit)) == pytest.approx(np.hypot(0.25, 0.18), abs=1e-4)
         assert all(separation(*seen[0], *other) < 1e-7 for other in seen)
 
-    def test_the_error_is_the_one_asked_for(self, tmp_path):
+    def test_make_visit_pointing_error_is_the_one_asked_for(self, tmp_path):
         visit = datasets.make_visit(tmp_path, pointing_error=(0.4, -0.3, 0.05), va_scale=1.0, integrations=1)
         with model_of(visit.ta[0]) as model:
             wcs = model.meta.wcs
@@ -236,7 +236,7 @@ class TestTruth:
         exact = datasets.make_visit(tmp_path / "exact", va_scale=1.0, **EXACT)
         assert turned - model_of(exact.ta[0]).meta.wcsinfo.roll_ref == pytest.approx(0.05, abs=1e-3)
 
-    def test_a_wrong_target_moves_no_pixel(self, tmp_path):
+    def test_make_visit_target_error_moves_no_pixel(self, tmp_path):
         right = datasets.make_visit(tmp_path / "right", integrations=1)
         wrong = datasets.make_visit(tmp_path / "wrong", integrations=1, target_error=(0.4, -0.3))
         xr.testing.assert_identical(right.truth, wrong.truth)
@@ -244,13 +244,13 @@ class TestTruth:
         assert meta.dec - target[1] == pytest.approx(-0.3 / ARCSEC, rel=1e-5)
         assert (meta.ra - target[0]) * np.cos(np.radians(target[1])) == pytest.approx(0.4 / ARCSEC, rel=1e-5)
 
-    def test_star_misses_the_mask_by_what_was_asked(self, tmp_path):
+    def test_make_visit_miss_is_the_one_asked_for(self, tmp_path):
         visit = datasets.make_visit(tmp_path, miss=(0.4, -0.2), va_scale=1.0, integrations=1)
         mask = siaf.aperture("NIRCAM", "NRCA5_MASK335R", "PRDOPSSOC-063")
         x, y = siaf.reference_pixel(mask, mask)
         assert star_of(visit, visit.science[0]) == pytest.approx((x + 0.4, y - 0.2), abs=1e-9)
 
-    def test_dithers_move_the_star_in_ideal(self, tmp_path):
+    def test_make_visit_dithers_move_the_star_in_ideal(self, tmp_path):
         dithers = ((0.0, 0.0), (0.02, -0.01), (-0.015, 0.0))
         visit = datasets.make_visit(tmp_path, mode="miri", dithers=dithers, integrations=1, va_scale=1.0)
         mask = siaf.aperture("MIRI", "MIRIM_MASK1140", "PRDOPSSOC-063")
@@ -261,13 +261,13 @@ class TestTruth:
 
 
 class TestPixels:
-    def test_star_is_seen_at_its_pixel(self, visit):
+    def test_render_star_is_at_its_pixel(self, visit):
         for path in visit.ta:
             with model_of(path) as model:
                 image = np.where(model.dq & 1, 0, np.nan_to_num(model.data)) - np.nanmedian(model.data)
             assert windowed_centroid(image, star_of(visit, path)) == pytest.approx(star_of(visit, path), abs=0.02)
 
-    def test_speckles_belong_to_the_telescope_and_follow_the_star(self, tmp_path):
+    def test_render_speckles_are_the_telescopes_and_follow_the_star(self, tmp_path):
         options = {"integrations": 1, "star_flux": 10.0, "va_scale": 1.0}
         here = datasets.make_visit(tmp_path / "here", miss=(0.0, 0.0), seed=1, **options)
         there = datasets.make_visit(tmp_path / "there", miss=(3.0, -2.0), seed=2, **options)
@@ -312,7 +312,7 @@ def windowed_centroid(image, start):
 
 
 class TestOptions:
-    def test_dithered_acquisition(self, tmp_path):
+    def test_make_visit_with_dithered_acquisition(self, tmp_path):
         visit = datasets.make_visit(tmp_path, ta_dithers=True, integrations=1)
         assert [model_of(path).meta.dither.position_number for path in visit.ta] == [1, 2, 3]
         ta = siaf.aperture("NIRCAM", "NRCA5_TAMASK335R", "PRDOPSSOC-063")
@@ -325,7 +325,7 @@ class TestOptions:
             star_of(visit, visit.ta[2]), abs=6e-6
         )
 
-    def test_failed_acquisition_leaves_the_star_off_the_mask(self, tmp_path):
+    def test_make_visit_failed_ta_leaves_star_off_the_mask(self, tmp_path):
         visit = datasets.make_visit(tmp_path, failed_ta=True, integrations=1)
         assert messages(visit, "NIRCam target locate failed")
         assert not messages(visit, "^detector coord|SUCCESS|^TA SAM")
@@ -333,35 +333,35 @@ class TestOptions:
         x, y = np.subtract(star_of(visit, visit.science[0]), siaf.reference_pixel(mask, mask))
         assert np.hypot(x, y) * 0.063 == pytest.approx(np.hypot(0.25, 0.18), abs=0.02)
 
-    def test_failed_second_stage_leaves_the_centroid_of_the_first(self, tmp_path):
+    def test_make_visit_failed_ta_keeps_first_stage(self, tmp_path):
         visit = datasets.make_visit(tmp_path, mode="miri", failed_ta=True, integrations=1)
         assert messages(visit, "MIRI target locate failed")
         assert len(messages(visit, "^detector coord")) == 1
         assert len(messages(visit, "TARGET LOCATE SUMMARY")) == 2
 
-    def test_confirmation_image_is_taken_after_the_correction(self, tmp_path):
+    def test_make_visit_confirms_after_the_correction(self, tmp_path):
         visit = datasets.make_visit(tmp_path, confirm=True, integrations=1)
         assert [model_of(path).meta.exposure.type for path in visit.ta] == ["NRC_TACQ", "NRC_TACONFIRM"]
         assert star_of(visit, visit.ta[1]) == pytest.approx((31.5, 31.5), abs=0.4)
         assert len(messages(visit, "TARGET LOCATE SUMMARY")) == 1
 
-    def test_two_stages_in_the_quadrant_asked_for(self, tmp_path):
+    def test_make_visit_two_stages_in_the_quadrant(self, tmp_path):
         visit = datasets.make_visit(tmp_path, mode="MIRIM_MASKLYOT", quadrant="LL", integrations=1)
         names = [model_of(path).meta.aperture.name for path in visit.ta]
         assert names == ["MIRIM_TALYOT_LL", "MIRIM_TALYOT_CLL"]
         assert len(messages(visit, "^TA SAM")) == 3
 
-    def test_noise_of_the_onboard_centroid(self, tmp_path):
+    def test_make_visit_centroid_noise(self, tmp_path):
         visit = datasets.make_visit(tmp_path, centroid_noise=0.05, integrations=1)
         ta = siaf.aperture("NIRCAM", "NRCA5_TAMASK335R", "PRDOPSSOC-063")
         found = siaf.det_to_pixel(ta, *numbers(messages(visit, "^detector coord")[0]))
         assert 1e-3 < np.hypot(*np.subtract(found, star_of(visit, visit.ta[0]))) < 0.25
 
-    def test_times_with_a_zone_are_converted(self, tmp_path):
+    def test_make_visit_start_with_a_zone_is_converted(self, tmp_path):
         visit = datasets.make_visit(tmp_path, start="2024-03-10T03:00:00+01:00", integrations=1)
         assert model_of(visit.ta[0]).meta.visit.start_time.startswith("2024-03-10 02:00:00")
 
-    def test_same_seed_same_data(self, tmp_path):
+    def test_make_visit_same_seed_same_data(self, tmp_path):
         one = datasets.make_visit(tmp_path / "one", seed=3, integrations=1)
         two = datasets.make_visit(tmp_path / "two", seed=3, integrations=1)
         other = datasets.make_visit(tmp_path / "other", seed=4, integrations=1)
@@ -374,13 +374,13 @@ class TestOptions:
             np.testing.assert_array_equal(model_of(first).data, model_of(second).data)
             assert not np.array_equal(model_of(first).data, model_of(third).data, equal_nan=True)
 
-    def test_writes_over_an_earlier_visit(self, tmp_path):
+    def test_make_visit_replaces_an_earlier_one(self, tmp_path):
         datasets.make_visit(tmp_path, seed=1, integrations=1)
         again = datasets.make_visit(tmp_path, seed=2, integrations=1)
         assert len(list(tmp_path.iterdir())) == 3
         assert again.science[0].is_file()
 
-    def test_needs_no_network(self, tmp_path, monkeypatch):
+    def test_make_visit_needs_no_network(self, tmp_path, monkeypatch):
         def refuse(*_args):
             msg = "no network here"
             raise AssertionError(msg)
@@ -408,18 +408,18 @@ class TestFaults:
             ({"start": "yesterday"}, "not a time"),
         ],
     )
-    def test_refuses(self, options, message, tmp_path):
+    def test_make_visit_refuses(self, options, message, tmp_path):
         with pytest.raises(ArgumentError, match=message):
             datasets.make_visit(tmp_path / "new", **options)
         assert not (tmp_path / "new").exists()
 
-    def test_folder_that_cannot_be(self, tmp_path):
+    def test_make_visit_refuses_impossible_folder(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(FileError, match="cannot write a sample visit"):
             datasets.make_visit(tmp_path / "file" / "folder", integrations=1)
 
 
-def test_import_is_light():
+def test_import_of_datasets_is_light():
     code = (
         "import sys, xta.datasets;"
         "print([m for m in ('jwst', 'pysiaf', 'scipy', 'stdatamodels', 'gwcs') if m in sys.modules])"

@@ -26,7 +26,7 @@ def visit(request, tmp_path_factory):
 
 
 class TestLog:
-    def test_begins_and_ends_among_other_visits(self, visit):
+    def test_events_begin_and_end_among_other_visits(self, visit):
         rows = log_of(visit)
         assert list(rows[0]) == ["theTime", "MJD", "euvalue", "sqldataType"]
         assert rows[1]["euvalue"] == f"VISIT V{visit.visit_id} STARTED"
@@ -35,7 +35,7 @@ class TestLog:
         assert rows[-1]["euvalue"].endswith("STARTED")
         assert visit.visit_id not in rows[0]["euvalue"] + rows[-1]["euvalue"]
 
-    def test_times_are_in_order_and_agree_with_the_headers(self, visit):
+    def test_events_are_in_order_and_agree_with_headers(self, visit):
         rows = log_of(visit)
         times = [datetime.fromisoformat(row["theTime"]) for row in rows]
         assert times == sorted(times)
@@ -50,7 +50,7 @@ class TestLog:
         assert abs((times[1] - datetime.fromisoformat(start[:-1])).total_seconds()) < 0.002
         assert abs((times[-2] - datetime.fromisoformat(visit_end[:-1])).total_seconds()) < 0.002
 
-    def test_centroid_is_the_true_pixel(self, visit):
+    def test_events_centroid_is_the_true_pixel(self, visit):
         lines = messages(visit, "^detector coord")
         tacq = [path for path in visit.ta if "TACQ" in truth_of(visit, path).exp_type.item()]
         assert len(lines) == len(tacq)
@@ -62,7 +62,7 @@ class TestLog:
                 )
             assert siaf.det_to_pixel(home, *numbers(line)) == pytest.approx(star_of(visit, path), abs=6e-6)
 
-    def test_postage_stamp_is_the_region(self, visit):
+    def test_events_postage_stamp_is_the_region(self, visit):
         stamps, lines = messages(visit, "colCentroid.*= .*")[0::2], messages(visit, "^detector coord")
         for stamp_line, line, path in zip(stamps, lines, visit.ta, strict=False):
             with model_of(path) as model:
@@ -71,7 +71,7 @@ class TestLog:
             middle = np.array([ap.XDetRef, ap.YDetRef]) - corner
             assert tuple(middle) == pytest.approx(((ap.XSciSize + 1) / 2, (ap.YSciSize + 1) / 2), abs=2e-5)
 
-    def test_correction_closes(self, visit):
+    def test_events_correction_closes(self, visit):
         """The move is reference minus target in the guider's Ideal frame, target from the centroid."""
         targets, moves = messages(visit, "^target location"), messages(visit, "^TA SAM")
         apertures = [model_of(path).meta.aperture.name for path in visit.ta]
@@ -86,7 +86,7 @@ class TestLog:
             expected = (goal.V2Ref - numbers(target)[0], goal.V3Ref - numbers(target)[1])
             assert tuple(moved) == pytest.approx(expected, abs=1e-6)
 
-    def test_numbers_are_written_as_on_board(self, visit):
+    def test_events_numbers_are_written_as_on_board(self, visit):
         text = "\n".join(messages(visit, "="))
         assert "(0.00000000e+0, 0.00000000e+0)" in text
         assert re.search(r"detector coord \(colCentroid, rowCentroid\) {7}= \(\d{2,4}\.\d{5,7}, ", text)

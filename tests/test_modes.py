@@ -13,8 +13,8 @@ import xta
 from tests.visit_files import messages, star_of, truth_of
 from xta import datasets, osslog
 from xta.acquisition import closure
-from xta.datasets import eventlog, setups
-from xta.datasets.plan import Order, plan
+from xta.datasets import eventlog, modes
+from xta.datasets.plan import VisitConfig, plan
 from xta.errors import AcquisitionError, ArgumentError, SiafError
 from xta.geometry import siaf, wcs
 from xta.osslog.maneuvers import net_maneuver
@@ -75,7 +75,7 @@ def visit_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def analysed(visit_of):
+def analyzed(visit_of):
     """Maker of the analysis of a case, once: the science exposure, or of spectra the last acquisition image."""
 
     @cache
@@ -104,8 +104,8 @@ def scale_of(ds):
 
 @pytest.mark.parametrize("case", CASES)
 class TestEveryMode:
-    def test_centroids_are_the_true_pixels_of_the_readout(self, case, visit_of, analysed):
-        visit, (ds, _) = visit_of(case), analysed(case)
+    def test_attach_centroids_are_the_true_pixels(self, case, visit_of, analyzed):
+        visit, (ds, _) = visit_of(case), analyzed(case)
         blocks = osslog.read(visit.oss_log).centroids(visit.visit_id)
         found = np.stack([ds["ta_oss_x"].values, ds["ta_oss_y"].values], axis=1)
         paired = np.isfinite(found[:, 0])
@@ -115,14 +115,14 @@ class TestEveryMode:
         in_use = ds.attrs["oss_x"], ds.attrs["oss_y"]
         assert in_use == pytest.approx(stars(visit, [last_tacq(visit).name])[0], abs=NINE_DIGITS)
 
-    def test_the_star_is_where_the_truth_has_it(self, case, visit_of, analysed):
-        ds, path = analysed(case)
+    def test_adjust_wcs_star_is_at_its_true_pixel(self, case, visit_of, analyzed):
+        ds, path = analyzed(case)
         star = star_of(visit_of(case), path)
         assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star, abs=STAR)
         assert max(abs(float(ds["residual_x"])), abs(float(ds["residual_y"]))) < 1e-6
 
-    def test_the_offset_is_the_pointing_error(self, case, analysed):
-        ds, _ = analysed(case)
+    def test_compute_offset_is_the_pointing_error(self, case, analyzed):
+        ds, _ = analyzed(case)
         to_v = wcs.load(ds["ta_wcs"].values[ds.attrs["ta_in_use"]]).get_transform("detector", "v2v3")
         target = to_v(float(ds["ta_target_x"]), float(ds["ta_target_y"]), with_bounding_box=False)
         centroid = to_v(float(ds["centroid_x"]), float(ds["centroid_y"]), with_bounding_box=False)
@@ -131,8 +131,8 @@ class TestEveryMode:
         sky = np.hypot(float(ds["offset_east"]), float(ds["offset_north"]))
         assert sky == pytest.approx(np.hypot(*ERROR), rel=3e-3)
 
-    def test_the_star_is_off_its_intended_pixel_by_the_pointing_error_or_not_at_all(self, case, visit_of, analysed):
-        visit, (ds, _) = visit_of(case), analysed(case)
+    def test_attach_star_is_off_intended_pixel_by_pointing_error(self, case, visit_of, analyzed):
+        visit, (ds, _) = visit_of(case), analyzed(case)
         intended = np.stack([ds["ta_intended_x"].values, ds["ta_intended_y"].values], axis=1)
         for pixel, expected in zip(intended, INTENDED.get(case, ()), strict=False):
             assert pixel == pytest.approx(expected, abs=1e-3)
@@ -144,8 +144,8 @@ class TestEveryMode:
         assert off[raw] == pytest.approx(np.hypot(*ERROR), abs=SETTLED)
         assert (off[~raw & ~masked] < SETTLED).all()
 
-    def test_the_acquisition_closes_and_its_moves_are_the_pointing_error(self, case, visit_of, analysed):
-        visit, (ds, _) = visit_of(case), analysed(case)
+    def test_closure_passes_and_maneuver_is_the_pointing_error(self, case, visit_of, analyzed):
+        visit, (ds, _) = visit_of(case), analyzed(case)
         log = osslog.read(visit.oss_log)
         for block, aperture in zip(log.centroids(visit.visit_id), centroided(ds), strict=True):
             found = closure.closure(block, prd=PRD, aperture=aperture, visit=visit.visit_id)
@@ -165,7 +165,7 @@ def centroided(ds):
     return ds["ta_aperture"].values[np.isfinite(ds["ta_oss_x"].values)]
 
 
-def test_modes_are_listed_once_and_every_quadrant_is_taken():
+def test_setups_list_each_mode_once():
     assert not datasets.SETUPS.keys() & datasets.ACQUISITIONS.keys()
     assert all(setup.imaging for setup in datasets.SETUPS.values())
     assert not any(setup.imaging for setup in datasets.ACQUISITIONS.values())
@@ -175,14 +175,14 @@ def test_modes_are_listed_once_and_every_quadrant_is_taken():
 class TestSpectra:
     """Modes whose science has no imaging WCS: the acquisition image stands for itself."""
 
-    def test_a_visit_is_its_acquisition(self, visit_of):
+    def test_make_visit_of_spectra_is_its_acquisition(self, visit_of):
         for mode in datasets.ACQUISITIONS:
             visit = visit_of(mode)
             assert visit.science == ()
             kinds = list(visit.truth.kind.values)
             assert kinds == ["ta"] * (3 if mode.startswith("NIS") else 1) + ["confirm"]
 
-    def test_confirmation_images_are_adjusted_as_well(self, visit_of):
+    def test_adjust_wcs_of_confirmation_image(self, visit_of):
         """LRS confirms in the slit, whose aperture has no pixels of its own."""
         visit = visit_of("MIRIM_SLIT")
         ds = xta.open_exposure(visit.ta[-1])
@@ -191,19 +191,19 @@ class TestSpectra:
         star = star_of(visit, visit.ta[-1])
         assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star, abs=STAR)
 
-    def test_an_acquisition_image_finds_its_siblings_and_its_log(self, visit_of):
+    def test_attach_finds_log_for_acquisition_image(self, visit_of):
         visit = visit_of("NIS_SUBSTRIP256")
         ds = xta.open_exposure(last_tacq(visit)).ta.attach(list(visit.ta), offline=True)
         assert ds.attrs["oss_status"] == "SUCCESS"
 
-    def test_there_is_no_programme_of_spectra(self, tmp_path):
-        with pytest.raises(ArgumentError, match="a programme needs images"):
+    def test_make_program_refuses_spectra(self, tmp_path):
+        with pytest.raises(ArgumentError, match="a program needs images"):
             datasets.make_program(tmp_path / "new", mode="NIS_SUBSTRIP256")
         assert not (tmp_path / "new").exists()
 
 
 class TestConfirmation:
-    def test_nircam_coronagraphy_confirms_in_pairs(self, visit_of):
+    def test_make_visit_nircam_confirms_in_pairs(self, visit_of):
         """One image at the acquisition position, one behind the mask, which may be on another detector."""
         for mode, detectors in (("NRCA5_MASK430R", "nrcalong nrcalong"), ("NRCA2_MASK335R", "nrcalong nrca2")):
             visit = visit_of(mode)
@@ -215,8 +215,8 @@ class TestConfirmation:
             one = xta.open_exposure(visit.ta[2])
             assert one.attrs["aperture"] == mode
 
-    def test_a_confirmation_image_is_no_source_of_a_centroid(self, analysed):
-        ds, _ = analysed("NRCA5_MASK430R")
+    def test_attach_takes_no_centroid_from_confirmation_image(self, analyzed):
+        ds, _ = analyzed("NRCA5_MASK430R")
         assert np.isfinite(ds["ta_oss_x"].values).tolist() == [True, False, False]
         assert ds.attrs["ta_in_use"] == 0
 
@@ -224,8 +224,8 @@ class TestConfirmation:
 # ---------------------------------------------------------------- geometry alone: every aperture
 
 
-def order_of(mode, *, ta=None, **options):
-    setup = setups.find(mode, ta=ta)
+def config_of(mode, *, ta=None, **options):
+    setup = modes.find(mode, ta=ta)
     plain = {
         "visit_id": "09990001001",
         "role": "science",
@@ -251,17 +251,17 @@ def order_of(mode, *, ta=None, **options):
         "drift": 2.0,
         "seed": 0,
     }
-    return Order(setup=setup, **(plain | options))
+    return VisitConfig(setup=setup, **(plain | options))
 
 
-def assert_read_as_planned(order):
+def assert_read_as_planned(config):
     """The log's digits, through the readout that APERNAME and SUBARRAY tell, are the star's pixel; the apertures."""
-    setup = order.setup
-    everything = plan(order)
+    setup = config.setup
+    everything = plan(config)
     exposures = [exposure for exposure in everything if exposure.step.kind == "ta"]
-    lines = eventlog.events(order, everything, star=(200.0, -51.0), end=everything[-1].end)
+    lines = eventlog.events(config, everything, star=(200.0, -51.0), end=everything[-1].end)
     log = osslog.read([(time.isoformat(), text) for time, text in lines])
-    blocks = log.centroids(order.visit_id)
+    blocks = log.centroids(config.visit_id)
     dithered = exposures[0].step.points > 1
     assert len(blocks) == (1 if dithered else len(exposures))
     for exposure, block in zip(exposures[-len(blocks) :], blocks, strict=True):
@@ -281,52 +281,52 @@ MASKS = [
 ]
 
 
-def test_every_nircam_mask_of_the_siaf_is_a_mode():
+def test_find_every_nircam_mask_of_the_siaf():
     assert len(MASKS) > 60
     for name in MASKS:
-        setup = setups.find(name)
+        setup = modes.find(name)
         ap = siaf.aperture("NIRCAM", name, PRD)
         assert setup.aperture == name
         assert (setup.subarray == "FULL") == (ap.AperType == "FULLSCA")
         # A mask that is acquired on another detector is one that both channels see.
         assert setup.ta_detector == setup.detector or not name.startswith(setup.ta_aperture[:5])
         assert ("LWB" in name or "SWB" in name) == (setup.mask == "bar")
-    assert setups.find("NRCA5_MASKLWB_F356W").filter == "F356W"
-    assert setups.find("NRCA4_400X256_MASKLWB_F356W").filter == "F210M"
+    assert modes.find("NRCA5_MASKLWB_F356W").filter == "F356W"
+    assert modes.find("NRCA4_400X256_MASKLWB_F356W").filter == "F210M"
 
 
 SQUARES = {
     subarray: mode
     for mode, setup in datasets.SETUPS.items()
     if setup.dithered == "may be"
-    for subarray in (setup.ta_subarray, *(subarray for _, subarray in setup.other_ta))
+    for subarray in setup.regions
 }
 
 
 @pytest.mark.parametrize("subarray", SQUARES)
-def test_every_nircam_square(subarray):
+def test_plan_every_nircam_square(subarray):
     """Neutral-density and faint-star squares of each mask, with one image and dithered."""
-    plain = assert_read_as_planned(order_of(SQUARES[subarray], ta=subarray))
-    assert assert_read_as_planned(order_of(SQUARES[subarray], ta=subarray, ta_dithers=True)) == 3 * plain
+    plain = assert_read_as_planned(config_of(SQUARES[subarray], ta=subarray))
+    assert assert_read_as_planned(config_of(SQUARES[subarray], ta=subarray, ta_dithers=True)) == 3 * plain
 
 
-def test_every_square_of_the_siaf_is_taken():
+def test_find_every_nircam_square_of_the_siaf():
     there = {name for name in siaf.siaf("NIRCAM", PRD).apertures if re.match(r"NRCA\d_(FS)?TAMASK", name)}
-    assert there == {setups.find(mode, ta=subarray).ta_aperture for subarray, mode in SQUARES.items()}
+    assert there == {modes.find(mode, ta=subarray).ta_aperture for subarray, mode in SQUARES.items()}
 
 
 @pytest.mark.parametrize("mode", [name for name in datasets.SETUPS if name.startswith("MIRIM_MASK")])
 @pytest.mark.parametrize("quadrant", ["UL", "UR", "LL", "LR"])
-def test_every_miri_quadrant(mode, quadrant):
+def test_plan_every_miri_quadrant(mode, quadrant):
     region = datasets.SETUPS[mode].ta_aperture
-    names = assert_read_as_planned(order_of(mode, quadrant=quadrant))
+    names = assert_read_as_planned(config_of(mode, quadrant=quadrant))
     assert names == [f"{region}_{quadrant}", f"{region}_C{quadrant}"]
 
 
-def test_a_mask_on_the_whole_detector(tmp_path):
+def test_make_visit_mask_on_the_whole_detector(tmp_path):
     """The readout is the mask's own aperture, behind its wedge, not the plain detector."""
     assert siaf.readout("NIRCAM", "NRCA5_FULL_MASK335R", "FULL", PRD).AperName == "NRCA5_FULL_MASK335R"
-    assert_read_as_planned(order_of("NRCA2_FULL_MASK335R"))
+    assert_read_as_planned(config_of("NRCA2_FULL_MASK335R"))
     visit = datasets.make_visit(tmp_path, mode="NRCA5_FULL_MASK335R", integrations=1)
     ds = xta.analyze(visit.science[0], offline=True)
     star = star_of(visit, visit.science[0])
@@ -347,7 +347,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("rootname", REAL)
-def test_real_centroids_are_where_the_source_is_seen(shared, visit_of, rootname):
+def test_attach_real_centroids_are_where_source_is_seen(shared, visit_of, rootname):
     """A real centroid in a log of its own, attached to a sample image of the same readout.
 
     The source was read off each product by eye, from its brightest pixels: 1.5 px. One row, MIRI slitless, was read
@@ -390,21 +390,21 @@ def block_of(lines, *, first="TARGET LOCATE", last="TA SAM"):
     return [shape_of(line) for line in lines[start : stop + 1]]
 
 
-def test_nircam_writes_what_a_real_visit_has(shared, visit_of):
+def test_events_nircam_as_in_real_visit(shared, visit_of):
     """A block of wavefront sensing: the same lines, blanks included, but for the numbers."""
     text = (shared / "oss" / "V02726402001_NIRCam_WFSC_TA_full_visit.txt").read_text()
     real = [line.partition("\t ")[2] for line in text.splitlines()]
     assert block_of(messages(visit_of("NRCA3_FP1_SUB8"), "")) == block_of(real)
 
 
-def test_miri_writes_what_a_real_visit_has(shared, visit_of):
+def test_events_miri_as_in_real_visit(shared, visit_of):
     with (shared / "oss" / "MIRI_MRS_TA_2023-06-12_raw_csv_rows.csv").open(newline="") as file:
         real = [row[2] for row in csv.reader(line for line in file if line[0] != "#")]
     sample = messages(visit_of("MIRIFU_CHANNEL1A"), "")
     assert block_of(sample, last="convergenceFlag") == block_of(real, last="convergenceFlag")
 
 
-def test_nirspec_writes_what_a_real_visit_has(shared, visit_of):
+def test_events_nirspec_as_in_real_visit(shared, visit_of):
     text = (shared / "oss" / "NIRSpec_WATA_2022-11-16_lines.txt").read_text()
     real = [line.partition("\t ")[2] for line in text.splitlines() if "\t" in line]
     mark = {"first": "offset vehicle slew", "last": "TA SAM"}
@@ -414,10 +414,10 @@ def test_nirspec_writes_what_a_real_visit_has(shared, visit_of):
 # ---------------------------------------------------------------- frames of NIRISS and NIRSpec
 
 
-def test_niriss_and_nirspec_count_columns_along_y(visit_of, analysed):
+def test_attach_niriss_and_nirspec_count_columns_along_y(visit_of, analyzed):
     """What is logged first is SIAF Det y; attributes and coordinates are in SIAF Det."""
     for case in ("NIS_AMI1", "NRS_S1600A1_SLIT"):
-        visit, (ds, _) = visit_of(case), analysed(case)
+        visit, (ds, _) = visit_of(case), analyzed(case)
         block = osslog.read(visit.oss_log).centroids(visit.visit_id)[0]
         assert (block.y_det, block.x_det) == (ds.attrs["oss_x_det"], ds.attrs["oss_y_det"])
         k = ds.attrs["ta_in_use"]
@@ -427,7 +427,7 @@ def test_niriss_and_nirspec_count_columns_along_y(visit_of, analysed):
 
 
 @pytest.mark.parametrize("case", ["NIS_AMI1", "NRS_S1600A1_SLIT", "MIRIFU_CHANNEL1A", "NRCA3_FP1_SUB8"])
-def test_a_subarray_that_starts_elsewhere_is_refused(visit_of, case):
+def test_attach_refuses_subarray_that_starts_elsewhere(visit_of, case):
     visit = visit_of(case)
     images = [xta.open_exposure(path) for path in visit.ta]
     shifted = [ds.assign_attrs(substrt1=ds.attrs["substrt1"] + 3) for ds in images]
@@ -436,7 +436,7 @@ def test_a_subarray_that_starts_elsewhere_is_refused(visit_of, case):
 
 
 @pytest.mark.parametrize("case", ["NIS_AMI1", "NIS_SUBSTRIP256", "NRS_S1600A1_SLIT"])
-def test_a_log_that_is_not_exchanged_is_refused(visit_of, case, tmp_path):
+def test_attach_refuses_log_with_axes_not_exchanged(visit_of, case, tmp_path):
     visit = visit_of(case)
     text = re.sub(r"(detector coord.*= )\((\S+), (\S+)\)", r"\1(\3, \2)", visit.oss_log.read_text())
     (tmp_path / "oss.csv").write_text(text)
@@ -445,7 +445,7 @@ def test_a_log_that_is_not_exchanged_is_refused(visit_of, case, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["NIS_SUBSTRIP256", "MIRIFU_CHANNEL1A"])
-def test_a_targ_acq_extension_counts_columns_as_the_log_does(visit_of, case):
+def test_attach_targ_acq_counts_columns_as_log(visit_of, case):
     from astropy.io import fits
 
     visit = visit_of(case)
@@ -461,18 +461,18 @@ def test_a_targ_acq_extension_counts_columns_as_the_log_does(visit_of, case):
     assert (ds.attrs["oss_x"], ds.attrs["oss_y"]) == pytest.approx(star_of(visit, last_tacq(visit)), abs=NINE_DIGITS)
 
 
-def test_both_readouts_of_nirspec_see_the_same_star(visit_of, analysed):
-    part, strip = (analysed(case)[0] for case in ("NRS_S1600A1_SLIT", "NRS_S1600A1_SLIT in SUB2048"))
+def test_attach_nirspec_readouts_see_the_same_star(visit_of, analyzed):
+    part, strip = (analyzed(case)[0] for case in ("NRS_S1600A1_SLIT", "NRS_S1600A1_SLIT in SUB2048"))
     assert part["ta_sci"].shape[1:] == (32, 32)
     assert strip["ta_sci"].shape[1:] == (32, 2048)
     shift = float(strip["ta_intended_x"][0]) - float(part["ta_intended_x"][0])
     assert shift == pytest.approx(1398, abs=1e-6)
 
 
-def test_the_image_agrees_with_the_log(analysed):
+def test_image_centroid_agrees_with_log(analyzed):
     """The centroid of the image itself: nothing is mirrored, on any detector."""
     for case in ("NIS_AMI1", "NIS_SUBSTRIP256", "NRS_S1600A1_SLIT", "MIRIM_SLITLESSPRISM", "NRCB5_SUB64P"):
-        ds, _ = analysed(case)
+        ds, _ = analyzed(case)
         found = xta.offset.image_centroid(ds)
         assert (found.x, found.y) == pytest.approx((ds.attrs["oss_x"], ds.attrs["oss_y"]), abs=0.1), case
 
@@ -492,14 +492,14 @@ def test_the_image_agrees_with_the_log(analysed):
         ({"mode": "NRS_S1600A1_SLIT", "ta_dithers": True}, "only NIRCam dithers its acquisition, for coronagraphy"),
     ],
 )
-def test_refuses(options, message, tmp_path):
+def test_make_visit_refuses_mode_option(options, message, tmp_path):
     with pytest.raises(ArgumentError, match=message):
         datasets.make_visit(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("mode", ["NIS_AMI1", "NIS_SUBSTRIP256", "NRS_S1600A1_SLIT", "NRCB5_SUB64P", "MIRIM_SLIT"])
-def test_failed_acquisitions(tmp_path, mode):
+def test_make_visit_failed_ta_of_every_instrument(tmp_path, mode):
     visit = datasets.make_visit(tmp_path, mode=mode, failed_ta=True, integrations=1)
     path = visit.science[0] if visit.science else last_tacq(visit)
     ds = xta.open_exposure(path).ta.attach(list(visit.ta), oss=visit.oss_log, offline=True)
@@ -510,7 +510,7 @@ def test_failed_acquisitions(tmp_path, mode):
     assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star, abs=0.1)
 
 
-def test_nirspec_readouts_that_are_not_known():
+def test_readout_refuses_unknown_nirspec_subarray():
     with pytest.raises(SiafError, match=r"subarray SUB512 of NRS1 .* FULL and, on NRS1, SUB32, SUB2048"):
         siaf.readout("NIRSPEC", "NRS_S1600A1_SLIT", "SUB512")
     with pytest.raises(SiafError, match="subarray SUB32 of NRS2"):
@@ -522,9 +522,9 @@ def test_nirspec_readouts_that_are_not_known():
         siaf.tel_to_pixel(siaf.readout("NIRSPEC", "NRS_S1600A1_SLIT", "SUB32"), 1e6, 1e6)
 
 
-def test_datasets_of_all_modes_are_plain_netcdf(analysed, tmp_path):
+def test_to_netcdf_every_instrument(analyzed, tmp_path):
     for case in ("NIS_AMI1", "NRS_S1600A1_SLIT"):
-        ds, _ = analysed(case)
+        ds, _ = analyzed(case)
         ds.to_netcdf(tmp_path / "a.nc")
         with xr.open_dataset(tmp_path / "a.nc") as again:
             assert again["target_x"].item() == ds["target_x"].item()

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from xta.datasets import attitude
+from xta.geometry import sphere
 
 _opened = []
 
@@ -28,7 +28,7 @@ def sky(wcs, x, y):
 
 def separation(ra1, dec1, ra2, dec2):
     """Angle between two positions [arcsec], from the chord."""
-    chord = np.linalg.norm(attitude.unit(ra1, dec1) - attitude.unit(ra2, dec2))
+    chord = np.linalg.norm(sphere.unit_vector(ra1, dec1) - sphere.unit_vector(ra2, dec2))
     return np.degrees(2 * np.arcsin(chord / 2)) * 3600.0
 
 

@@ -1,4 +1,4 @@
-"""Sample visits with known truth: a programme without a telescope, for every kind of target acquisition.
+"""Sample visits with known truth: a program without a telescope, for every kind of target acquisition.
 
 The files look like those of the archive, down to the pipeline's own GWCS, and the event logs like those of
 the engineering database. The geometry is the SIAF's; the true pixel of the star in every file is known to
@@ -11,8 +11,8 @@ Examples
 >>> program.truth.star_x  # doctest: +SKIP
 """
 
+from xta.datasets.modes import ACQUISITIONS, SETUPS, Setup
 from xta.datasets.pixels import psf
-from xta.datasets.setups import ACQUISITIONS, SETUPS, Setup
 from xta.datasets.visits import Program, Visit, make_program, make_visit
 
 __all__ = ["ACQUISITIONS", "SETUPS", "Program", "Setup", "Visit", "make_program", "make_visit", "psf"]

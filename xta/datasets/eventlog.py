@@ -21,7 +21,7 @@ import numpy as np
 
 from xta.datasets.frame import Frame
 from xta.datasets.keywords import guide_star_ideal, mjd
-from xta.datasets.plan import Exposure, Order
+from xta.datasets.plan import Exposure, VisitConfig
 from xta.geometry import siaf
 from xta.model import INSTRUMENTS, guider_aperture
 
@@ -40,7 +40,7 @@ _BOXES = {"NRC": ("(9, 9)", "0.1000000000"), "MIR": ("(5, 5)", "0.01000000000")}
 
 @dataclass(frozen=True)
 class Reading:
-    """What the onboard software found in an acquisition image."""
+    """What the onboard software measures in an acquisition image."""
 
     x_det: float
     """1-based detector pixel, SIAF Det."""
@@ -63,12 +63,12 @@ def _pair(x: float, y: float) -> str:
     return f"({_nine(x)}, {_nine(y)})"
 
 
-def read_star(order: Order, exposure: Exposure) -> Reading:
+def read_star(config: VisitConfig, exposure: Exposure) -> Reading:
     """Centroid a star as the onboard software would, from the truth.
 
     Parameters
     ----------
-    order : Order
+    config : VisitConfig
         Its `centroid_noise` [pixel] is added to each axis.
     exposure : Exposure
         An acquisition image.
@@ -78,8 +78,8 @@ def read_star(order: Order, exposure: Exposure) -> Reading:
     Reading
     """
     frame = exposure.step.frame
-    rng = np.random.default_rng([order.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
-    dx, dy = order.centroid_noise * rng.standard_normal(2)
+    rng = np.random.default_rng([config.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
+    dx, dy = config.centroid_noise * rng.standard_normal(2)
     x_det, y_det = siaf.pixel_to_det(frame.readout, exposure.star[0] + dx, exposure.star[1] + dy)
     v2, v3 = siaf.convert(_pixels(frame), x_det, y_det, "det", "tel")
     return Reading(float(x_det), float(y_det), float(v2), float(v3))
@@ -90,21 +90,16 @@ def _pixels(frame: Frame) -> Any:
     return frame.readout if frame.reference.XDetRef is None else frame.reference
 
 
-def _logged(order: Order, x: float, y: float) -> tuple[float, float]:
+def _logged(config: VisitConfig, x: float, y: float) -> tuple[float, float]:
     """Put Det x, y in the order column, row of the log."""
-    return (y, x) if order.setup.letters in {"NIS", "NRS"} else (x, y)
+    return (y, x) if config.setup.letters in {"NIS", "NRS"} else (x, y)
 
 
-def _move(order: Order, dv2: float, dv3: float) -> tuple[float, float]:
-    """Convert a move of the star in V2, V3 to the Ideal frame of the guider, where moves are commanded."""
-    fgs = siaf.aperture("FGS", guider_aperture(order.guider), order.prd)
-    x, y = siaf.convert(fgs, fgs.V2Ref + dv2, fgs.V3Ref + dv3, "tel", "idl")
-    return float(x), float(y)
-
-
-def _sam(order: Order, start: tuple[float, float], goal: tuple[float, float]) -> str:
-    x, y = _move(order, goal[0] - start[0], goal[1] - start[1])
-    return f"{_nine(x)}, {_nine(y)}"
+def _sam(config: VisitConfig, start: tuple[float, float], goal: tuple[float, float]) -> str:
+    """Write a move of the star in V2, V3 in the Ideal frame of the guider, where moves are commanded."""
+    fgs = siaf.aperture("FGS", guider_aperture(config.guider), config.prd)
+    x, y = siaf.convert(fgs, fgs.V2Ref + (goal[0] - start[0]), fgs.V3Ref + (goal[1] - start[1]), "tel", "idl")
+    return f"{_nine(float(x))}, {_nine(float(y))}"
 
 
 def _reference(exposure: Exposure) -> tuple[float, float]:
@@ -118,15 +113,15 @@ def _intended(exposure: Exposure) -> tuple[float, float]:
     return float(v2), float(v3)
 
 
-def _guiding(order: Order, exposure: Exposure, star: Sky, *, comma: str = "") -> str:
+def _guiding(config: VisitConfig, exposure: Exposure, star: Sky, *, comma: str = "") -> str:
     # The log has whole milliarcseconds here.
-    x, y = (round(part, 3) for part in guide_star_ideal(order, exposure, star))
-    return f"From guiding: guider {order.guider}{comma} X ideal {_nine(x)} Y ideal {_nine(y)}"
+    x, y = (round(part, 3) for part in guide_star_ideal(config, exposure, star))
+    return f"From guiding: guider {config.guider}{comma} X ideal {_nine(x)} Y ideal {_nine(y)}"
 
 
-def _summary(order: Order, exposure: Exposure, found: Reading | None) -> list[str]:
+def _summary(config: VisitConfig, exposure: Exposure, reading: Reading | None) -> list[str]:
     """Write a block TARGET LOCATE SUMMARY; without a reading it says that there was none."""
-    setup, ap = order.setup, _pixels(exposure.step.frame)
+    setup, ap = config.setup, _pixels(exposure.step.frame)
     corners = [ap.sci_to_det(1, 1), ap.sci_to_det(ap.XSciSize, ap.YSciSize)]
     left, bottom = (min(float(corner[axis]) for corner in corners) - 1 for axis in (0, 1))
     side, threshold = _BOXES[setup.letters]
@@ -138,12 +133,12 @@ def _summary(order: Order, exposure: Exposure, found: Reading | None) -> list[st
         f"(numCols, numRows)                                                     = {side}",
         "cosmicrayMethod                                                      = STANDARD",
     ]
-    flag = f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if found else 'FAILURE'}, {threshold})"
-    if found is None:
+    flag = f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if reading else 'FAILURE'}, {threshold})"
+    if reading is None:
         return [*head, flag, _STARS]
-    column, row = _logged(order, found.x_det - left, found.y_det - bottom)
+    column, row = _logged(config, reading.x_det - left, reading.y_det - bottom)
     peak = f"({round(column)}, {round(row)})"
-    total = 1e5 * order.star_flux
+    total = 1e5 * config.star_flux
     brightest = [
         f"peakValue                                                          = {_nine(0.4 * total)}",
         f"peak postage-stamp coord (col, row)                    = {peak}",
@@ -161,7 +156,7 @@ def _summary(order: Order, exposure: Exposure, found: Reading | None) -> list[st
         "last iteration diff (col, row)          = (0.000216130465, 0.00501714400)",
         f"postage-stamp coord (colPeak, rowPeak) = {peak}",
         f"postage-stamp coord (colCentroid, rowCentroid) = {_pair(column, row)}",
-        f"detector coord (colCentroid, rowCentroid)       = {_pair(*_logged(order, found.x_det, found.y_det))}",
+        f"detector coord (colCentroid, rowCentroid)       = {_pair(*_logged(config, reading.x_det, reading.y_det))}",
         f"(colMoment2, rowMoment2)                        = {_pair(0, 0)}",
         f"(colMoment3, rowMoment3)                        = {_pair(0, 0)}",
         flag,
@@ -169,93 +164,99 @@ def _summary(order: Order, exposure: Exposure, found: Reading | None) -> list[st
     ]
 
 
-def _spread(start: datetime, lines: Iterable[str], *, every: float = 1.024) -> list[Event]:
-    """Give lines times at the pace of the telemetry, from `start` on."""
-    return [(start + timedelta(seconds=every * index), line) for index, line in enumerate(lines)]
+def _spread(origin: datetime, after: float, lines: Iterable[str]) -> list[Event]:
+    """Time lines at the pace of the telemetry, from `after` seconds after an origin on."""
+    return [(origin + timedelta(seconds=after + 1.024 * index), line) for index, line in enumerate(lines)]
 
 
-def _exposure_lines(order: Order, exposure: Exposure) -> list[Event]:
-    step, visit = exposure.step, f"V{order.visit_id}"
-    prefix = order.setup.letters
-    main = f"{prefix}TAMAIN" if step.kind != "science" else f"{prefix}MAIN"
-    script = f"{visit}P00000000{step.activity}02:{main}"
+def _exposure_lines(config: VisitConfig, exposure: Exposure) -> list[Event]:
+    step, visit = exposure.step, f"V{config.visit_id}"
+    prefix = config.setup.letters
+    script = f"{visit}P00000000{step.activity}02:{prefix}{'' if step.science else 'TA'}MAIN"
     name = f"{step.activity[2:]}{step.number:03d} {step.exp_type}"
-    seconds = (exposure.end - exposure.begin).total_seconds()
-    ints = order.integrations if step.kind == "science" else 1
-    before = exposure.begin - timedelta(seconds=30)
+    ints, seconds = step.integrations, (exposure.end - exposure.begin).total_seconds()
+    start = f"{name} RAPID ints={ints} grps=10 {step.subarray} flt={step.filter}/NULL/NULL/NULL"
+    end = f"{name} completed exptime={seconds:.3f} pctime={seconds:.3f} cfg={step.detector}"
     return [
-        *_spread(before, [f"Script activated: {script}", f"DAQ tlm slot 2 assigned to {prefix}"]),
-        *_spread(
-            exposure.begin, [f"{name} RAPID ints={ints} grps=10 {step.subarray} flt={step.filter}/NULL/NULL/NULL"]
-        ),
-        *_spread(
-            exposure.end + timedelta(seconds=2),
-            [f"{name} completed exptime={seconds:.3f} pctime={seconds:.3f} cfg={step.detector}"],
-        ),
+        *_spread(exposure.begin, -30, [f"Script activated: {script}", f"DAQ tlm slot 2 assigned to {prefix}"]),
+        (exposure.begin, start),
+        *_spread(exposure.end, 2, [end]),
     ]
 
 
-def _correction(order: Order, exposure: Exposure, found: Reading, following: Exposure, star: Sky) -> list[str]:
+def _correction(config: VisitConfig, exposure: Exposure, reading: Reading, following: Exposure, star: Sky) -> list[str]:
     """Write what follows an analysis that found the star: where it is, and the move to where it should be."""
-    setup = order.setup
-    guiding = _guiding(order, exposure, star)
-    move = _sam(order, (found.v2, found.v3), _reference(following))
+    setup = config.setup
+    guiding, location = _guiding(config, exposure, star), _pair(reading.v2, reading.v3)
+    move = _sam(config, (reading.v2, reading.v3), _reference(following))
     if setup.letters == "NRS":
         return [
             "NIRSpec TA offset vehicle slew calc and SAM",
             guiding,
-            f"target location (v2, v3)                           = {_pair(found.v2, found.v3)}",
+            f"target location (v2, v3)                           = {location}",
             f"TA SAM for NRS (x, y) = {move}",
         ]
     lines = [
         guiding,
-        f"target location (v2, v3)                          = {_pair(found.v2, found.v3)}",
+        f"target location (v2, v3)                          = {location}",
         f"TA SAM (x, y) = {move}",
     ]
     wedge = setup.letters == "NRC" and setup.mask != "none"
     return [*lines, f"Correction to NRC SAM (x, y) = {_nine(0)}, {_nine(0)}"] if wedge else lines
 
 
-def _acquisition_lines(order: Order, ta: Sequence[Exposure], star: Sky) -> list[Event]:
+def _dither_lines(config: VisitConfig, exposure: Exposure, following: Exposure, star: Sky) -> list[Event]:
+    """Write the move of the star from one position of a dither pattern to the next."""
+    move = _sam(config, _intended(exposure), _intended(following))
+    guiding = _guiding(config, exposure, star, comma=",")
+    return _spread(exposure.end, 4, [guiding, f"Dither SAM (x, y) = {move}"])
+
+
+def _acquisition_lines(config: VisitConfig, ta: Sequence[Exposure], star: Sky) -> list[Event]:
     """Write what follows each acquisition image: a dither move, or an analysis and its correction."""
     lines: list[Event] = []
-    if order.setup.block:  # the constant move from the region where the star arrives to the first one
-        block = siaf.aperture("MIRI", "MIRIM_TABLOCK", order.prd)
-        move = _sam(order, (block.V2Ref, block.V3Ref), _reference(ta[0]))
-        lines += _spread(ta[0].begin - timedelta(seconds=60), [f"TA SAM (x, y) = {move}"])
-    for index, exposure in enumerate(ta):
-        last = index == len(ta) - 1
-        following = exposure if last else ta[index + 1]
+    if config.setup.block:  # the constant move from the region where the star arrives to the first one
+        block = siaf.aperture("MIRI", "MIRIM_TABLOCK", config.prd)
+        move = _sam(config, (block.V2Ref, block.V3Ref), _reference(ta[0]))
+        lines += _spread(ta[0].begin, -60, [f"TA SAM (x, y) = {move}"])
+    for exposure, following in itertools.zip_longest(ta, ta[1:], fillvalue=ta[-1]):
+        last = exposure is ta[-1]
         if exposure.step.points > 1 and not last:
-            move = _sam(order, _intended(exposure), _intended(following))
-            guiding = _guiding(order, exposure, star, comma=",")
-            lines += _spread(exposure.end + timedelta(seconds=4), [guiding, f"Dither SAM (x, y) = {move}"])
+            lines += _dither_lines(config, exposure, following, star)
             continue
-        found = None if last and order.failed_ta else read_star(order, exposure)
-        text = _summary(order, exposure, found)
-        if found is None:
-            text += [f"{INSTRUMENTS[order.setup.letters]} target locate failed"]
+        reading = None if last and config.failed_ta else read_star(config, exposure)
+        text = _summary(config, exposure, reading)
+        if reading is None:
+            text += [f"{INSTRUMENTS[config.setup.letters]} target locate failed"]
         else:
-            text += _correction(order, exposure, found, following, star)
-        lines += _spread(exposure.end + timedelta(seconds=25), text)
+            text += _correction(config, exposure, reading, following, star)
+        lines += _spread(exposure.end, 25, text)
     return lines
 
 
-def _dither_lines(order: Order, science: Sequence[Exposure], star: Sky) -> list[Event]:
-    lines: list[Event] = []
-    for exposure, following in itertools.pairwise(science):
-        move = _sam(order, _intended(exposure), _intended(following))
-        guiding = _guiding(order, exposure, star, comma=",")
-        lines += _spread(exposure.end + timedelta(seconds=4), [guiding, f"Dither SAM (x, y) = {move}"])
-    return lines
-
-
-def _frame_lines(order: Order, first: datetime, end: datetime) -> list[Event]:
-    """Write the beginning and the end of the visit, and of its neighbours."""
-    visit, guider = f"V{order.visit_id}", order.guider
-    program, rest = int(order.visit_id[:5]), order.visit_id[5:]
+def _frame_lines(config: VisitConfig, first: datetime, end: datetime) -> list[Event]:
+    """Write the beginning and the end of the visit, and of its neighbors."""
+    visit, guider = f"V{config.visit_id}", config.guider
+    program, rest = int(config.visit_id[:5]), config.visit_id[5:]
     slew, guide = f"{visit}P0000000001101:SCSLEWMAIN", f"{visit}P0000000001102:FGSMAIN"
-    guided = first - timedelta(seconds=240)
+    beginning = [
+        f"Script activated: {visit}:CONVST",
+        f"Script terminated: {visit}:CONVST:Proceed",
+        f"Group {visit}:01 started",
+        f"Seq {visit}:P00000000:01:1 started",
+        f"Script activated: {slew}",
+    ]
+    guiding = [
+        f"Script terminated: {slew}:Proceed",
+        f"Script activated: {guide}",
+        "DAQ tlm slot 1 assigned to GUIDE",
+        f"FGS Guider {guider}  poor quality centroid data in TRK or FG.",
+        "FGSMAIN ACT 02 achieved closed-loop fine guidance control",
+        f"Script terminated: {guide}:GS_ACQUIRED",
+        f"Seq {visit}:P00000000:01:1 ended",
+        f"Group {visit}:01 ended",
+        f"Group {visit}:02 started",
+    ]
     ending = [
         f"Seq {visit}:P00000000:03:1 ended",
         f"Group {visit}:03 ended",
@@ -266,44 +267,22 @@ def _frame_lines(order: Order, first: datetime, end: datetime) -> list[Event]:
         "Script terminated: VST_EXEC_THREAD:OPEVSTEXEC:Proceed",
     ]
     return [
-        (order.start - timedelta(seconds=4.096), f"VISIT V{(program - 1) % 10**5:05d}{rest} ENDED"),
-        (order.start, f"VISIT {visit} STARTED"),
-        *_spread(
-            order.start + timedelta(seconds=9.216),
-            [
-                f"Script activated: {visit}:CONVST",
-                f"Script terminated: {visit}:CONVST:Proceed",
-                f"Group {visit}:01 started",
-                f"Seq {visit}:P00000000:01:1 started",
-                f"Script activated: {slew}",
-            ],
-        ),
-        *_spread(
-            guided,
-            [
-                f"Script terminated: {slew}:Proceed",
-                f"Script activated: {guide}",
-                "DAQ tlm slot 1 assigned to GUIDE",
-                f"FGS Guider {guider}  poor quality centroid data in TRK or FG.",
-                "FGSMAIN ACT 02 achieved closed-loop fine guidance control",
-                f"Script terminated: {guide}:GS_ACQUIRED",
-                f"Seq {visit}:P00000000:01:1 ended",
-                f"Group {visit}:01 ended",
-                f"Group {visit}:02 started",
-            ],
-        ),
-        *_spread(end - timedelta(seconds=60), ending),
+        *_spread(config.start, -4.096, [f"VISIT V{(program - 1) % 10**5:05d}{rest} ENDED"]),
+        (config.start, f"VISIT {visit} STARTED"),
+        *_spread(config.start, 9.216, beginning),
+        *_spread(first, -240, guiding),
+        *_spread(end, -60, ending),
         (end, f"VISIT {visit} ENDED"),
-        (end + timedelta(seconds=4.096), f"VISIT V{(program + 1) % 10**5:05d}{rest} STARTED"),
+        *_spread(end, 4.096, [f"VISIT V{(program + 1) % 10**5:05d}{rest} STARTED"]),
     ]
 
 
-def events(order: Order, exposures: Sequence[Exposure], *, star: Sky, end: datetime) -> list[Event]:
-    """Tell the story of a visit.
+def events(config: VisitConfig, exposures: Sequence[Exposure], *, star: Sky, end: datetime) -> list[Event]:
+    """List the events of a visit.
 
     Parameters
     ----------
-    order : Order
+    config : VisitConfig
     exposures : sequence of Exposure
     star : (float, float)
         RA and Dec of the guide star [deg].
@@ -318,15 +297,14 @@ def events(order: Order, exposures: Sequence[Exposure], *, star: Sky, end: datet
     Notes
     -----
     A move ``TA SAM`` or ``Dither SAM`` is that of the star, in the Ideal frame of FGSn_FULL_OSS [arcsec]:
-    where it should be (after the outer region of MIRI: the inner one) minus where it was found.
+    where it should be (after the outer region of MIRI: the inner one) minus where it was measured.
     """
-    ta = [exposure for exposure in exposures if exposure.step.kind == "ta"]
-    science = [exposure for exposure in exposures if exposure.step.kind == "science"]
-    lines = _frame_lines(order, exposures[0].begin, end)
+    lines = _frame_lines(config, exposures[0].begin, end)
     for exposure in exposures:
-        lines += _exposure_lines(order, exposure)
-    lines += _acquisition_lines(order, ta, star)
-    lines += _dither_lines(order, science, star)
+        lines += _exposure_lines(config, exposure)
+    lines += _acquisition_lines(config, [exposure for exposure in exposures if exposure.step.kind == "ta"], star)
+    for exposure, following in itertools.pairwise(exposure for exposure in exposures if exposure.step.science):
+        lines += _dither_lines(config, exposure, following, star)
     return sorted(lines, key=lambda line: line[0])
 
 

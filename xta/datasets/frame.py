@@ -1,19 +1,38 @@
-"""Pixels, V2, V3 and the sky for one exposure of a sample visit, from the SIAF alone.
+"""Pixels, V2, V3 and the sky for one exposure of a sample visit: SIAF polynomials and pysiaf's rotations.
 
-This is the geometry of the truth. It shares no code with the WCS in the files, which the pipeline builds, nor
-with what xta does to them.
+This is the geometry of the truth. It shares no code with the WCS in the files, which the pipeline builds. An
+attitude is a 3 x 3 rotation matrix that takes a unit vector of the V frame (V1, V2, V3) to the unit vector of the
+same direction in ICRS; roll is the position angle of +V3, north over east.
+
+References
+----------
+JWST-STScI-001550, "Description and Use of the JWST Science Instrument Aperture File".
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xta.datasets.attitude import Array, attitude, lonlat, unit
-from xta.errors import SiafError
-from xta.geometry import siaf
+from xta.geometry import siaf, sphere
 
-__all__ = ["Frame", "attitude_of", "home", "pixel_of", "pixel_to_v", "v_to_pixel"]
+__all__ = [
+    "Frame",
+    "Matrix",
+    "attitude",
+    "offset",
+    "pixel_to_v",
+    "position_angle",
+    "reference_pixel",
+    "sky_to_pixel",
+    "sky_to_v",
+    "v_to_pixel",
+    "v_to_sky",
+]
+
+Matrix: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,115 +45,72 @@ class Frame:
     """Aperture of APERNAME, whose reference point has V2_REF, V3_REF; often the readout itself."""
     va_scale: float = 1.0
 
+    def scaled(self, v2: float, v3: float, scale: float) -> tuple[float, float]:
+        """Scale V2, V3 [arcsec] about the reference point, as velocity aberration does."""
+        v2_ref, v3_ref = self.reference.V2Ref, self.reference.V3Ref
+        return v2_ref + scale * (v2 - v2_ref), v3_ref + scale * (v3 - v3_ref)
 
-def pixel_to_v(frame: Frame, x: Any, y: Any) -> tuple[Any, Any]:
-    """Convert a 0-based pixel to V2, V3 with velocity aberration taken out.
 
-    Parameters
-    ----------
-    frame : Frame
-    x, y : float or array
-        [pixel].
+def _rotations() -> Any:
+    siaf.release()  # imports pysiaf without its look at the network
+    from pysiaf.utils import rotations
 
-    Returns
-    -------
-    v2, v3 : float or array
-        [arcsec].
+    return rotations
 
-    Notes
-    -----
-    Velocity aberration scales the field about the reference point, as in ``jwst.assign_wcs.pointing``.
-    """
-    v2, v3 = siaf.convert(frame.readout, x, y, "pixel", "tel")
-    v2_ref, v3_ref = frame.reference.V2Ref, frame.reference.V3Ref
-    return v2_ref + frame.va_scale * (v2 - v2_ref), v3_ref + frame.va_scale * (v3 - v3_ref)
+
+def pixel_to_v(frame: Frame, x: float, y: float) -> tuple[float, float]:
+    """Convert a 0-based pixel to V2, V3 [arcsec] with velocity aberration taken out, as the pipeline's WCS does."""
+    return frame.scaled(*siaf.convert(frame.readout, x, y, "pixel", "tel"), frame.va_scale)
 
 
 def v_to_pixel(frame: Frame, v2: float, v3: float) -> tuple[float, float]:
-    """Invert `pixel_to_v` exactly, by Newton's method; the inverse polynomials of the SIAF are not exact.
-
-    Parameters
-    ----------
-    frame : Frame
-    v2, v3 : float
-        [arcsec].
-
-    Returns
-    -------
-    x, y : float
-        0-based [pixel].
+    """Invert `pixel_to_v` exactly; the inverse polynomials of the SIAF are not exact.
 
     Raises
     ------
     SiafError
         If the position is too far outside for the distortion to be inverted.
     """
-    # The point itself, and its neighbours right, left, above and below for the derivatives.
-    cross = np.array([[0, 0.5, -0.5, 0, 0], [0, 0, 0, 0.5, -0.5]])
-    pixel = np.array(siaf.reference_pixel(frame.readout, frame.readout))
-    for _ in range(20):
-        here, right, left, above, below = np.transpose(pixel_to_v(frame, *(pixel[:, None] + cross)))
-        move = np.linalg.solve(np.stack([right - left, above - below], axis=1), here - (v2, v3))
-        pixel = pixel - move
-        if np.hypot(*move) < 1e-10:
-            return float(pixel[0]), float(pixel[1])
-    msg = f"V2, V3 = ({v2}, {v3}) arcsec is not a pixel of {frame.readout.AperName} or near it"
-    raise SiafError(msg)
+    return siaf.tel_to_pixel(frame.readout, *frame.scaled(v2, v3, 1 / frame.va_scale))
 
 
-def home(frame: Frame) -> tuple[float, float]:
-    """Give the pixel of the reference point of a frame: by detector pixels, for a slit by V2, V3.
-
-    Parameters
-    ----------
-    frame : Frame
-
-    Returns
-    -------
-    x, y : float
-        0-based [pixel].
-    """
-    ap = frame.reference
-    if ap.XDetRef is None:
-        return v_to_pixel(Frame(frame.readout, ap), ap.V2Ref, ap.V3Ref)
-    return siaf.reference_pixel(ap, frame.readout)
+def reference_pixel(frame: Frame) -> tuple[float, float]:
+    """Find the 0-based pixel of the reference point of a frame: by detector pixels, for a slit by V2, V3."""
+    aperture = frame.reference
+    if aperture.XDetRef is None:
+        return siaf.tel_to_pixel(frame.readout, aperture.V2Ref, aperture.V3Ref)
+    return siaf.reference_pixel(aperture, frame.readout)
 
 
-def attitude_of(frame: Frame, *, x: float, y: float, ra: float, dec: float, roll: float) -> Array:
-    """Make the attitude that puts a star on a pixel.
-
-    Parameters
-    ----------
-    frame : Frame
-    x, y : float
-        Where the star is to be, 0-based [pixel].
-    ra, dec : float
-        Of the star [deg].
-    roll : float
-        Position angle of +V3 at the star [deg].
-
-    Returns
-    -------
-    array of shape (3, 3)
-    """
-    return attitude(*pixel_to_v(frame, x, y), ra, dec, roll)
+def attitude(v2: float, v3: float, ra: float, dec: float, roll: float) -> Matrix:
+    """Make the attitude that puts V2, V3 [arcsec] on a position of the sky with a roll there [deg]."""
+    return np.asarray(_rotations().attitude(v2, v3, ra, dec, roll))
 
 
-def pixel_of(frame: Frame, matrix: Array, *, ra: float, dec: float) -> tuple[float, float]:
-    """Find the pixel of a position of the sky under an attitude.
+def position_angle(matrix: Matrix, v2: float, v3: float) -> float:
+    """Compute the roll of an attitude at V2, V3 [arcsec], in [0, 360) [deg]."""
+    return float(_rotations().posangle(matrix, v2, v3) % 360)
 
-    Parameters
-    ----------
-    frame : Frame
-    matrix : array of shape (3, 3)
-        Attitude.
-    ra, dec : float
-        [deg].
 
-    Returns
-    -------
-    x, y : float
-        0-based [pixel].
-    """
-    v2, v3 = lonlat(matrix.T @ unit(ra, dec))
-    return v_to_pixel(frame, ((v2 + 180) % 360 - 180) * 3600, v3 * 3600)
+def v_to_sky(matrix: Matrix, v2: float, v3: float) -> tuple[float, float]:
+    """Convert V2, V3 [arcsec] to right ascension in [0, 360) and declination [deg]."""
+    return sphere.position(matrix @ sphere.unit_vector(v2 / 3600, v3 / 3600))
+
+
+def sky_to_v(matrix: Matrix, ra: float, dec: float) -> tuple[float, float]:
+    """Convert a position of the sky [deg] to V2, V3 [arcsec]."""
+    v2, v3 = _rotations().getv2v3(matrix, ra, dec)
+    return float(v2), float(v3)
+
+
+def sky_to_pixel(frame: Frame, matrix: Matrix, ra: float, dec: float) -> tuple[float, float]:
+    """Find the 0-based pixel of a position of the sky [deg] under an attitude."""
+    return v_to_pixel(frame, *sky_to_v(matrix, ra, dec))
+
+
+def offset(ra: float, dec: float, separation: float, angle: float) -> tuple[float, float]:
+    """Go from a position [deg] along a great circle: a separation [arcsec] at a position angle [deg]."""
+    far, along = math.radians(separation / 3600), math.radians(angle)
+    east, north = sphere.tangent_basis(ra, dec)
+    toward = math.cos(along) * north + math.sin(along) * east
+    return sphere.position(math.cos(far) * sphere.unit_vector(ra, dec) + math.sin(far) * toward)

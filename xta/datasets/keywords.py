@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from xta import model
-from xta.datasets.attitude import lonlat, offset, position_angle, unit
-from xta.datasets.frame import home
-from xta.datasets.plan import SCIENCE_TIME, TA_TIME, Exposure, Order
+from xta.datasets.frame import offset, position_angle, reference_pixel, sky_to_v, v_to_sky
+from xta.datasets.plan import Exposure, VisitConfig
 from xta.geometry import siaf
 
-__all__ = ["file_name", "guide_star", "guide_star_ideal", "isot", "keywords", "mjd"]
+__all__ = ["file_name", "guide_star", "guide_star_ideal", "header_keywords", "mjd"]
 
 _STERADIAN = math.radians(1 / 3600) ** 2  # in a square arcsec
 _FAST_SLOW = {
@@ -28,52 +27,42 @@ def mjd(time: datetime) -> float:
     return (time - model.MJD_ZERO.item()) / timedelta(days=1)
 
 
-def isot(time: datetime, *, separator: str = "T") -> str:
-    """Write a time to the millisecond, as the headers do."""
-    return time.isoformat(separator, timespec="milliseconds")
+def _isot(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
 
 
-def file_name(order: Order, exposure: Exposure) -> str:
+def _visit_time(time: datetime) -> str:
+    return time.isoformat(" ", timespec="milliseconds") + "0000"
+
+
+def file_name(config: VisitConfig, exposure: Exposure) -> str:
     """Name the file of an exposure by the rules of the archive."""
     step = exposure.step
-    suffix = "calints" if step.kind == "science" else "cal"
-    return f"jw{order.visit_id}_{step.activity}_{step.number:05d}_{step.detector.lower()}_{suffix}.fits"
+    suffix = "calints" if step.science else "cal"
+    return f"jw{config.visit_id}_{step.activity}_{step.number:05d}_{step.detector.lower()}_{suffix}.fits"
 
 
-def _guider(order: Order) -> Any:
-    return siaf.aperture("FGS", model.guider_aperture(order.guider), order.prd)
+def _guider(config: VisitConfig) -> Any:
+    return siaf.aperture("FGS", model.guider_aperture(config.guider), config.prd)
 
 
-def guide_star(order: Order, first: Exposure) -> tuple[float, float]:
-    """Place the guide star of a visit on the sky, where the believed attitude of its first exposure says.
-
-    Parameters
-    ----------
-    order : Order
-    first : Exposure
-
-    Returns
-    -------
-    ra, dec : float
-        [deg].
-    """
-    x, y = np.random.default_rng([order.seed, 2]).uniform(-55, 55, 2)
-    v2, v3 = siaf.convert(_guider(order), x, y, "idl", "tel")
-    return lonlat(first.believed @ unit(v2 / 3600, v3 / 3600))
+def guide_star(config: VisitConfig, first: Exposure) -> tuple[float, float]:
+    """Place the guide star of a visit on the sky [deg], by the header attitude of its first exposure."""
+    x, y = np.random.default_rng([config.seed, 2]).uniform(-55, 55, 2)
+    return v_to_sky(first.header_attitude, *siaf.convert(_guider(config), x, y, "idl", "tel"))
 
 
-def guide_star_ideal(order: Order, exposure: Exposure, star: tuple[float, float]) -> tuple[float, float]:
-    """Give the guide star's position in the Ideal frame of FGSn_FULL_OSS during an exposure [arcsec]."""
-    v2, v3 = lonlat(exposure.believed.T @ unit(*star))
-    x, y = siaf.convert(_guider(order), ((v2 + 180) % 360 - 180) * 3600, v3 * 3600, "tel", "idl")
+def guide_star_ideal(config: VisitConfig, exposure: Exposure, star: tuple[float, float]) -> tuple[float, float]:
+    """Compute the guide star's position in the Ideal frame of FGSn_FULL_OSS during an exposure [arcsec]."""
+    x, y = siaf.convert(_guider(config), *sky_to_v(exposure.header_attitude, *star), "tel", "idl")
     return float(x), float(y)
 
 
-def _observation(order: Order, exposure: Exposure) -> dict[str, Any]:
-    step, visit = exposure.step, order.visit_id
+def _observation(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+    step, visit = exposure.step, config.visit_id
     return {
         "telescope": "JWST",
-        "filename": file_name(order, exposure),
+        "filename": file_name(config, exposure),
         "observation.obs_id": f"V{visit}P00000000{step.activity}",
         "observation.visit_id": visit,
         "observation.program_number": visit[:5],
@@ -84,14 +73,14 @@ def _observation(order: Order, exposure: Exposure) -> dict[str, Any]:
         "observation.activity_id": step.activity[3:],
         "observation.exposure_number": str(step.number),
         "observation.date": exposure.begin.date().isoformat(),
-        "observation.time": isot(exposure.begin).split("T")[1],
-        "observation.date_beg": isot(exposure.begin),
-        "observation.date_end": isot(exposure.end),
+        "observation.time": _isot(exposure.begin).split("T")[1],
+        "observation.date_beg": _isot(exposure.begin),
+        "observation.date_end": _isot(exposure.end),
         "program.title": "Sample visits with known truth",
         "program.category": "CAL",
         "visit.type": "PRIME_TARGETED_FIXED",
         "visit.status": "SUCCESSFUL",
-        "visit.start_time": isot(order.start, separator=" ") + "0000",
+        "visit.start_time": _visit_time(config.start),
         "visit.engdb_pointing_quality": "CALCULATED_TRACK_TR_202111",
         "dither.primary_type": "NONE" if step.points == 1 else "5-POINT-SMALL-GRID",
         "dither.position_number": step.number if step.points > 1 else 1,
@@ -101,10 +90,10 @@ def _observation(order: Order, exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def _instrument(order: Order, exposure: Exposure) -> dict[str, Any]:
-    setup, step = order.setup, exposure.step
+def _instrument(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+    setup, step = config.setup, exposure.step
     readout = step.frame.readout
-    full = siaf.readout(setup.instrument, step.aperture, "FULL", order.prd)
+    full = siaf.readout(setup.instrument, step.aperture, "FULL", config.prd)
     corner = siaf.det_to_pixel(full, *siaf.pixel_to_det(readout, 0, 0))
     area = readout.XSciScale * readout.YSciScale
     fast, slow = _FAST_SLOW[step.detector]
@@ -135,13 +124,12 @@ def _instrument(order: Order, exposure: Exposure) -> dict[str, Any]:
     return words
 
 
-def _exposure(order: Order, exposure: Exposure) -> dict[str, Any]:
-    science = exposure.step.kind == "science"
-    integrations = order.integrations if science else 1
-    each = SCIENCE_TIME if science else TA_TIME
+def _exposure(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+    step = exposure.step
+    seconds = ("exposure_time", "effective_exposure_time", "elapsed_exposure_time", "duration")
     begin, end = mjd(exposure.begin), mjd(exposure.end)
     return {
-        "exposure.type": exposure.step.exp_type,
+        "exposure.type": step.exp_type,
         "exposure.prime_parallel": "PRIME",
         "exposure.start_time": begin,
         "exposure.mid_time": (begin + end) / 2,
@@ -149,24 +137,21 @@ def _exposure(order: Order, exposure: Exposure) -> dict[str, Any]:
         "exposure.start_time_mjd": begin,
         "exposure.mid_time_mjd": (begin + end) / 2,
         "exposure.end_time_mjd": end,
-        "exposure.nints": integrations,
+        "exposure.nints": step.integrations,
         "exposure.ngroups": 10,
         "exposure.nframes": 1,
         "exposure.groupgap": 0,
-        "exposure.readpatt": _PATTERNS[order.setup.letters],
-        "exposure.integration_time": each,
-        "exposure.exposure_time": each * integrations,
-        "exposure.effective_exposure_time": each * integrations,
-        "exposure.elapsed_exposure_time": each * integrations,
-        "exposure.duration": each * integrations,
-        "exposure.psf_reference": order.role == "reference",
+        "exposure.readpatt": _PATTERNS[config.setup.letters],
+        "exposure.integration_time": step.integration_time,
+        **{f"exposure.{name}": step.integration_time * step.integrations for name in seconds},
+        "exposure.psf_reference": config.role == "reference",
     }
 
 
-def _target(order: Order) -> dict[str, Any]:
-    east, north = order.target_error
-    ra, dec = offset(*order.target, math.hypot(east, north), math.degrees(math.atan2(east, north)))
-    name = "SAMPLE-REFERENCE" if order.role == "reference" else "SAMPLE-STAR"
+def _target(config: VisitConfig) -> dict[str, Any]:
+    east, north = config.target_error
+    ra, dec = offset(*config.target, math.hypot(east, north), math.degrees(math.atan2(east, north)))
+    name = "SAMPLE-REFERENCE" if config.role == "reference" else "SAMPLE-STAR"
     return {
         "target.proposer_name": name,
         "target.catalog_name": name.title(),
@@ -181,42 +166,42 @@ def _target(order: Order) -> dict[str, Any]:
     }
 
 
-def _guiding(order: Order, exposure: Exposure, star: tuple[float, float], end: datetime) -> dict[str, Any]:
-    x, y = guide_star_ideal(order, exposure, star)
-    v2, v3 = lonlat(exposure.believed.T @ unit(*star))
+def _guiding(config: VisitConfig, exposure: Exposure, star: tuple[float, float], end: datetime) -> dict[str, Any]:
+    x, y = guide_star_ideal(config, exposure, star)
+    v2, v3 = sky_to_v(exposure.header_attitude, *star)
     return {
         "guidestar.gs_order": 1,
-        "guidestar.gs_id": f"S{order.visit_id[:5]}{order.seed % 10**4:04d}",
+        "guidestar.gs_id": f"S{config.visit_id[:5]}{config.seed % 10**4:04d}",
         "guidestar.gs_ra": star[0],
         "guidestar.gs_dec": star[1],
         "guidestar.gs_mag": 14.5,
-        "guidestar.gs_v3_pa_science": position_angle(exposure.believed, v2 * 3600, v3 * 3600),
+        "guidestar.gs_v3_pa_science": position_angle(exposure.header_attitude, v2, v3),
         "guidestar.gs_pcs_mode": "FINEGUIDE",
-        "guidestar.fgs_aperture": model.guider_aperture(order.guider),
+        "guidestar.fgs_aperture": model.guider_aperture(config.guider),
         "guidestar.gs_ideal_x": x,
         "guidestar.gs_ideal_y": y,
-        "guidestar.visit_end_time": isot(end, separator=" ") + "0000",
+        "guidestar.visit_end_time": _visit_time(end),
     }
 
 
-def _pointing(order: Order, exposure: Exposure) -> dict[str, Any]:
-    frame, matrix = exposure.step.frame, exposure.believed
+def _pointing(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+    frame, matrix = exposure.step.frame, exposure.header_attitude
     v2, v3 = frame.reference.V2Ref, frame.reference.V3Ref
-    ra, dec = lonlat(matrix @ unit(v2 / 3600, v3 / 3600))
+    ra, dec = v_to_sky(matrix, v2, v3)
     roll = position_angle(matrix, v2, v3)
-    ra_v1, dec_v1 = lonlat(matrix @ unit(0.0, 0.0))
+    ra_v1, dec_v1 = v_to_sky(matrix, 0.0, 0.0)
     # The angle of the detector's y axis: Ideal and science axes are parallel, on NIRSpec nearly.
     angle = roll + frame.readout.V3IdlYAngle
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     parity = int(frame.readout.VIdlParity)
-    x, y = home(frame)
+    x, y = reference_pixel(frame)
     return {
         "coordinates.reference_frame": "ICRS",
         "pointing.ra_v1": ra_v1,
         "pointing.dec_v1": dec_v1,
         "pointing.pa_v3": position_angle(matrix, 0.0, 0.0),
         "aperture.position_angle": angle % 360,
-        "velocity_aberration.scale_factor": order.va_scale,
+        "velocity_aberration.scale_factor": config.va_scale,
         "wcsinfo.wcsaxes": 2,
         "wcsinfo.crpix1": x + 1,
         "wcsinfo.crpix2": y + 1,
@@ -242,12 +227,14 @@ def _pointing(order: Order, exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def keywords(order: Order, exposure: Exposure, *, star: tuple[float, float], end: datetime) -> dict[str, Any]:
+def header_keywords(
+    config: VisitConfig, exposure: Exposure, *, star: tuple[float, float], end: datetime
+) -> dict[str, Any]:
     """Collect the header of an exposure.
 
     Parameters
     ----------
-    order : Order
+    config : VisitConfig
     exposure : Exposure
     star : (float, float)
         RA and Dec of the guide star [deg].
@@ -262,13 +249,13 @@ def keywords(order: Order, exposure: Exposure, *, star: tuple[float, float], end
     import jwst
 
     return {
-        **_observation(order, exposure),
-        **_instrument(order, exposure),
-        **_exposure(order, exposure),
-        **_target(order),
-        **_guiding(order, exposure, star, end),
-        **_pointing(order, exposure),
-        "prd_software_version": order.prd,
+        **_observation(config, exposure),
+        **_instrument(config, exposure),
+        **_exposure(config, exposure),
+        **_target(config),
+        **_guiding(config, exposure, star, end),
+        **_pointing(config, exposure),
+        "prd_software_version": config.prd,
         "data_processing_software_version": "2024_1a",
         "calibration_software_version": jwst.__version__,
         "ref_file.crds.context_used": "jwst_1215.pmap",

@@ -6,22 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from xta.datasets.attitude import Array, lonlat, rotation, turn, unit
-from xta.datasets.frame import Frame, attitude_of, home, pixel_to_v, v_to_pixel
-from xta.datasets.mode import Setup
-from xta.geometry import siaf
+from xta.datasets.frame import (
+    Frame,
+    Matrix,
+    attitude,
+    pixel_to_v,
+    reference_pixel,
+    sky_to_v,
+    v_to_pixel,
+    v_to_sky,
+)
+from xta.datasets.modes import Setup
+from xta.geometry import siaf, sphere
 
-__all__ = ["SCIENCE_TIME", "TA_TIME", "Exposure", "Order", "Step", "plan"]
+__all__ = ["Exposure", "Step", "VisitConfig", "plan"]
 
-TA_TIME = 10.6  # exposure time of an acquisition image [s]
-SCIENCE_TIME = 300.0  # of one science integration [s]
+_TA_TIME = 10.6  # exposure time of an acquisition image [s]
+_SCIENCE_TIME = 300.0  # of one science integration [s]
 _GUIDING = 3660.0  # from the start of the visit to closed-loop guiding [s]
 _ANALYSIS = 420.0  # from the end of an acquisition image to the next exposure [s]
 _SETTLED = 0.004  # how well guiding and small moves put a star where it was meant, one axis, one sigma [arcsec]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class VisitConfig:
     """Everything that defines a visit; the arguments of `xta.datasets.make_visit`."""
 
     setup: Setup
@@ -74,10 +82,21 @@ class Step:
     """XOFFSET, YOFFSET [arcsec]."""
     points: int = 1
     """Positions in the dither pattern."""
+    integrations: int = 1
     corrected: bool = False
     """Whether an acquisition before it has taken the pointing error out."""
     masked: bool = False
     """Whether the star is behind the mask."""
+
+    @property
+    def science(self) -> bool:
+        """Whether this is a science exposure, a cube of integrations."""
+        return self.kind == "science"
+
+    @property
+    def integration_time(self) -> float:
+        """Of one integration [s]."""
+        return _SCIENCE_TIME if self.science else _TA_TIME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,40 +106,38 @@ class Exposure:
     step: Step
     star: tuple[float, float]
     """True pixel of the star, 0-based."""
-    true: Array
-    """True attitude."""
-    believed: Array
-    """Attitude that the header gives, wrong by the pointing error."""
+    attitude: Matrix
+    """The true one."""
+    header_attitude: Matrix
+    """The one that the header gives, wrong by the pointing error."""
     begin: datetime
     end: datetime
 
 
-def _frame(order: Order, aperture: str, subarray: str) -> Frame:
-    instrument = order.setup.instrument
+def _frame(config: VisitConfig, aperture: str, subarray: str) -> Frame:
+    instrument = config.setup.instrument
     return Frame(
-        siaf.readout(instrument, aperture, subarray, order.prd),
-        siaf.aperture(instrument, aperture, order.prd),
-        order.va_scale,
+        siaf.readout(instrument, aperture, subarray, config.prd),
+        siaf.aperture(instrument, aperture, config.prd),
+        config.va_scale,
     )
 
 
-def _regions(order: Order) -> list[str]:
+def _regions(config: VisitConfig) -> list[str]:
     """Name the aperture of each acquisition image: regions of MIRI coronagraphy, dithers, or one."""
-    setup = order.setup
+    setup = config.setup
     if setup.stages == 2:
-        return [f"{setup.ta_aperture}_{order.quadrant}", f"{setup.ta_aperture}_C{order.quadrant}"]
-    return [setup.ta_aperture] * (3 if order.ta_dithers or setup.dithered == "always" else 1)
+        return [f"{setup.ta_aperture}_{config.quadrant}", f"{setup.ta_aperture}_C{config.quadrant}"]
+    return [setup.ta_aperture] * (3 if config.ta_dithers or setup.dithered == "always" else 1)
 
 
-def _ta_step(order: Order, name: str, *, activity: str, number: int = 1, points: int = 1, **words: Any) -> Step:
+def _ta_step(config: VisitConfig, name: str, *, subarray: str, number: int = 1, **words: Any) -> Step:
     """Plan an image at an acquisition aperture."""
-    setup = order.setup
-    subarray = words.pop("subarray", setup.ta_subarray)
-    frame = _frame(order, name, subarray)
-    pixel = siaf.intended_pixel(setup.instrument, name, subarray, exposure=number, prd=order.prd)
-    x0, y0 = siaf.convert(frame.readout, *home(frame), "pixel", "idl")
+    setup = config.setup
+    frame = _frame(config, name, subarray)
+    pixel = siaf.intended_pixel(setup.instrument, name, subarray, exposure=number, prd=config.prd)
+    x0, y0 = siaf.convert(frame.readout, *reference_pixel(frame), "pixel", "idl")
     x1, y1 = siaf.convert(frame.readout, *pixel, "pixel", "idl")
-    exp_type = "NRS_WATA" if setup.letters == "NRS" else f"{setup.letters}_TACQ"
     return Step(
         aperture=name,
         subarray=subarray,
@@ -128,49 +145,53 @@ def _ta_step(order: Order, name: str, *, activity: str, number: int = 1, points:
         filter=setup.ta_filter,
         pupil=setup.ta_pupil or setup.pupil,
         wavelength=setup.ta_wavelength,
-        activity=activity,
         number=number,
-        points=points,
         frame=frame,
         pixel=pixel,
         dither=(float(x1 - x0), float(y1 - y0)),
-        **({"kind": "ta", "exp_type": exp_type} | words),
+        **words,
     )
 
 
-def _acquisition_steps(order: Order) -> list[Step]:
+def _acquisition_steps(config: VisitConfig) -> list[Step]:
     """List the acquisition images: regions or dithers."""
-    names = _regions(order)
-    if order.setup.stages == 2:
-        return [
-            _ta_step(order, name, activity=f"021{index + 1:02d}", corrected=index > 0)
-            for index, name in enumerate(names)
-        ]
-    activity = "02102" if order.setup.letters == "NRC" else "02101"
+    setup, names = config.setup, _regions(config)
+    staged = setup.stages == 2
     return [
-        _ta_step(order, name, activity=activity, number=number, points=len(names))
-        for number, name in enumerate(names, start=1)
+        _ta_step(
+            config,
+            name,
+            subarray=setup.ta_subarray,
+            kind="ta",
+            exp_type="NRS_WATA" if setup.letters == "NRS" else f"{setup.letters}_TACQ",
+            activity=f"0210{index}" if staged else "02102" if setup.letters == "NRC" else "02101",
+            number=1 if staged else index,
+            points=1 if staged else len(names),
+            corrected=staged and index > 1,
+        )
+        for index, name in enumerate(names, start=1)
     ]
 
 
-def _confirmation_steps(order: Order) -> list[Step]:
+def _confirmation_steps(config: VisitConfig) -> list[Step]:
     """List the images that confirm an acquisition: one, or of a pair a second one behind the mask."""
-    setup = order.setup
-    corrected = setup.stages == 2 or not order.failed_ta
+    setup = config.setup
+    corrected = setup.stages == 2 or not config.failed_ta
     words: dict[str, Any] = {"kind": "confirm", "exp_type": f"{setup.letters}_TACONFIRM", "corrected": corrected}
-    name, subarray = setup.confirm or (_regions(order)[-1], setup.ta_subarray)
-    steps = [_ta_step(order, name, activity="02104", subarray=subarray, **words)]
-    if order.confirm == "pair":
-        steps.append(replace(_science_step(order, (0.0, 0.0), number=1), activity="02106", points=1, **words))
+    name, subarray = setup.confirm or (_regions(config)[-1], setup.ta_subarray)
+    steps = [_ta_step(config, name, activity="02104", subarray=subarray, **words)]
+    if config.confirm == "pair":
+        science = _science_step(config, (0.0, 0.0), number=1)
+        steps.append(replace(science, activity="02106", points=1, integrations=1, **words))
     return steps
 
 
-def _science_step(order: Order, dither: tuple[float, float], *, number: int) -> Step:
+def _science_step(config: VisitConfig, dither: tuple[float, float], *, number: int) -> Step:
     """Plan an image behind the mask, or at the reference point of a mode without one."""
-    setup = order.setup
-    frame = _frame(order, setup.aperture, setup.subarray)
-    x, y = home(frame)
-    x_idl, y_idl = siaf.convert(frame.readout, x + order.miss[0], y + order.miss[1], "pixel", "idl")
+    setup = config.setup
+    frame = _frame(config, setup.aperture, setup.subarray)
+    x, y = reference_pixel(frame)
+    x_idl, y_idl = siaf.convert(frame.readout, x + config.miss[0], y + config.miss[1], "pixel", "idl")
     v2, v3 = siaf.convert(frame.readout, x_idl + dither[0], y_idl + dither[1], "idl", "tel")
     return Step(
         kind="science",
@@ -184,57 +205,57 @@ def _science_step(order: Order, dither: tuple[float, float], *, number: int) -> 
         activity="04101" if setup.letters == "MIR" else "03105",
         number=number,
         dither=dither,
-        points=len(order.dithers),
+        points=len(config.dithers),
+        integrations=config.integrations,
         frame=frame,
-        pixel=v_to_pixel(Frame(frame.readout, frame.reference), float(v2), float(v3)),
-        corrected=setup.stages == 2 or not order.failed_ta,
+        pixel=siaf.tel_to_pixel(frame.readout, float(v2), float(v3)),
+        corrected=setup.stages == 2 or not config.failed_ta,
         masked=setup.mask != "none",
     )
 
 
-def _star_pixels(order: Order, steps: list[Step]) -> list[tuple[float, float]]:
+def _star_pixels(config: VisitConfig, steps: list[Step]) -> list[tuple[float, float]]:
     """Find where the star truly is in each exposure."""
-    rng = np.random.default_rng([order.seed, 1])
+    rng = np.random.default_rng([config.seed, 1])
     pixels = []
     for step in steps:
         shift = _SETTLED * rng.standard_normal(2)
-        if step.kind == "science" or step.masked:
-            shift = np.zeros(2)  # `miss` says it all
+        if step.science or step.masked:
+            shift = np.zeros(2)  # `miss` is the whole of it
         if not step.corrected:
-            shift -= order.pointing_error[:2]
+            shift -= config.pointing_error[:2]
         v2, v3 = pixel_to_v(step.frame, *step.pixel) + shift
         pixels.append(v_to_pixel(step.frame, float(v2), float(v3)))
     return pixels
 
 
-def _belief(order: Order, true: Array) -> Array:
+def _header_rotation(config: VisitConfig, true: Matrix) -> Matrix:
     """Make the rotation of the sky that takes the true pointing to the one in the headers."""
-    star = unit(*order.target)
-    v2, v3 = lonlat(true.T @ star)
-    along_v2, along_v3, roll = order.pointing_error
-    seen = true @ unit(v2 + along_v2 / 3600, v3 + along_v3 / 3600)
-    # The header WCS is to show the target where the true one shows `seen`.
-    return (turn(star, seen) @ rotation(star, roll)).T
+    v2, v3 = sky_to_v(true, *config.target)
+    along_v2, along_v3, roll = config.pointing_error
+    # The header WCS shows the target where the true one shows `seen`. It is turned about the target as well.
+    seen = v_to_sky(true, v2 + along_v2, v3 + along_v3)
+    turn = attitude(0, 0, *config.target, roll) @ attitude(0, 0, *config.target, 0).T
+    return turn @ sphere.rotation_between(*seen, *config.target)
 
 
-def _times(order: Order, steps: list[Step]) -> list[tuple[datetime, datetime]]:
+def _times(config: VisitConfig, steps: list[Step]) -> list[tuple[datetime, datetime]]:
     """Lay the exposures out in time."""
-    clock = order.start + timedelta(seconds=_GUIDING + 240)
+    clock = config.start + timedelta(seconds=_GUIDING + 240)
     times = []
     for step in steps:
-        length = TA_TIME if step.kind != "science" else SCIENCE_TIME * order.integrations
-        end = clock + timedelta(seconds=length)
+        end = clock + timedelta(seconds=step.integration_time * step.integrations)
         times.append((clock, end))
         clock = end + timedelta(seconds=_ANALYSIS)
     return times
 
 
-def plan(order: Order) -> list[Exposure]:
+def plan(config: VisitConfig) -> list[Exposure]:
     """Lay out a visit.
 
     Parameters
     ----------
-    order : Order
+    config : VisitConfig
 
     Returns
     -------
@@ -243,21 +264,20 @@ def plan(order: Order) -> list[Exposure]:
 
     Notes
     -----
-    The star is on a chosen true pixel of every exposure, which fixes the true attitude. The believed attitude
-    is the true one followed by one rotation of the sky, the same for the visit: that is what an error of the
-    guide star's catalogue position does.
+    The star is on a chosen true pixel of every exposure, which fixes the true attitude. The attitude in the
+    header is the true one followed by one rotation of the sky, the same for the visit: that is what an error of
+    the guide star's catalog position does.
     """
-    steps = _acquisition_steps(order) + (_confirmation_steps(order) if order.confirm else [])
-    if order.setup.imaging:
-        steps += [_science_step(order, dither, number=number) for number, dither in enumerate(order.dithers, start=1)]
-    stars = _star_pixels(order, steps)
-    ra, dec = order.target
+    steps = _acquisition_steps(config) + (_confirmation_steps(config) if config.confirm else [])
+    if config.setup.imaging:
+        steps += [_science_step(config, dither, number=number) for number, dither in enumerate(config.dithers, start=1)]
+    stars = _star_pixels(config, steps)
     trues = [
-        attitude_of(step.frame, x=x, y=y, ra=ra, dec=dec, roll=order.roll)
-        for step, (x, y) in zip(steps, stars, strict=True)
+        attitude(*pixel_to_v(step.frame, *star), *config.target, config.roll)
+        for step, star in zip(steps, stars, strict=True)
     ]
-    belief = _belief(order, trues[0])
+    rotation = _header_rotation(config, trues[0])
     return [
-        Exposure(step=step, star=star, true=true, believed=belief @ true, begin=begin, end=end)
-        for step, star, true, (begin, end) in zip(steps, stars, trues, _times(order, steps), strict=True)
+        Exposure(step=step, star=star, attitude=true, header_attitude=rotation @ true, begin=begin, end=end)
+        for step, star, true, (begin, end) in zip(steps, stars, trues, _times(config, steps), strict=True)
     ]

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta.datasets.keywords import mjd
 from xta.datasets.plan import Exposure
+
+if TYPE_CHECKING:
+    from astropy.modeling import Model
 
 __all__ = ["Pixels", "distortion", "write"]
 
@@ -24,17 +27,27 @@ class Pixels:
     var_rnoise: NDArray[np.float32]
 
 
-def _polynomial(ap: Any, name: str) -> Any:
-    """Build one polynomial of an aperture, such as "Sci2IdlX"."""
-    from astropy.modeling.models import Polynomial2D
+def _polynomials(ap: Any, name: str) -> "Model":
+    """Build both polynomials of an aperture in one direction: "Sci2Idl" or "Idl2Sci"."""
+    from astropy.modeling.models import Mapping, Polynomial2D
 
     degree = int(ap.Sci2IdlDeg)
     # In the SIAF, coefficient ij multiplies x ** (i - j) * y ** j.
-    terms = {f"c{i - j}_{j}": getattr(ap, f"{name}{i}{j}") or 0.0 for i in range(degree + 1) for j in range(i + 1)}
-    return Polynomial2D(degree, **terms)
+    x, y = (
+        Polynomial2D(
+            degree,
+            **{
+                f"c{i - j}_{j}": getattr(ap, f"{name}{axis}{i}{j}") or 0.0
+                for i in range(degree + 1)
+                for j in range(i + 1)
+            },
+        )
+        for axis in "XY"
+    )
+    return Mapping((0, 1, 0, 1)) | x & y
 
 
-def distortion(ap: Any, *, corner: tuple[int, int]) -> Any:
+def distortion(ap: Any, *, corner: tuple[int, int]) -> "Model":
     """Build the transform from pixels of the whole detector to V2, V3, with its analytic inverse.
 
     Parameters
@@ -52,58 +65,36 @@ def distortion(ap: Any, *, corner: tuple[int, int]) -> Any:
 
     Notes
     -----
-    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. NIRSpec has two polynomials, one on
-    either side of its grating wheel. The analytic inverse is the SIAF's and no better than that: up to 0.7 pixel
-    wrong for NIRCam coronagraphs in recent releases.
+    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. The analytic inverse is the SIAF's and no
+    better than that: up to 0.7 pixel wrong for NIRCam coronagraphs in recent releases.
+
+    NIRSpec has two polynomials, one on either side of its grating wheel, with the mirror in the wheel and the wheel
+    at its nominal tilt. The pipeline goes through more frames and corrects the tilt by the wheel's sensors, from
+    reference files that the SIAF does not have; this is the SIAF's approximation of it.
 
     References
     ----------
     JWST-STScI-001550, "Description and Use of the JWST Science Instrument Aperture File".
     """
-    from astropy.modeling.models import AffineTransformation2D, Mapping, Shift
+    from astropy.modeling.models import AffineTransformation2D, Scale, Shift
 
+    forward, backward = _polynomials(ap, "Sci2Idl"), _polynomials(ap, "Idl2Sci")
     if ap.InstrName.upper() == "NIRSPEC":
-        return _through_the_grating_wheel(ap, corner=corner)
-    angle = np.radians(ap.V3IdlYAngle)
-    parity, cosine, sine = ap.VIdlParity, np.cos(angle), np.sin(angle)
-    to_tel = AffineTransformation2D(
-        matrix=[[parity * cosine, sine], [-parity * sine, cosine]], translation=[ap.V2Ref, ap.V3Ref]
-    )
+        wheel, mirror = ap._CLEAR_GWA_OTE, Scale(-1) & Scale(-1)
+        forward = forward | mirror | _polynomials(wheel, "Sci2Idl")
+        backward = _polynomials(wheel, "Idl2Sci") | mirror | backward
+        # Degrees of the telescope's field, XAN and YAN, to V2 and V3; YAN is counted from V3 = -468 arcsec, downwards.
+        to_tel = AffineTransformation2D(matrix=[[3600, 0], [0, -3600]], translation=[0, -468])
+    else:
+        angle, parity = np.radians(ap.V3IdlYAngle), ap.VIdlParity
+        cosine, sine = np.cos(angle), np.sin(angle)
+        matrix = [[parity * cosine, sine], [-parity * sine, cosine]]
+        to_tel = AffineTransformation2D(matrix=matrix, translation=[ap.V2Ref, ap.V3Ref])
     # 0-based on the detector, to 1-based in the readout, to relative to its reference point.
-    dx, dy = 2 - corner[0] - ap.XSciRef, 2 - corner[1] - ap.YSciRef
-    both = Mapping((0, 1, 0, 1))
-    forward = Shift(dx) & Shift(dy) | both | _polynomial(ap, "Sci2IdlX") & _polynomial(ap, "Sci2IdlY") | to_tel
-    backward = (
-        to_tel.inverse | both | _polynomial(ap, "Idl2SciX") & _polynomial(ap, "Idl2SciY") | Shift(-dx) & Shift(-dy)
-    )
-    forward.inverse = backward
-    return forward
-
-
-def _through_the_grating_wheel(ap: Any, *, corner: tuple[int, int]) -> Any:
-    """Build the same transform for NIRSpec, with its mirror in the wheel and the wheel at its nominal tilt.
-
-    The pipeline goes through more frames and corrects the tilt by the wheel's sensors, from reference files that
-    the SIAF does not have; this is the SIAF's approximation of it.
-    """
-    from astropy.modeling.models import AffineTransformation2D, Mapping, Scale, Shift
-
-    wheel = ap._CLEAR_GWA_OTE
-    dx, dy = 2 - corner[0] - ap.XSciRef, 2 - corner[1] - ap.YSciRef
-    both, mirror = Mapping((0, 1, 0, 1)), Scale(-1) & Scale(-1)
-    # Degrees of the telescope's field, XAN and YAN, to V2 and V3; YAN is counted from V3 = -468 arcsec, downwards.
-    to_tel = AffineTransformation2D(matrix=[[3600, 0], [0, -3600]], translation=[0, -468])
-    forward = (
-        (Shift(dx) & Shift(dy) | both | _polynomial(ap, "Sci2IdlX") & _polynomial(ap, "Sci2IdlY") | mirror | both)
-        | _polynomial(wheel, "Sci2IdlX") & _polynomial(wheel, "Sci2IdlY")
-        | to_tel
-    )
-    forward.inverse = (
-        (to_tel.inverse | both | _polynomial(wheel, "Idl2SciX") & _polynomial(wheel, "Idl2SciY") | mirror | both)
-        | _polynomial(ap, "Idl2SciX") & _polynomial(ap, "Idl2SciY")
-        | Shift(-dx) & Shift(-dy)
-    )
-    return forward
+    shift = Shift(2 - corner[0] - ap.XSciRef) & Shift(2 - corner[1] - ap.YSciRef)
+    transform = shift | forward | to_tel
+    transform.inverse = to_tel.inverse | backward | shift.inverse
+    return transform
 
 
 def _assign_wcs(model: Any, ap: Any) -> None:
@@ -130,8 +121,9 @@ def _assign_wcs(model: Any, ap: Any) -> None:
     model.meta.cal_step.assign_wcs = "COMPLETE"
 
 
-def _integration_times(exposure: Exposure, count: int, dtype: Any) -> NDArray[Any]:
+def _integration_times(exposure: Exposure, dtype: Any) -> NDArray[Any]:
     """Fill the table INT_TIMES; the barycentric times are the UTC ones, as for an observer at rest there."""
+    count = exposure.step.integrations
     edges = np.linspace(mjd(exposure.begin), mjd(exposure.end), count + 1)
     table = np.zeros(count, dtype=dtype)
     table["integration_number"] = np.arange(1, count + 1)
@@ -153,7 +145,7 @@ def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: dict[str, A
         An image makes a ``_cal`` product, a cube a ``_calints``.
     exposure : Exposure
     header : dict
-        From `xta.datasets.keywords.keywords`.
+        From `xta.datasets.keywords.header_keywords`.
     """
     from jwst.datamodels import CubeModel, ImageModel
 
@@ -165,8 +157,7 @@ def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: dict[str, A
         for name, value in header.items():
             model[f"meta.{name}"] = value
         if cube:
-            dtype = model.get_dtype("int_times")
-            model.int_times = _integration_times(exposure, pixels.sci.shape[0], dtype)
+            model.int_times = _integration_times(exposure, model.get_dtype("int_times"))
         _assign_wcs(model, exposure.step.frame.readout)
         model.meta.cal_step.photom = "COMPLETE"
         model.save(path)

@@ -1,4 +1,4 @@
-"""Make sample visits and programmes on disk."""
+"""Make sample visits and programs on disk."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xta.datasets import eventlog
-from xta.datasets.keywords import file_name, guide_star, keywords
-from xta.datasets.pixels import companion_pixel, paint
-from xta.datasets.plan import Exposure, Order, plan
+from xta.datasets.keywords import file_name, guide_star, header_keywords
+from xta.datasets.modes import find
+from xta.datasets.pixels import companion_pixel, render
+from xta.datasets.plan import Exposure, VisitConfig, plan
 from xta.datasets.products import write
-from xta.datasets.setups import find
 from xta.errors import ArgumentError, FileError
 from xta.geometry import siaf
 
@@ -48,7 +48,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Program:
-    """A sample programme on disk: two rolls and a reference star."""
+    """A sample program on disk: two rolls and a reference star."""
 
     folder: Path
     visits: tuple[Visit, ...]
@@ -58,30 +58,33 @@ class Program:
     @property
     def science(self) -> tuple[Path, ...]:
         """The science exposures of the target, one a roll."""
-        return tuple(path for visit in self.visits if visit.role == "science" for path in visit.science)
+        return self._exposures("science")
 
     @property
     def reference(self) -> tuple[Path, ...]:
         """The science exposures of the reference star."""
-        return tuple(path for visit in self.visits if visit.role == "reference" for path in visit.science)
+        return self._exposures("reference")
+
+    def _exposures(self, role: str) -> tuple[Path, ...]:
+        return tuple(path for visit in self.visits if visit.role == role for path in visit.science)
 
 
-def _truth_row(order: Order, exposure: Exposure, *, name: str) -> dict[str, Any]:
-    """Say what is true in one file."""
+def _truth_row(config: VisitConfig, exposure: Exposure, *, name: str) -> dict[str, Any]:
+    """Collect what is true in one file."""
     step = exposure.step
-    separation, angle, contrast = order.companion or (math.nan, math.nan, math.nan)
-    x, y = companion_pixel(order, exposure) if step.kind == "science" else (math.nan, math.nan)
-    along_v2, along_v3, roll = order.pointing_error
+    separation, angle, contrast = config.companion or (math.nan, math.nan, math.nan)
+    x, y = companion_pixel(config, exposure) if step.science else (math.nan, math.nan)
+    along_v2, along_v3, roll = config.pointing_error
     return {
         "file": name,
-        "visit_id": order.visit_id,
-        "role": order.role,
+        "visit_id": config.visit_id,
+        "role": config.role,
         "kind": step.kind,
         "exp_type": step.exp_type,
         "star_x": exposure.star[0],
         "star_y": exposure.star[1],
-        "target_ra": order.target[0],
-        "target_dec": order.target[1],
+        "target_ra": config.target[0],
+        "target_dec": config.target[1],
         "error_v2": along_v2,
         "error_v3": along_v3,
         "error_roll": roll,
@@ -90,7 +93,7 @@ def _truth_row(order: Order, exposure: Exposure, *, name: str) -> dict[str, Any]
         "companion_separation": separation,
         "companion_position_angle": angle,
         "companion_contrast": contrast,
-        "star_flux": order.star_flux,
+        "star_flux": config.star_flux,
     }
 
 
@@ -114,48 +117,57 @@ _UNITS = {
 def _truth_table(rows: Sequence[dict[str, Any]]) -> "xr.Dataset":
     import xarray as xr
 
-    table = xr.Dataset(attrs={"title": "Truth of sample visits"})
-    table = table.assign_coords(file=("file", [row["file"] for row in rows]))
-    for name in rows[0]:
-        if name == "file":
-            continue
-        table[name] = ("file", [row[name] for row in rows])
-        if name in _UNITS:
-            table[name].attrs["units"], table[name].attrs["long_name"] = _UNITS[name]
-    return table
-
-
-def _check(order: Order) -> None:
-    """Refuse what no telescope could do."""
-    if not re.fullmatch(r"\d{11}", order.visit_id):
-        msg = f"visit_id {order.visit_id!r} is not of 11 digits, such as '01386001001'"
-        raise ArgumentError(msg)
-    ra, dec = order.target
-    if not (0 <= ra < 360 and -90 <= dec <= 90):
-        msg = f"target ({ra}, {dec}) is not right ascension in [0, 360) and declination in [-90, 90] deg"
-        raise ArgumentError(msg)
-    choices = {
-        "role": (order.role, ("science", "reference")),
-        "guider": (order.guider, (1, 2)),
-        "quadrant": (order.quadrant, ("UL", "UR", "LL", "LR")),
+    names = ("units", "long_name")
+    columns = {
+        name: ("file", [row[name] for row in rows], dict(zip(names, _UNITS.get(name, ()), strict=False)))
+        for name in rows[0]
     }
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            msg = f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}"
+    return xr.Dataset(columns, attrs={"title": "Truth of sample visits"})
+
+
+def _check(config: VisitConfig) -> None:
+    """Refuse what no telescope could do."""
+    ra, dec = config.target
+    choices = {
+        "role": (config.role, ("science", "reference")),
+        "guider": (config.guider, (1, 2)),
+        "quadrant": (config.quadrant, ("UL", "UR", "LL", "LR")),
+    }
+    aperture, dithered = config.setup.aperture, config.setup.dithered
+    pairs = (False, True, "pair") if dithered == "may be" else (False, True)
+    requirements = (
+        (
+            re.fullmatch(r"\d{11}", config.visit_id),
+            f"visit_id {config.visit_id!r} is not of 11 digits, such as '01386001001'",
+        ),
+        (
+            0 <= ra < 360 and -90 <= dec <= 90,
+            f"target ({ra}, {dec}) is not right ascension in [0, 360) and declination in [-90, 90] deg",
+        ),
+        *(
+            (value in allowed, f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}")
+            for name, (value, allowed) in choices.items()
+        ),
+        (
+            min(config.seed, config.wavefront) >= 0,
+            f"seeds are not negative; got seed={config.seed}, wavefront={config.wavefront}",
+        ),
+        (
+            config.integrations >= 1 and config.dithers,
+            f"a visit needs an integration and a dither position; got {config.integrations}, {config.dithers}",
+        ),
+        (
+            config.confirm in pairs,
+            f"confirm is {config.confirm!r}; for {aperture} it can be {', '.join(map(repr, pairs))}",
+        ),
+        (
+            not config.ta_dithers or dithered != "never",
+            f"only NIRCam dithers its acquisition, for coronagraphy; {aperture} needs ta_dithers=False",
+        ),
+    )
+    for fulfilled, msg in requirements:
+        if not fulfilled:
             raise ArgumentError(msg)
-    if order.seed < 0 or order.wavefront < 0:
-        msg = f"seeds are not negative; got seed={order.seed}, wavefront={order.wavefront}"
-        raise ArgumentError(msg)
-    if order.integrations < 1 or not order.dithers:
-        msg = f"a visit needs an integration and a dither position; got {order.integrations}, {order.dithers}"
-        raise ArgumentError(msg)
-    pairs = (False, True, "pair") if order.setup.dithered == "may be" else (False, True)
-    if order.confirm not in pairs:
-        msg = f"confirm is {order.confirm!r}; for {order.setup.aperture} it can be {', '.join(map(repr, pairs))}"
-        raise ArgumentError(msg)
-    if order.ta_dithers and order.setup.dithered == "never":
-        msg = f"only NIRCam dithers its acquisition, for coronagraphy; {order.setup.aperture} needs ta_dithers=False"
-        raise ArgumentError(msg)
 
 
 def _time(start: str | datetime) -> datetime:
@@ -168,24 +180,24 @@ def _time(start: str | datetime) -> datetime:
     return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
-def _make(folder: Path, order: Order) -> Visit:
+def _make(folder: Path, config: VisitConfig) -> Visit:
     """Write a visit into a folder."""
-    exposures = plan(order)
-    star = guide_star(order, exposures[0])
+    exposures = plan(config)
+    star = guide_star(config, exposures[0])
     end = exposures[-1].end + timedelta(seconds=_CLOSING)
     files: dict[bool, list[Path]] = {True: [], False: []}
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     for exposure in exposures:
-        path = folder / file_name(order, exposure)
-        write(path, paint(order, exposure), exposure, header=keywords(order, exposure, star=star, end=end))
+        path = folder / file_name(config, exposure)
+        write(path, render(config, exposure), exposure, header=header_keywords(config, exposure, star=star, end=end))
         files[exposure.step.kind == "science"].append(path)
-        rows.append(_truth_row(order, exposure, name=path.name))
-    oss_log = folder / f"V{order.visit_id}_osslog.csv"
-    eventlog.write(oss_log, eventlog.events(order, exposures, star=star, end=end))
+        rows.append(_truth_row(config, exposure, name=path.name))
+    oss_log = folder / f"V{config.visit_id}_osslog.csv"
+    eventlog.write(oss_log, eventlog.events(config, exposures, star=star, end=end))
     return Visit(
-        visit_id=order.visit_id,
-        role=order.role,
+        visit_id=config.visit_id,
+        role=config.role,
         ta=tuple(files[False]),
         science=tuple(files[True]),
         oss_log=oss_log,
@@ -306,7 +318,7 @@ def make_visit(
     centroid is the true pixel of the star, with nine digits as on board (5e-6 pixel).
     """
     setup = find(mode, ta=ta)
-    order = Order(
+    config = VisitConfig(
         setup=setup,
         visit_id=visit_id,
         role=role,
@@ -332,16 +344,16 @@ def make_visit(
         drift=drift,
         seed=seed,
     )
-    _check(order)
+    _check(config)
     try:
-        return _make(Path(folder), order)
+        return _make(Path(folder), config)
     except OSError as err:
         msg = f"cannot write a sample visit to {folder}: {err}"
         raise FileError(msg) from err
 
 
 def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed: int = 0) -> Program:
-    """Make a small coronagraphic programme: a star with a companion at two rolls, and a reference star.
+    """Make a small coronagraphic program: a star with a companion at two rolls, and a reference star.
 
     Parameters
     ----------
@@ -365,7 +377,7 @@ def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed
 
     folder, setup = Path(folder), find(mode)
     if not setup.imaging:
-        msg = f"a programme needs images, and {mode!r} has spectra; make_visit makes its acquisition"
+        msg = f"a program needs images, and {mode!r} has spectra; make_visit makes its acquisition"
         raise ArgumentError(msg)
     rng = np.random.default_rng([seed, 0])
     companion = (setup.separation, float(rng.uniform(0, 360)), setup.contrast)

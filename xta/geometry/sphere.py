@@ -4,6 +4,7 @@ Positions are ICRS right ascension and declination in degrees. Working with vect
 ordinary places.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["rotation_between", "sky_offset", "tangent_basis", "tangent_offset", "unit_vector", "wrap_degrees"]
+__all__ = [
+    "position",
+    "rotation_between",
+    "sky_offset",
+    "tangent_basis",
+    "tangent_offset",
+    "unit_vector",
+    "wrap_degrees",
+]
 
 
 def wrap_degrees(angle: "ArrayLike") -> "Floats":
@@ -31,6 +40,16 @@ def unit_vector(ra: "ArrayLike", dec: "ArrayLike") -> "Floats":
     """Compute the direction (ra, dec) [deg] as unit vectors of shape (..., 3)."""
     lon, lat = np.deg2rad(np.asarray(ra, dtype=float)), np.deg2rad(np.asarray(dec, dtype=float))
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def position(vector: "Floats") -> tuple[float, float]:
+    """Convert a vector of shape (3,) to longitude in [0, 360) and latitude [deg], the inverse of `unit_vector`.
+
+    Both by arc tangent, so that nothing is lost near the poles.
+    """
+    x, y, z = (float(part) for part in vector)
+    lon = math.degrees(math.atan2(y, x)) % 360.0
+    return lon if lon < 360.0 else 0.0, math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
 def tangent_basis(ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:

@@ -13,6 +13,7 @@ import xta
 from tests.visit_files import messages, star_of, truth_of
 from xta import datasets, osslog
 from xta.acquisition import closure
+from xta.acquisition.image import image_centroid
 from xta.datasets import eventlog, modes
 from xta.datasets.plan import VisitConfig, plan
 from xta.errors import AcquisitionError, ArgumentError, SiafError
@@ -473,7 +474,7 @@ def test_image_centroid_agrees_with_log(analyzed):
     """The centroid of the image itself: nothing is mirrored, on any detector."""
     for case in ("NIS_AMI1", "NIS_SUBSTRIP256", "NRS_S1600A1_SLIT", "MIRIM_SLITLESSPRISM", "NRCB5_SUB64P"):
         ds, _ = analyzed(case)
-        found = xta.offset.image_centroid(ds)
+        found = image_centroid(ds)
         assert (found.x, found.y) == pytest.approx((ds.attrs["oss_x"], ds.attrs["oss_y"]), abs=0.1), case
 
 

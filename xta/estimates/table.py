@@ -36,8 +36,6 @@ from xta.osslog.maneuvers import NetManeuver, net_maneuver
 
 __all__ = ["METHODS", "estimates"]
 
-METHODS = ("oss", "image", "gaussian", "sam", "guide star", "template")
-
 AGREES = 3.0  # standard errors, each axis
 GUIDER_FIELD = 180.0  # [arcsec] more than half its width; beyond are dummies such as -999
 
@@ -80,6 +78,8 @@ class _Case:
     """The WCS of the exposure as its file had it."""
     scale: float
     """Size of a pixel at the star [arcsec]."""
+    template: Any
+    oss: Any
 
     @property
     def instrument(self) -> str:
@@ -149,21 +149,15 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
         acquired_target(ds),
         sky.the_wcs(ds, "wcs_original"),
         wcs.pixel_scale(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"])),
+        template,
+        oss,
     )
-    ways: dict[str, Callable[[], _Estimate]] = {
-        "oss": lambda: _oss(case),
-        "image": lambda: _image(case),
-        "gaussian": lambda: _gaussian(case),
-        "sam": lambda: _sam(case, oss),
-        "guide star": lambda: _guide_star(case),
-        "template": lambda: _template(case, template),
-    }
-    return _table(case, {method: _attempt(ways[method]) for method in METHODS})
+    return _table(case, {method: _attempt(estimate, case) for method, estimate in METHODS.items()})
 
 
-def _attempt(way: Callable[[], _Estimate]) -> _Estimate:
+def _attempt(estimate: Callable[[_Case], _Estimate], case: _Case) -> _Estimate:
     try:
-        return way()
+        return estimate(case)
     except XtaError as error:
         return _Estimate(note=str(error))
 
@@ -269,9 +263,9 @@ def _v_frame(one: Any) -> tuple[Any, Any]:
     return one.get_transform(first, frame), one.get_transform(frame, last)
 
 
-def _sam(case: _Case, oss: Any) -> _Estimate:
+def _sam(case: _Case) -> _Estimate:
     prd, note = _onboard_prd(case)
-    net = _net(case, oss, prd)
+    net = _net(case, prd)
     _, to_sky = _v_frame(case.original)
     v2, v3 = (float(value) for value in to_sky.inverse(*case.target))
     a = case.ds.attrs
@@ -292,10 +286,10 @@ def _onboard_prd(case: _Case) -> tuple[str | None, str]:
     return prd, f"SIAF of the product, {siaf.release(prd)}, for which was onboard is not known"
 
 
-def _net(case: _Case, oss: Any, prd: str | None) -> NetManeuver:
+def _net(case: _Case, prd: str | None) -> NetManeuver:
     """Add up the maneuvers of the log that is at hand, and check it against the TA exposures."""
     ds = case.ds
-    log = None if oss is False else find.event_log(ds, oss, offline=True).log
+    log = None if case.oss is False else find.event_log(ds, case.oss, offline=True).log
     if log is None:
         if not ds.attrs.get("oss_log"):
             msg = "no event log is at hand; give oss="
@@ -347,14 +341,25 @@ def _guide_star(case: _Case) -> _Estimate:
 def _centroid_sigma(case: _Case) -> tuple[float, float]:
     """Give the standard error of the centroid in use, in the science frame; 0 where it is not known."""
     onboard_one = case.onboard and case.centroid[0] == float(case.ds.attrs["oss_x"])
-    found = _attempt(lambda: _oss(case) if onboard_one else _image(case))
+    found = _attempt(_oss if onboard_one else _image, case)
     x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (found.x_sigma, found.y_sigma))
     return x_sigma, y_sigma
 
 
-def _template(case: _Case, template: Any) -> _Estimate:
-    if template is None:
+def _template(case: _Case) -> _Estimate:
+    if case.template is None:
         return _Estimate(note="no model image was given (template=)")
-    found = estimate_center(case.ds, template=template)
+    found = estimate_center(case.ds, template=case.template)
     x, y, x_sigma, y_sigma = (float(found[name]) for name in ("x", "y", "x_sigma", "y_sigma"))
     return _Estimate(x, y, x_sigma, y_sigma, f"correlation {float(found['correlation']):.4f}")
+
+
+METHODS: dict[str, Callable[[_Case], _Estimate]] = {
+    "oss": _oss,
+    "image": _image,
+    "gaussian": _gaussian,
+    "sam": _sam,
+    "guide star": _guide_star,
+    "template": _template,
+}
+"""Labels of the dimension ``estimate``, and what computes each."""

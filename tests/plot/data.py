@@ -71,7 +71,7 @@ def acquired(ta, science, star):
     """Attach TA exposures and put an onboard centroid where the star is in the last one."""
     ds = science.ta.attach(ta, offline=True)
     attrs = {"oss_x": star[0], "oss_y": star[1], "oss_time": "2024-03-10T03:20:00", "oss_status": "SUCCESS"}
-    ds = ds.assign_attrs(attrs | {"centroid_source": "OSS event log"})
+    ds = ds.assign_attrs(attrs | {"centroid_source": "OSS event log", "centroid_kind": "oss"})
     ds["ta_oss_x"].values[-1], ds["ta_oss_y"].values[-1] = star
     return ds
 

@@ -307,14 +307,7 @@ def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
 
 
 def star_words(ds: xr.Dataset, name: str) -> str:
-    """Write the star's pixel with its standard errors; nothing where it is not known.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-    name : {"target", "star"}
-        Of the coordinates: in the labels, or in the original readout.
-    """
+    """Write the star's pixel in the labels ("target") or the original readout ("star"), with its standard errors."""
     values = [scalar(ds, f"{name}_{axis}") for axis in ("x", "y")]
     errors = [scalar(ds, f"target_{axis}_err") for axis in ("x", "y")]
     spreads = [f" ± {error:.3f}" if np.isfinite(error) else "" for error in errors]

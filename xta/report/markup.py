@@ -41,15 +41,9 @@ def _escape(value: object) -> str:
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """Make an element.
+    """Make an element of children, as of `join`, and attributes.
 
-    Parameters
-    ----------
-    name : str
-    *children
-        As of `join`.
-    **attributes
-        With ``_`` for ``-`` in their names, and ``class_``; True stands alone, None and False are left out.
+    These have ``_`` for ``-`` in their names, and ``class_``; True stands alone, None and False are left out.
 
     Examples
     --------
@@ -69,15 +63,7 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str, numeric: Iterable[int] = ()) -> Html:
     """Make a table in a region of its own, so that a wide one scrolls and the page does not.
 
-    Parameters
-    ----------
-    head : sequence of str
-        Titles of the columns.
-    rows : iterable of sequences
-        The first cell of each is its title.
-    caption : str
-    numeric : iterable of int
-        Columns of numbers, which are set to the right.
+    The first cell of each row is its title; `numeric` columns are set to the right.
     """
     right = set(numeric)
     css = ["number" if k in right else None for k in range(len(head))]

@@ -67,15 +67,7 @@ def write(text: str, path: Path) -> None:
 
 
 def page(ds: xr.Dataset, *, back: str | None = None) -> str:
-    """Make the page of an exposure.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        As of `report`.
-    back : str, optional
-        Name of the file with the index, for a link to it.
-    """
+    """Make the page of an exposure as `report` takes it, with a link to the file `back`, the index."""
     require(ds)
     ds = _in_memory(ds)
     title = model.words(ds, "target_name", "visit_id", between=" · ")

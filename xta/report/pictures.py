@@ -19,13 +19,7 @@ SAME = {"svg.hashsalt": "xta"}
 
 
 def figures(ds: xr.Dataset) -> list[Html]:
-    """Draw the pictures that a dataset has the data for.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached and the offset measured.
-    """
+    """Draw the pictures that an analyzed dataset has the data for."""
     text = f"Target-acquisition image, exposure {ds.attrs['ta_in_use']}. {_say(acquisition_marks(in_use(ds)))}"
     drawn = [picture(plot.acquisition, ds, text, height=4.2)]
     if "sci" in ds.variables and not model.is_ta(ds):  # an acquisition by itself is not drawn twice
@@ -42,18 +36,7 @@ def figures(ds: xr.Dataset) -> list[Html]:
 
 
 def picture(draw: Callable[..., object], ds: xr.Dataset, words: str, *, height: float) -> Html:
-    """Draw a picture as SVG.
-
-    Parameters
-    ----------
-    draw : callable
-        A function of `xta.plot` that takes ``ax``.
-    ds : xarray.Dataset
-    words : str
-        What there is to see, for those who do not see it.
-    height : float
-        [inch]
-    """
+    """Draw a picture as SVG by a function of `xta.plot`; `words` say what there is to see, `height` is in inch."""
     import matplotlib as mpl
 
     from xta.plot.canvas import Page

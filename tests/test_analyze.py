@@ -19,7 +19,7 @@ from xta.errors import (
     WCSError,
     XtaWarning,
 )
-from xta.geometry import sky
+from xta.geometry import sky, wcs
 
 VISITS = {
     "pole": {"target": (80.0, 88.5)},
@@ -319,3 +319,23 @@ def test_centroid_kind_before_offset(nircam):
     ds = xta.open_exposure(nircam.science[0])
     assert model.centroid_kind(ds) == "none"
     assert model.centroid_kind(ds.ta.attach()) == "oss"
+
+
+def test_adjust_wcs_changes_attitude_by_arcseconds(nircam):
+    ds = xta.analyze(nircam.science[0])
+    before, after = (wcs.reference(wcs.load(ds[name].item())) for name in ("wcs_original", "wcs"))
+    for axis in ("ra", "dec", "roll"):
+        change = (after[f"{axis}_ref"] - before[f"{axis}_ref"]) * 3600
+        assert abs(change) > 1e-4
+        assert float(ds[f"adjust_{axis}"]) == pytest.approx(change, abs=1e-8), axis
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_adjust_wcs_refuses_loop_open_by_more_than_a_millionth(nircam, axis, sign):
+    ds = xta.open_exposure(nircam.science[0]).ta.attach().ta.compute_offset()
+    name = f"centroid_{axis}"
+    closed = ds.assign_coords({name: ds[name] + sign * 0.9e-6}).ta.adjust_wcs()
+    assert abs(float(closed[f"residual_{axis}"])) == pytest.approx(0.9e-6, abs=2e-8)
+    with pytest.raises(WCSError, match="loop"):
+        ds.assign_coords({name: ds[name] + sign * 1.1e-6}).ta.adjust_wcs()

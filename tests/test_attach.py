@@ -249,3 +249,21 @@ def test_attach_of_link_looks_in_both_folders(nircam, tmp_path):
     for path in (*nircam.ta, nircam.oss_log):
         shutil.copy(path, tmp_path / "work")
     assert_star(xta.analyze(link), truth_of(nircam, nircam.science[0]))
+
+
+def test_attach_takes_mean_of_ta_cube_and_its_error(nircam):
+    """The error of a mean of n is the root of the sum of squares over n; a bad integration of a pixel counts not."""
+    ta = xta.open_exposure(nircam.ta[0])
+    flat = xr.ones_like(ta["sci"])
+    levels = xr.DataArray([10.0, 20.0, 60.0], dims="integration")
+    errors = xr.DataArray([1.0, 2.0, 4.0], dims="integration")
+    dq = (flat * xr.zeros_like(levels)).astype(np.uint32)
+    dq[{"x": 3, "y": 5, "integration": 2}] = 1
+    dq[{"x": 4, "y": 5}] = 1
+    cube = ta.assign(sci=flat * levels, err=flat * errors, dq=dq)
+    ds = xta.open_exposure(nircam.science[0]).ta.attach(cube, oss=nircam.oss_log)
+    sci, err, flags = (ds[f"ta_{name}"][0].transpose("ta_y", "ta_x").values for name in ("sci", "err", "dq"))
+    assert (sci[0, 0], err[0, 0], flags[0, 0]) == pytest.approx((30.0, np.sqrt(21.0) / 3, 0))
+    assert (sci[5, 3], err[5, 3], flags[5, 3]) == pytest.approx((15.0, np.sqrt(5.0) / 2, 0))
+    assert np.isnan([sci[5, 4], err[5, 4]]).all()
+    assert flags[5, 4] == 1

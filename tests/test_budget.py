@@ -223,6 +223,24 @@ GUIDER = 1.0
 """Noise of the guider that is drawn [mas]: the published one, not that of the package."""
 
 
+@pytest.mark.parametrize(
+    ("sides", "window"),
+    [((7, 5), 5), ((5, 7), 5), ((3, 9), 3), ((2, 7), 7), ((1, 2), 9), ((np.nan, np.nan), 9)],
+)
+def test_centroid_noise_is_of_smallest_window_that_holds_a_star(analysed, sides, window):
+    """The log tells the sides of the window; without one that holds a star, 9 pixels are used."""
+    step = {"x": 0.003, "y": 0.004}
+    facts = {f"ta_oss_window_{axis}": side for axis, side in zip("xy", sides, strict=True)}
+    facts |= {f"ta_oss_step_{axis}": value for axis, value in step.items()}
+    ds = analysed.assign_coords({name: xr.full_like(analysed[name], value) for name, value in facts.items()})
+    star = image_centroid(ds, window=window)
+    expected = math.hypot(star.x_err, step["x"]), math.hypot(star.y_err, step["y"])
+    assert budget.centroid_noise(ds, onboard_one=True) == pytest.approx(expected, rel=1e-12)
+    assert budget.centroid_noise(ds, onboard_one=False) == pytest.approx(
+        (image_centroid(ds).x_err, image_centroid(ds).y_err)
+    )
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("mode", "light", "onboard"), [("nircam", 2e4, False), ("nircam", 2e4, True), ("miri", 1e4, True)]

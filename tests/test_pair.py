@@ -1,12 +1,17 @@
 """Choose the onboard centroid in use: of several TA blocks, and of several TARG_ACQ extensions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
 
 import xta
-from tests.stars import assert_star, truth_of
-from xta.errors import XtaWarning
+from tests.stars import assert_star, targ_acq, truth_of
+from xta import osslog
+from xta.acquisition import pair
+from xta.acquisition.targ_acq import read_targ_acq
+from xta.errors import AcquisitionError, XtaWarning
 from xta.geometry import siaf
 
 AGAIN = np.timedelta64(60, "s")
@@ -111,3 +116,34 @@ def test_from_targ_acq_without_success_has_no_centroid(miri):
     ds = attached(miri, ("UNSUCCESSFUL", "UNSUCCESSFUL"))
     assert ds.attrs["oss_status"].startswith("FAILED")
     assert ds["check_passed"].sel(check="converged") == 0
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_attach_refuses_centroid_half_a_pixel_off_the_readout(nircam, axis, end):
+    release = fits.getval(nircam.ta[0], "PRD_VER")
+    array = siaf.readout("NIRCAM", "NRCA5_TAMASK335R", None, release)
+    edge = -0.5 if end == "low" else {"x": array.XSciSize, "y": array.YSciSize}[axis] - 0.5
+    outwards = -1 if end == "low" else 1
+    science, log = xta.open_exposure(nircam.science[0]), osslog.read("2024-03-10 00:00:00 VISIT V09990001001 STARTED\n")
+
+    def attach(position):
+        x, y = (position if axis == name else 30.0 for name in ("x", "y"))
+        column, row = (float(value) for value in siaf.pixel_to_det(array, x, y))
+        return science.ta.attach(nircam.ta, oss=log, targ_acq=targ_acq(nircam, DTCENCOL=column, DTCENROW=row))
+
+    assert attach(edge - 0.1 * outwards).attrs[f"oss_{axis}"] == pytest.approx(edge - 0.1 * outwards, abs=1e-6)
+    with pytest.raises(AcquisitionError, match="outside"):
+        attach(edge + 0.1 * outwards)
+
+
+def test_same_exposure_by_time_and_detector_where_no_file_is_named(nircam):
+    ta = xta.open_exposure(nircam.ta[0])
+    named = read_targ_acq(targ_acq(nircam))
+    record = replace(named, filename="")
+    assert pair.same_exposure(ta, record)
+    assert not pair.same_exposure(ta, replace(record, date_beg="2024-01-01T00:00:00.000"))
+    assert not pair.same_exposure(ta, replace(record, date_beg=""))
+    assert not pair.same_exposure(ta.assign_attrs(date_beg=""), replace(record, date_beg=""))
+    assert not pair.same_exposure(ta, replace(record, detector="NRCB5"))
+    assert not pair.same_exposure(ta, replace(named, filename="jw09990001001_09101_00001_nrcalong_uncal.fits"))

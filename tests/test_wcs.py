@@ -232,3 +232,13 @@ def test_load_refuses_other_frames(build_wcs, kind):
     )
     with pytest.raises(WCSError, match="not one from the pixels x, y to ICRS"):
         wcs.from_fits(fits.HDUList([fits.PrimaryHDU(), table]))
+
+
+def test_sky_jacobian_differentiates_by_one_pixel(build_wcs):
+    """A quadratic distortion has the same central differences over any length."""
+    gwcs, x, y, far = build_wcs(roll=20.0), 100.0, 250.0, 4.0
+    ra, dec = wcs.pixel_to_world(gwcs, x + far * np.array([0, 1, -1, 0, 0]), y + far * np.array([0, 0, 0, 1, -1]))
+    east, north = sphere.tangent_offset(float(ra[0]), float(dec[0]), ra, dec)
+    expected = np.array([[v[1] - v[2], v[3] - v[4]] for v in (east, north)]) / (2 * far)
+    np.testing.assert_allclose(wcs.sky_jacobian(gwcs, x, y), expected, rtol=0, atol=1e-8)
+    assert wcs.pixel_scale(gwcs, x, y) == pytest.approx(np.sqrt(abs(np.linalg.det(expected))), rel=1e-6)

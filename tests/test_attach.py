@@ -137,6 +137,14 @@ def test_attach_refuses_readout_that_is_not_the_array(miri, edited):
         xta.analyze(miri.science[0], acquisition=ta, oss=miri.oss_log)
 
 
+def test_attach_warns_of_aperture_that_siaf_lacks(nircam, edited, tmp_path):
+    science = xta.open_exposure(shutil.copy(nircam.science[0], tmp_path))
+    ta = edited(nircam.ta[0], lambda hdus: hdus[0].header.set("APERNAME", "NRCA5_NONSENSE"))
+    with pytest.warns(XtaWarning, match="NRCA5_NONSENSE"):
+        ds = science.ta.attach(ta)
+    assert np.isnan(ds["ta_intended_x"]).all()
+
+
 def test_attach_warns_of_unnamed_guide_star(nircam, edited):
     path = edited(nircam.ta[0], lambda hdus: hdus[0].header.remove("GDSTARID"))
     with pytest.warns(XtaWarning, match="does not say its guide star"):

@@ -36,7 +36,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
         of the aperture in the product's own PRD), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
         ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
-        `xta.budget`.
+        `xta.acquisition.budget`.
 
     Raises
     ------

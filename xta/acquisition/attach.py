@@ -80,7 +80,7 @@ def attach(
         coordinates of the exposures, the onboard centroids paired with them, and as attributes the
         centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
         TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``,
-        ``centroid_kind``. The checks that log and headers allow, see `xta.checks`.
+        ``centroid_kind``. The checks that log and headers allow, see `xta.acquisition.checks`.
 
     Raises
     ------
@@ -339,5 +339,5 @@ def _check_readouts(exposures: Iterable[xr.Dataset]) -> None:
     for ta in exposures:
         try:
             pair.readout(ta)
-        except AcquisitionError as error:
+        except (SiafError, AcquisitionError) as error:
             warn(f"{error}; where the star was meant to be is not known")

@@ -39,7 +39,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
         ``offset_east/north`` [arcsec on the sky], all WCS minus centroid; the attribute
         ``centroid_source``, in words, and ``centroid_kind``, see `xta.model.centroid_kind`; and the checks that the
-        TA image allows, see `xta.checks`.
+        TA image allows, see `xta.acquisition.checks`.
 
     Raises
     ------

@@ -28,7 +28,7 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
         With the star's pixel ``target_x``, ``target_y``: of `adjust_wcs`, or assigned by hand,
         ``ds.assign_coords(target_x=..., target_y=...)``, in the labels ``x``, ``y``.
     method : "fourier", "spline", "lanczos" or "integer"
-        Interpolation, see `xta.shift`. "integer" moves by whole pixels: the star is then up to half a pixel
+        Interpolation, see `xta.images.shift`. "integer" moves by whole pixels: the star is then up to half a pixel
         off the central one, and ``target_x``, ``target_y`` say by how much.
     size : int or (int, int), optional
         Width of the result, or its height and width (ny, nx) [pixel], odd. By default that of the input, less

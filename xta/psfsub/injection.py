@@ -43,7 +43,7 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
 
     Notes
     -----
-    The PSF is shifted by Fourier interpolation, see `xta.shift`, in the orientation of the detector. The
+    The PSF is shifted by Fourier interpolation, see `xta.images.shift`, in the orientation of the detector. The
     throughput of a reduction is that of the same reduction with an injection, minus it without, over the flux.
 
     Examples

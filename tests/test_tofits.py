@@ -490,7 +490,7 @@ def test_to_fits_template_without_wcs(analysed, nircam, edited, path, name):
 def test_to_fits_original_is_gone(analysed, path, caplog):
     ds = analysed.copy()
     ds.encoding["source"] = str(path.parent / "gone_calints.fits")
-    with caplog.at_level("INFO", logger="xta.fits"):
+    with caplog.at_level("INFO", logger="xta.io.tofits"):
         to_fits(ds, path)
     assert "gone_calints.fits does not exist" in caplog.text
     assert "TITLE" not in headers(path)[0]

@@ -49,7 +49,7 @@ def test_download_replaces_damaged_file_put_there_by_hand(server, store, caplog)
     path = place(store, server.products[TACQ][:-2880])
     with pytest.raises(ArchiveError, match="not in the cache"):
         archive.download(TACQ, offline=True)
-    assert "cut short" in caplog.text
+    assert "2880 bytes too short" in caplog.text
     assert archive.download(TACQ, policy=QUICK).read_bytes() == server.products[TACQ]
     assert path.read_bytes() == server.products[TACQ]
 
@@ -308,7 +308,7 @@ def test_check_fits_refuses_header_without_size(tmp_path):
     stream = io.BytesIO(WHOLE)
     path = tmp_path / "x.fits"
     path.write_bytes(stream.getvalue().replace(b"NAXIS1  =", b"NAXOS1  =", 1))
-    with pytest.raises(ArchiveReplyError, match="damaged"):
+    with pytest.raises(ArchiveReplyError, match=r"damaged.*NAXIS1"):
         check_fits(path)
 
 

@@ -53,7 +53,7 @@ FINAL = {
     "html": (faulty.instead(faulty.HTML), ArchiveReplyError, "is a web page"),
     "empty": (faulty.instead(b""), ArchiveReplyError, "is empty"),
     "text": (faulty.instead(b"SIMPLE but not FITS"), ArchiveReplyError, "is something else"),
-    "too short a length": (faulty.wrong_length(-2880), ArchiveReplyError, "cut short"),
+    "too short a length": (faulty.wrong_length(-2880), ArchiveReplyError, "2880 bytes too short"),
     "damaged gzip": (
         faulty.instead(b"\x1f\x8b\x08rubbish", Content_Encoding="gzip"),
         ArchiveReplyError,
@@ -61,7 +61,7 @@ FINAL = {
     ),
     "silent gzip": (faulty.instead(b"\x1f\x8b\x08rubbish"), ArchiveReplyError, "not announced"),
     "redirect to a file": (faulty.redirect("file:///etc/passwd"), ArchiveReplyError, "nothing is fetched from"),
-    "redirect to nowhere": (faulty.redirect("http://[nonsense/"), ArchiveReplyError, "nothing is fetched from"),
+    "redirect to nowhere": (faulty.redirect("http://[nonsense/"), ArchiveReplyError, "cannot be followed"),
     "redirect to itself": (faulty.redirect("{path}"), ArchiveReplyError, "without end"),
 }
 PASSING = {

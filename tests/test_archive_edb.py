@@ -215,7 +215,7 @@ FAULTS = {
     "cut": (faulty.cut(0.5), ArchiveBusyError, "broke the connection off"),
     "dropped": (faulty.drop, ArchiveBusyError, "hung up"),
     "too long a length": (faulty.wrong_length(50), ArchiveBusyError, "broke the connection off"),
-    "too short a length": (faulty.wrong_length(-5), ArchiveReplyError, "cut short"),
+    "too short a length": (faulty.wrong_length(-5), ArchiveReplyError, "cut short at line 10"),
     "cut in a quoted message": (faulty.instead(ROWS[: ROWS.index(b"SUCCESS")]), ArchiveReplyError, "cut short"),
     "html": (faulty.instead(faulty.HTML), ArchiveReplyError, "is a web page"),
     "empty": (faulty.instead(b""), ArchiveReplyError, "is empty"),

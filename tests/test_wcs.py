@@ -242,3 +242,7 @@ def test_sky_jacobian_differentiates_by_one_pixel(build_wcs):
     expected = np.array([[v[1] - v[2], v[3] - v[4]] for v in (east, north)]) / (2 * far)
     np.testing.assert_allclose(wcs.sky_jacobian(gwcs, x, y), expected, rtol=0, atol=1e-8)
     assert wcs.pixel_scale(gwcs, x, y) == pytest.approx(np.sqrt(abs(np.linalg.det(expected))), rel=1e-6)
+
+
+def test_rotation_between_equal_directions_is_the_identity():
+    np.testing.assert_array_equal(sphere.rotation_between(201.15, -51.5, 201.15, -51.5), np.eye(3))

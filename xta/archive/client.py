@@ -258,7 +258,7 @@ class Client(requests.Session):
         try:
             target = urlsplit(urljoin(resp.url, location))
         except ValueError:
-            target = urlsplit("")
+            raise self.error(ArchiveReplyError, "gave a redirect that cannot be followed", LATER) from None
         schemes = {"https"} if resp.url.startswith("https:") else {"http", "https"}
         if target.scheme not in schemes or not target.hostname:
             raise self.error(ArchiveReplyError, "redirects to where nothing is fetched from", LATER)

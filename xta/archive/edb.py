@@ -155,14 +155,18 @@ def check_log(path: Path) -> None:
     header, *rows = _lines(path)
     if header != HEADER:
         raise ArchiveReplyError(cache.describe(path.read_bytes()[:80]))
+    if not rows:
+        return
     try:
-        damaged = bool(rows) and bool(columns(path.read_bytes()).damaged)
-    except OssLogError:
-        damaged = True
+        damaged = set(columns(path.read_bytes()).damaged)
+    except OssLogError:  # none of the rows is one
+        damaged = set(rows)
     # All rows of a mnemonic are of one type: another one is a row that was cut in it.
-    if damaged or len({row.rpartition(",")[2] for row in rows}) > 1:
-        msg = "has rows that are damaged or cut short"
-        raise ArchiveReplyError(msg)
+    kinds = [row.rpartition(",")[2] for row in rows]
+    for line, (row, kind) in enumerate(zip(rows, kinds, strict=True), start=2):
+        if row in damaged or kind != kinds[0]:
+            msg = f"is damaged or cut short at line {line}"
+            raise ArchiveReplyError(msg)
 
 
 def _window(start: Any, end: Any) -> tuple[datetime, datetime]:

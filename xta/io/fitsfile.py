@@ -112,7 +112,7 @@ def _check_whole(path: str, hdus: "HDUList", exact: bool) -> None:
     last = hdus[-1].fileinfo()
     needed = last["datLoc"] + last["datSpan"]
     if size < needed:
-        msg = f"{path} is cut short: it has {size} bytes, its headers need {needed}; fetch it again"
+        msg = f"{path} is cut short: it is {needed - size} bytes too short for its headers; fetch it again"
         raise FileError(msg)
     if size > needed:
         msg = (

@@ -61,7 +61,7 @@ linkcheck_timeout = 20
 
 
 def make_samples() -> None:
-    """Make the sample programme that the pages work on, and tell the notebooks where it is."""
+    """Make the sample program that the pages work on, and tell the notebooks where it is."""
     folder = tempfile.mkdtemp(prefix="xta-docs-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     datasets.make_program(folder, mode="nircam")

@@ -42,7 +42,7 @@ def ringing():
 
 
 def usual_chain(ds):
-    """Centre a cube the usual way: the analytic inverse, then a Fourier shift of each cleaned frame as it is."""
+    """Center a cube the usual way: the analytic inverse, then a Fourier shift of each cleaned frame as it is."""
     star = [float(ds[f"target_{axis}"] + ds[f"inverse_error_{axis}"]) for axis in "xy"]
     middle = [(ds.sizes[axis] - 1) / 2 for axis in "xy"]
     frames = []
@@ -57,7 +57,7 @@ def old_route():
     visit = datasets.make_visit(tempfile.mkdtemp(), mode="nircam", prd="PRDOPSSOC-075", integrations=2)
     ds = xta.analyze(visit.science[0]).load()
     y, x = np.mgrid[:320, :320]
-    ds["sci"] += 500 * np.exp(-((x - 60.0) ** 2 + (y - 3.0) ** 2) / 6)  # a neighbour at the lower edge
+    ds["sci"] += 500 * np.exp(-((x - 60.0) ** 2 + (y - 3.0) ** 2) / 6)  # a neighbor at the lower edge
     truth = visit.truth.sel(file=visit.science[0].name)
     usual, star = usual_chain(ds)
     mine = ds.ta.recenter()
@@ -75,8 +75,8 @@ def old_route():
         shown.cmap.set_bad("0.6")
         ax.axhline(0, color="white", lw=0.4)
         ax.axvline(0, color="white", lw=0.4)
-        ax.set(title=title, xlabel="x from the centre [pixel]")
-    axes[0].set_ylabel("y from the centre [pixel]")
+        ax.set(title=title, xlabel="x from the center [pixel]")
+    axes[0].set_ylabel("y from the center [pixel]")
     figure.savefig(IMAGES / "old_route.png", dpi=90)
     plt.close(figure)
 
@@ -107,22 +107,22 @@ def frames():
 
 def _detector(ax):
     """Draw the detector with the readouts of a visit, in SIAF Det."""
-    colours = {"NRCA5_FULL": "0.35", "NRCA5_MASK335R": "#0072B2", "NRCA5_TAMASK335R": "#D55E00"}
-    for name, colour in colours.items():
+    colors = {"NRCA5_FULL": "0.35", "NRCA5_MASK335R": "#0072B2", "NRCA5_TAMASK335R": "#D55E00"}
+    for name, color in colors.items():
         ap = siaf.aperture("NIRCAM", name)
         x, y = ap.corners("det", rederive=False)
-        ax.fill(x, y, facecolor=colour, alpha=0.12)
-        ax.plot([*x, x[0]], [*y, y[0]], color=colour, lw=1.4)
+        ax.fill(x, y, facecolor=color, alpha=0.12)
+        ax.plot([*x, x[0]], [*y, y[0]], color=color, lw=1.4)
     for name, text, dy in (("NRCA5_MASK335R", "science readout, 320 px", 250), ("NRCA5_TAMASK335R", "TA, 64 px", -250)):
         ap = siaf.aperture("NIRCAM", name)
         ax.annotate(
             text,
             (ap.XDetRef, ap.YDetRef),
             (900, ap.YDetRef + dy),
-            color=colours[name],
+            color=colors[name],
             ha="center",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colours[name], "lw": 0.8},
+            arrowprops={"arrowstyle": "-", "color": colors[name], "lw": 0.8},
         )
     full = siaf.aperture("NIRCAM", "NRCA5_FULL")
     corner = np.array(full.sci_to_det(150, 150))

@@ -16,7 +16,7 @@ visit = datasets.make_visit(tempfile.mkdtemp(), mode="nircam", integrations=2)
 science, acquisition, log = visit.science[0], visit.ta[0], visit.oss_log
 
 # %% [markdown]
-# An exposure opens as a labelled, lazy dataset. `x` and `y` are 0-based pixels of the exposure's own readout.
+# An exposure opens as a labeled, lazy dataset. `x` and `y` are 0-based pixels of the exposure's own readout.
 
 # %%
 sci = xr.open_dataset(science, engine="jwst")

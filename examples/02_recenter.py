@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Recentring
+# # Recentering
 #
 # With the star's pixel known, one interpolation puts it on the central pixel. Errors, flags, labels and WCS follow.
 
@@ -39,7 +39,7 @@ print(f"median between 0.5 and 1 arcsec: {float(ring.median()):.3f} {cube.sci.un
 print(cube.ta.world_to_pixel(float(cube.target_ra), float(cube.target_dec)))
 
 # %% [markdown]
-# The interpolations compared, by the noise they leave: the smoother ones lower it and correlate neighbouring pixels.
+# The interpolations compared, by the noise they leave: the smoother ones lower it and correlate neighboring pixels.
 
 # %%
 corner = {"x": slice(-140, -100), "y": slice(-140, -100)}

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Subtract the star, find the companion
 #
-# A sample programme has a star with a companion at two rolls, and a reference star. `xta` finds the star behind the
+# A sample program has a star with a companion at two rolls, and a reference star. `xta` finds the star behind the
 # mask in each exposure, puts it on the central pixel and subtracts it by KLIP, with pyKLIP's engine
 # (`pip install "xta[klip]"`). The truth is known, so the companion's position and flux can be checked.
 #
@@ -23,7 +23,7 @@ program = datasets.make_program(folder / "data", mode="nircam")
 # %% [markdown]
 # ## The star behind the mask, and on the central pixel
 #
-# `klip` recentres exposures that are not recentred yet. Here it is done before, to inject sources later.
+# `klip` recenters exposures that are not recentered yet. Here it is done before, to inject sources later.
 
 # %%
 rolls = [xta.analyze(file).ta.recenter() for file in program.science]
@@ -72,8 +72,8 @@ psf = datasets.psf("nircam", x=size // 2, y=size // 2, shape=(size, size))
 def stamp(picture, x, y, half=3):
     """Interpolate a square of pixels around an offset from the star."""
     dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
-    centre = picture.shape[-1] // 2
-    return ndimage.map_coordinates(np.nan_to_num(picture), [dy + centre + y, dx + centre + x], order=5)
+    center = picture.shape[-1] // 2
+    return ndimage.map_coordinates(np.nan_to_num(picture), [dy + center + y, dx + center + x], order=5)
 
 
 flux = 10 * float(found.klip.sel(x=x, y=y))

@@ -2,7 +2,7 @@
 # # Second opinions
 #
 # The onboard centroid is one witness of where the star is behind the mask. The TA image, the maneuvers of the telescope, the
-# guide star and the star's own speckles are others. Here they are asked, on a sample programme whose truth is known.
+# guide star and the star's own speckles are others. Here they are asked, on a sample program whose truth is known.
 #
 # Nothing here needs the network.
 

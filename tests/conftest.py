@@ -1,4 +1,4 @@
-"""Fixtures for all tests: markers, a network that ends at this machine, WCSs and sample programmes."""
+"""Fixtures for all tests: markers, a network that ends at this machine, WCSs and sample programs."""
 
 import ipaddress
 import socket
@@ -70,12 +70,12 @@ def make_wcs(ra=150.0, dec=-30.0, roll=75.0, *, inverse_error=0.4, scale=0.063, 
 
     from xta.geometry import wcs
 
-    centre = models.Shift(-size / 2) & models.Shift(-size / 2)
+    center = models.Shift(-size / 2) & models.Shift(-size / 2)
     x = models.Polynomial2D(
         2, c0_0=0, c1_0=-scale, c0_1=1e-4 * scale, c2_0=scale * distortion, c1_1=-scale * distortion
     )
     y = models.Polynomial2D(2, c0_0=0, c0_1=scale, c1_0=-2e-4 * scale, c0_2=scale * distortion, c2_0=scale * distortion)
-    detector_to_v = centre | models.Mapping((0, 1, 0, 1)) | x & y | models.Shift(107.3) & models.Shift(-405.1)
+    detector_to_v = center | models.Mapping((0, 1, 0, 1)) | x & y | models.Shift(107.3) & models.Shift(-405.1)
     detector_to_v.inverse = (
         models.Shift(-107.3) & models.Shift(405.1)
         | models.Scale(-1 / scale) & models.Scale(1 / scale)

@@ -49,47 +49,47 @@ def test_analyze_finds_star_behind_every_mask(tmp_path, setup):
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0]).load()
 
 
-def test_analyze_is_three_steps(nircam, analysed):
+def test_analyze_is_three_steps(nircam, analyzed):
     ds = xr.open_dataset(nircam.science[0], engine="jwst")
     ds = ds.ta.attach(nircam.ta[0], oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
-    xr.testing.assert_identical(ds.load(), analysed)
+    xr.testing.assert_identical(ds.load(), analyzed)
 
 
-def test_analyze_describes_its_variables(analysed):
-    for name, variable in analysed.variables.items():
+def test_analyze_describes_its_variables(analyzed):
+    for name, variable in analyzed.variables.items():
         assert variable.attrs.get("long_name"), name
         if variable.dtype.kind == "f":
             assert variable.attrs.get("units"), name
-    assert analysed["ta_sci"].dims == ("ta_exposure", "ta_y", "ta_x")
+    assert analyzed["ta_sci"].dims == ("ta_exposure", "ta_y", "ta_x")
     tables = {"check", "error_part"}
     for name in model.ANALYSIS - {"wcs_original"}:
-        assert name in analysed.coords
-        assert set(analysed[name].dims) <= tables
-    assert analysed.attrs["centroid_source"] == "OSS event log"
-    assert analysed.attrs["oss_status"] == "SUCCESS"
-    assert "TARGET LOCATE SUMMARY" in analysed.attrs["oss_log"]
-    assert "detector coord" in analysed.attrs["oss_log"]
-    steps = [line.split(": ")[1].split()[0].rstrip(";") for line in analysed.attrs["history"].split("\n")]
+        assert name in analyzed.coords
+        assert set(analyzed[name].dims) <= tables
+    assert analyzed.attrs["centroid_source"] == "OSS event log"
+    assert analyzed.attrs["oss_status"] == "SUCCESS"
+    assert "TARGET LOCATE SUMMARY" in analyzed.attrs["oss_log"]
+    assert "detector coord" in analyzed.attrs["oss_log"]
+    steps = [line.split(": ")[1].split()[0].rstrip(";") for line in analyzed.attrs["history"].split("\n")]
     assert steps == ["open_exposure", "attach", "compute_offset", "adjust_wcs"]
 
 
-def test_analyze_of_crop_keeps_labels(nircam, analysed):
+def test_analyze_of_crop_keeps_labels(nircam, analyzed):
     """The star is not lost when the image is cropped, and cropping before or after is the same."""
     window = {"x": slice(100, 200), "y": slice(120, 230)}
     ds = xta.open_exposure(nircam.science[0]).sel(window)
     ds = ds.ta.attach(oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
-    xr.testing.assert_identical(ds.drop_vars("wcs").load(), analysed.sel(window).drop_vars("wcs"))
+    xr.testing.assert_identical(ds.drop_vars("wcs").load(), analyzed.sel(window).drop_vars("wcs"))
 
 
-def test_analyze_ta_exposure_by_itself(nircam, analysed):
+def test_analyze_ta_exposure_by_itself(nircam, analyzed):
     ta = xta.analyze(nircam.ta[0])
     truth = truth_of(nircam, nircam.ta[0])
     assert_star(ta, truth)
-    assert ta["offset_x"].item() == analysed["offset_x"].item()
+    assert ta["offset_x"].item() == analyzed["offset_x"].item()
     alone = xta.open_exposure(nircam.ta[0]).ta.compute_offset(centroid="image").ta.adjust_wcs()
     assert_star(alone, truth, 0.05)
 
@@ -106,16 +106,16 @@ def test_analyze_leaves_inputs_unchanged(nircam):
         xr.testing.assert_identical(now, then)
 
 
-def test_analyze_survives_netcdf(analysed, tmp_path):
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+def test_analyze_survives_netcdf(analyzed, tmp_path):
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         again.load()
-    assert again["wcs"].item() == analysed["wcs"].item()
-    assert again.ta.compute_offset().ta.adjust_wcs()["target_x"].item() == analysed["target_x"].item()
-    plain = [name for name in analysed.variables if analysed[name].dtype != object]
+    assert again["wcs"].item() == analyzed["wcs"].item()
+    assert again.ta.compute_offset().ta.adjust_wcs()["target_x"].item() == analyzed["target_x"].item()
+    plain = [name for name in analyzed.variables if analyzed[name].dtype != object]
     for name in plain:
-        np.testing.assert_array_equal(again[name].values, analysed[name].values)
-    assert again.attrs == analysed.attrs
+        np.testing.assert_array_equal(again[name].values, analyzed[name].values)
+    assert again.attrs == analyzed.attrs
 
 
 def test_analyze_logs_units(nircam, caplog):
@@ -178,19 +178,19 @@ def test_analyze_published_visits(shared, visit):
     assert (float(alone["inverse_error_x"]), float(alone["inverse_error_y"])) == pytest.approx(residual, abs=5e-4)
 
 
-def test_analyze_keeps_indexes_and_wcs(analysed):
-    assert sky.the_wcs(analysed) is sky.the_wcs(analysed)
-    assert set(analysed.xindexes) == {"integration", "x", "y", "ta_exposure", "ta_x", "ta_y", "check", "error_part"}
+def test_analyze_keeps_indexes_and_wcs(analyzed):
+    assert sky.the_wcs(analyzed) is sky.the_wcs(analyzed)
+    assert set(analyzed.xindexes) == {"integration", "x", "y", "ta_exposure", "ta_x", "ta_y", "check", "error_part"}
 
 
-def test_analyze_refuses_recentered_dataset(analysed):
-    recentred = analysed.assign_coords(star_x=149.0, star_y=173.0)
-    with pytest.raises(AcquisitionError, match="recentred"):
-        recentred.ta.attach()
-    with pytest.raises(AcquisitionError, match="recentred"):
-        recentred.ta.compute_offset()
-    with pytest.raises(WCSError, match="recentred"):
-        recentred.ta.adjust_wcs()
+def test_analyze_refuses_recentered_dataset(analyzed):
+    recentered = analyzed.assign_coords(star_x=149.0, star_y=173.0)
+    with pytest.raises(AcquisitionError, match="recentered"):
+        recentered.ta.attach()
+    with pytest.raises(AcquisitionError, match="recentered"):
+        recentered.ta.compute_offset()
+    with pytest.raises(WCSError, match="recentered"):
+        recentered.ta.adjust_wcs()
 
 
 def test_steps_in_wrong_order_are_refused(nircam):

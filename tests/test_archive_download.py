@@ -16,7 +16,7 @@ from xta.archive.policy import Service, Token, find_token
 from xta.errors import (
     ArchiveBusyError,
     ArchiveError,
-    ArchiveNotAuthorisedError,
+    ArchiveNotAuthorizedError,
     ArchiveNotFoundError,
     ArchiveReplyError,
     ArchiveTimeoutError,
@@ -43,8 +43,8 @@ def test_download_once(server, store):
 
 
 FINAL = {
-    "401": (faulty.status(401), ArchiveNotAuthorisedError, "MAST_API_TOKEN"),
-    "403": (faulty.status(403), ArchiveNotAuthorisedError, "MAST_API_TOKEN"),
+    "401": (faulty.status(401), ArchiveNotAuthorizedError, "MAST_API_TOKEN"),
+    "403": (faulty.status(403), ArchiveNotAuthorizedError, "MAST_API_TOKEN"),
     "404": (faulty.status(404), ArchiveNotFoundError, "check the name"),
     "400": (faulty.status(400), ArchiveReplyError, "status 400"),
     "204": (faulty.status(204), ArchiveReplyError, "status 204"),
@@ -93,7 +93,7 @@ def test_download_that_fails(server, store, caplog, case, token):
         archive.download(TACQ, token=token, policy=QUICK)
     assert time.monotonic() - begin < QUICK.deadline + 1
     error = caught.value
-    if token is None or kind is not ArchiveNotAuthorisedError:
+    if token is None or kind is not ArchiveNotAuthorizedError:
         assert says in str(error).replace("(", ".")
     assert TACQ in str(error)
     assert "give the files themselves" in str(error)
@@ -213,7 +213,7 @@ def test_download_refuses_other_names(server, name):
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_token_opens_exclusive_data(server, store, monkeypatch, how):
     server.protected[TACQ] = SECRET
-    with pytest.raises(ArchiveNotAuthorisedError, match=r"need a token.*MAST_API_TOKEN"):
+    with pytest.raises(ArchiveNotAuthorizedError, match=r"need a token.*MAST_API_TOKEN"):
         archive.download(TACQ, policy=QUICK)
     if how == "environment":
         monkeypatch.setenv("MAST_API_TOKEN", f" {SECRET}\n")
@@ -224,7 +224,7 @@ def test_token_opens_exclusive_data(server, store, monkeypatch, how):
 
 def test_token_refused(server):
     server.protected[TACQ] = SECRET
-    with pytest.raises(ArchiveNotAuthorisedError, match=r"not accepted.*expired"):
+    with pytest.raises(ArchiveNotAuthorizedError, match=r"not accepted.*expired"):
         archive.download(TACQ, token="another", policy=QUICK)
 
 
@@ -246,10 +246,10 @@ def test_token_stays_on_redirect_and_back(server, other):
 
 
 def test_token_stays_on_redirect_to_other_port(server):
-    with ArchiveServer(products=server.products) as neighbour:
-        server.always("product", faulty.redirect(neighbour.url + "{path}"))
+    with ArchiveServer(products=server.products) as neighbor:
+        server.always("product", faulty.redirect(neighbor.url + "{path}"))
         archive.download(TACQ, token=SECRET, policy=QUICK)
-        assert SECRET not in str(neighbour.asked())
+        assert SECRET not in str(neighbor.asked())
 
 
 def test_download_sends_no_password_of_netrc(server, tmp_path, monkeypatch):

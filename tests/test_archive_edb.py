@@ -14,7 +14,7 @@ from xta.archive import Policy, cache
 from xta.errors import (
     ArchiveBusyError,
     ArchiveError,
-    ArchiveNotAuthorisedError,
+    ArchiveNotAuthorizedError,
     ArchiveNotFoundError,
     ArchiveReplyError,
     ArchiveTimeoutError,
@@ -204,8 +204,8 @@ def test_event_log_with_byte_order_mark_and_odd_bytes(server):
 
 ROWS = faulty.csv_of(sample_visit().log)
 FAULTS = {
-    "401": (faulty.status(401), ArchiveNotAuthorisedError, "MAST_API_TOKEN"),
-    "403": (faulty.status(403), ArchiveNotAuthorisedError, "MAST_API_TOKEN"),
+    "401": (faulty.status(401), ArchiveNotAuthorizedError, "MAST_API_TOKEN"),
+    "403": (faulty.status(403), ArchiveNotAuthorizedError, "MAST_API_TOKEN"),
     "404": (faulty.status(404), ArchiveNotFoundError, "no such thing"),
     "429": (faulty.status(429, Retry_After="0"), ArchiveBusyError, "429"),
     "500": (faulty.status(500), ArchiveBusyError, "500"),

@@ -146,7 +146,7 @@ def test_whole_file_keeps_temporary_file_of_other_machine(writer, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam, tmp_path_factory):
+def analyzed(nircam, tmp_path_factory):
     """The NetCDF of an analysis with so many frames that to recenter them takes a while."""
     path = tmp_path_factory.mktemp("long") / "a.nc"
     ds = xta.analyze(nircam.science[0]).load()
@@ -155,10 +155,10 @@ def analysed(nircam, tmp_path_factory):
 
 
 @pytest.fixture
-def recentering(analysed, tmp_path):
+def recentering(analyzed, tmp_path):
     """A process of ``xta recenter`` that has begun to write."""
     code = "from xta.cli import main; main()"
-    command = [sys.executable, "-c", code, "recenter", str(analysed), "-o", str(tmp_path / "out.nc")]
+    command = [sys.executable, "-c", code, "recenter", str(analyzed), "-o", str(tmp_path / "out.nc")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 120
         while not any(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < end:
@@ -175,12 +175,12 @@ def test_recenter_cleans_up_after_sigterm(recentering, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_recenter_removes_what_killed_run_left(recentering, analysed, tmp_path):
+def test_recenter_removes_what_killed_run_left(recentering, analyzed, tmp_path):
     recentering.kill()
     recentering.wait()
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".out-")
-    with xr.open_dataset(analysed) as ds:
+    with xr.open_dataset(analyzed) as ds:
         xta.to_netcdf(ds[["x"]], tmp_path / "out.nc")
     assert list(tmp_path.iterdir()) == [tmp_path / "out.nc"]
 

@@ -237,7 +237,7 @@ def test_analyze_refuses_science_without_wcs(nircam, edited):
 
 
 def test_attach_finds_log_of_own_visit(tmp_path):
-    """The log of a visit mentions its neighbour; the neighbour's own log is the one to use."""
+    """The log of a visit mentions its neighbor; the neighbor's own log is the one to use."""
     first = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990001001")
     second = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990002001", seed=1)
     padded = first.oss_log.read_text() + "2024-03-10 09:00:00.000,60379.375,VISIT V09990002001 STARTED,varchar\n"

@@ -17,7 +17,7 @@ NEWEST = "PRDOPSSOC-075"
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0])
 
 
@@ -39,31 +39,31 @@ def source(ds, name):
     return str(ds["error_part_source"].sel(error_part=name).item())
 
 
-def test_the_parts_add_up(analysed):
-    assert list(analysed["error_part"].values) == list(budget.PARTS)
+def test_the_parts_add_up(analyzed):
+    assert list(analyzed["error_part"].values) == list(budget.PARTS)
     for axis in ("x", "y"):
-        parts = analysed[f"target_{axis}_err_part"].values[:-1]
-        assert float(analysed[f"target_{axis}_err"]) == pytest.approx(math.sqrt(np.sum(parts**2)), rel=1e-12)
-        assert analysed["error_part"].values[-1] == "mask reference"
+        parts = analyzed[f"target_{axis}_err_part"].values[:-1]
+        assert float(analyzed[f"target_{axis}_err"]) == pytest.approx(math.sqrt(np.sum(parts**2)), rel=1e-12)
+        assert analyzed["error_part"].values[-1] == "mask reference"
 
 
-def test_pixels_and_milliarcseconds_are_the_same_thing(analysed):
-    jacobian = wcs.sky_jacobian(wcs.load(analysed["wcs"].item()), *star(analysed))
+def test_pixels_and_milliarcseconds_are_the_same_thing(analyzed):
+    jacobian = wcs.sky_jacobian(wcs.load(analyzed["wcs"].item()), *star(analyzed))
     scale = 1e3 * math.sqrt(abs(np.linalg.det(jacobian)))
     for name in ("target_x_err", "target_y_err", "target_x_err_part", "target_y_err_part"):
-        np.testing.assert_allclose(analysed[f"{name}_mas"], analysed[name] * scale, rtol=1e-12)
-        assert analysed[name].attrs["units"] == "pixel"
-        assert analysed[f"{name}_mas"].attrs["units"] == "milliarcsecond"
+        np.testing.assert_allclose(analyzed[f"{name}_mas"], analyzed[name] * scale, rtol=1e-12)
+        assert analyzed[name].attrs["units"] == "pixel"
+        assert analyzed[f"{name}_mas"].attrs["units"] == "milliarcsecond"
 
 
 def star(ds):
     return float(ds["target_x"]), float(ds["target_y"])
 
 
-def test_guiding_is_that_of_two_exposures(analysed):
-    mas = float(analysed["target_x_err_part_mas"].sel(error_part="guiding"))
+def test_guiding_is_that_of_two_exposures(analyzed):
+    mas = float(analyzed["target_x_err_part_mas"].sel(error_part="guiding"))
     assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING, rel=1e-6)
-    moving = budget.assign(analysed.assign_attrs(target_type="MOVING"))
+    moving = budget.assign(analyzed.assign_attrs(target_type="MOVING"))
     mas = float(moving["target_x_err_part_mas"].sel(error_part="guiding"))
     assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING_MOVING, rel=1e-6)
 
@@ -74,21 +74,21 @@ def test_an_acquisition_by_itself_has_no_way_to_go(nircam):
     assert part(ds, "centroid")[0] == pytest.approx(budget.centroid_noise(ds, onboard_one=True)[0], rel=1e-6)
 
 
-def test_distortion_is_what_the_newest_siaf_moved(analysed, newest):
+def test_distortion_is_what_the_newest_siaf_moved(analyzed, newest):
     """Of the way from TA region to mask, by the two releases themselves."""
     for visit in newest.values():
         assert part(xta.analyze(visit.science[0]), "distortion") == pytest.approx((0, 0), abs=1e-6)
     ends = (("NRCA5_TAMASK335R", "centroid"), ("NRCA5_MASK335R", "target"))
     ways = []
-    for prd in (analysed.attrs["prd_version"], NEWEST):
+    for prd in (analyzed.attrs["prd_version"], NEWEST):
         v = [
-            siaf.aperture("NIRCAM", name, prd).sci_to_tel(*(float(analysed[f"{what}_{axis}"]) + 1 for axis in "xy"))
+            siaf.aperture("NIRCAM", name, prd).sci_to_tel(*(float(analyzed[f"{what}_{axis}"]) + 1 for axis in "xy"))
             for name, what in ends
         ]
         ways.append(np.subtract(v[1], v[0]))
     mas = 1e3 * float(np.hypot(*np.subtract(*ways))) / math.sqrt(2)
     assert mas == pytest.approx(8.0, abs=0.5)
-    assert float(analysed["target_x_err_part_mas"].sel(error_part="distortion")) == pytest.approx(mas, abs=0.02)
+    assert float(analyzed["target_x_err_part_mas"].sel(error_part="distortion")) == pytest.approx(mas, abs=0.02)
 
 
 def test_the_mask_is_no_part_of_the_star(newest):
@@ -97,17 +97,17 @@ def test_the_mask_is_no_part_of_the_star(newest):
     assert float(ds["target_x_err"]) < 0.1 / math.sqrt(12)
 
 
-def test_the_mask_of_old_products_is_known_less_well(analysed):
+def test_the_mask_of_old_products_is_known_less_well(analyzed):
     """XDetRef, YDetRef of NRCA5_MASK335R are 1407.9, 1675.2 then, and 1407.8, 1675.6 now."""
-    assert part(analysed, "mask reference") == pytest.approx(
+    assert part(analyzed, "mask reference") == pytest.approx(
         (math.hypot(0.1, 0.0289), math.hypot(0.4, 0.0289)), rel=1e-3
     )
 
 
-def test_a_brighter_star_is_known_better(analysed):
+def test_a_brighter_star_is_known_better(analyzed):
     errors = []
     for factor in (0.1, 1.0):
-        noisy = analysed.assign(ta_err=analysed["ta_err"] / factor)
+        noisy = analyzed.assign(ta_err=analyzed["ta_err"] / factor)
         errors.append(part(budget.assign(noisy), "centroid"))
     step = 0.00501714400  # of the sample's log, along y
     assert errors[0][0] == pytest.approx(10 * errors[1][0], rel=0.02)
@@ -122,8 +122,8 @@ def test_a_brighter_star_is_known_better(analysed):
         ({"dark": True}, "image", "no star stands out"),
     ],
 )
-def test_the_published_accuracy_stands_in(analysed, change, name, said):
-    ds = analysed.drop_vars(change["drop"]) if "drop" in change else analysed
+def test_the_published_accuracy_stands_in(analyzed, change, name, said):
+    ds = analyzed.drop_vars(change["drop"]) if "drop" in change else analyzed
     if "dark" in change:
         ds = ds.assign(ta_sci=xr.zeros_like(ds["ta_sci"]))
     ds = ds.ta.compute_offset(centroid=change.get("centroid", "oss")).ta.adjust_wcs()
@@ -133,38 +133,38 @@ def test_the_published_accuracy_stands_in(analysed, change, name, said):
     assert "published accuracy" in source(ds, name)
 
 
-def test_an_image_that_says_something_else_widens_the_error(analysed):
-    x, y = float(analysed["centroid_x"]), float(analysed["centroid_y"])
-    shifted = analysed.assign_attrs(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
+def test_an_image_that_says_something_else_widens_the_error(analyzed):
+    x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
+    shifted = analyzed.assign_attrs(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
     along = np.hypot(*part(shifted, "image"))
     assert along == pytest.approx(0.3, abs=0.02)
     assert y == float(shifted["centroid_y"])
 
 
-def test_it_is_taken_back_and_survives_the_file(analysed, tmp_path):
-    assert "target_x_err" not in analysed.ta.compute_offset().coords
-    assert "error_part" not in analysed.ta.compute_offset().coords
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+def test_it_is_taken_back_and_survives_the_file(analyzed, tmp_path):
+    assert "target_x_err" not in analyzed.ta.compute_offset().coords
+    assert "error_part" not in analyzed.ta.compute_offset().coords
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         for name in ("error_part", "error_part_source", "target_x_err", "target_y_err_part_mas"):
-            xr.testing.assert_identical(again[name].load().variable, analysed[name].variable)
+            xr.testing.assert_identical(again[name].load().variable, analyzed[name].variable)
 
 
-def test_the_shift_between_filters_is_no_distortion(analysed):
+def test_the_shift_between_filters_is_no_distortion(analyzed):
     """A WCS that is shifted as a whole in V2, V3, as the pipeline does for each filter, changes nothing."""
     from astropy.modeling.models import Shift
     from gwcs import WCS
 
     from xta.geometry import sky
 
-    original = sky.the_wcs(analysed, "wcs_original")
+    original = sky.the_wcs(analyzed, "wcs_original")
     first, *_ = original.available_frames
     to_v = original.get_transform(first, "v2v3")
     steps = [(step.frame, step.transform) for step in original.pipeline]
     steps[0] = (steps[0][0], to_v | Shift(0.15) & Shift(-0.2))
     steps = [steps[0], *steps[[frame.name for frame, _ in steps].index("v2v3") :]]
-    shifted = analysed.assign_coords(wcs_original=model.text_variable("wcs_original", wcs.dump(WCS(steps))))
-    assert part(budget.assign(shifted), "distortion") == pytest.approx(part(analysed, "distortion"), rel=1e-3)
+    shifted = analyzed.assign_coords(wcs_original=model.text_variable("wcs_original", wcs.dump(WCS(steps))))
+    assert part(budget.assign(shifted), "distortion") == pytest.approx(part(analyzed, "distortion"), rel=1e-3)
 
 
 def test_an_exposure_without_a_name_is_not_its_own_acquisition(nircam):
@@ -177,22 +177,22 @@ def test_an_exposure_without_a_name_is_not_its_own_acquisition(nircam):
 
 
 @pytest.mark.parametrize("err", [0.0, np.nan, -1.0, np.inf])
-def test_errors_that_are_none_are_not_taken_for_zero(analysed, err):
-    ds = budget.assign(analysed.assign(ta_err=xr.full_like(analysed["ta_err"], err)))
+def test_errors_that_are_none_are_not_taken_for_zero(analyzed, err):
+    ds = budget.assign(analyzed.assign(ta_err=xr.full_like(analyzed["ta_err"], err)))
     assert "the TA image has no errors" in source(ds, "centroid")
 
 
-def test_the_mask_of_a_release_that_is_not_at_hand(analysed):
-    ds = budget.assign(analysed.assign_attrs(prd_version="PRDOPSSOC-999"))
+def test_the_mask_of_a_release_that_is_not_at_hand(analyzed):
+    ds = budget.assign(analyzed.assign_attrs(prd_version="PRDOPSSOC-999"))
     assert np.isnan(part(ds, "mask reference")).all()
     assert "not at hand" in source(ds, "mask reference")
     assert np.isfinite(float(ds["target_x_err"]))
 
 
-def test_recentring_keeps_budget_and_checks(analysed):
-    cube = analysed.ta.recenter()
+def test_recentering_keeps_budget_and_checks(analyzed):
+    cube = analyzed.ta.recenter()
     for name in ("error_part_source", "target_x_err_part", "check_passed", "check_reason", "ta_wcs"):
-        assert cube[name].variable.equals(analysed[name].variable), name
+        assert cube[name].variable.equals(analyzed[name].variable), name
 
 
 # Monte Carlo
@@ -203,7 +203,7 @@ TRIALS = 150
 def expose(ds, *, x, y, light, background, read_noise, rng):
     """Photograph a point source in the TA readout; `light` in electrons.
 
-    The telescope has no aberrations: they make the centre of light another place than the star's, and do so
+    The telescope has no aberrations: they make the center of light another place than the star's, and do so
     in the exposures of the star alike.
     """
     corner = float(ds["ta_x"][0]), float(ds["ta_y"][0])
@@ -227,12 +227,12 @@ GUIDER = 1.0
     ("sides", "window"),
     [((7, 5), 5), ((5, 7), 5), ((3, 9), 3), ((2, 7), 7), ((1, 2), 9), ((np.nan, np.nan), 9)],
 )
-def test_centroid_noise_is_of_smallest_window_that_holds_a_star(analysed, sides, window):
+def test_centroid_noise_is_of_smallest_window_that_holds_a_star(analyzed, sides, window):
     """The log tells the sides of the window; without one that holds a star, 9 pixels are used."""
     step = {"x": 0.003, "y": 0.004}
     facts = {f"ta_oss_window_{axis}": side for axis, side in zip("xy", sides, strict=True)}
     facts |= {f"ta_oss_step_{axis}": value for axis, value in step.items()}
-    ds = analysed.assign_coords({name: xr.full_like(analysed[name], value) for name, value in facts.items()})
+    ds = analyzed.assign_coords({name: xr.full_like(analyzed[name], value) for name, value in facts.items()})
     star = image_centroid(ds, window=window)
     expected = math.hypot(star.x_err, step["x"]), math.hypot(star.y_err, step["y"])
     assert budget.centroid_noise(ds, onboard_one=True) == pytest.approx(expected, rel=1e-12)

@@ -16,7 +16,7 @@ from xta.errors import AcquisitionError, XtaWarning
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0])
 
 
@@ -25,8 +25,8 @@ def state(ds, name):
     return int(one["check_passed"]), str(one["check_reason"].item())
 
 
-def test_a_good_visit_passes_all_that_can_be_tested(analysed, miri):
-    for ds in (analysed, xta.analyze(miri.science[0])):
+def test_a_good_visit_passes_all_that_can_be_tested(analyzed, miri):
+    for ds in (analyzed, xta.analyze(miri.science[0])):
         assert list(ds["check"].values) == list(checks.CHECKS)
         untested = {"TARG_ACQ agrees"}
         for name in checks.CHECKS:
@@ -35,8 +35,8 @@ def test_a_good_visit_passes_all_that_can_be_tested(analysed, miri):
             assert passed == (-1 if name in untested else 1), f"{name}: {reason}"
 
 
-def test_they_are_flags_as_cf_has_them(analysed):
-    passed = analysed["check_passed"]
+def test_they_are_flags_as_cf_has_them(analyzed):
+    passed = analyzed["check_passed"]
     assert passed.dtype == np.int8
     assert passed.attrs["flag_values"].dtype == np.int8
     meanings = dict(zip(passed.attrs["flag_values"].tolist(), passed.attrs["flag_meanings"].split(), strict=True))
@@ -50,19 +50,19 @@ def test_each_step_adds_what_it_can(nircam):
     assert state(attached.ta.compute_offset(), "agrees")[0] == 1
 
 
-def test_the_release_onboard_is_named(analysed):
-    assert analysed.attrs["oss_prd"] == "PRDOPSSOC-063"
-    assert 0 < analysed.attrs["oss_closure_error"] < 3e-6
-    assert "PRDOPSSOC-063" in state(analysed, "closes")[1]
+def test_the_release_onboard_is_named(analyzed):
+    assert analyzed.attrs["oss_prd"] == "PRDOPSSOC-063"
+    assert 0 < analyzed.attrs["oss_closure_error"] < 3e-6
+    assert "PRDOPSSOC-063" in state(analyzed, "closes")[1]
 
 
-def test_they_survive_the_file_and_a_second_analysis(analysed, tmp_path):
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+def test_they_survive_the_file_and_a_second_analysis(analyzed, tmp_path):
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         for name in ("check", "check_passed", "check_reason"):
-            xr.testing.assert_identical(again[name].load().variable, analysed[name].variable)
-    xr.testing.assert_identical(analysed.ta.compute_offset().ta.adjust_wcs()["check_reason"], analysed["check_reason"])
-    assert "check" not in forget(analysed).variables
+            xr.testing.assert_identical(again[name].load().variable, analyzed[name].variable)
+    xr.testing.assert_identical(analyzed.ta.compute_offset().ta.adjust_wcs()["check_reason"], analyzed["check_reason"])
+    assert "check" not in forget(analyzed).variables
 
 
 def test_a_log_of_another_place_does_not_close(nircam):
@@ -163,22 +163,22 @@ def test_an_earlier_centroid_is_not_one_that_converged(miri):
         lambda ds: ds.drop_dims("check"),
     ],
 )
-def test_a_selection_of_checks_does_not_stop_the_next_step(analysed, select):
-    again = select(analysed).ta.compute_offset()
+def test_a_selection_of_checks_does_not_stop_the_next_step(analyzed, select):
+    again = select(analyzed).ta.compute_offset()
     assert list(again["check"].values) == list(checks.CHECKS)
     assert state(again, "agrees")[0] == 1
 
 
-def test_a_centroid_off_the_star_does_not_agree(analysed):
-    x, y = float(analysed["centroid_x"]), float(analysed["centroid_y"])
-    ds = analysed.ta.compute_offset(centroid=(x + 0.5, y))
+def test_a_centroid_off_the_star_does_not_agree(analyzed):
+    x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
+    ds = analyzed.ta.compute_offset(centroid=(x + 0.5, y))
     passed, reason = state(ds, "agrees")
     assert passed == 0
     assert "+0.50" in reason
 
 
-def test_an_image_without_a_star_is_not_tested(analysed):
-    ds = analysed.assign(ta_sci=xr.zeros_like(analysed["ta_sci"])).ta.compute_offset(centroid="oss")
+def test_an_image_without_a_star_is_not_tested(analyzed):
+    ds = analyzed.assign(ta_sci=xr.zeros_like(analyzed["ta_sci"])).ta.compute_offset(centroid="oss")
     for name in ("agrees", "not saturated"):
         passed, reason = state(ds, name)
         assert passed == -1
@@ -253,18 +253,18 @@ def short_log(visit):
     return "\n".join([lines[0], *(line for line in lines[1:] if "VISIT" in line)]) + "\n"
 
 
-def test_tables_and_json_tell_of_errors_and_checks(analysed):
+def test_tables_and_json_tell_of_errors_and_checks(analyzed):
     import json
 
     from xta import summary
 
-    found = json.loads(json.dumps(summary.as_dict(analysed)))
+    found = json.loads(json.dumps(summary.as_dict(analyzed)))
     assert found["checks"]["closes"] is True
     assert found["checks"]["TARG_ACQ agrees"] is None
     assert set(found["checks"]) == set(found["check_reasons"]) == set(checks.CHECKS)
-    assert found["target_x_err"] == float(analysed["target_x_err"])
-    text = summary.as_table(analysed)
+    assert found["target_x_err"] == float(analyzed["target_x_err"])
+    text = summary.as_table(analyzed)
     assert "checks: 6 passed, 1 not tested\n" in text
-    assert f"{float(analysed['target_x_err']):.4f}" in text
-    off = analysed.ta.compute_offset(centroid=(10.0, 10.0))
+    assert f"{float(analyzed['target_x_err']):.4f}" in text
+    off = analyzed.ta.compute_offset(centroid=(10.0, 10.0))
     assert "failed: agrees (centroid in use minus that of the image" in summary.as_table(off)

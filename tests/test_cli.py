@@ -179,24 +179,24 @@ def test_analyze_refuses_folder_that_cannot_be_made(run, nircam, tmp_path):
 
 
 def test_recenter_and_klip_commands(run, nircam, tmp_path):
-    analysed, centred, image = (tmp_path / name for name in ("a.nc", "b.nc", "klip.nc"))
+    analyzed, centered, image = (tmp_path / name for name in ("a.nc", "b.nc", "klip.nc"))
     other = datasets.make_visit(
         tmp_path, mode="nircam", visit_id="09990003001", role="reference", companion=None, seed=3
     )
-    assert run("analyze", nircam.science[0], "-o", analysed).exit_code == 0
-    assert run("recenter", analysed, "-o", centred, "--size", "101").exit_code == 0
-    with xr.open_dataset(centred) as ds:
+    assert run("analyze", nircam.science[0], "-o", analyzed).exit_code == 0
+    assert run("recenter", analyzed, "-o", centered, "--size", "101").exit_code == 0
+    with xr.open_dataset(centered) as ds:
         assert ds.sizes["x"] == 101
     done = run(
-        "klip", centred, "-r", other.science[0], "--numbasis", "1,2", "-o", image, "--plot", tmp_path / "klip.png"
+        "klip", centered, "-r", other.science[0], "--numbasis", "1,2", "-o", image, "--plot", tmp_path / "klip.png"
     )
     assert done.exit_code == 0, done.output
     with xr.open_dataset(image) as ds:
         assert list(ds["numbasis"].values) == [1, 2]
     assert (tmp_path / "klip.png").read_bytes().startswith(b"\x89PNG")
-    assert run("recenter", centred, "-o", tmp_path / "c.nc").exit_code == 1
-    assert run("recenter", analysed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 1
-    assert run("klip", centred, "-o", tmp_path / "c.nc", "--numbasis", "few").exit_code == 2
+    assert run("recenter", centered, "-o", tmp_path / "c.nc").exit_code == 1
+    assert run("recenter", analyzed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 1
+    assert run("klip", centered, "-o", tmp_path / "c.nc", "--numbasis", "few").exit_code == 2
     assert not (tmp_path / "c.nc").exists()
 
 

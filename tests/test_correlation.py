@@ -10,7 +10,7 @@ from xta.images.correlation import match_template, normalized_correlation
 
 
 def blob(x, y, shape):
-    """An image of speckles, different along x and y, sampled well, centred on (x, y)."""
+    """An image of speckles, different along x and y, sampled well, centered on (x, y)."""
     j, i = np.indices(shape, dtype=float)
     i, j = i - x, j - y
     envelope = np.exp(-(i**2 + j**2) / 90)

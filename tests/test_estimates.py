@@ -37,7 +37,7 @@ def with_guide_star(ds, visit, path):
     return ds.assign_coords(coords).assign_attrs(guide_star_x=here["GSIDL_X"], guide_star_y=here["GSIDL_Y"])
 
 
-def analysed(visit):
+def analyzed(visit):
     path = visit.science[0]
     ds = xta.analyze(path, acquisition=list(visit.ta), oss=visit.oss_log, offline=True).load()
     return with_guide_star(ds, visit, path), visit.truth.sel(file=path.name)
@@ -50,7 +50,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def science(nircam):
-    return analysed(nircam)
+    return analyzed(nircam)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_nircam(table, science):
 
 
 def test_miri(miri):
-    ds, truth = analysed(miri)
+    ds, truth = analyzed(miri)
     assert_near(estimates(ds, template=model_of("MIRIM_MASK1140")), truth)
 
 
@@ -94,7 +94,7 @@ def test_miri(miri):
 def test_other_visits(tmp_path, options):
     """Dithered acquisition, short channel (twice the pixels an arcsec), the SIAF whose inverse is off by 0.45 px."""
     visit = datasets.make_visit(tmp_path, integrations=1, **options)
-    ds, truth = analysed(visit)
+    ds, truth = analyzed(visit)
     names = ("oss", "image", "gaussian", "guide star")
     table = estimates(ds)
     assert_near(table, truth, names)
@@ -140,7 +140,7 @@ def test_what_is_not_possible_has_a_reason(science):
 def test_a_failed_acquisition(tmp_path, model):
     visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
-        ds, truth = analysed(visit)
+        ds, truth = analyzed(visit)
     table = estimates(ds, template=model)
     assert_near(table, truth, ("image", "gaussian", "template"))
     assert abs(table["x"].sel(estimate="guide star") - truth["star_x"]) < NEAR["image"]
@@ -157,7 +157,7 @@ def test_the_lines_that_the_dataset_keeps_are_enough_for_one_acquisition(science
 
 
 def test_and_too_few_for_a_dithered_one(tmp_path):
-    ds, _ = analysed(datasets.make_visit(tmp_path, integrations=1, ta_dithers=True))
+    ds, _ = analyzed(datasets.make_visit(tmp_path, integrations=1, ta_dithers=True))
     ds.encoding = {}
     one = row(estimates(ds), "sam")
     assert one["agrees"] == -1
@@ -213,7 +213,7 @@ def test_a_clean_star_is_not_hot(table):
 def test_what_has_to_be_done_first(nircam, science):
     with pytest.raises(MissingError, match=r"ds\.ta\.adjust_wcs\(\)"):
         estimates(xta.open_exposure(nircam.science[0]))
-    with pytest.raises(MissingError, match="recentred"):
+    with pytest.raises(MissingError, match="recentered"):
         estimates(science[0].assign_coords(star_x=1.0))
 
 

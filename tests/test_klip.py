@@ -1,4 +1,4 @@
-"""PSF subtraction: truth on sample programmes, pyKLIP's own result, the disc of AU Mic, bad input."""
+"""PSF subtraction: truth on sample programs, pyKLIP's own result, the disc of AU Mic, bad input."""
 
 import ctypes
 import sys
@@ -23,15 +23,15 @@ NUMBERS = {"ADI": 3, "RDI": 3, "ADI+RDI": 5}
 
 
 class Sample:
-    """A sample programme, recentred, and its companion."""
+    """A sample program, recentered, and its companion."""
 
     def __init__(self, folder, mode):
         program = datasets.make_program(folder, mode=mode)
         self.exposures = [xta.analyze(path).load() for path in (*program.science, *program.reference)]
         self.cubes = [ds.ta.recenter() for ds in self.exposures]
         self.rolls, self.reference = self.cubes[:2], self.cubes[2]
-        centre = PSF_SIZE // 2
-        self.psf = datasets.psf(mode, x=centre, y=centre, shape=(PSF_SIZE, PSF_SIZE))
+        center = PSF_SIZE // 2
+        self.psf = datasets.psf(mode, x=center, y=center, shape=(PSF_SIZE, PSF_SIZE))
         truth = program.truth.sel(file=program.science[0].name)
         self.separation = float(truth["companion_separation"])
         self.position_angle = float(truth["companion_position_angle"])
@@ -55,10 +55,10 @@ def offsets(separation, position_angle, scale):
 
 
 def stamp(image, x, y, half=3):
-    """Interpolate a square of pixels around the offset x, y from the centre."""
+    """Interpolate a square of pixels around the offset x, y from the center."""
     dy, dx = np.mgrid[-half : half + 1, -half : half + 1]
-    centre = image.shape[-1] // 2
-    return ndimage.map_coordinates(np.nan_to_num(image), [dy + centre + y, dx + centre + x], order=5)
+    center = image.shape[-1] // 2
+    return ndimage.map_coordinates(np.nan_to_num(image), [dy + center + y, dx + center + x], order=5)
 
 
 def brightest(image):
@@ -143,7 +143,7 @@ def test_the_way_from_the_sky_to_pixels_is_exact(sample):
     np.testing.assert_allclose(again, [x, y], rtol=0, atol=1e-6)
 
 
-def test_the_result_is_labelled(sample, image):
+def test_the_result_is_labeled(sample, image):
     assert list(image["klip"].dims) == ["numbasis", "y", "x"]
     assert list(image["numbasis"]) == [1, 5]  # 10 is more than the frames admitted
     assert image["klip"].attrs["units"] == image["noise"].attrs["units"] == "MJy/sr"
@@ -179,7 +179,7 @@ def test_the_result_survives_netcdf(image, tmp_path):
         assert again.attrs == image.attrs
 
 
-def test_exposures_are_recentred_once_and_left_as_they_are(sample, image):
+def test_exposures_are_recentered_once_and_left_as_they_are(sample, image):
     before = [ds.copy(deep=True) for ds in (*sample.exposures, *sample.cubes)]
     again = klip(sample.exposures[:2], reference=sample.exposures[2])
     np.testing.assert_array_equal(again["klip"], image["klip"])
@@ -273,11 +273,11 @@ def test_vip_gets_frames_without_nan(sample):
 
 @pytest.fixture(scope="module")
 def make_exposure(build_wcs):
-    """Make a small recentred exposure of speckles: the same star, other noise with each seed."""
+    """Make a small recentered exposure of speckles: the same star, other noise with each seed."""
     from xta import model
     from xta.geometry import sky, wcs
 
-    def make(seed=0, *, size=41, integrations=2, filename=None, centred=True, roll=75.0, image=None, **where):
+    def make(seed=0, *, size=41, integrations=2, filename=None, centered=True, roll=75.0, image=None, **where):
         n = size + 2
         gwcs = build_wcs(roll=roll, size=n, **where)
         y, x = np.indices((n, n)) - n // 2
@@ -295,7 +295,7 @@ def make_exposure(build_wcs):
         ds = xr.Dataset(images, attrs=attrs)
         ds = ds.assign_coords(x=np.arange(n), y=np.arange(n), integration=np.arange(1, integrations + 1))
         ds = sky.assign_wcs(ds.assign_coords(model.describe({"target_x": n // 2, "target_y": n // 2})), wcs.dump(gwcs))
-        return ds.ta.recenter(method="integer", size=size) if centred else ds
+        return ds.ta.recenter(method="integer", size=size) if centered else ds
 
     return make
 
@@ -349,12 +349,12 @@ def test_a_source_is_injected_where_it_is_asked_for(sample):
     added = (with_source["sci"] - ds["sci"]).mean("integration")
     assert abs(float(added.sum()) / (1e4 * sample.psf.sum()) - 1) < 0.02  # some falls on bad pixels
     near = added.where(added > 0.1 * added.max()).fillna(0)
-    # The light of the PSF is not centred on its middle: compare with it.
+    # The light of the PSF is not centered on its middle: compare with it.
     y, x = np.indices(sample.psf.shape) - PSF_SIZE // 2
     core = np.where(sample.psf > 0.1 * sample.psf.max(), sample.psf, 0)
     shift = [(core * grid).sum() / core.sum() for grid in (x, y)]
-    centre = [float((near * ds[axis]).sum() / near.sum()) - move for axis, move in zip("xy", shift, strict=True)]
-    ra, dec = ds.ta.pixel_to_world(*centre)
+    center = [float((near * ds[axis]).sum() / near.sum()) - move for axis, move in zip("xy", shift, strict=True)]
+    ra, dec = ds.ta.pixel_to_world(*center)
     east, up = sphere.tangent_offset(*ds.ta.pixel_to_world(0.0, 0.0), ra, dec)
     np.testing.assert_allclose([east, up], 1.2 * np.array([np.sin(np.deg2rad(40)), np.cos(np.deg2rad(40))]), atol=0.02)
     back = inject(with_source, separation=1.2, position_angle=40, flux=-1e4, psf=sample.psf)
@@ -379,9 +379,9 @@ def test_bad_injections_are_refused(make_exposure, change, message):
         inject(make_exposure(), **options | change)
 
 
-def test_injection_needs_a_recentred_exposure(make_exposure):
+def test_injection_needs_a_recentered_exposure(make_exposure):
     with pytest.raises(RecenterError, match="recenter"):
-        inject(make_exposure(centred=False), separation=1, position_angle=0, flux=1, psf=np.ones((5, 5)))
+        inject(make_exposure(centered=False), separation=1, position_angle=0, flux=1, psf=np.ones((5, 5)))
 
 
 # ------------------------------------------------------------------------------------- noise, masks, sections
@@ -471,7 +471,7 @@ def changed(ds, **attrs):
 
 BAD = {
     "no star": (
-        lambda make: {"science": make(1, centred=False).drop_vars(["target_x", "target_y"]), "reference": make(2)},
+        lambda make: {"science": make(1, centered=False).drop_vars(["target_x", "target_y"]), "reference": make(2)},
         r"f1\.fits: the star's pixel is not known; call ds\.ta\.adjust_wcs\(\) first, or give it by hand",
     ),
     "instruments": (lambda make: {"reference": changed(make(2), instrument="MIRI")}, "instrument of .* is MIRI"),

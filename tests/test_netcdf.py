@@ -48,20 +48,20 @@ def test_to_netcdf_dask_with_progress(tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0]).load()
 
 
 UNKNOWN_TO_UDUNITS = {"pixel", "MJy/sr", "(MJy/sr)2"}
 
 
-@pytest.mark.parametrize("recentred", [False, True])
-def test_to_netcdf_follows_cf(analysed, tmp_path, recentred):
+@pytest.mark.parametrize("recentered", [False, True])
+def test_to_netcdf_follows_cf(analyzed, tmp_path, recentered):
     """compliance-checker finds nothing but units that astronomers write and UDUNITS does not know."""
     from compliance_checker.runner import CheckSuite, ComplianceChecker
 
     path, report = tmp_path / "a.nc", tmp_path / "report.json"
-    xta.to_netcdf(analysed.ta.recenter() if recentred else analysed, path)
+    xta.to_netcdf(analyzed.ta.recenter() if recentered else analyzed, path)
     CheckSuite.load_all_available_checkers()
     ComplianceChecker.run_checker(
         str(path), ["cf:1.11"], verbose=0, criteria="normal", output_filename=str(report), output_format="json"
@@ -80,19 +80,19 @@ def test_to_netcdf_follows_cf(analysed, tmp_path, recentred):
     assert unexpected == []
 
 
-def test_to_netcdf_coordinates_have_no_fill_value(analysed, tmp_path):
+def test_to_netcdf_coordinates_have_no_fill_value(analyzed, tmp_path):
     import netCDF4
 
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with netCDF4.Dataset(tmp_path / "a.nc") as file, xr.open_dataset(tmp_path / "a.nc") as ds:
         for name in ds.coords:
             assert "_FillValue" not in file[name].ncattrs(), name
         assert "_FillValue" in file["sci"].ncattrs()
 
 
-def test_to_netcdf_reads_without_xta(analysed, tmp_path):
+def test_to_netcdf_reads_without_xta(analyzed, tmp_path):
     """Plain xarray, in a process in which there is no xta to import."""
-    xta.to_netcdf(analysed.ta.recenter(), tmp_path / "a.nc")
+    xta.to_netcdf(analyzed.ta.recenter(), tmp_path / "a.nc")
     code = (
         "import sys, warnings\n"
         "sys.modules['xta'] = None\n"
@@ -106,23 +106,23 @@ def test_to_netcdf_reads_without_xta(analysed, tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "a.nc")], capture_output=True, text=True, check=True
     )
     ra, dec, unit, *words = done.stdout.split()
-    assert float(ra) == pytest.approx(float(analysed["target_ra"]), abs=1e-9)
-    assert float(dec) == pytest.approx(float(analysed["target_dec"]), abs=1e-9)
+    assert float(ra) == pytest.approx(float(analyzed["target_ra"]), abs=1e-9)
+    assert float(dec) == pytest.approx(float(analyzed["target_dec"]), abs=1e-9)
     assert unit == "MJy/sr"
     assert "star" in words
 
 
-def test_to_netcdf_flags_by_name(analysed, tmp_path):
+def test_to_netcdf_flags_by_name(analyzed, tmp_path):
     import cf_xarray  # noqa: F401
 
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as ds:
         flagged = (ds["dq"].cf == "DO_NOT_USE").sum()
-        assert int(flagged) == int((analysed["dq"] & 1).sum()) > 0
+        assert int(flagged) == int((analyzed["dq"] & 1).sum()) > 0
 
 
-def test_to_netcdf_compresses(analysed, tmp_path):
-    quiet = analysed.copy()
+def test_to_netcdf_compresses(analyzed, tmp_path):
+    quiet = analyzed.copy()
     for name in ("sci", "err", "var_poisson", "var_rnoise", "var_flat"):
         if name in quiet:
             quiet[name] = xr.zeros_like(quiet[name])

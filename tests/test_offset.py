@@ -19,22 +19,22 @@ from xta.geometry import wcs
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0]).load()
 
 
-def test_compute_offset_is_wcs_minus_centroid_in_every_frame(analysed):
+def test_compute_offset_is_wcs_minus_centroid_in_every_frame(analyzed):
     """Each is recomputed here another way, on astropy's sphere."""
     from astropy.coordinates import SkyCoord
 
     c = {
-        name: float(analysed[name])
-        for name in analysed.coords
-        if analysed[name].ndim == 0 and name != "wcs"
-        if analysed[name].dtype.kind == "f"
+        name: float(analyzed[name])
+        for name in analyzed.coords
+        if analyzed[name].ndim == 0 and name != "wcs"
+        if analyzed[name].dtype.kind == "f"
     }
-    target = SkyCoord(analysed.attrs["target_ra"], analysed.attrs["target_dec"], unit="deg")
-    ra, dec = wcs.pixel_to_world(wcs.load(analysed["ta_wcs"].item(0)), c["centroid_x"], c["centroid_y"])
+    target = SkyCoord(analyzed.attrs["target_ra"], analyzed.attrs["target_dec"], unit="deg")
+    ra, dec = wcs.pixel_to_world(wcs.load(analyzed["ta_wcs"].item(0)), c["centroid_x"], c["centroid_y"])
     centroid = SkyCoord(ra, dec, unit="deg")
     east, north = centroid.spherical_offsets_to(target)
     assert c["offset_east"] == pytest.approx(east.arcsec, abs=1e-9)
@@ -45,32 +45,32 @@ def test_compute_offset_is_wcs_minus_centroid_in_every_frame(analysed):
     assert c["offset_y"] == c["ta_target_y"] - c["centroid_y"]
 
 
-def test_adjust_wcs_corrects_wcs_of_dataset(analysed):
-    x, y = analysed.ta.world_to_pixel(analysed["target_ra"], analysed["target_dec"])
-    assert (float(x), float(y)) == pytest.approx((float(analysed["target_x"]), float(analysed["target_y"])), abs=1e-8)
-    here = analysed.sel(x=149, y=173)
-    assert (float(here["ra"]), float(here["dec"])) == analysed.ta.pixel_to_world(149, 173)
-    before = wcs.load(analysed["wcs_original"].item())
+def test_adjust_wcs_corrects_wcs_of_dataset(analyzed):
+    x, y = analyzed.ta.world_to_pixel(analyzed["target_ra"], analyzed["target_dec"])
+    assert (float(x), float(y)) == pytest.approx((float(analyzed["target_x"]), float(analyzed["target_y"])), abs=1e-8)
+    here = analyzed.sel(x=149, y=173)
+    assert (float(here["ra"]), float(here["dec"])) == analyzed.ta.pixel_to_world(149, 173)
+    before = wcs.load(analyzed["wcs_original"].item())
     assert wcs.pixel_to_world(before, 149.0, 173.0)[0] != float(here["ra"])
 
 
-def test_adjust_wcs_twice_changes_nothing_more(analysed):
-    again = analysed.ta.adjust_wcs()
+def test_adjust_wcs_twice_changes_nothing_more(analyzed):
+    again = analyzed.ta.adjust_wcs()
     for name in ("wcs", "wcs_original", "target_x", "target_y", "residual_x"):
-        assert again[name].item() == analysed[name].item()
-    remeasured = analysed.ta.compute_offset()
-    assert remeasured["offset_x"].item() == analysed["offset_x"].item()
-    assert remeasured["wcs"].item() == analysed["wcs_original"].item()
+        assert again[name].item() == analyzed[name].item()
+    remeasured = analyzed.ta.compute_offset()
+    assert remeasured["offset_x"].item() == analyzed["offset_x"].item()
+    assert remeasured["wcs"].item() == analyzed["wcs_original"].item()
     assert not model.ADJUSTED & set(remeasured.coords)
 
 
-def test_compute_offset_starts_from_wcs_of_file(nircam, analysed):
-    other = analysed.ta.compute_offset(centroid=(31.0, 30.0)).ta.adjust_wcs()
+def test_compute_offset_starts_from_wcs_of_file(nircam, analyzed):
+    other = analyzed.ta.compute_offset(centroid=(31.0, 30.0)).ta.adjust_wcs()
     fresh = xta.analyze(nircam.science[0], centroid=(31.0, 30.0))
     assert other["target_x"].item() == fresh["target_x"].item()
     assert other.attrs["centroid_source"] == "given by hand"
     attached = other.ta.attach(nircam.ta, oss=nircam.oss_log)
-    assert attached["wcs"].item() == analysed["wcs_original"].item()
+    assert attached["wcs"].item() == analyzed["wcs_original"].item()
     assert "target_x" not in attached.coords
 
 

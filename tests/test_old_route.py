@@ -24,10 +24,10 @@ def test_the_usual_chain_is_half_a_pixel_off_and_wraps_round(figures, tmp_path):
     ds = xta.analyze(visit.science[0]).load()
     truth = visit.truth.sel(file=visit.science[0].name)
     y, x = np.mgrid[:320, :320]
-    neighbour = ds.copy()
-    neighbour["sci"] = ds["sci"] + (500 * np.exp(-((x - 60.0) ** 2 + (y - 3.0) ** 2) / 6)).astype("f4")
-    usual, star = figures.usual_chain(neighbour)
+    neighbor = ds.copy()
+    neighbor["sci"] = ds["sci"] + (500 * np.exp(-((x - 60.0) ** 2 + (y - 3.0) ** 2) / 6)).astype("f4")
+    usual, star = figures.usual_chain(neighbor)
     assert star[1] - float(truth["star_y"]) == pytest.approx(-0.4505, abs=5e-4)
     assert abs(float(ds["target_y"]) - float(truth["star_y"])) < 1e-5
     assert usual[0][-20:, 30:90].max() > 450
-    assert np.nanmax(neighbour.ta.recenter()["sci"].values[0][-40:, 30:90]) < 5
+    assert np.nanmax(neighbor.ta.recenter()["sci"].values[0][-40:, 30:90]) < 5

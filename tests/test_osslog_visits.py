@@ -42,7 +42,7 @@ def test_centroids_of_visit_without_acquisition():
 
 @pytest.mark.parametrize("lost", [(), ("STARTED",), ("ENDED",), ("STARTED", "ENDED"), ("CONVST",), ("Script", "ENDED")])
 def test_centroids_of_clipped_visit(lost):
-    """Between its neighbours, a visit without some of its ends keeps its own block and no other."""
+    """Between its neighbors, a visit without some of its ends keeps its own block and no other."""
     kept = [row for row in SINGLE if not any(word in row[1] for word in lost)]
     log = read_rows([*BEFORE, *kept, *NEXT])
     assert detector_coords(log, A) == [(1557.8437, 1548.52431)]

@@ -1,4 +1,4 @@
-"""Recentred cubes: the star in the middle, everything else still where it belongs."""
+"""Recentered cubes: the star in the middle, everything else still where it belongs."""
 
 import subprocess
 import sys
@@ -18,18 +18,18 @@ MAS = 1 / 3.6e6  # [deg]
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0]).load()
 
 
 @pytest.fixture
-def starry(analysed):
+def starry(analyzed):
     """The exposure with a Gaussian star where the star is said to be."""
-    y, x = np.meshgrid(analysed["y"], analysed["x"], indexing="ij")
-    star = 1e4 * np.exp(-((x - float(analysed["target_x"])) ** 2 + (y - float(analysed["target_y"])) ** 2) / 6.0)
-    clean = analysed.copy()
-    clean["sci"] = analysed["sci"].copy(data=np.broadcast_to(star, analysed["sci"].shape).astype("f4"))
-    clean["dq"] = xr.zeros_like(analysed["dq"])
+    y, x = np.meshgrid(analyzed["y"], analyzed["x"], indexing="ij")
+    star = 1e4 * np.exp(-((x - float(analyzed["target_x"])) ** 2 + (y - float(analyzed["target_y"])) ** 2) / 6.0)
+    clean = analyzed.copy()
+    clean["sci"] = analyzed["sci"].copy(data=np.broadcast_to(star, analyzed["sci"].shape).astype("f4"))
+    clean["dq"] = xr.zeros_like(analyzed["dq"])
     return clean
 
 
@@ -56,7 +56,7 @@ def test_recenter_conserves_signal(starry):
     assert moved == pytest.approx(total, rel=1e-6)
 
 
-def test_recenter_central_pixel_is_target(analysed, tmp_path):
+def test_recenter_central_pixel_is_target(analyzed, tmp_path):
     def check(ds):
         here = ds.sel(x=0, y=0)
         assert abs(float(here["ra"]) - float(ds["target_ra"])) * np.cos(np.deg2rad(float(ds["target_dec"]))) < 0.1 * MAS
@@ -64,30 +64,30 @@ def test_recenter_central_pixel_is_target(analysed, tmp_path):
         assert float(here["separation"]) < 1e-4
         assert ds.ta.world_to_pixel(ds["target_ra"], ds["target_dec"]) == pytest.approx((0, 0), abs=1e-6)
 
-    ds = analysed.ta.recenter()
+    ds = analyzed.ta.recenter()
     check(ds)
     check(ds.sel(x=slice(-50, 30), y=slice(-3, 60)))
     xta.to_netcdf(ds, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         check(again)
-    check(analysed.sel(x=slice(60, 300), y=slice(50, 310)).ta.recenter())
+    check(analyzed.sel(x=slice(60, 300), y=slice(50, 310)).ta.recenter())
 
 
-def test_recenter_sky_stays(analysed):
+def test_recenter_sky_stays(analyzed):
     """A position on the sky has, before and after, labels that differ by the star's."""
-    ds = analysed.ta.recenter()
-    ra, dec = analysed.ta.pixel_to_world(np.array([20.5, 300.0]), np.array([5.0, 250.25]))
-    before, after = analysed.ta.world_to_pixel(ra, dec), ds.ta.world_to_pixel(ra, dec)
+    ds = analyzed.ta.recenter()
+    ra, dec = analyzed.ta.pixel_to_world(np.array([20.5, 300.0]), np.array([5.0, 250.25]))
+    before, after = analyzed.ta.world_to_pixel(ra, dec), ds.ta.world_to_pixel(ra, dec)
     np.testing.assert_allclose(before[0] - after[0], float(ds["star_x"]), atol=1e-7)
     np.testing.assert_allclose(before[1] - after[1], float(ds["star_y"]), atol=1e-7)
-    assert float(ds["star_x"]) == float(analysed["target_x"])
-    assert float(ds["mask_x"]) == pytest.approx(float(analysed["mask_x"] - analysed["target_x"]))
+    assert float(ds["star_x"]) == float(analyzed["target_x"])
+    assert float(ds["mask_x"]) == pytest.approx(float(analyzed["mask_x"] - analyzed["target_x"]))
 
 
-def test_recenter_separation_equals_astropy(analysed):
+def test_recenter_separation_equals_astropy(analyzed):
     from astropy.coordinates import SkyCoord
 
-    ds = analysed.ta.recenter(size=51)
+    ds = analyzed.ta.recenter(size=51)
     star = SkyCoord(ds["target_ra"], ds["target_dec"], unit="deg")
     pixels = SkyCoord(ds["ra"].values, ds["dec"].values, unit="deg")
     np.testing.assert_allclose(ds["separation"], star.separation(pixels).arcsec, atol=1e-7)
@@ -121,20 +121,20 @@ def test_recenter_moves_errors_and_flags(starry, method):
     assert 0.7 * usual < moved < 1.1 * usual
 
 
-def test_recenter_masks_unobserved_pixels(analysed):
-    ds = analysed.ta.recenter(size=501, fill=-1.0)
+def test_recenter_masks_unobserved_pixels(analyzed):
+    ds = analyzed.ta.recenter(size=501, fill=-1.0)
     corner = ds.isel(x=0, y=0)
     assert (corner["sci"] == -1).all()
     assert np.isnan(corner["err"]).all()
     assert (corner["dq"] == 1).all()
 
 
-def test_recenter_lazy_equals_eager(nircam, analysed):
+def test_recenter_lazy_equals_eager(nircam, analyzed):
     lazy = xta.analyze(nircam.science[0], chunks={}).ta.recenter()
     assert lazy["sci"].chunks[0] == (1, 1, 1)
-    eager = analysed.ta.recenter()
+    eager = analyzed.ta.recenter()
     xr.testing.assert_identical(lazy.compute(), eager)
-    split = analysed.chunk({"integration": 2, "x": 100, "y": 64}).ta.recenter()
+    split = analyzed.chunk({"integration": 2, "x": 100, "y": 64}).ta.recenter()
     xr.testing.assert_identical(split.compute(), eager)
 
 
@@ -143,10 +143,10 @@ NUMBERS = ("sci", "err", "var_poisson")
 
 @pytest.mark.parametrize("kind", ["i2", "u2", "i4", ">f4", "f8"])
 @pytest.mark.parametrize("chunks", [None, {"integration": 1}])
-def test_recenter_returns_floats_of_declared_type(analysed, kind, chunks):
-    counts = analysed.copy()
+def test_recenter_returns_floats_of_declared_type(analyzed, kind, chunks):
+    counts = analyzed.copy()
     for name in NUMBERS:
-        counts[name] = (analysed[name].clip(0, 30_000).fillna(0) + (300 if name == "err" else 0)).astype("i2")
+        counts[name] = (analyzed[name].clip(0, 30_000).fillna(0) + (300 if name == "err" else 0)).astype("i2")
     given, exact = (counts.assign({name: counts[name].astype(k) for name in NUMBERS}) for k in (kind, "f8"))
     ds = (given if chunks is None else given.chunk(chunks)).ta.recenter(size=51)
     expected = exact.ta.recenter(size=51)
@@ -181,8 +181,8 @@ def test_recenter_on_local_cluster(nircam, tmp_path):
             assert one[name].values.tobytes() == other[name].values.tobytes(), name
 
 
-def test_recenter_to_zarr(analysed, tmp_path):
-    ds = analysed.ta.recenter()
+def test_recenter_to_zarr(analyzed, tmp_path):
+    ds = analyzed.ta.recenter()
     ds.to_zarr(tmp_path / "a.zarr", zarr_format=2)
     with xr.open_zarr(tmp_path / "a.zarr") as again:
         np.testing.assert_array_equal(again["sci"], ds["sci"])
@@ -198,16 +198,16 @@ def test_recenter_star_by_hand(nircam):
     assert "separation" not in without.coords
 
 
-def test_recenter_warns_of_other_variables(analysed):
-    more = analysed.assign(mine=2 * analysed["sci"], number=5)
+def test_recenter_warns_of_other_variables(analyzed):
+    more = analyzed.assign(mine=2 * analyzed["sci"], number=5)
     with pytest.warns(UserWarning, match="mine on the pixels of before is left out"):
         ds = more.ta.recenter()
     assert "mine" not in ds
     assert int(ds["number"]) == 5
 
 
-def test_recenter_without_flags(analysed):
-    ds = analysed.drop_vars("dq").ta.recenter(size=51)
+def test_recenter_without_flags(analyzed):
+    ds = analyzed.drop_vars("dq").ta.recenter(size=51)
     assert "dq" not in ds
 
 
@@ -217,10 +217,10 @@ def test_recenter_image(nircam):
     assert (found.x, found.y) == pytest.approx((15, 15), abs=0.05)
 
 
-def test_recenter_leaves_input_unchanged(analysed):
-    before = analysed.copy(deep=True)
-    analysed.ta.recenter()
-    xr.testing.assert_identical(analysed, before)
+def test_recenter_leaves_input_unchanged(analyzed):
+    before = analyzed.copy(deep=True)
+    analyzed.ta.recenter()
+    xr.testing.assert_identical(analyzed, before)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_recenter_leaves_input_unchanged(analysed):
         (lambda ds: ds.isel(x=slice(None, None, 2)), {}, RecenterError, "not successive pixels"),
         (lambda ds: ds.isel(y=slice(None, None, -1)), {}, RecenterError, "not successive pixels"),
         (lambda ds: ds.isel(x=5), {}, RecenterError, "not successive pixels"),
-        (lambda ds: ds.ta.recenter(), {}, RecenterError, "recentred already"),
+        (lambda ds: ds.ta.recenter(), {}, RecenterError, "recentered already"),
         (lambda ds: ds.assign_coords(target_x=1e5), {}, RecenterError, "input"),
         (lambda ds: ds, {"size": 200}, ArgumentError, "odd"),
         (lambda ds: ds, {"size": "big"}, ArgumentError, "odd"),
@@ -241,17 +241,17 @@ def test_recenter_leaves_input_unchanged(analysed):
         (lambda ds: ds, {"fill": "x"}, ArgumentError, "fill"),
     ],
 )
-def test_recenter_refuses_dataset(analysed, change, options, error, says):
-    changed = change(analysed)
+def test_recenter_refuses_dataset(analyzed, change, options, error, says):
+    changed = change(analyzed)
     with pytest.raises(error, match=says):
         changed.ta.recenter(**options)
 
 
-def test_recenter_reopened_dataset(analysed, tmp_path):
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+def test_recenter_reopened_dataset(analyzed, tmp_path):
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         ds = again.ta.recenter()
-        assert str(ds["wcs"].item()) == str(analysed.ta.recenter()["wcs"].item())
+        assert str(ds["wcs"].item()) == str(analyzed.ta.recenter()["wcs"].item())
     assert wcs.pixel_to_world(sky.the_wcs(ds), 0.0, 0.0) == pytest.approx(
         (float(ds["target_ra"]), float(ds["target_dec"])), abs=1e-10
     )

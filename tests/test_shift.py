@@ -32,7 +32,7 @@ def moments(image):
 
 
 def fitted(image, sigma):
-    """Position of a star of known width by least squares, linear about the centre of the image."""
+    """Position of a star of known width by least squares, linear about the center of the image."""
     cy, cx = (np.array(image.shape) - 1) / 2
     rows, columns = np.indices(image.shape)
     model = star(cx, cy, sigma, shape=image.shape)

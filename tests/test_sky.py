@@ -190,8 +190,8 @@ def test_positions_on_and_off_array():
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     found = ds.ta.world_to_pixel(*ds.ta.pixel_to_world(x, 5.0))
     np.testing.assert_allclose(found[0], x, atol=1e-8)
-    labelled = xr.DataArray([1.0, 2.0], dims="planet", coords={"planet": ["b", "c"]})
-    ra, dec = ds.ta.pixel_to_world(labelled, labelled)
+    labeled = xr.DataArray([1.0, 2.0], dims="planet", coords={"planet": ["b", "c"]})
+    ra, dec = ds.ta.pixel_to_world(labeled, labeled)
     assert ra.dims == ("planet",)
     assert (ra.name, ra.attrs["units"]) == ("ra", "degree")
     assert ds.ta.world_to_pixel(ra, dec)[0].attrs["units"] == "pixel"

@@ -12,13 +12,13 @@ from xta import datasets, summary
 
 
 @pytest.fixture(scope="module")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0]).load()
 
 
 @pytest.fixture(scope="module")
-def centred(analysed):
-    return analysed.ta.recenter()
+def centered(analyzed):
+    return analyzed.ta.recenter()
 
 
 class Reader(HTMLParser):
@@ -51,8 +51,8 @@ def read(html):
     return reader
 
 
-def test_card_of_analyzed_exposure(analysed):
-    rows = summary.card(analysed)
+def test_card_of_analyzed_exposure(analyzed):
+    rows = summary.card(analyzed)
     assert rows["instrument"] == "JWST NIRCAM NRCALONG F444W MASKRND"
     assert rows["mode"] == "NRC_CORON NRCA5_MASK335R MASKA335R"
     assert rows["target"].startswith("Sample-Star, RA 201.150000, Dec −51.500000 deg, visit 09990001001")
@@ -66,39 +66,39 @@ def test_card_of_analyzed_exposure(analysed):
     }
     for what, names in values.items():
         written = [float(text.replace("−", "-")) for text in re.findall(r"[+−]?\d+\.\d+", rows[what])]
-        assert written == [pytest.approx(float(analysed[name]), abs=0.51 * step) for name, step in names]
+        assert written == [pytest.approx(float(analyzed[name]), abs=0.51 * step) for name, step in names]
 
 
-def test_as_text_has_one_line_for_each(analysed):
-    first, *lines = summary.as_text(analysed).split("\n")
+def test_as_text_has_one_line_for_each(analyzed):
+    first, *lines = summary.as_text(analyzed).split("\n")
     assert first == "<xta>"
-    assert [line.split()[0] for line in lines] == list(summary.card(analysed))
+    assert [line.split()[0] for line in lines] == list(summary.card(analyzed))
     assert max(map(len, lines)) < 100
 
 
-def test_as_html_holds_card(analysed):
-    reader = read(summary.as_html(analysed))
-    rows = summary.card(analysed)
+def test_as_html_holds_card(analyzed):
+    reader = read(summary.as_html(analyzed))
+    rows = summary.card(analyzed)
     assert reader.cells == [text for row in rows.items() for text in row]
 
 
-def test_as_html_asks_for_nothing(analysed):
-    reader = read(summary.as_html(analysed))
+def test_as_html_asks_for_nothing(analyzed):
+    reader = read(summary.as_html(analyzed))
     assert reader.tags == {"div", "table", "tr", "th", "td"}
     assert {name for name, _ in reader.attrs} == {"style", "scope"}
-    assert "url(" not in summary.as_html(analysed)
+    assert "url(" not in summary.as_html(analyzed)
 
 
-def test_as_html_escapes_text_of_files(analysed):
+def test_as_html_escapes_text_of_files(analyzed):
     evil = '<script src="//x">alert(1)</script>&"\''
     for name in ("target_name", "instrument", "aperture", "visit_id", "oss_status", "centroid_source"):
-        ds = analysed.assign_attrs({name: evil})
+        ds = analyzed.assign_attrs({name: evil})
         html = summary.as_html(ds)
         assert "<script" not in html
         assert any(evil in cell for cell in read(html).cells), name
 
 
-def test_card_after_each_step(nircam, analysed, centred):
+def test_card_after_each_step(nircam, analyzed, centered):
     bare = xta.open_exposure(nircam.science[0])
     assert summary.card(bare)["acquisition"] == "not attached"
     assert summary.card(bare)["WCS"] == "of the file"
@@ -109,9 +109,9 @@ def test_card_after_each_step(nircam, analysed, centred):
     offset = summary.card(bare.ta.attach().ta.compute_offset())
     assert "offset" in offset
     assert offset["WCS"] == "of the file"
-    rows = summary.card(centred)
+    rows = summary.card(centered)
     assert rows["WCS"] == "adjusted, recentered"
-    star = f"{float(analysed['target_x']):.4f}, {float(analysed['target_y']):.4f}"
+    star = f"{float(analyzed['target_x']):.4f}, {float(analyzed['target_y']):.4f}"
     assert rows["star"] == f"on the central pixel; it was at {star} px of the readout"
 
 
@@ -129,16 +129,16 @@ def test_card_of_failed_acquisition(tmp_path):
     assert rows["centroid"] == "none (FAILED: NIRCam target locate failed)"
 
 
-def test_card_of_joined_exposures(analysed):
-    parts = [analysed[["sci"]].drop_vars(["ra", "dec"]) for _ in range(2)]
-    parts[1] = parts[1].assign_coords(wcs=analysed["wcs_original"], offset_x=0.5)
+def test_card_of_joined_exposures(analyzed):
+    parts = [analyzed[["sci"]].drop_vars(["ra", "dec"]) for _ in range(2)]
+    parts[1] = parts[1].assign_coords(wcs=analyzed["wcs_original"], offset_x=0.5)
     rows = summary.card(xr.concat(parts, dim="exposure", coords="different", compat="equals"))
     assert rows["WCS"] == "2 of them, along exposure"
     assert rows["offset"] == "2 of them, along exposure"
 
 
-def test_card_of_reopened_file(analysed, centred, tmp_path):
-    for name, ds in {"analysed": analysed, "centred": centred}.items():
+def test_card_of_reopened_file(analyzed, centered, tmp_path):
+    for name, ds in {"analyzed": analyzed, "centered": centered}.items():
         xta.to_netcdf(ds, tmp_path / f"{name}.nc")
         with xr.open_dataset(tmp_path / f"{name}.nc") as again:
             assert summary.card(again) == summary.card(ds)
@@ -172,8 +172,8 @@ def test_as_text_and_as_html_of_nothing():
         assert "xta.open_exposure" in summary.as_html(STRANGE[strange])
 
 
-def test_card_of_lost_file(analysed, tmp_path):
-    xta.to_netcdf(analysed, tmp_path / "gone.nc")
+def test_card_of_lost_file(analyzed, tmp_path):
+    xta.to_netcdf(analyzed, tmp_path / "gone.nc")
     ds = xr.open_dataset(tmp_path / "gone.nc")
     ds.close()
     (tmp_path / "gone.nc").unlink()
@@ -199,27 +199,27 @@ def test_number_is_written_for_people():
     assert summary.number(-1.0, 1, minus="-") == "-1.0"
 
 
-def test_rows_hold_what_is_known(analysed):
-    rows = {what: pair for what, *pair in summary.rows(analysed)}
-    assert rows["star behind the mask [px, 0-based]"] == [f"{float(analysed[f'target_{axis}']):.4f}" for axis in "xy"]
-    assert rows["standard error of the star [px]"][0] == f"± {float(analysed['target_x_err']):.4f}"
+def test_rows_hold_what_is_known(analyzed):
+    rows = {what: pair for what, *pair in summary.rows(analyzed)}
+    assert rows["star behind the mask [px, 0-based]"] == [f"{float(analyzed[f'target_{axis}']):.4f}" for axis in "xy"]
+    assert rows["standard error of the star [px]"][0] == f"± {float(analyzed['target_x_err']):.4f}"
     assert "star in the original readout [px]" not in rows
-    half = analysed.assign_coords(target_x_err=np.nan, target_y_err=np.nan, mask_y=np.nan)
+    half = analyzed.assign_coords(target_x_err=np.nan, target_y_err=np.nan, mask_y=np.nan)
     rows = {what: pair for what, *pair in summary.rows(half)}
     assert "standard error of the star [px]" not in rows
     assert rows["SIAF reference of the mask [px]"][1] == "–"
 
 
-def test_as_table_holds_rows(analysed):
-    lines = summary.as_table(analysed).splitlines()
-    assert lines[0] == analysed.attrs["filename"]
-    rows = [[what, *pair] for what, *pair in summary.rows(analysed, minus="-")]
+def test_as_table_holds_rows(analyzed):
+    lines = summary.as_table(analyzed).splitlines()
+    assert lines[0] == analyzed.attrs["filename"]
+    rows = [[what, *pair] for what, *pair in summary.rows(analyzed, minus="-")]
     assert [re.split(" {2,}", line.strip()) for line in lines[-len(rows) :]] == rows
 
 
-def test_as_dict_and_as_table_of_one_ta_exposure(analysed):
-    one = analysed.isel(ta_exposure=0)
-    assert summary.as_dict(one) | summary.as_dict(analysed) == summary.as_dict(one)
-    assert summary.as_dict(one)["ta_filenames"] == [analysed["ta_filename"].values[0]]
-    assert summary.as_table(one) == summary.as_table(analysed)
-    assert summary.as_text(one) == summary.as_text(analysed)
+def test_as_dict_and_as_table_of_one_ta_exposure(analyzed):
+    one = analyzed.isel(ta_exposure=0)
+    assert summary.as_dict(one) | summary.as_dict(analyzed) == summary.as_dict(one)
+    assert summary.as_dict(one)["ta_filenames"] == [analyzed["ta_filename"].values[0]]
+    assert summary.as_table(one) == summary.as_table(analyzed)
+    assert summary.as_text(one) == summary.as_text(analyzed)

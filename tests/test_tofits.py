@@ -19,12 +19,12 @@ PIXEL = 1e-9  # [pixel] the GWCS, and positions in keywords
 DEGREES = 1e-13  # [deg] two or three units in the last place, 6e-9 pixels
 SIP = 0.02  # [pixel] the sky by FITS keywords
 FORMS = {
-    "analysed": lambda ds: ds,
+    "analyzed": lambda ds: ds,
     "cropped": lambda ds: ds.isel(x=slice(21, 201), y=slice(40, 220)),
-    "recentred": lambda ds: ds.ta.recenter(),
-    "recentred by whole pixels": lambda ds: ds.ta.recenter(method="integer", size=(151, 101)),
-    "cropped and recentred": lambda ds: ds.isel(x=slice(21, 201), y=slice(40, 220)).ta.recenter(),
-    "recentred and cropped": lambda ds: ds.ta.recenter().sel(x=slice(-40, 30), y=slice(-20, 50)),
+    "recentered": lambda ds: ds.ta.recenter(),
+    "recentered by whole pixels": lambda ds: ds.ta.recenter(method="integer", size=(151, 101)),
+    "cropped and recentered": lambda ds: ds.isel(x=slice(21, 201), y=slice(40, 220)).ta.recenter(),
+    "recentered and cropped": lambda ds: ds.ta.recenter().sel(x=slice(-40, 30), y=slice(-20, 50)),
     "one integration": lambda ds: ds.isel(integration=1),
     "some integrations": lambda ds: ds.isel(integration=[1, 0]),
     "without its file": lambda ds: ds.copy().drop_encoding(),
@@ -42,7 +42,7 @@ def exposures(visits):
 
 
 @pytest.fixture(scope="module")
-def analysed(exposures):
+def analyzed(exposures):
     return exposures["nircam"]
 
 
@@ -159,10 +159,10 @@ def test_to_fits_star_mask_and_reference_pixel(written):
     x0, y0 = first_labels(form)
     mask = float(form["mask_x"]) - x0 + 1, float(form["mask_y"]) - y0 + 1
     assert (header["MASKCENX"], header["MASKCENY"]) == pytest.approx(mask, abs=PIXEL)
-    recentred = "star_x" in form.coords
-    expected = (star[0] + 1, star[1] + 1) if recentred else mask
+    recentered = "star_x" in form.coords
+    expected = (star[0] + 1, star[1] + 1) if recentered else mask
     assert (header["CRPIX1"], header["CRPIX2"]) == pytest.approx(expected, abs=1e-6)
-    if recentred:
+    if recentered:
         target = float(form["target_ra"]), float(form["target_dec"])
         assert (header["CRVAL1"], header["CRVAL2"]) == pytest.approx(target, abs=1e-11)
 
@@ -195,7 +195,7 @@ def test_to_fits_readout_is_array(exposure, path):
     first = exposure.attrs["substrt1"], exposure.attrs["substrt2"]
     corners = {
         "cropped": (first[0] + 21, first[1] + 40),
-        "recentred by whole pixels": tuple(
+        "recentered by whole pixels": tuple(
             round(float(exposure[f"target_{axis}"])) + start - half
             for axis, start, half in zip("xy", first, (50, 75), strict=True)
         ),
@@ -232,7 +232,7 @@ def pyklip_centers(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("name", ["analysed", "cropped", "recentred", "recentred and cropped", "without its file"])
+@pytest.mark.parametrize("name", ["analyzed", "cropped", "recentered", "recentered and cropped", "without its file"])
 def test_to_fits_star_in_pyklip(exposure, name, path, pyklip_centers):
     from pyklip.instruments.JWST import JWSTData
 
@@ -241,7 +241,7 @@ def test_to_fits_star_in_pyklip(exposure, name, path, pyklip_centers):
     data = JWSTData([str(path)], center_include_offset=False)
     n = ds.sizes["integration"]
     np.testing.assert_allclose(pyklip_centers, [star_pixel(ds)] * n, rtol=0, atol=1e-6)
-    if name == "recentred":
+    if name == "recentered":
         np.testing.assert_allclose(pyklip_centers, data.centers, rtol=0, atol=1e-6)
     a = exposure.attrs
     roll = wcs.reference(sky.the_wcs(exposure))["roll_ref"]
@@ -285,23 +285,23 @@ def test_to_fits_header_of_attributes(exposure, path):
             assert again.attrs[name] == exposure.attrs[name], name
 
 
-def test_to_fits_history(analysed, path):
-    to_fits(analysed, path)
+def test_to_fits_history(analyzed, path):
+    to_fits(analyzed, path)
     history = " ".join(headers(path)[0]["HISTORY"])
-    a = analysed.attrs
+    a = analyzed.attrs
     for line in a["history"].splitlines():
         assert line.split(": ", 1)[1].split()[0] in history
     assert f"OSS centroid {a['oss_x_det']}, {a['oss_y_det']}" in history
-    assert f"offset {float(analysed['offset_x']):.6f}, {float(analysed['offset_y']):.6f} px" in history
+    assert f"offset {float(analyzed['offset_x']):.6f}, {float(analyzed['offset_y']):.6f} px" in history
     assert "to_fits jw_star_calints.fits" in history
     assert "history" in a
     assert "to_fits" not in a["history"]
 
 
-def test_to_fits_keywords_go_through_pipeline(analysed, path, tmp_path):
+def test_to_fits_keywords_go_through_pipeline(analyzed, path, tmp_path):
     from jwst import datamodels
 
-    to_fits(analysed, path)
+    to_fits(analyzed, path)
     with datamodels.open(path) as model:
         model.save(str(tmp_path / "next_calints.fits"))
     before, after = headers(path)[1], headers(tmp_path / "next_calints.fits")[1]
@@ -323,15 +323,15 @@ def with_extensions(hdus):
 
 
 @pytest.fixture
-def decorated(analysed, nircam, edited):
+def decorated(analyzed, nircam, edited):
     """The exposure as opened from a product with more in it."""
     source = edited(nircam.science[0], with_extensions, name="decorated_calints.fits")
-    ds = analysed.copy()
+    ds = analyzed.copy()
     ds.encoding["source"] = str(source)
     return ds
 
 
-@pytest.mark.parametrize("name", ["analysed", "cropped", "recentred", "some integrations", "one integration"])
+@pytest.mark.parametrize("name", ["analyzed", "cropped", "recentered", "some integrations", "one integration"])
 def test_to_fits_keeps_extensions_that_fit(decorated, name, path):
     ds = FORMS[name](decorated)
     to_fits(ds, path)
@@ -339,7 +339,7 @@ def test_to_fits_keeps_extensions_that_fit(decorated, name, path):
         assert hdus["MASKOFFS"].shape == (2, 3)
         assert "OTHER" in hdus
         area = np.arange(320 * 320).reshape(320, 320)
-        if name == "recentred":
+        if name == "recentered":
             assert "AREA" not in hdus
         else:
             expected = area[40:220, 21:201] if name == "cropped" else area
@@ -364,16 +364,16 @@ def test_to_fits_star_by_hand(nircam, decorated, path):
     assert not {"MASKCENX", "MASKCENY", "TADRA", "TADDEC", "TADROLL"} & set(header)
 
 
-def test_to_fits_without_dropped_variables(analysed, path):
-    to_fits(analysed.drop_vars(["err", "dq", "var_rnoise"]), path)
+def test_to_fits_without_dropped_variables(analyzed, path):
+    to_fits(analyzed.drop_vars(["err", "dq", "var_rnoise"]), path)
     with xta.open_exposure(path) as again:
         assert set(again.data_vars) == {"sci", "var_poisson"}
 
 
-def test_to_fits_of_netcdf_and_dask(analysed, nircam, tmp_path, path):
-    recentred = analysed.ta.recenter()
-    to_fits(recentred, path)
-    xta.to_netcdf(recentred, tmp_path / "a.nc")
+def test_to_fits_of_netcdf_and_dask(analyzed, nircam, tmp_path, path):
+    recentered = analyzed.ta.recenter()
+    to_fits(recentered, path)
+    xta.to_netcdf(recentered, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as ds:
         to_fits(ds, tmp_path / "fresh_calints.fits")
         to_fits(ds, tmp_path / "kept_calints.fits", template=nircam.science[0])
@@ -389,8 +389,8 @@ def test_to_fits_of_netcdf_and_dask(analysed, nircam, tmp_path, path):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_to_fits_leaves_dataset_unchanged(analysed, path, name):
-    form = FORMS[name](analysed)
+def test_to_fits_leaves_dataset_unchanged(analyzed, path, name):
+    form = FORMS[name](analyzed)
     before, encoding, attrs = form.copy(deep=True), dict(form.encoding), dict(form.attrs)
     shared = sky.the_wcs(form)
     box = shared.bounding_box
@@ -403,14 +403,14 @@ def test_to_fits_leaves_dataset_unchanged(analysed, path, name):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(x0=st.integers(0, 300), y0=st.integers(0, 300), nx=st.integers(1, 60), ny=st.integers(1, 60))
-def test_to_fits_any_crop_keeps_sky(analysed, path, x0, y0, nx, ny):
-    ds = analysed.isel(x=slice(x0, x0 + nx), y=slice(y0, y0 + ny))
+def test_to_fits_any_crop_keeps_sky(analyzed, path, x0, y0, nx, ny):
+    ds = analyzed.isel(x=slice(x0, x0 + nx), y=slice(y0, y0 + ny))
     to_fits(ds, path)
     with xta.open_exposure(path) as again:
         assert_same_sky(again, ds)
         np.testing.assert_array_equal(again["sci"], ds["sci"])
     header = headers(path)[1]
-    assert header["STARCENX"] + x0 == pytest.approx(float(analysed["target_x"]) + 1, abs=PIXEL)
+    assert header["STARCENX"] + x0 == pytest.approx(float(analyzed["target_x"]) + 1, abs=PIXEL)
 
 
 BROKEN = {
@@ -437,14 +437,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_to_fits_refuses_dataset(analysed, path, case):
+def test_to_fits_refuses_dataset(analyzed, path, case):
     change, error, message = BROKEN[case]
     with pytest.raises(error, match=message):
-        to_fits(change(analysed), path)
+        to_fits(change(analyzed), path)
     assert list(path.parent.iterdir()) == []
 
 
-def test_to_fits_refuses_template_of_other_exposure(analysed, nircam, miri, edited, tmp_path):
+def test_to_fits_refuses_template_of_other_exposure(analyzed, nircam, miri, edited, tmp_path):
     def cut(source):
         target = tmp_path / "short_calints.fits"
         target.write_bytes(source.read_bytes()[:-20000])
@@ -468,12 +468,12 @@ def test_to_fits_refuses_template_of_other_exposure(analysed, nircam, miri, edit
     before = sorted(tmp_path.iterdir())
     for template, (error, message) in cases.items():
         with pytest.raises(error, match=message):
-            to_fits(analysed, tmp_path / "a_calints.fits", template=template)
+            to_fits(analyzed, tmp_path / "a_calints.fits", template=template)
     assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("name", ["no ASDF extension", "a broken ASDF extension"])
-def test_to_fits_template_without_wcs(analysed, nircam, edited, path, name):
+def test_to_fits_template_without_wcs(analyzed, nircam, edited, path, name):
     def edit(hdus):
         if name == "no ASDF extension":
             del hdus["ASDF"]
@@ -481,14 +481,14 @@ def test_to_fits_template_without_wcs(analysed, nircam, edited, path, name):
             hdus["ASDF"].data["ASDF_METADATA"][:] = 0
 
     with pytest.warns(XtaWarning, match="ASDF"), xta.open_exposure(edited(nircam.science[0], edit)) as template:
-        to_fits(analysed, path, template=template.encoding["source"])
+        to_fits(analyzed, path, template=template.encoding["source"])
     assert headers(path)[0]["TITLE"] == headers(nircam.science[0])[0]["TITLE"]
     with xta.open_exposure(path) as again:
-        assert_same_sky(again, analysed)
+        assert_same_sky(again, analyzed)
 
 
-def test_to_fits_original_is_gone(analysed, path, caplog):
-    ds = analysed.copy()
+def test_to_fits_original_is_gone(analyzed, path, caplog):
+    ds = analyzed.copy()
     ds.encoding["source"] = str(path.parent / "gone_calints.fits")
     with caplog.at_level("INFO", logger="xta.io.tofits"):
         to_fits(ds, path)
@@ -496,30 +496,30 @@ def test_to_fits_original_is_gone(analysed, path, caplog):
     assert "TITLE" not in headers(path)[0]
 
 
-def test_to_fits_refuses_to_overwrite_original(analysed, nircam, tmp_path):
+def test_to_fits_refuses_to_overwrite_original(analyzed, nircam, tmp_path):
     original = nircam.science[0]
     content = original.read_bytes()
     link = tmp_path / "link_calints.fits"
     link.symlink_to(original)
     for path in (original, link):
         with pytest.raises(FileError, match="original product"):
-            to_fits(analysed, path)
+            to_fits(analyzed, path)
         with pytest.raises(FileError, match="original product"):
-            to_fits(analysed.copy().drop_encoding(), path, template=original)
+            to_fits(analyzed.copy().drop_encoding(), path, template=original)
     assert original.read_bytes() == content
 
 
-def test_to_fits_refuses_name(analysed, tmp_path):
+def test_to_fits_refuses_name(analyzed, tmp_path):
     (tmp_path / "folder.fits").mkdir()
     with pytest.raises(ArgumentError, match=r"does not end in \.fits"):
-        to_fits(analysed, tmp_path / "a.nc")
+        to_fits(analyzed, tmp_path / "a.nc")
     with pytest.raises(FileError, match="is a folder"):
-        to_fits(analysed, tmp_path / "folder.fits")
+        to_fits(analyzed, tmp_path / "folder.fits")
     with pytest.raises(FileError, match="does not exist"):
-        to_fits(analysed, tmp_path / "absent" / "a_calints.fits")
+        to_fits(analyzed, tmp_path / "absent" / "a_calints.fits")
 
 
-def test_to_fits_full_disk_keeps_old_file(analysed, path):
+def test_to_fits_full_disk_keeps_old_file(analyzed, path):
     """A limit on the size of files makes the operating system refuse as a full disk would."""
     import resource
     import signal
@@ -530,7 +530,7 @@ def test_to_fits_full_disk_keeps_old_file(analysed, path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
     try:
         with pytest.raises(FileError, match="disk"):
-            to_fits(analysed, path)
+            to_fits(analyzed, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
@@ -545,8 +545,8 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("recentred", [False, True])
-def test_to_fits_real_products(shared, path, name, recentred):
+@pytest.mark.parametrize("recentered", [False, True])
+def test_to_fits_real_products(shared, path, name, recentered):
     """Made by other versions of the pipeline, coadded, aligned or cropped by other software."""
     from jwst import datamodels
 
@@ -556,7 +556,7 @@ def test_to_fits_real_products(shared, path, name, recentred):
     x, y = REAL[name]
     ds = ds.assign_coords(target_x=x, target_y=y)
     with ds:
-        ds = ds.load().ta.recenter() if recentred else ds.load()
+        ds = ds.load().ta.recenter() if recentered else ds.load()
     to_fits(ds, path)
     with datamodels.open(path, strict_validation=True) as model:
         model.validate()

@@ -391,7 +391,7 @@ def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 def survey(
     paths: tuple[Path, ...], output: Path, workers: int | None, estimates: bool, resume: bool, offline: bool
 ) -> None:
-    """Analyse every visit of PATHS, files and folders, into a table with one row a visit."""
+    """Analyze every visit of PATHS, files and folders, into a table with one row a visit."""
     if not is_netcdf_name(output) and output.suffix != ".ecsv":
         msg = f"{output.name} is neither .nc nor .ecsv"
         raise click.BadParameter(msg, param_hint="--output")

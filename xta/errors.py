@@ -12,7 +12,7 @@ __all__ = [
     "AcquisitionError",
     "ArchiveBusyError",
     "ArchiveError",
-    "ArchiveNotAuthorisedError",
+    "ArchiveNotAuthorizedError",
     "ArchiveNotFoundError",
     "ArchiveReplyError",
     "ArchiveTimeoutError",
@@ -88,7 +88,7 @@ class ArchiveNotFoundError(ArchiveError):
     """The archive has no such product or mnemonic."""
 
 
-class ArchiveNotAuthorisedError(ArchiveError):
+class ArchiveNotAuthorizedError(ArchiveError):
     """The archive wants a token, or another one."""
 
 

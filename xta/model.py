@@ -117,8 +117,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "offset_y": ("pixel", "target by the TA WCS minus centroid, y"),
     "offset_ra": ("arcsec", "target minus centroid by the TA WCS, difference of right ascensions"),
     "offset_dec": ("arcsec", "target minus centroid by the TA WCS, difference of declinations"),
-    "offset_east": ("arcsec", "target minus centroid by the TA WCS, on the sky, towards east"),
-    "offset_north": ("arcsec", "target minus centroid by the TA WCS, on the sky, towards north"),
+    "offset_east": ("arcsec", "target minus centroid by the TA WCS, on the sky, toward east"),
+    "offset_north": ("arcsec", "target minus centroid by the TA WCS, on the sky, toward north"),
     # adjust_wcs
     "target_x": ("pixel", "star behind the mask, 0-based, in the label x"),
     "target_y": ("pixel", "star behind the mask, 0-based, in the label y"),

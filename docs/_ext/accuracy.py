@@ -62,12 +62,12 @@ def measure():
             "analytic_newest": math.hypot(float(newest["inverse_error_x"]), float(newest["inverse_error_y"])),
             "image_centroid": from_truth(by_image, visits["nircam"]),
             "sky_round_trip": float(np.hypot(back[0] - 10.0, back[1] - 300.0)),
-            "centred": float(np.hypot(*(_centred(ds)))),
+            "centered": float(np.hypot(*(_centered(ds)))),
             "closure": max(abs(getattr(result, f"{part}_error")) for part in ("v2", "v3", "sam_x", "sam_y")),
             "netcdf": float(kept.count(False)),
         }
 
 
-def _centred(ds):
-    """Give the pixel of the target by the WCS of the recentred cube, which is to be 0, 0."""
+def _centered(ds):
+    """Give the pixel of the target by the WCS of the recentered cube, which is to be 0, 0."""
     return ds.ta.recenter().ta.world_to_pixel(float(ds["target_ra"]), float(ds["target_dec"]))

@@ -19,7 +19,7 @@ def _no_figure_is_left_open():
 
 @pytest.fixture(scope="session")
 def small(build_wcs):
-    return data.analysed(build_wcs)
+    return data.analyzed(build_wcs)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +33,7 @@ def small_klip():
 
 
 @pytest.fixture(scope="session")
-def analysed(nircam):
+def analyzed(nircam):
     return xta.analyze(nircam.science[0]).load()
 
 

@@ -83,8 +83,8 @@ def known(ds, x_err, y_err):
     )
 
 
-def analysed(build_wcs):
-    """Make an analysed NIRCam exposure, 161 x 161 pixels of its readout."""
+def analyzed(build_wcs):
+    """Make an analyzed NIRCam exposure, 161 x 161 pixels of its readout."""
     image, dq = scene((64, 64), STAR)
     ta = exposure(placed(build_wcs, (39.0, 32.6), scale=0.063), NIRCAM, image, dq)
     image, dq = scene((161, 161), (83.3, 78.6), peak=60.0, width=16.0, hole=0.97)

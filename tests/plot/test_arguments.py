@@ -54,11 +54,11 @@ def test_acquisition_refuses_origin_and_extent(small, option):
 
 
 def test_functions_open_figure_only_without_axes(small, small_klip, small_miri):
-    centred = small.ta.recenter()
+    centered = small.ta.recenter()
     calls = [
         (plot.acquisition, small),
         (plot.science, small),
-        (plot.recentered, centred),
+        (plot.recentered, centered),
         (plot.klip, small_klip),
         (plot.offsets, small_miri),
     ]

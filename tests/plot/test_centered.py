@@ -9,26 +9,26 @@ from xta import plot
 from xta.errors import ArgumentError
 
 
-def test_recentered_star_and_rings(analysed, ax):
-    centred = analysed.ta.recenter()
-    plot.recentered(centred, ax=ax, rings=[2.0, 5.0])
+def test_recentered_star_and_rings(analyzed, ax):
+    centered = analyzed.ta.recenter()
+    plot.recentered(centered, ax=ax, rings=[2.0, 5.0])
     found = marks(ax)
     assert found["star"] == near((0, 0))
-    offset = [float(analysed[f"mask_{axis}"] - analysed[f"target_{axis}"]) for axis in ("x", "y")]
+    offset = [float(analyzed[f"mask_{axis}"] - analyzed[f"target_{axis}"]) for axis in ("x", "y")]
     assert found["SIAF reference"] == near(offset)
     (rings,) = [artist for artist in ax.collections if isinstance(artist, mpl.contour.ContourSet)]
     assert list(rings.levels) == [2.0, 5.0]
     for level, path in zip(rings.levels, rings.get_paths(), strict=True):
         x, y = path.vertices[::20].T
-        there = centred["separation"].interp(x=("k", x), y=("k", y))
+        there = centered["separation"].interp(x=("k", x), y=("k", y))
         np.testing.assert_allclose(there, level, atol=0.01)
     assert {"2″", "5″"} <= set(texts(ax.figure))
 
 
-def test_recentered_default_rings(analysed):
+def test_recentered_default_rings(analyzed):
     for rings, expected in (([], None), ([500.0], None), (None, [2.0, 4.0, 6.0, 8.0])):
         ax = mpl.figure.Figure().add_subplot()
-        plot.recentered(analysed.ta.recenter(), ax=ax, rings=rings)
+        plot.recentered(analyzed.ta.recenter(), ax=ax, rings=rings)
         found = [artist for artist in ax.collections if isinstance(artist, mpl.contour.ContourSet)]
         assert [list(ring.levels) for ring in found] == ([] if expected is None else [expected])
 

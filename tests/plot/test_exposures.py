@@ -19,30 +19,30 @@ from xta.plot.marks import acquisition_marks
 from xta.plot.visits import of_exposures
 
 
-def test_acquisition_marks(analysed, ax):
-    drawn = plot.acquisition(analysed, ax=ax)
+def test_acquisition_marks(analyzed, ax):
+    drawn = plot.acquisition(analyzed, ax=ax)
     assert isinstance(drawn, AxesImage)
     assert drawn.axes is ax
     found = marks(ax)
-    at = {name: float(analysed[name]) for name in analysed.coords if not analysed[name].ndim and "wcs" not in str(name)}
+    at = {name: float(analyzed[name]) for name in analyzed.coords if not analyzed[name].ndim and "wcs" not in str(name)}
     assert found["OSS centroid"] == near((at["centroid_x"], at["centroid_y"]))
     assert found["WCS"] == near((at["ta_target_x"], at["ta_target_y"]))
     assert found["WCS adjusted"] == near((at["centroid_x"], at["centroid_y"]))
     assert found["SIAF reference"] == near((31.5, 31.5))
-    np.testing.assert_array_equal(drawn.get_array().data, analysed["ta_sci"].values[0])
+    np.testing.assert_array_equal(drawn.get_array().data, analyzed["ta_sci"].values[0])
     assert drawn.get_extent() == [-0.5, 63.5, -0.5, 63.5]
 
 
-def test_acquisition_arcsec_axes(analysed, ax):
-    plot.acquisition(analysed, ax=ax)
+def test_acquisition_arcsec_axes(analyzed, ax):
+    plot.acquisition(analyzed, ax=ax)
     top, right = (axis for axis in ax.child_axes if not axis.images)
     assert top.get_xlabel() == "x from the OSS centroid [arcsec]"
     assert right.get_ylabel() == "y from the OSS centroid [arcsec]"
     assert ax.get_xlabel() == "x [pixel]"
     ax.figure.draw_without_rendering()
     width = np.subtract(*top.get_xlim()[::-1]) / 64
-    gwcs = wcs.load(analysed["ta_wcs"].item(0))
-    x, y = float(analysed["centroid_x"]), float(analysed["centroid_y"])
+    gwcs = wcs.load(analyzed["ta_wcs"].item(0))
+    x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
     ra, dec = wcs.pixel_to_world(gwcs, np.array([x - 5, x + 5]), np.array([y, y]))
     scale = np.hypot(np.diff(ra) * np.cos(np.deg2rad(dec[0])), np.diff(dec)).item() * 360
     assert width == pytest.approx(scale, rel=1e-4)
@@ -150,11 +150,11 @@ def test_acquisition_of_unknown_aperture(small_miri, ax, unknown):
     assert "no star known in ta_exposure 0" in one.axes.get_title(loc="left")
 
 
-def test_acquisition_points_at_mark_off_image(analysed):
+def test_acquisition_points_at_mark_off_image(analyzed):
     with_arrow, without = (mpl.figure.Figure().add_subplot() for _ in range(2))
-    far = analysed.assign_coords(ta_target_x=300.0, ta_target_y=-80.0)
+    far = analyzed.assign_coords(ta_target_x=300.0, ta_target_y=-80.0)
     plot.acquisition(far, ax=with_arrow)
-    plot.acquisition(analysed, ax=without)
+    plot.acquisition(analyzed, ax=without)
     assert with_arrow.get_xlim() == without.get_xlim() == (-0.5, 63.5)
     arrows = [text for text in with_arrow.texts if not text.get_text()]
     assert [text for text in without.texts if not text.get_text()] == []
@@ -169,85 +169,85 @@ def test_acquisition_without_good_pixel(small, ax):
     assert ax.images[0].get_array().mask.all()
 
 
-def test_science_marks(analysed, nircam, ax):
-    plot.science(analysed, ax=ax)
+def test_science_marks(analyzed, nircam, ax):
+    plot.science(analyzed, ax=ax)
     found = marks(ax)
     truth = nircam.truth.sel(file=nircam.science[0].name)
     assert found["WCS adjusted"] == near((truth["star_x"], truth["star_y"]), 1e-4)
-    assert found["SIAF reference"] == near((analysed["mask_x"], analysed["mask_y"]))
+    assert found["SIAF reference"] == near((analyzed["mask_x"], analyzed["mask_y"]))
     target = wcs.world_to_pixel(
-        wcs.load(analysed["wcs_original"].item()), float(analysed["target_ra"]), float(analysed["target_dec"])
+        wcs.load(analyzed["wcs_original"].item()), float(analyzed["target_ra"]), float(analyzed["target_dec"])
     )
     assert found["WCS"] == near(target)
 
 
-def test_science_without_zoom(analysed):
+def test_science_without_zoom(analyzed):
     with_zoom, without = (mpl.figure.Figure().add_subplot() for _ in range(2))
-    plot.science(analysed, ax=with_zoom)
-    plot.science(analysed, ax=without, zoom=False)
+    plot.science(analyzed, ax=with_zoom)
+    plot.science(analyzed, ax=without, zoom=False)
     assert not any(len(artist.get_offsets()) for artist in with_zoom.collections)
     assert sum(len(artist.get_offsets()) for artist in without.collections) == 3
     assert [len(each.images) for each in with_zoom.child_axes] == [1]
     assert without.child_axes == []
 
 
-def test_science_draws_crop_at_its_labels(analysed, ax):
-    crop = analysed.sel(x=slice(110, 190), y=slice(140, 210))
+def test_science_draws_crop_at_its_labels(analyzed, ax):
+    crop = analyzed.sel(x=slice(110, 190), y=slice(140, 210))
     drawn = plot.science(crop, ax=ax)
     assert drawn.get_extent() == [109.5, 190.5, 139.5, 210.5]
-    assert marks(ax)["WCS adjusted"] == near((analysed["target_x"], analysed["target_y"]))
+    assert marks(ax)["WCS adjusted"] == near((analyzed["target_x"], analyzed["target_y"]))
 
 
-def test_science_compass_follows_wcs(analysed, ax):
-    plot.science(analysed, ax=ax)
+def test_science_compass_follows_wcs(analyzed, ax):
+    plot.science(analyzed, ax=ax)
     placed = {text.get_text(): np.array(text.get_position()) for text in ax.texts if text.get_text() in {"N", "E"}}
     arrows = [text for text in ax.texts if not text.get_text()]
     origin = np.array(arrows[0].xyann)
-    middle = analysed.isel(x=slice(158, 162), y=slice(158, 162))
+    middle = analyzed.isel(x=slice(158, 162), y=slice(158, 162))
     for label, name, cosine in (("N", "dec", 1.0), ("E", "ra", np.cos(np.deg2rad(-51.5)))):
         gradient = [float(middle[name].diff(dim).mean()) * cosine for dim in ("x", "y")]
         direction = (placed[label] - origin) / np.hypot(*(placed[label] - origin))
         assert direction @ gradient / np.hypot(*gradient) == pytest.approx(1, abs=2e-3)
 
 
-def test_science_scale_bar_length(analysed, ax):
-    plot.science(analysed, ax=ax)
+def test_science_scale_bar_length(analyzed, ax):
+    plot.science(analyzed, ax=ax)
     (bar,) = [line for line in ax.lines if line.get_color() == "white"]
     (text,) = [text.get_text() for text in ax.texts if text.get_text().endswith("″")]
     x = bar.get_xdata()
     y = bar.get_ydata()
-    ra, dec = analysed.ta.pixel_to_world(np.array(x), np.array(y))
+    ra, dec = analyzed.ta.pixel_to_world(np.array(x), np.array(y))
     long = np.hypot(np.diff(ra) * np.cos(np.deg2rad(dec[0])), np.diff(dec)).item() * 3600
     assert long == pytest.approx(float(text[:-1]), rel=0.01)
 
 
-def test_science_integration_or_median(analysed, ax):
-    one = plot.science(analysed, ax=ax, integration=2, zoom=False)
-    good = (analysed["dq"].values[1] & 1) == 0
-    np.testing.assert_array_equal(one.get_array().data[good], analysed["sci"].values[1][good])
+def test_science_integration_or_median(analyzed, ax):
+    one = plot.science(analyzed, ax=ax, integration=2, zoom=False)
+    good = (analyzed["dq"].values[1] & 1) == 0
+    np.testing.assert_array_equal(one.get_array().data[good], analyzed["sci"].values[1][good])
     assert one.get_array().mask[~good].all()
     assert "integration = 2" in ax.get_title(loc="left")
-    median = plot.science(analysed, ax=mpl.figure.Figure().add_subplot(), zoom=False)
-    always = ((analysed["dq"].values & 1) == 0).all(axis=0)
-    np.testing.assert_allclose(median.get_array().data[always], np.median(analysed["sci"].values, axis=0)[always])
+    median = plot.science(analyzed, ax=mpl.figure.Figure().add_subplot(), zoom=False)
+    always = ((analyzed["dq"].values & 1) == 0).all(axis=0)
+    np.testing.assert_allclose(median.get_array().data[always], np.median(analyzed["sci"].values, axis=0)[always])
     with pytest.raises(ArgumentError, match="integration is 9; the dataset has 1 to 3"):
-        plot.science(analysed, integration=9)
+        plot.science(analyzed, integration=9)
 
 
-def test_science_of_dask_arrays(nircam, analysed):
+def test_science_of_dask_arrays(nircam, analyzed):
     lazy = xta.analyze(nircam.science[0], chunks={})
-    one, other = (plot.science(ds, ax=mpl.figure.Figure().add_subplot()) for ds in (lazy, analysed))
+    one, other = (plot.science(ds, ax=mpl.figure.Figure().add_subplot()) for ds in (lazy, analyzed))
     np.testing.assert_array_equal(one.get_array().filled(np.nan), other.get_array().filled(np.nan))
 
 
-def test_science_refuses_joined_exposures_and_uneven_labels(analysed):
-    joined = xr.concat([analysed[["sci", "x", "y"]], analysed[["sci", "x", "y"]]], dim="exposure")
+def test_science_refuses_joined_exposures_and_uneven_labels(analyzed):
+    joined = xr.concat([analyzed[["sci", "x", "y"]], analyzed[["sci", "x", "y"]]], dim="exposure")
     with pytest.raises(ArgumentError, match="select one exposure first"):
         plot.science(joined)
     with pytest.raises(ArgumentError, match="labels x are not evenly spaced"):
-        plot.science(analysed.isel(x=[1, 2, 4, 9]))
+        plot.science(analyzed.isel(x=[1, 2, 4, 9]))
     assert plt.get_fignums() == []
-    strided = plot.science(analysed.isel(x=slice(0, None, 4)), ax=mpl.figure.Figure().add_subplot())
+    strided = plot.science(analyzed.isel(x=slice(0, None, 4)), ax=mpl.figure.Figure().add_subplot())
     assert strided.get_extent()[:2] == [-2.0, 318.0]
 
 
@@ -262,9 +262,9 @@ def test_exposure_before_its_analysis(nircam):
     assert any("OSS event log" in text for text in texts(plot.summary(bare.ta.attach())))
 
 
-def test_science_without_wcs_and_target(analysed, ax):
-    names = [name for name in analysed.coords if "wcs" in str(name)]
-    bare = analysed[["sci", "x", "y"]].drop_vars(
+def test_science_without_wcs_and_target(analyzed, ax):
+    names = [name for name in analyzed.coords if "wcs" in str(name)]
+    bare = analyzed[["sci", "x", "y"]].drop_vars(
         [*names, "ra", "dec", "target_x", "target_y", "mask_x", "mask_y"], errors="ignore"
     )
     plot.science(bare.drop_attrs(), ax=ax)
@@ -272,13 +272,13 @@ def test_science_without_wcs_and_target(analysed, ax):
     assert [text.get_text() for text in ax.texts] == []
 
 
-def test_crop_without_star(analysed):
-    """What is not in the picture is pointed at; nothing is shown enlarged, and no ring is labelled."""
+def test_crop_without_star(analyzed):
+    """What is not in the picture is pointed at; nothing is shown enlarged, and no ring is labeled."""
     ax = mpl.figure.Figure().add_subplot()
-    plot.science(analysed.sel(x=slice(0, 60)), ax=ax)
+    plot.science(analyzed.sel(x=slice(0, 60)), ax=ax)
     assert not any(axis.images for axis in ax.child_axes)
     assert set(marks(ax)) == {"SIAF reference", "WCS", "WCS adjusted"}
     assert len([text for text in ax.texts if not text.get_text()]) == 3 + 2  # of the marks, and of the compass
     ax = mpl.figure.Figure().add_subplot()
-    plot.recentered(analysed.ta.recenter().sel(x=slice(-150, -40)), ax=ax, rings=[5.0])
+    plot.recentered(analyzed.ta.recenter().sel(x=slice(-150, -40)), ax=ax, rings=[5.0])
     assert "5″" not in texts(ax.figure)

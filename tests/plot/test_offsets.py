@@ -34,10 +34,10 @@ def test_offsets_of_dithered_visit_agree(dithered, ax):
     assert "0, 1, 2, 3" in texts(ax.figure)
 
 
-def test_of_exposures_before_compute_offset(nircam, analysed):
+def test_of_exposures_before_compute_offset(nircam, analyzed):
     (one,) = of_exposures(xta.open_exposure(nircam.science[0]).ta.attach())
-    assert one.east == pytest.approx(float(analysed["offset_east"]), abs=1e-9)
-    assert one.north == pytest.approx(float(analysed["offset_north"]), abs=1e-9)
+    assert one.east == pytest.approx(float(analyzed["offset_east"]), abs=1e-9)
+    assert one.north == pytest.approx(float(analyzed["offset_north"]), abs=1e-9)
 
 
 def test_of_exposures_leaves_out_blank_image(dithered):
@@ -117,10 +117,10 @@ def test_offsets_labels_do_not_overlap():
     assert not any(box.contains(*point) for box in found for point in points)
 
 
-def test_offsets_of_joined_exposures(analysed, of_miri, ax):
+def test_offsets_of_joined_exposures(analyzed, of_miri, ax):
     each = [
         xr.Dataset({name: ds[name].reset_coords(drop=True) for name in ("offset_east", "offset_north")})
-        for ds in (analysed, of_miri)
+        for ds in (analyzed, of_miri)
     ]
     (artist,) = plot.offsets(xr.concat(each, dim="exposure"), ax=ax)
     assert tuple(artist.get_offsets()[1]) == near((of_miri["offset_east"], of_miri["offset_north"]))

@@ -22,7 +22,7 @@ def test_summary_leaves_dataset_unchanged(small_miri):
 
 
 def test_summary_of_reopened_file(small_miri, small_klip, tmp_path):
-    datasets_ = {"exposure": small_miri, "centred": small_miri.ta.recenter(), "klip": small_klip}
+    datasets_ = {"exposure": small_miri, "centered": small_miri.ta.recenter(), "klip": small_klip}
     for name, ds in datasets_.items():
         xta.to_netcdf(ds, tmp_path / f"{name}.nc")
         with xr.open_dataset(tmp_path / f"{name}.nc") as again:

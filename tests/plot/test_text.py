@@ -40,12 +40,12 @@ def test_acquisition_guider_from_log(small, ax):
     assert "FGS1" in ax.get_title(loc="left")
 
 
-def test_acquisition_writes_offset(analysed, ax):
-    plot.acquisition(analysed, ax=ax)
+def test_acquisition_writes_offset(analyzed, ax):
+    plot.acquisition(analyzed, ax=ax)
     (text,) = [text.get_text() for text in ax.texts if "WCS − OSS" in text.get_text()]
     values = [float(value.replace("−", "-")) for value in re.findall(r"[+−]\d+\.\d+", text)]
     names = ("offset_x", "offset_y", "offset_east", "offset_north")
-    assert values == pytest.approx([float(analysed[name]) for name in names], abs=5.1e-4)
+    assert values == pytest.approx([float(analyzed[name]) for name in names], abs=5.1e-4)
 
 
 def test_acquisition_that_failed(tmp_path, ax):
@@ -151,8 +151,8 @@ def test_star_with_error(small):
     x, y = (f"{float(small[f'target_{axis}']):.3f} ± {float(small[f'target_{axis}_err']):.3f}" for axis in "xy")
     science = plot.science(small, ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
     assert f"star at {x}, {y} px" in science
-    centred = plot.recentered(small.ta.recenter(), ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
-    assert f"star was at {x}, {y} px" in centred
+    centered = plot.recentered(small.ta.recenter(), ax=mpl.figure.Figure().add_subplot()).axes.get_title(loc="left")
+    assert f"star was at {x}, {y} px" in centered
     for ds in (small, small.ta.recenter()):
         found = texts(plot.summary(ds))
         assert [text for text in found if text.startswith("± ")] == [

@@ -9,33 +9,33 @@ from xta.report import index, report
 
 
 @pytest.fixture(scope="session")
-def analysed(nircam):
+def analyzed(nircam):
     return judged(xta.analyze(nircam.science[0]).load())
 
 
 @pytest.fixture(scope="session")
-def analysed_miri(miri):
+def analyzed_miri(miri):
     return judged(xta.analyze(miri.science[0]).load(), {"converged": (1, "It did.")})
 
 
 @pytest.fixture(scope="session")
 def small(build_wcs):
     """Give an exposure that is quickly drawn."""
-    ds = data.analysed(build_wcs)
+    ds = data.analyzed(build_wcs)
     return ds.drop_vars([name for name in ds.coords if "check" in str(name) or "_err" in str(name)])
 
 
 @pytest.fixture(scope="session")
-def pages(analysed, analysed_miri, tmp_path_factory):
+def pages(analyzed, analyzed_miri, tmp_path_factory):
     """Write the pages that are looked at in a browser: name -> path."""
     folder = tmp_path_factory.mktemp("pages")
-    other = analysed_miri.assign_attrs(visit_id="01386008001", target_name="HIP 65426")
+    other = analyzed_miri.assign_attrs(visit_id="01386008001", target_name="HIP 65426")
     other = other.assign_coords(offset_east=0.9, offset_north=-0.1)
-    third = analysed.assign_attrs(visit_id="01386010001", filename="z.fits").drop_vars(["target_x", "check_passed"])
+    third = analyzed.assign_attrs(visit_id="01386010001", filename="z.fits").drop_vars(["target_x", "check_passed"])
     return {
-        "nircam": analysed.ta.report(folder / "nircam.html"),
-        "miri": report(analysed_miri, folder / "miri.html"),
-        "index": index([analysed, other, third], folder / "all"),
+        "nircam": analyzed.ta.report(folder / "nircam.html"),
+        "miri": report(analyzed_miri, folder / "miri.html"),
+        "index": index([analyzed, other, third], folder / "all"),
     }
 
 

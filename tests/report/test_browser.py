@@ -101,8 +101,8 @@ def test_page_loads_and_fits(show, pages, which):
 
 
 @pytest.mark.parametrize("which", ["nircam", "miri"])
-def test_viewer_reads_pixel_under_mouse(show, pages, analysed, analysed_miri, which):
-    ds = {"nircam": analysed, "miri": analysed_miri}[which]
+def test_viewer_reads_pixel_under_mouse(show, pages, analyzed, analyzed_miri, which):
+    ds = {"nircam": analyzed, "miri": analyzed_miri}[which]
     k = int(ds.attrs["ta_in_use"])
     image = images(ds)[k]
     page = show(pages[which])
@@ -122,8 +122,8 @@ def test_viewer_reads_pixel_under_mouse(show, pages, analysed, analysed_miri, wh
     assert set(point(page, 1.05, 0.5).values()) == set(texts.values())  # off the canvas nothing changes
 
 
-def test_viewer_names_bad_pixels(show, pages, analysed):
-    ds, page = analysed, show(pages["nircam"])
+def test_viewer_names_bad_pixels(show, pages, analyzed):
+    ds, page = analyzed, show(pages["nircam"])
     image = images(ds)[0]
     bad = (ds["ta_dq"].isel(ta_exposure=0) & 1).values.astype(bool)
     bad |= ~np.isfinite(ds["ta_sci"].isel(ta_exposure=0).values)
@@ -187,7 +187,7 @@ def test_viewer_keyboard(show, pages):
     assert page.evaluate("document.activeElement.id") != "ta-canvas"
 
 
-def test_viewer_hides_marks(show, pages, analysed):
+def test_viewer_hides_marks(show, pages, analyzed):
     page = show(pages["nircam"])
     everything = picture(page)
     labels = ["SIAF reference", "WCS", "WCS adjusted", "OSS centroid"]
@@ -199,23 +199,23 @@ def test_viewer_hides_marks(show, pages, analysed):
         box.check()
         assert picture(page) == everything, label
     place = page.locator('[data-place="OSS centroid"]').inner_text()
-    assert place == f"{analysed.attrs['oss_x']:.2f}, {analysed.attrs['oss_y']:.2f}"
+    assert place == f"{analyzed.attrs['oss_x']:.2f}, {analyzed.attrs['oss_y']:.2f}"
     page.locator("#ta-bright").fill("1")
     assert picture(page) != everything
 
 
-def test_viewer_chooses_exposure(show, pages, analysed_miri):
+def test_viewer_chooses_exposure(show, pages, analyzed_miri):
     page = show(pages["miri"])
-    k = int(analysed_miri.attrs["ta_in_use"])
+    k = int(analyzed_miri.attrs["ta_in_use"])
     assert page.locator("#ta-exposure").input_value() == str(k)
     other = 0 if k else 1
     page.locator("#ta-exposure").select_option(str(other))
     texts = point(page, 0.4, 0.6)
     x, y = floats(texts, "x", "y")
-    value = float(analysed_miri["ta_sci"].isel(ta_exposure=other).sel(ta_x=round(x), ta_y=round(y)))
+    value = float(analyzed_miri["ta_sci"].isel(ta_exposure=other).sel(ta_x=round(x), ta_y=round(y)))
     assert floats(texts, "value")[0] == pytest.approx(value, rel=1e-5)
     ra, dec = floats(texts, "ra", "dec")
-    assert distance(ra, dec, *wcs.pixel_to_world(ta_wcs(analysed_miri, other), x, y)) < 1e-3 * 0.11
+    assert distance(ra, dec, *wcs.pixel_to_world(ta_wcs(analyzed_miri, other), x, y)) < 1e-3 * 0.11
 
 
 def test_index_sorts(show, pages):
@@ -278,12 +278,12 @@ def violations(page, axe):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_card_is_accessible(show, analysed, axe, tmp_path, scheme):
+def test_card_is_accessible(show, analyzed, axe, tmp_path, scheme):
     shell = (
         '<!DOCTYPE html><html lang="en"><head><title>notebook</title><meta name="color-scheme" content="light dark">'
     )
     shell += '<meta name="viewport" content="width=device-width"></head><body><main><h1>notebook</h1>{}</main></body>'
-    (tmp_path / "card.html").write_text(shell.format(summary.as_html(analysed)), encoding="utf-8")
+    (tmp_path / "card.html").write_text(shell.format(summary.as_html(analyzed)), encoding="utf-8")
     page = show(tmp_path / "card.html", width=400, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert violations(page, axe) == []

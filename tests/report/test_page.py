@@ -43,9 +43,9 @@ def test_report_is_small(pages):
     assert all(path.stat().st_size < 3e6 for path in pages.values())
 
 
-def test_report_words(pages, analysed):
+def test_report_words(pages, analyzed):
     words = read(pages["nircam"]).words
-    x, y = float(analysed["target_x"]), float(analysed["target_y"])
+    x, y = float(analyzed["target_x"]), float(analyzed["target_y"])
     for text in (
         f"{x:.4f} ± 0.0050 px",
         f"{y:.4f} ± 0.0050 px",
@@ -61,17 +61,17 @@ def test_report_words(pages, analysed):
         f"xta {xta.__version__}",
         "jwst_1215.pmap",
         "PRDOPSSOC-063",
-        str(analysed["ta_filename"].values[0]),
+        str(analyzed["ta_filename"].values[0]),
     ):
         assert text in words, text
-    assert analysed.attrs["oss_log"].strip("\n") in read(pages["nircam"]).texts["pre"]
-    assert read(pages["nircam"]).texts["li"][-1] == analysed.attrs["history"].splitlines()[-1]
+    assert analyzed.attrs["oss_log"].strip("\n") in read(pages["nircam"]).texts["pre"]
+    assert read(pages["nircam"]).texts["li"][-1] == analyzed.attrs["history"].splitlines()[-1]
 
 
-def test_report_numbers(pages, analysed):
+def test_report_numbers(pages, analyzed):
     cells = read(pages["nircam"]).texts["td"]
     for name, decimals in (("offset_x", 4), ("offset_east", 4), ("centroid_y", 5), ("mask_x", 3)):
-        assert number(float(analysed[name]), decimals) in cells
+        assert number(float(analyzed[name]), decimals) in cells
     assert {"0.0030", "0.0040", "0.19", "0.25"} <= set(cells)
     assert {"star", "0.0050", "0.31"} <= set(read(pages["nircam"]).texts["strong"])
 
@@ -106,20 +106,20 @@ def test_report_before_adjust_wcs(nircam, tmp_path):
     assert "other ways" not in words
 
 
-def test_report_of_recentered_and_of_acquisition(analysed, nircam, tmp_path):
-    words = read(report(analysed.ta.recenter(size=101), tmp_path / "a.html")).words
-    assert f"{float(analysed['target_x']):.4f}" in words
+def test_report_of_recentered_and_of_acquisition(analyzed, nircam, tmp_path):
+    words = read(report(analyzed.ta.recenter(size=101), tmp_path / "a.html")).words
+    assert f"{float(analyzed['target_x']):.4f}" in words
     assert "recentered" in words
     text = text_of(report(xta.analyze(nircam.ta[0]), tmp_path / "b.html"))
     assert text.count("<img") == 1
 
 
-def test_report_of_reopened_file(analysed, tmp_path):
-    before = analysed.copy(deep=True)
-    first = text_of(report(analysed, tmp_path / "a.html"))
-    xr.testing.assert_identical(analysed, before)
-    assert text_of(report(analysed, tmp_path / "a.html")) == first
-    xta.to_netcdf(analysed, tmp_path / "a.nc")
+def test_report_of_reopened_file(analyzed, tmp_path):
+    before = analyzed.copy(deep=True)
+    first = text_of(report(analyzed, tmp_path / "a.html"))
+    xr.testing.assert_identical(analyzed, before)
+    assert text_of(report(analyzed, tmp_path / "a.html")) == first
+    xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as ds:
         assert text_of(ds.ta.report(str(tmp_path / "b.html"))) == first
 

@@ -21,9 +21,9 @@ def data_of(path):
 
 
 @pytest.mark.parametrize("selection", [[1, 2], [2, 1, 0], 1])
-def test_report_shows_exposure_in_use_of_selection(analysed_miri, tmp_path, selection):
-    whole = data_of(report(analysed_miri, tmp_path / "a.html"))
-    part = data_of(report(analysed_miri.isel(ta_exposure=selection), tmp_path / "b.html"))
+def test_report_shows_exposure_in_use_of_selection(analyzed_miri, tmp_path, selection):
+    whole = data_of(report(analyzed_miri, tmp_path / "a.html"))
+    part = data_of(report(analyzed_miri.isel(ta_exposure=selection), tmp_path / "b.html"))
     assert part["images"][part["used"]] == whole["images"][whole["used"]]
     assert len(part["images"]) == np.size(selection)
     if np.ndim(selection):
@@ -31,14 +31,14 @@ def test_report_shows_exposure_in_use_of_selection(analysed_miri, tmp_path, sele
         assert option.startswith("1 ")
 
 
-def test_images_of_selection(analysed_miri):
-    assert images(analysed_miri.isel(ta_exposure=[2, 0])) == [images(analysed_miri)[k] for k in (2, 0)]
+def test_images_of_selection(analyzed_miri):
+    assert images(analyzed_miri.isel(ta_exposure=[2, 0])) == [images(analyzed_miri)[k] for k in (2, 0)]
 
 
 @pytest.mark.parametrize("selection", [[0, 2], 2, []])
-def test_report_refuses_selection_without_exposure_in_use(analysed_miri, tmp_path, selection):
+def test_report_refuses_selection_without_exposure_in_use(analyzed_miri, tmp_path, selection):
     with pytest.raises(MissingError, match="dropped"):
-        report(analysed_miri.isel(ta_exposure=selection), tmp_path / "a.html")
+        report(analyzed_miri.isel(ta_exposure=selection), tmp_path / "a.html")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -38,14 +38,14 @@ def test_sky_polynomial_refuses_wild_wcs(build_wcs):
     assert sky_polynomial(wild, np.arange(256), np.arange(256)) is None
 
 
-def test_images_hold_values_of_dataset(analysed_miri):
-    found = images(analysed_miri)
-    assert len(found) == analysed_miri.sizes["ta_exposure"]
+def test_images_hold_values_of_dataset(analyzed_miri):
+    found = images(analyzed_miri)
+    assert len(found) == analyzed_miri.sizes["ta_exposure"]
     for k, image in enumerate(found):
         shape = image["height"], image["width"]
         values = np.frombuffer(base64.b64decode(image["values"]), "<f4").reshape(shape)
         x, y = image["x0"] + np.arange(shape[1]), image["y0"] + np.arange(shape[0])
-        one = analysed_miri.isel(ta_exposure=k).sel(ta_x=x, ta_y=y)
+        one = analyzed_miri.isel(ta_exposure=k).sel(ta_x=x, ta_y=y)
         np.testing.assert_array_equal(values, one["ta_sci"].values)
         bad = np.unpackbits(np.frombuffer(base64.b64decode(image["bad"]), np.uint8), bitorder="little")
         expected = (one["ta_dq"].values & 1).astype(bool) | ~np.isfinite(values)

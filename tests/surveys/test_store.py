@@ -129,7 +129,7 @@ def test_store_passes_over_line_that_lacks_something(two, tmp_path, lacking):
     line, other = (json.loads(text) for text in store.read_text().splitlines())
     (line["row"] if lacking in line["row"] else line).pop(lacking)
     store.write_text(f"{json.dumps(line)}\n{json.dumps(other)}\n")
-    with pytest.warns(XtaWarning, match="line 1 of .* cannot be read; its visit is analysed again"):
+    with pytest.warns(XtaWarning, match="line 1 of .* cannot be read; its visit is analyzed again"):
         xr.testing.assert_identical(survey(two, resume=store, **QUICK), first)
     assert len(store.read_text().splitlines()) == 3
 

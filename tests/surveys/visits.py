@@ -39,7 +39,7 @@ def clones(visit, folder, numbers, *, apart=True):
 
 
 def _clone(visit, record, folder, number):
-    """Write a visit of programme 10000 + `number`: another day, its star elsewhere; give its id.
+    """Write a visit of program 10000 + `number`: another day, its star elsewhere; give its id.
 
     Header cards, the ASDF extension and the log are changed in place. The last digits of the GWCS are others,
     too, so that no visit profits from what was parsed for the one before.

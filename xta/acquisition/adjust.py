@@ -59,7 +59,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
         msg = f"the WCS of {name} was corrected already; start from the original product"
         raise WCSError(msg)
     if "star_x" in ds.coords:
-        msg = "the dataset is recentred; adjust the WCS of the exposure before recenter()"
+        msg = "the dataset is recentered; adjust the WCS of the exposure before recenter()"
         raise WCSError(msg)
     target, acquired = target_position(ds), acquired_target(ds)
     rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *acquired)

@@ -135,7 +135,7 @@ def analyze_visit(
         except WCSError as error:
             warn(f"{name} is left out: {error}")
     if not result:
-        msg = f"none of the {len(science)} science exposures has an imaging WCS; analyse the acquisition itself"
+        msg = f"none of the {len(science)} science exposures has an imaging WCS; analyze the acquisition itself"
         raise WCSError(msg)
     return result
 

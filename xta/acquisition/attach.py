@@ -173,7 +173,7 @@ def _with_centroid(ds: xr.Dataset, found: Acquisition) -> xr.Dataset:
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:
     """Take back `adjust_wcs`: restore the WCS of the file, drop the star and what else that step added."""
     if "star_x" in ds.coords:
-        msg = "the dataset is recentred, its pixels are not those of the readout; start from the exposure"
+        msg = "the dataset is recentered, its pixels are not those of the readout; start from the exposure"
         raise AcquisitionError(msg)
     if "wcs_original" not in ds.coords:
         return ds

@@ -16,7 +16,7 @@ mask reference     of ``mask_x``, ``mask_y``: what the newest SIAF at hand has m
                    are compared
 =================  =============================================================================================
 
-An aberration that makes the centre of light another place than the star's is in no part: it is the same for
+An aberration that makes the center of light another place than the star's is in no part: it is the same for
 star and companion in the science exposures. Where a part cannot be measured, the published accuracy of a target
 acquisition [2]_ stands in for it.
 

@@ -357,7 +357,7 @@ def _position_errors(facts: _Facts, ap: "JwstAperture") -> tuple[float, float]:
 
 
 def _with_ties(facts: _Facts, found: Closure, given: str | None) -> Closure:
-    """Add the releases that close as well: neighbours, as long as they do."""
+    """Add the releases that close as well: neighbors, as long as they do."""
     everything = list(siaf.releases())
     here = everything.index(str(found.prd))
     close: dict[int, bool] = {_fingerprint(str(found.prd), facts, found.apertures[:1]): True}

@@ -23,7 +23,7 @@ LARGEST_REGION = 128
 """A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
 
 SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
-HOT = 4.0  # a pixel that exceeds its brightest neighbour by this factor is no star
+HOT = 4.0  # a pixel that exceeds its brightest neighbor by this factor is no star
 
 
 def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
@@ -136,8 +136,8 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
         Which TA exposure; the one in use by default.
     """
     one = in_use(ds, exposure)
-    centre = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
-    if not all(math.isfinite(value) for value in centre.values()):
+    center = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
+    if not all(math.isfinite(value) for value in center.values()):
         return slice(None), slice(None)
     model.require(one, "instrument", "ta_aperture", step="xta.open_exposure")
     ap = siaf.aperture(one.attrs["instrument"], str(one["ta_aperture"].item()), one.attrs.get("prd_version"))
@@ -145,7 +145,7 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
         half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
         labels = one[f"ta_{dim}"].values
-        inside = np.flatnonzero(np.abs(labels - centre[dim]) <= half)
+        inside = np.flatnonzero(np.abs(labels - center[dim]) <= half)
         result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
     return result["y"], result["x"]
 
@@ -170,7 +170,7 @@ def stamp(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
     if name not in ds:
         return None
     part, half = ds[name].transpose("ta_y", "ta_x"), WINDOW // 2 + 0.5
-    near = {dim: abs(part[dim] - centre) <= half for dim, centre in (("ta_x", x), ("ta_y", y))}
+    near = {dim: abs(part[dim] - center) <= half for dim, center in (("ta_x", x), ("ta_y", y))}
     return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
 
 

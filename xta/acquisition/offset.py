@@ -45,7 +45,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     ------
     AcquisitionError
         If nothing is attached, the target has no position, "oss" is asked for and there is none, or the
-        dataset is recentred.
+        dataset is recentered.
     CentroidError
         If the star cannot be found in the image.
     WCSError
@@ -126,7 +126,7 @@ SAME_TARGET = 0.1  # [arcsec] beyond this the headers of one visit do not speak 
 def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     """Give the position of the target at its acquisition [deg, ICRS].
 
-    That of the exposure itself, so that an error of the catalogue is the same in both images and cancels; of
+    That of the exposure itself, so that an error of the catalog is the same in both images and cancels; of
     a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
     """
     here = target_position(ds)

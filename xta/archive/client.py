@@ -26,7 +26,7 @@ from xta.archive.policy import Policy, Service, Task, Token, is_loopback
 from xta.errors import (
     ArchiveBusyError,
     ArchiveError,
-    ArchiveNotAuthorisedError,
+    ArchiveNotAuthorizedError,
     ArchiveNotFoundError,
     ArchiveReplyError,
     ArchiveTimeoutError,
@@ -311,7 +311,7 @@ class Client(requests.Session):
             todo = f"the token was not sent because {self.service.variable} is not https"
         else:
             todo = f"the token was not accepted: it may have expired (make a new one at {where}) or lack the right"
-        return self.error(ArchiveNotAuthorisedError, f"does not give it ({status})", todo)
+        return self.error(ArchiveNotAuthorizedError, f"does not give it ({status})", todo)
 
     def _failure(self, error: Exception) -> ArchiveError:
         """Make the error that a failure below HTTP means."""

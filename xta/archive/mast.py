@@ -174,7 +174,7 @@ def download(
     Raises
     ------
     ArchiveError
-        Of the class that fits: not found, not authorised, busy, timed out, malformed.
+        Of the class that fits: not found, not authorized, busy, timed out, malformed.
     FileError
         If the cache cannot be written.
     """

@@ -94,7 +94,7 @@ def _star(ds: xr.Dataset) -> dict[str, float]:
     """Star's pixel in the labels, checked."""
     model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if "star_x" in ds.coords:
-        msg = "the dataset is recentred already"
+        msg = "the dataset is recentered already"
         raise RecenterError(msg)
     if "target_x" not in ds.coords or "target_y" not in ds.coords:
         msg = (

@@ -22,7 +22,7 @@ Array: TypeAlias = NDArray[np.float64]
 Field: TypeAlias = NDArray[np.complex128]
 
 _FLAT = 1.32  # segment width across the flats [m]
-_PITCH = 1.327  # of the segment centres [m]
+_PITCH = 1.327  # of the segment centers [m]
 _BOX = 3.31  # half width of a square around the pupil [m]
 _BAND = (0.96, 1.0, 1.04)  # wavelengths of an image, relative to the middle of the filter
 _ARCSEC = math.radians(1 / 3600)
@@ -88,7 +88,7 @@ def wavefront(seed: int, *, rms: float, size: int = 256) -> Array:
     Notes
     -----
     Gaussian noise with a power spectrum that falls as the 2.6th power of spatial frequency up to 25 cycles
-    across the pupil: enough to speckle the whole neighbourhood of a mask.
+    across the pupil: enough to speckle the whole neighborhood of a mask.
     """
     from scipy import fft
 
@@ -127,14 +127,14 @@ def point_source(camera: Camera, *, opd: Array | None = None, stop: bool = False
     ----------
     camera : Camera
     opd : array, optional
-        Wavefront error, see `wavefront`. Without it the image is symmetric about its centre.
+        Wavefront error, see `wavefront`. Without it the image is symmetric about its center.
     stop : bool
         Look through the Lyot stop, as a companion beside the mask does.
 
     Returns
     -------
     array of shape (camera.count, camera.count)
-        Centred on sample [0, 0], periodic; sums to 1.
+        Centered on sample [0, 0], periodic; sums to 1.
     """
     count = camera.count
     image = np.zeros((count, count))
@@ -173,7 +173,7 @@ def suppressed_source(camera: Camera, *, mask: str, mask_size: float, opd: Array
     Returns
     -------
     array of shape (camera.count, camera.count)
-        Centred on sample [0, 0], periodic; sums to what is left of 1, the sum without the mask.
+        Centered on sample [0, 0], periodic; sums to what is left of 1, the sum without the mask.
     """
     from scipy import fft
 

@@ -140,7 +140,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     """
     model.require(ds, "target_x", "ta_wcs", "wcs_original", step="ds.ta.adjust_wcs()")
     if "star_x" in ds.coords:
-        msg = "the dataset is recentred, its pixels are not those of the readout; take the exposure before recenter()"
+        msg = "the dataset is recentered, its pixels are not those of the readout; take the exposure before recenter()"
         raise MissingError(msg)
     case = _Case(
         ds,
@@ -194,8 +194,8 @@ def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], not
     for lon, lat in zip(ra, dec, strict=True):
         adjusted = wcs.adjust(case.original, sphere.rotation_between(float(lon), float(lat), *case.acquired))
         there.append([float(value) for value in wcs.world_to_pixel(adjusted, *case.target)])
-    here, *neighbours = np.array(there)
-    jacobian = (np.array(neighbours) - here).T
+    here, *neighbors = np.array(there)
+    jacobian = (np.array(neighbors) - here).T
     x_sigma, y_sigma = np.sqrt(jacobian**2 @ np.square(sigma))
     return _Estimate(float(here[0]), float(here[1]), float(x_sigma), float(y_sigma), note)
 

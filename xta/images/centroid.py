@@ -113,7 +113,7 @@ def floating_window(
     Notes
     -----
     Background: the median of the region's good pixels. Bad pixels are filled from their neighbors, so
-    that a window with a hole has no bias towards its other side. The window sums, with fractional weights
+    that a window with a hole has no bias toward its other side. The window sums, with fractional weights
     at its edges, give the center of light; the window moves there; this repeats until the move is below
     1e-6 px. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, times what the
     floating adds, for the window follows an error of the mean.

@@ -101,7 +101,7 @@ def offsets(
     ----------
     ds : xarray.Dataset
         With an acquisition attached; or a table with ``offset_east`` and ``offset_north`` [arcsec] along one
-        dimension, such as analysed exposures that were joined by `xarray.concat`.
+        dimension, such as analyzed exposures that were joined by `xarray.concat`.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default axes of a new figure, as wide as a column of a journal.
     labels : bool
@@ -116,7 +116,7 @@ def offsets(
     -------
     list of matplotlib.collections.PathCollection
         Of a visit one for each source of centroids, then a ring around the exposure in use; of a table one.
-        The data coordinates of their ``axes`` are arcsec towards east and towards north.
+        The data coordinates of their ``axes`` are arcsec toward east and toward north.
 
     Raises
     ------

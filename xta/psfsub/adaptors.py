@@ -1,4 +1,4 @@
-"""Hand recentred frames to the engines themselves: pyKLIP and VIP."""
+"""Hand recentered frames to the engines themselves: pyKLIP and VIP."""
 
 from typing import Any
 
@@ -55,14 +55,14 @@ def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> tuple[
         raise KlipError(msg) from error
     frames = prepare(science, reference)
     ny, nx = frames.shape
-    centre = np.array([nx // 2, ny // 2], dtype=float)
+    center = np.array([nx // 2, ny // 2], dtype=float)
     cube, angles, labels = _stacked(frames.science)
-    dataset = GenericData(cube, np.tile(centre, (len(cube), 1)), parangs=angles, filenames=np.array(labels))
+    dataset = GenericData(cube, np.tile(center, (len(cube), 1)), parangs=angles, filenames=np.array(labels))
     if not frames.reference:
         return dataset, None
     library = np.concatenate([*(exposure.frames for exposure in frames.reference), cube])
     labels = [*(label for exposure in frames.reference for label in exposure.labels), *labels]
-    psf_library = rdi.PSFLibrary(library, centre, np.array(labels), compute_correlation=True)
+    psf_library = rdi.PSFLibrary(library, center, np.array(labels), compute_correlation=True)
     psf_library.prepare_library(dataset)
     return dataset, psf_library
 
@@ -101,8 +101,8 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
 
     Notes
     -----
-    Bad pixels are filled from their neighbours inside the field and are 0 outside. VIP turns frames rigidly:
-    it does not take the distortion out, see `klip`. The frames are odd, so that its centre is the star.
+    Bad pixels are filled from their neighbors inside the field and are 0 outside. VIP turns frames rigidly:
+    it does not take the distortion out, see `klip`. The frames are odd, so that its center is the star.
 
     Examples
     --------

@@ -24,7 +24,7 @@ UNIT = 1e-3  # largest error of the norm of a component; one that is rounding no
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Part of a frame that is modelled by itself."""
+    """Part of a frame that is modeled by itself."""
 
     inner: float
     outer: float

@@ -32,7 +32,7 @@ CENTRED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """One recentred exposure."""
+    """One recentered exposure."""
 
     name: str
     ds: xr.Dataset
@@ -48,7 +48,7 @@ class Exposure:
 
     @property
     def filled(self) -> Array:
-        """The frames with bad pixels filled from their neighbours."""
+        """The frames with bad pixels filled from their neighbors."""
         return np.asarray(shift.fill_bad(self.frames))
 
     @property
@@ -74,12 +74,12 @@ class Frames:
 
 
 def prepare(science: Datasets, reference: Datasets | None = None) -> Frames:
-    """Recentre exposures that are not, check that they fit together, and crop them to one size.
+    """Recenter exposures that are not, check that they fit together, and crop them to one size.
 
     Parameters
     ----------
     science, reference : xarray.Dataset or iterable of them
-        Exposures with a star position, recentred or not.
+        Exposures with a star position, recentered or not.
 
     Returns
     -------
@@ -100,11 +100,11 @@ def prepare(science: Datasets, reference: Datasets | None = None) -> Frames:
     named = {kind: [(_name(ds, f"{kind}[{k}]"), ds) for k, ds in enumerate(group)] for kind, group in groups.items()}
     everyone = [*named["science"], *named["reference"]]
     _refuse_mixed(everyone)
-    centred = {kind: [(name, _recentred(name, ds)) for name, ds in group] for kind, group in named.items()}
-    everyone = [*centred["science"], *centred["reference"]]
+    centered = {kind: [(name, _recentered(name, ds)) for name, ds in group] for kind, group in named.items()}
+    everyone = [*centered["science"], *centered["reference"]]
     _refuse_scales(everyone)
     half = {axis: min(_reach(name, ds, axis) for name, ds in everyone) for axis in ("x", "y")}
-    made = {kind: tuple(_exposure(name, ds, half) for name, ds in group) for kind, group in centred.items()}
+    made = {kind: tuple(_exposure(name, ds, half) for name, ds in group) for kind, group in centered.items()}
     _refuse_twice([*made["science"], *made["reference"]])
     return Frames(made["science"], made["reference"])
 
@@ -147,7 +147,7 @@ def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
             raise KlipError(msg)
 
 
-def _recentred(name: str, ds: xr.Dataset) -> xr.Dataset:
+def _recentered(name: str, ds: xr.Dataset) -> xr.Dataset:
     model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if set(ds["sci"].dims) - {"integration"} != {"y", "x"}:
         msg = f"sci of {name} has dimensions {ds['sci'].dims}; give each exposure by itself: (integration, y, x)"
@@ -161,7 +161,7 @@ def _recentred(name: str, ds: xr.Dataset) -> xr.Dataset:
     left = [float(ds[f"target_{axis}"]) for axis in ("x", "y")]
     if max(map(abs, left)) > CENTRED:
         msg = (
-            f"the star of {name} is {left[0]:+.3f}, {left[1]:+.3f} px off the central pixel; recentre it by "
+            f"the star of {name} is {left[0]:+.3f}, {left[1]:+.3f} px off the central pixel; recenter it by "
             "interpolation: ds.ta.recenter(method='fourier')"
         )
         raise KlipError(msg)

@@ -1,4 +1,4 @@
-"""Put artificial companions into recentred exposures, to measure what a PSF subtraction leaves of them."""
+"""Put artificial companions into recentered exposures, to measure what a PSF subtraction leaves of them."""
 
 import numpy as np
 import xarray as xr
@@ -13,12 +13,12 @@ __all__ = ["inject"]
 
 
 def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: float, psf: ArrayLike) -> xr.Dataset:
-    """Add a point source to every frame of a recentred exposure.
+    """Add a point source to every frame of a recentered exposure.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Recentred, with a WCS.
+        Recentered, with a WCS.
     separation : float
         From the star [arcsec].
     position_angle : float
@@ -27,7 +27,7 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
         Factor of `psf`: the sum of the source over the pixels [unit of ``sci``] where the PSF sums to 1.
         Negative to take a companion away.
     psf : array_like
-        Image of a point source beside the mask, shape (y, x), both odd, its centre on the central pixel.
+        Image of a point source beside the mask, shape (y, x), both odd, its center on the central pixel.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
     Raises
     ------
     RecenterError
-        If the exposure is not recentred.
+        If the exposure is not recentered.
     ArgumentError
         If an argument is not of the form above or the source falls outside the frames.
 
@@ -52,11 +52,11 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
     """
     model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if "star_x" not in ds.coords:
-        msg = "the dataset is not recentred; call ds.ta.recenter() first"
+        msg = "the dataset is not recentered; call ds.ta.recenter() first"
         raise RecenterError(msg)
     image = np.asarray(psf, dtype=float)
     if image.ndim != 2 or not all(n % 2 for n in image.shape) or not np.isfinite(image).all():
-        msg = f"psf has shape {image.shape}; give a finite image with odd numbers of rows and columns, centred"
+        msg = f"psf has shape {image.shape}; give a finite image with odd numbers of rows and columns, centered"
         raise ArgumentError(msg)
     if not np.isfinite([separation, position_angle, flux]).all():
         msg = f"separation {separation}, position_angle {position_angle} and flux {flux} are not all finite"
@@ -71,13 +71,13 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
 
 def _placed(ds: xr.Dataset, psf: np.ndarray, x: float, y: float) -> np.ndarray:
     """Image of the PSF at the label x, y on the pixels of the exposure."""
-    centre, shape = {}, {}
+    center, shape = {}, {}
     for axis, position, count in (("x", x, psf.shape[1]), ("y", y, psf.shape[0])):
         labels = ds[axis].values
         shape[axis] = labels.size + 1 - labels.size % 2  # resampling wants odd sizes
         if not labels[0] <= position <= labels[-1]:
             msg = f"the source would be at {axis} = {position:.1f}, outside the frames ({labels[0]} to {labels[-1]})"
             raise ArgumentError(msg)
-        centre[axis] = float(labels[0]) + shape[axis] // 2 - position + count // 2
-    moved = shift.resample(psf, x0=centre["x"], y0=centre["y"], shape=(shape["y"], shape["x"]), fill=0.0)
+        center[axis] = float(labels[0]) + shape[axis] // 2 - position + count // 2
+    moved = shift.resample(psf, x0=center["x"], y0=center["y"], shape=(shape["y"], shape["x"]), fill=0.0)
     return np.asarray(moved[: ds.sizes["y"], : ds.sizes["x"]])

@@ -1,4 +1,4 @@
-"""Where north is in a recentred exposure, and the way from its pixels to a grid with north up and east left.
+"""Where north is in a recentered exposure, and the way from its pixels to a grid with north up and east left.
 
 Offsets on the sky are east and north [arcsec] along great circles from the star, which is at the label (0, 0).
 """
@@ -42,7 +42,7 @@ def up_angle(ds: xr.Dataset) -> float:
     Parameters
     ----------
     ds : xarray.Dataset
-        Recentred, with a WCS.
+        Recentered, with a WCS.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Arr
     Parameters
     ----------
     ds : xarray.Dataset
-        Recentred, with a WCS.
+        Recentered, with a WCS.
     east, north : array_like
         [arcsec]; broadcast against each other.
 
@@ -114,7 +114,7 @@ def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float) -> Array
     images : numpy.ndarray
         Shape (k, y, x), on the labels of `ds`, bad at the same pixels; surface brightness. NaN where bad.
     ds : xarray.Dataset
-        Recentred, with a WCS.
+        Recentered, with a WCS.
     size : int
         Of the square result, odd; the star is on its central pixel.
     scale : float

@@ -43,15 +43,15 @@ def klip(
     Parameters
     ----------
     science : xarray.Dataset or iterable of them
-        Exposures of the target with a star position: analysed, or with one given by hand,
-        ``ds.assign_coords(target_x=..., target_y=...)``. Those not recentred yet are recentred here. Every
+        Exposures of the target with a star position: analyzed, or with one given by hand,
+        ``ds.assign_coords(target_x=..., target_y=...)``. Those not recentered yet are recentered here. Every
         integration is a frame.
     reference : xarray.Dataset or iterable of them, optional
         The same of reference stars.
     numbasis : int or sequence of int, optional
         Numbers of principal components. By default those of 1, 5 and 10 for which there are frames.
     annuli, subsections : int
-        Rings of equal width, and equal sectors of each, that are modelled by themselves.
+        Rings of equal width, and equal sectors of each, that are modeled by themselves.
     mode : "ADI", "RDI" or "ADI+RDI", optional
         Frames to model the star with: those of other rolls, of reference stars, or both. By default all that
         there are.
@@ -91,7 +91,7 @@ def klip(
 
     *Components* are those of ``pyklip.klip.klip_math`` [1]_ over all frames admitted, without preselection.
 
-    *Bad pixels* are filled from their neighbours for the model and left out of the mean. Pixels that are bad
+    *Bad pixels* are filled from their neighbors for the model and left out of the mean. Pixels that are bad
     in all science or in all model frames, or outside the field of one exposure, are left out altogether.
 
     *Noise*: 1.4826 times the median absolute deviation in a ring one resolution element wide, times

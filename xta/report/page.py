@@ -19,7 +19,7 @@ TEXTS = ("ta_filename", "ta_aperture", "ta_filter", "ta_exp_type")
 
 
 def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
-    """Write a report of an analysed exposure: one HTML file that needs nothing else.
+    """Write a report of an analyzed exposure: one HTML file that needs nothing else.
 
     Parameters
     ----------

@@ -101,8 +101,8 @@ def _completed(pool: Executor, work: Work, visits: Iterable[VisitFiles]) -> Iter
         files = futures.pop(future)  # a future holds its row
         try:
             error = future.exception()
-        except CancelledError as cancelled:  # the client was closed
-            error = cancelled
+        except CancelledError as canceled:  # the client was closed
+            error = canceled
         yield files, future.result() if error is None else error
 
 

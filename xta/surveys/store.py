@@ -75,7 +75,7 @@ class Store:
             if usable:
                 self._lines[visit] = line
             else:
-                warn(f"line {number} of {self.path} cannot be read; its visit is analysed again")
+                warn(f"line {number} of {self.path} cannot be read; its visit is analyzed again")
 
     def get(self, files: VisitFiles) -> Row | None:
         """Return the row of a visit, unless it failed, is provisional, or was made from other files."""

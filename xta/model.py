@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta.errors import MissingError
+from xta.errors import MissingError, XtaError
 
 __all__ = [
     "ADJUSTED",
@@ -33,6 +33,7 @@ __all__ = [
     "guider_number",
     "is_ta",
     "require",
+    "require_pixels",
     "scalar",
     "text_variable",
     "with_history",
@@ -431,6 +432,17 @@ def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
     if missing:
         msg = f"the dataset has no {', '.join(missing)}; call {step} first"
         raise MissingError(msg)
+
+
+def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], advice: str, *, least: int = 1) -> None:
+    """Raise an error with advice unless the labels ``x``, ``y`` are successive pixels, `least` of them or more."""
+    for axis in ("x", "y"):
+        if labeled.sizes.get(axis, 0) < least or np.any(np.diff(labeled[axis].values) != 1):
+            msg = (
+                f"the labels {axis} are not successive pixels of the readout (not in steps of one pixel: "
+                f"strided, reversed, binned or padded); {advice}"
+            )
+            raise error(msg)
 
 
 def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:

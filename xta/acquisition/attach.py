@@ -224,10 +224,7 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
             if name not in ta.coords:
                 msg = f"{label} has no {name}, so its centroid cannot be put on the sky"
                 raise WCSError(msg)
-        for dim in ("x", "y"):
-            if dim not in ta.dims or not np.all(np.diff(ta[dim].values) == 1):
-                msg = f"{label}: its labels {dim} are not successive pixels; attach the TA exposure as it was opened"
-                raise AcquisitionError(msg)
+        model.require_pixels(ta, AcquisitionError, f"attach the TA exposure {label} as it was opened")
 
 
 def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:

@@ -23,7 +23,7 @@ from xta import model
 from xta.acquisition import pair
 from xta.acquisition.budget import acquisition_accuracy
 from xta.acquisition.closure import Closure, closure
-from xta.acquisition.image import blemishes, flagged, image_centroid, in_use
+from xta.acquisition.image import flagged, image_centroid, in_use, pixel_flags
 from xta.errors import SiafError, XtaError, warn
 from xta.geometry import siaf, wcs
 from xta.images.centroid import ImageCentroid
@@ -110,7 +110,7 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
         wrong = flagged(one, float(ds["centroid_x"]), float(ds["centroid_y"]))
         spoilt: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
         return _assign(ds, {"not saturated": spoilt, "agrees": (None, said)})
-    wrong = blemishes(one, found)
+    wrong = pixel_flags(one, found)
     clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
     return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, one, found)})
 

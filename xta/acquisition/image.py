@@ -14,7 +14,7 @@ from xta.geometry import siaf
 from xta.images import dq
 from xta.images.centroid import ImageCentroid, floating_window
 
-__all__ = ["WINDOW", "blemishes", "flagged", "image_centroid", "in_use", "search_region", "stamp"]
+__all__ = ["WINDOW", "cutout", "flagged", "image_centroid", "in_use", "pixel_flags", "search_region"]
 
 WINDOW = 9
 """Width of the window around the star [pixel]."""
@@ -150,7 +150,7 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     return result["y"], result["x"]
 
 
-def stamp(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
+def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
     """Cut a window around a place out of a TA image.
 
     Parameters
@@ -184,7 +184,7 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     x, y : float
         Pixel of the TA readout.
     """
-    light, flags = stamp(ds, "ta_sci", x, y), stamp(ds, "ta_dq", x, y)
+    light, flags = cutout(ds, "ta_sci", x, y), cutout(ds, "ta_dq", x, y)
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
     if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
@@ -192,7 +192,7 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     return wrong
 
 
-def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
+def pixel_flags(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
     """Say what is wrong with the pixels near the star; nothing where all is well.
 
     Parameters
@@ -203,7 +203,7 @@ def blemishes(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
         In pixels of the TA readout.
     """
     wrong = flagged(ds, found.x, found.y)
-    light, flags = (stamp(ds, name, found.x, found.y) for name in ("ta_sci", "ta_dq"))
+    light, flags = (cutout(ds, name, found.x, found.y) for name in ("ta_sci", "ta_dq"))
     image = light.values - found.background
     bad = dq.bad_pixels(image, None if flags is None else flags.values)
     padded = np.pad(np.where(bad, 0.0, image), 1)

@@ -68,7 +68,8 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
         msg = f"fill is {fill!r}; give a number"
         raise ArgumentError(msg) from None
     star = _star(ds)
-    position = {axis: star[axis] - _first_label(ds, axis) for axis in ("x", "y")}
+    model.require_pixels(ds["sci"], RecenterError, "recenter before such a selection")
+    position = {axis: star[axis] - float(ds[axis][0]) for axis in ("x", "y")}
     ny, nx = _shape(ds, size)
     whole = {axis: float(round(value)) if method == "integer" else value for axis, value in position.items()}
     options = {"x0": whole["x"], "y0": whole["y"], "shape": (ny, nx), "method": method}
@@ -110,17 +111,6 @@ def _star(ds: xr.Dataset) -> dict[str, float]:
             raise RecenterError(msg)
         star[axis] = float(value)
     return star
-
-
-def _first_label(ds: xr.Dataset, axis: str) -> float:
-    labels = np.atleast_1d(np.asarray(ds[axis].values, dtype=float))
-    if axis not in ds["sci"].dims or not np.all(np.diff(labels) == 1):
-        msg = (
-            f"the labels {axis} are not successive pixels of the readout (a strided, reversed, binned or padded "
-            "cube); recenter before such a selection"
-        )
-        raise RecenterError(msg)
-    return float(labels[0])
 
 
 def _shape(ds: xr.Dataset, size: Size) -> tuple[int, int]:

@@ -26,7 +26,7 @@ import xarray as xr
 from xta import model, osslog
 from xta.acquisition import find
 from xta.acquisition.budget import GUIDING, acquisition_accuracy, centroid_noise
-from xta.acquisition.image import blemishes, image_centroid, in_use, stamp
+from xta.acquisition.image import cutout, image_centroid, in_use, pixel_flags
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
 from xta.estimates.template import estimate_center
@@ -215,7 +215,9 @@ def _oss(case: _Case) -> _Estimate:
 
 def _image(case: _Case) -> _Estimate:
     found = image_centroid(case.ds)
-    return _from_ta(case, found.x, found.y, sigma=(found.x_err, found.y_err), note="; ".join(blemishes(case.ta, found)))
+    return _from_ta(
+        case, found.x, found.y, sigma=(found.x_err, found.y_err), note="; ".join(pixel_flags(case.ta, found))
+    )
 
 
 def _gaussian(case: _Case) -> _Estimate:
@@ -226,7 +228,7 @@ def _gaussian(case: _Case) -> _Estimate:
     from photutils.psf import fit_2dgaussian
 
     start = image_centroid(case.ds)
-    light, flags, err = (stamp(case.ta, name, start.x, start.y) for name in ("ta_sci", "ta_dq", "ta_err"))
+    light, flags, err = (cutout(case.ta, name, start.x, start.y) for name in ("ta_sci", "ta_dq", "ta_err"))
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     error = None
     if err is not None:
@@ -251,7 +253,7 @@ def _gaussian(case: _Case) -> _Estimate:
     sigma = float(fit["x_err"]) * stretch, float(fit["y_err"]) * stretch
     x, y = float(fit["x_fit"]) + corner[0], float(fit["y_fit"]) + corner[1]
     note = f"FWHM {float(fit['fwhm_fit']):.2f} px"
-    return _from_ta(case, x, y, sigma=sigma, note="; ".join([note, *blemishes(case.ta, start)]))
+    return _from_ta(case, x, y, sigma=sigma, note="; ".join([note, *pixel_flags(case.ta, start)]))
 
 
 def _v_frame(one: Any) -> tuple[Any, Any]:

@@ -154,10 +154,7 @@ def _of_array(values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _image(ds: xr.Dataset) -> tuple[Any, Any, Any]:
     """Average the integrations: image, bad pixels, standard error (None where the dataset has none)."""
-    for dim in ("x", "y"):
-        if ds.sizes.get(dim, 0) < 3 or not np.all(np.diff(ds[dim].values) == 1):
-            msg = f"the labels {dim} do not run in steps of one pixel; take the exposure before it was thinned out"
-            raise ArgumentError(msg)
+    model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
     arrays = {name: ds[name].transpose(..., "y", "x").values for name in ("sci", "dq", "err") if name in ds}
     sci = arrays["sci"]
     bad = dq.bad_pixels(sci, arrays.get("dq"))

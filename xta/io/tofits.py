@@ -126,17 +126,12 @@ def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
         if set(ds[name].dims) != dims:
             msg = f"{name} has the dimensions {ds[name].dims}, sci {ds['sci'].dims}; they have to be the same"
             raise ProductError(msg)
-    first = {}
-    for axis in ("x", "y"):
-        labels = np.asarray(ds[axis].values, dtype=float)
-        if labels[0] % 1 or not np.all(np.diff(labels) == 1):
-            msg = (
-                f"the labels {axis} are not successive pixels of the readout (a strided, reversed, binned or "
-                "averaged dataset); write it before such a step"
-            )
-            raise WCSError(msg)
-        first[axis] = int(labels[0])
-    return first
+    model.require_pixels(ds, WCSError, "write it before such a step")
+    first = {axis: float(ds[axis][0]) for axis in ("x", "y")}
+    if any(label % 1 for label in first.values()):
+        msg = f"the labels x, y begin at {first['x']:g}, {first['y']:g}, between pixels; write it before such a step"
+        raise WCSError(msg)
+    return {axis: int(label) for axis, label in first.items()}
 
 
 def _position(ds: xr.Dataset, name: str, first: dict[str, int]) -> tuple[float, float] | None:

@@ -139,19 +139,13 @@ def _move(
     """Resample one variable, frame by frame, chunk by chunk."""
     image = _converted(name, image)
     lazy = image.chunks is not None
-    threads = 1 if lazy else os.cpu_count() or 1
     value = fill if name == "sci" and fill is not None else np.nan
-    if name == "dq":
-        arrays: tuple[xr.DataArray, ...] = (image,)
-        function: Any = partial(shift.resample_dq, outside=dq.DO_NOT_USE, **options)
-    else:
-        arrays = (image, bad)
-        function = partial(_resample_with, name, fill=value, workers=threads, **options)
+    arrays: tuple[xr.DataArray, ...] = (image,) if name == "dq" else (image, bad)
     if lazy:
         arrays = tuple(array.chunk({"y": -1, "x": -1}) for array in arrays)
     ny, nx = options["shape"]
     moved: xr.DataArray = xr.apply_ufunc(
-        function,
+        partial(_resample_with, name, fill=value, workers=1 if lazy else os.cpu_count() or 1, **options),
         *arrays,
         input_core_dims=[["y", "x"]] * len(arrays),
         output_core_dims=[["y", "x"]],
@@ -174,11 +168,14 @@ def _converted(name: str, image: xr.DataArray) -> xr.DataArray:
     return image.astype(np.float32 if single else np.float64, copy=False)
 
 
-def _resample_with(name: str, image: Any, bad: Any, **options: Any) -> Any:
-    """Resample data, a variance, or an error through its variance."""
+def _resample_with(name: str, image: Any, bad: Any = None, *, fill: float, workers: int, **options: Any) -> Any:
+    """Resample flags, data, a variance, or an error through its variance."""
+    if name == "dq":
+        return shift.resample_dq(image, outside=dq.DO_NOT_USE, **options)
+    options |= {"bad": bad, "fill": fill, "workers": workers}
     if name == "sci":
-        return shift.resample(image, bad=bad, **options)
-    variance = shift.resample_variance(image**2 if name == "err" else image, bad=bad, **options)
+        return shift.resample(image, **options)
+    variance = shift.resample_variance(image**2 if name == "err" else image, **options)
     return np.sqrt(variance) if name == "err" else variance
 
 
@@ -202,8 +199,7 @@ def _assign_wcs(result: xr.Dataset, ds: xr.Dataset, center: dict[str, float]) ->
     if "wcs" not in ds.coords:
         return result
     moved = wcs.shift(sky.the_wcs(ds), center["x"], center["y"])
-    result = sky.assign_wcs(result, wcs.dump(moved))
-    return assign_polar(result)
+    return assign_polar(sky.assign_wcs(result, wcs.dump(moved)))
 
 
 def _polar(x0: float, y0: float, text: str, x: Any, y: Any) -> tuple[Any, Any]:
@@ -214,18 +210,9 @@ def _polar(x0: float, y0: float, text: str, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def assign_polar(ds: xr.Dataset) -> xr.Dataset:
-    """Derive ``separation`` and ``position_angle`` from the star anew from the labels and the WCS.
+    """Derive the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north] from labels and WCS.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With ``x``, ``y``, ``wcs`` and the star's ``target_x``, ``target_y``.
-
-    Returns
-    -------
-    xarray.Dataset
-        With the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north, 0 to 360],
-        evaluated when first used. At the star itself the angle is 0.
+    They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0.
     """
     model.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
     function = partial(_polar, float(ds["target_x"]), float(ds["target_y"]))

@@ -18,7 +18,7 @@ takes an estimate there decides what it is independent of:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -33,6 +33,10 @@ from xta.estimates.template import estimate_center
 from xta.geometry import siaf, sky, sphere, wcs
 from xta.images import dq
 from xta.osslog.maneuvers import NetManeuver, net_maneuver
+
+if TYPE_CHECKING:
+    from astropy.modeling import Model
+    from gwcs import WCS
 
 __all__ = ["METHODS", "estimates"]
 
@@ -52,8 +56,7 @@ ATTRS = {
 }
 
 
-@dataclass(frozen=True)
-class _Estimate:
+class _Estimate(NamedTuple):
     """One position in the science frame [pixel], and what has to be said about it."""
 
     x: float = math.nan
@@ -65,19 +68,14 @@ class _Estimate:
 
 @dataclass(frozen=True)
 class _Case:
-    """What the ways have in common."""
+    """What the estimates have in common."""
 
     ds: xr.Dataset
-    ta: xr.Dataset
-    """The TA exposure in use."""
-    target: tuple[float, float]
-    """At the time of the exposure [deg]."""
-    acquired: tuple[float, float]
-    """At the time of the acquisition [deg]."""
-    original: Any
-    """The WCS of the exposure as its file had it."""
-    scale: float
-    """Size of a pixel at the star [arcsec]."""
+    ta: xr.Dataset  # the TA exposure in use
+    target: tuple[float, float]  # at the time of the exposure [deg]
+    acquired: tuple[float, float]  # at the time of the acquisition [deg]
+    original: "WCS"  # of the exposure, as its file had it
+    scale: float  # size of a pixel at the star [arcsec]
     template: Any
     oss: Any
 
@@ -89,11 +87,6 @@ class _Case:
     def accuracy(self) -> float:
         """What a target acquisition is good for, one axis [pixel]."""
         return acquisition_accuracy(self.instrument) / (1e3 * self.scale)
-
-    @property
-    def centroid(self) -> tuple[float, float]:
-        """The one in use, pixel of the TA readout."""
-        return float(self.ds["centroid_x"]), float(self.ds["centroid_y"])
 
     @property
     def onboard(self) -> bool:
@@ -108,7 +101,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     ds : xarray.Dataset
         With the adopted position: `compute_offset` and `adjust_wcs` done.
     template : optional
-        Model image for "template", see `xta.template.estimate_center`.
+        Model image for "template", see `xta.estimates.template.estimate_center`.
     oss : path, str, table or OssLog, optional
         Event log of the visit for "sam". By default the one beside the file or in the cache, else the lines that
         the dataset keeps; the network is not asked. False for these lines alone, without a look at any file.
@@ -142,16 +135,10 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     if "star_x" in ds.coords:
         msg = "the dataset is recentered, its pixels are not those of the readout; take the exposure before recenter()"
         raise MissingError(msg)
-    case = _Case(
-        ds,
-        in_use(ds).transpose(..., "ta_y", "ta_x"),
-        target_position(ds),
-        acquired_target(ds),
-        sky.the_wcs(ds, "wcs_original"),
-        wcs.pixel_scale(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"])),
-        template,
-        oss,
-    )
+    ta = in_use(ds).transpose(..., "ta_y", "ta_x")
+    scale = wcs.pixel_scale(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
+    original = sky.the_wcs(ds, "wcs_original")
+    case = _Case(ds, ta, target_position(ds), acquired_target(ds), original, scale, template, oss)
     return _table(case, {method: _attempt(estimate, case) for method, estimate in METHODS.items()})
 
 
@@ -162,42 +149,46 @@ def _attempt(estimate: Callable[[_Case], _Estimate], case: _Case) -> _Estimate:
         return _Estimate(note=str(error))
 
 
-def _table(case: _Case, found: dict[str, _Estimate]) -> xr.Dataset:
+def _table(case: _Case, results: dict[str, _Estimate]) -> xr.Dataset:
     """Compare all estimates with the adopted position."""
-    ds, limit = case.ds, case.accuracy
+    ds = case.ds
     adopted = float(ds["target_x"]), float(ds["target_y"])
-    columns: dict[str, list[Any]] = {name: [] for name in ATTRS if name != "estimate"}
-    for one in found.values():
-        dx, dy = one.x - adopted[0], one.y - adopted[1]
-        spans = [AGREES * math.hypot(limit, s if math.isfinite(s) else 0.0) for s in (one.x_sigma, one.y_sigma)]
-        agrees = -1 if math.isnan(dx + dy) else int(abs(dx) <= spans[0] and abs(dy) <= spans[1])
-        why = one.note
-        if agrees >= 0:
-            words = "agrees" if agrees else "does not agree"
-            why = f"{words}: {dx:+.3f}, {dy:+.3f} px, allowed {spans[0]:.3f}, {spans[1]:.3f}"
-            why += f"; {one.note}" if one.note else ""
-        values = one.x, one.y, one.x_sigma, one.y_sigma, dx, dy, agrees, why
-        for name, value in zip(columns, values, strict=True):
-            columns[name].append(value)
-    attrs = {name: ({"units": units} if units else {}) | {"long_name": text} for name, (units, text) in ATTRS.items()}
-    variables = {name: (("estimate",), column, attrs[name]) for name, column in columns.items()}
-    table = xr.Dataset(variables, coords={"estimate": (("estimate",), list(found), attrs["estimate"])})
+    rows = [(method, *_compared(result, *adopted, case.accuracy)) for method, result in results.items()]
+    columns = {
+        name: xr.Variable("estimate", list(values), ({"units": units} if units else {}) | {"long_name": text})
+        for (name, (units, text)), values in zip(ATTRS.items(), zip(*rows, strict=True), strict=True)
+    }
+    labels = columns.pop("estimate")
+    table = xr.Dataset(columns, {"estimate": labels})
     table["agrees"] = table["agrees"].astype(np.int8)
     about = {key: ds.attrs[key] for key in ("visit_id", "filename", "centroid_source") if key in ds.attrs}
     return table.assign_attrs(about, adopted_x=adopted[0], adopted_y=adopted[1])
 
 
+def _compared(result: _Estimate, x: float, y: float, limit: float) -> tuple[float | str, ...]:
+    """Compare one estimate with the adopted x, y: the columns of `ATTRS` but the first."""
+    *values, note = result
+    dx, dy = result.x - x, result.y - y
+    if math.isnan(dx + dy):
+        return *values, dx, dy, -1, note
+    spans = [AGREES * math.hypot(limit, s if math.isfinite(s) else 0.0) for s in (result.x_sigma, result.y_sigma)]
+    agrees = abs(dx) <= spans[0] and abs(dy) <= spans[1]
+    words = "agrees" if agrees else "does not agree"
+    why = f"{words}: {dx:+.3f}, {dy:+.3f} px, allowed {spans[0]:.3f}, {spans[1]:.3f}"
+    return *values, dx, dy, int(agrees), f"{why}; {note}" if note else why
+
+
 def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], note: str = "") -> _Estimate:
     """Take a position in the TA image through the sky, with its standard error."""
     ra, dec = wcs.pixel_to_world(wcs.load(case.ta["ta_wcs"].item()), [x, x + 1, x], [y, y, y + 1])
-    there = []
+    positions = []
     for lon, lat in zip(ra, dec, strict=True):
         adjusted = wcs.adjust(case.original, sphere.rotation_between(float(lon), float(lat), *case.acquired))
-        there.append([float(value) for value in wcs.world_to_pixel(adjusted, *case.target)])
-    here, *neighbors = np.array(there)
-    jacobian = (np.array(neighbors) - here).T
+        positions.append([float(value) for value in wcs.world_to_pixel(adjusted, *case.target)])
+    star, *neighbors = np.array(positions)
+    jacobian = (np.array(neighbors) - star).T
     x_sigma, y_sigma = np.sqrt(jacobian**2 @ np.square(sigma))
-    return _Estimate(float(here[0]), float(here[1]), float(x_sigma), float(y_sigma), note)
+    return _Estimate(float(star[0]), float(star[1]), float(x_sigma), float(y_sigma), note)
 
 
 def _oss(case: _Case) -> _Estimate:
@@ -214,10 +205,9 @@ def _oss(case: _Case) -> _Estimate:
 
 
 def _image(case: _Case) -> _Estimate:
-    found = image_centroid(case.ds)
-    return _from_ta(
-        case, found.x, found.y, sigma=(found.x_err, found.y_err), note="; ".join(pixel_flags(case.ta, found))
-    )
+    star = image_centroid(case.ds)
+    note = "; ".join(pixel_flags(case.ta, star))
+    return _from_ta(case, star.x, star.y, sigma=(star.x_err, star.y_err), note=note)
 
 
 def _gaussian(case: _Case) -> _Estimate:
@@ -249,20 +239,19 @@ def _gaussian(case: _Case) -> _Estimate:
     if fit["flags"] & ~1 or not math.isfinite(float(fit["x_fit"]) + float(fit["y_fit"])):
         msg = f"the Gaussian did not converge (photutils flags {int(fit['flags'])})"
         raise CentroidError(msg)
+    x, y, x_err, y_err, fwhm = (float(fit[name]) for name in ("x_fit", "y_fit", "x_err", "y_err", "fwhm_fit"))
     stretch = math.sqrt(max(float(fit["reduced_chi2"]), 1.0)) if error is not None else math.nan
-    sigma = float(fit["x_err"]) * stretch, float(fit["y_err"]) * stretch
-    x, y = float(fit["x_fit"]) + corner[0], float(fit["y_fit"]) + corner[1]
-    note = f"FWHM {float(fit['fwhm_fit']):.2f} px"
-    return _from_ta(case, x, y, sigma=sigma, note="; ".join([note, *pixel_flags(case.ta, start)]))
+    note = "; ".join([f"FWHM {fwhm:.2f} px", *pixel_flags(case.ta, start)])
+    return _from_ta(case, x + corner[0], y + corner[1], sigma=(x_err * stretch, y_err * stretch), note=note)
 
 
-def _v_frame(one: Any) -> tuple[Any, Any]:
-    """Give the transforms from the pixel to the last frame before the sky, which is V2, V3, and from it to the sky."""
-    first, *_, frame, last = one.available_frames
+def _v_frame(gwcs: "WCS") -> "tuple[Model, Model]":
+    """Return the transforms from the pixel to the last frame before the sky, V2, V3, and from there to the sky."""
+    first, *_, frame, last = gwcs.available_frames
     if not frame.startswith("v2v3"):
         msg = f"the frame before the sky is {frame}, not V2, V3; only imaging WCSs can be compared with the guider"
         raise WCSError(msg)
-    return one.get_transform(first, frame), one.get_transform(frame, last)
+    return gwcs.get_transform(first, frame), gwcs.get_transform(frame, last)
 
 
 def _sam(case: _Case) -> _Estimate:
@@ -298,13 +287,9 @@ def _net(case: _Case, prd: str | None) -> NetManeuver:
             raise AcquisitionError(msg)
         log = osslog.read(f"{ds.attrs['oss_log']}\n")
     tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(model.TACQ_TYPES))]
-    net = net_maneuver(
-        log,
-        instrument=case.instrument,
-        regions=[str(name) for name in tacq] if case.instrument == "MIRI" else [],
-        guider=model.guider_number(ds),
-        prd=prd,
-    )
+    regions = [str(name) for name in tacq] if case.instrument == "MIRI" else []
+    guider = model.guider_number(ds)
+    net = net_maneuver(log, instrument=case.instrument, regions=regions, guider=guider, prd=prd)
     dithers = sum(sam.kind == "dither" for sam in net.sams)
     if case.instrument == "NIRCAM" and dithers != tacq.size - 1:
         msg = f"the log at hand has {dithers} dither SAMs before the TA SAM for {tacq.size} TA exposures; give oss="
@@ -330,9 +315,9 @@ def _guide_star(case: _Case) -> _Estimate:
     start, end = ([float(v) / 3600 for v in siaf.convert(guider, *idl, "idl", "tel")] for idl in (before, after))
     to_v, _ = _v_frame(wcs.load(case.ta["ta_wcs"].item()))
     _, to_sky = _v_frame(case.original)
-    v2, v3 = to_v(*case.centroid)
-    there = sphere.rotation_between(*start, *end) @ sphere.unit_vector(v2 / 3600, v3 / 3600)
-    lon, lat = np.rad2deg([np.arctan2(there[1], there[0]), np.arctan2(there[2], np.hypot(there[0], there[1]))])
+    v2, v3 = to_v(float(ds["centroid_x"]), float(ds["centroid_y"]))
+    turned = sphere.rotation_between(*start, *end) @ sphere.unit_vector(v2 / 3600, v3 / 3600)
+    lon, lat = np.rad2deg([np.arctan2(turned[1], turned[0]), np.arctan2(turned[2], np.hypot(turned[0], turned[1]))])
     x, y = (float(value) for value in wcs.world_to_pixel(case.original, *to_sky(lon * 3600, lat * 3600)))
     guiding = math.sqrt(2) * GUIDING / (1e3 * case.scale)
     x_sigma, y_sigma = (math.hypot(sigma, guiding) for sigma in _centroid_sigma(case))
@@ -341,19 +326,19 @@ def _guide_star(case: _Case) -> _Estimate:
 
 
 def _centroid_sigma(case: _Case) -> tuple[float, float]:
-    """Give the standard error of the centroid in use, in the science frame; 0 where it is not known."""
-    onboard_one = case.onboard and case.centroid[0] == float(case.ds.attrs["oss_x"])
-    found = _attempt(_oss if onboard_one else _image, case)
-    x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (found.x_sigma, found.y_sigma))
+    """Return the standard error of the centroid in use, in the science frame; 0 where it is not known."""
+    onboard_one = case.onboard and float(case.ds["centroid_x"]) == float(case.ds.attrs["oss_x"])
+    result = _attempt(_oss if onboard_one else _image, case)
+    x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (result.x_sigma, result.y_sigma))
     return x_sigma, y_sigma
 
 
 def _template(case: _Case) -> _Estimate:
     if case.template is None:
         return _Estimate(note="no model image was given (template=)")
-    found = estimate_center(case.ds, template=case.template)
-    x, y, x_sigma, y_sigma = (float(found[name]) for name in ("x", "y", "x_sigma", "y_sigma"))
-    return _Estimate(x, y, x_sigma, y_sigma, f"correlation {float(found['correlation']):.4f}")
+    star = estimate_center(case.ds, template=case.template)
+    x, y, x_sigma, y_sigma = (float(star[name]) for name in ("x", "y", "x_sigma", "y_sigma"))
+    return _Estimate(x, y, x_sigma, y_sigma, f"correlation {float(star['correlation']):.4f}")
 
 
 METHODS: dict[str, Callable[[_Case], _Estimate]] = {

@@ -11,20 +11,22 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, damage
 from xta.images import dq
-from xta.images.correlation import Match, match_template
+from xta.images.correlation import match_template
 from xta.io.fitsfile import opened
 
 __all__ = ["estimate_center", "read_template"]
+
+Floats = NDArray[np.float64]
 
 EXTENSIONS = ("DET_DIST", "DET_SAMP", "SCI")
 """Extensions in which a model is looked for, best first: those of STPSF at the pixels of the detector, with and
 without distortion, then that of a JWST product."""
 
-KEYS = ("units", "long_name")
 ATTRS = {
     "x": ("pixel", "star by the model image, 0-based x of the exposure's own readout"),
     "y": ("pixel", "star by the model image, 0-based y of the exposure's own readout"),
@@ -36,11 +38,7 @@ ATTRS = {
 
 
 def estimate_center(
-    ds: xr.Dataset,
-    *,
-    template: Any,
-    center: tuple[float, float] | None = None,
-    upsample: int = 20,
+    ds: xr.Dataset, *, template: Any, center: tuple[float, float] | None = None, upsample: int = 20
 ) -> xr.Dataset:
     """Find the star in a science exposure by masked cross-correlation with a model image.
 
@@ -54,7 +52,7 @@ def estimate_center(
     center : (float, float), optional
         Where the star is in the model, 0-based x, y [pixel]. By default in the middle.
     upsample : int
-        Steps per pixel of the fine search, see `xta.correlation.match_template`.
+        Steps per pixel of the fine search, see `xta.images.correlation.match_template`.
 
     Returns
     -------
@@ -85,32 +83,21 @@ def estimate_center(
     image_of_star = read_template(template)
     x0, y0 = ((n - 1) / 2 for n in image_of_star.shape[::-1]) if center is None else center
     image, bad, err = _image(ds)
-    found = match_template(image, image_of_star, bad=bad, err=err, upsample=upsample)
-    return _result(found, float(ds["x"].values[0]) + x0, float(ds["y"].values[0]) + y0)
+    match = match_template(image, image_of_star, bad=bad, err=err, upsample=upsample)
+    x, y = match.dx + (float(ds["x"].values[0]) + x0), match.dy + (float(ds["y"].values[0]) + y0)
+    values = (x, y, match.x_err, match.y_err, match.correlation, match.chi2)
+    return xr.Dataset(
+        {
+            name: ((), value, {"units": units, "long_name": text})
+            for (name, (units, text)), value in zip(ATTRS.items(), values, strict=True)
+        }
+    )
 
 
-def read_template(template: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Read a model image.
+def read_template(template: Any) -> Floats:
+    """Read a model image (y, x) in one of the forms that `estimate_center` takes; of a cube the mean.
 
-    Parameters
-    ----------
-    template : array, path, astropy.io.fits.HDUList or STPSF instrument
-        Of an HDUList or FITS file the extension DET_DIST, DET_SAMP or SCI is taken, else the first with an
-        image; of a cube the mean. Of an STPSF (or WebbPSF) instrument, set up with its mask, filter and aperture,
-        ``calc_psf`` is called.
-
-    Returns
-    -------
-    array, shape (y, x)
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read.
-    ProductError
-        If there is no image in it.
-    ArgumentError
-        If it is none of these, or not an image.
+    Of files and HDULists the first of `EXTENSIONS` is taken, else the first with an image.
     """
     from astropy.io import fits
 
@@ -130,7 +117,7 @@ def read_template(template: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return _of_array(template)
 
 
-def _of_hdus(hdus: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _of_hdus(hdus: Any) -> Floats:
     named = [hdus[name] for name in EXTENSIONS if name in hdus]
     images = [hdu for hdu in (*named, *hdus) if hdu.is_image and hdu.data is not None and hdu.data.ndim >= 2]
     if not images:
@@ -139,7 +126,7 @@ def _of_hdus(hdus: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return _of_array(images[0].data)
 
 
-def _of_array(values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _of_array(values: Any) -> Floats:
     try:
         image = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
@@ -152,31 +139,17 @@ def _of_array(values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return image
 
 
-def _image(ds: xr.Dataset) -> tuple[Any, Any, Any]:
+def _image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
     """Average the integrations: image, bad pixels, standard error (None where the dataset has none)."""
     model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
     arrays = {name: ds[name].transpose(..., "y", "x").values for name in ("sci", "dq", "err") if name in ds}
     sci = arrays["sci"]
-    bad = dq.bad_pixels(sci, arrays.get("dq"))
-    good = ~bad
-    variance = arrays["err"].astype(float) ** 2 if "err" in arrays else None
-    if sci.ndim > 2:
-        axes = tuple(range(sci.ndim - 2))
-        number = good.sum(axis=axes)
-        some = np.maximum(number, 1)
-        sci = np.where(good, sci, 0).sum(axis=axes) / some
-        variance = None if variance is None else np.where(good, variance, 0).sum(axis=axes) / some**2
-        bad = number == 0
-    return sci, bad, None if variance is None else np.sqrt(variance)
-
-
-def _result(found: Match, x0: float, y0: float) -> xr.Dataset:
-    values = {
-        "x": found.dx + x0,
-        "y": found.dy + y0,
-        "x_sigma": found.x_err,
-        "y_sigma": found.y_err,
-        "correlation": found.correlation,
-        "chi2": found.chi2,
-    }
-    return xr.Dataset({name: ((), value, dict(zip(KEYS, ATTRS[name], strict=True))) for name, value in values.items()})
+    axes = tuple(range(sci.ndim - 2))
+    good = ~dq.bad_pixels(sci, arrays.get("dq"))
+    number = good.sum(axis=axes)
+    some = np.maximum(number, 1)
+    mean = np.where(good, sci, 0).sum(axis=axes) / some
+    if "err" not in arrays:
+        return mean, number == 0, None
+    variance = np.where(good, arrays["err"].astype(float) ** 2, 0).sum(axis=axes) / some**2
+    return mean, number == 0, np.sqrt(variance)

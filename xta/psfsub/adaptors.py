@@ -1,17 +1,22 @@
 """Hand recentered frames to the engines themselves: pyKLIP and VIP."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xta.errors import KlipError
 from xta.psfsub import north
-from xta.psfsub.frames import Datasets, Exposure, Frames, prepare
+from xta.psfsub.frames import Datasets, Exposure, import_engine, prepare
+from xta.psfsub.north import Array
+
+if TYPE_CHECKING:
+    from pyklip.instruments.Instrument import GenericData
+    from pyklip.rdi import PSFLibrary
 
 __all__ = ["to_pyklip", "to_vip"]
 
 
-def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> tuple[Any, Any]:
+def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> "tuple[GenericData, PSFLibrary | None]":
     """Make pyKLIP's data set and PSF library in memory.
 
     Parameters
@@ -47,17 +52,13 @@ def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> tuple[
     ...     dataset, mode="ADI+RDI", psf_library=library, annuli=1, subsections=1, numbasis=[1, 5], movement=1
     ... )
     """
-    try:
-        from pyklip import rdi
-        from pyklip.instruments.Instrument import GenericData
-    except ImportError as error:
-        msg = f'pyKLIP is not here ({error}); install it with: pip install "xta[klip]"'
-        raise KlipError(msg) from error
+    instrument, rdi = import_engine("pyklip.instruments.Instrument"), import_engine("pyklip.rdi")
     frames = prepare(science, reference)
     ny, nx = frames.shape
     center = np.array([nx // 2, ny // 2], dtype=float)
     cube, angles, labels = _stacked(frames.science)
-    dataset = GenericData(cube, np.tile(center, (len(cube), 1)), parangs=angles, filenames=np.array(labels))
+    centers = np.tile(center, (len(cube), 1))
+    dataset = instrument.GenericData(cube, centers, parangs=angles, filenames=np.array(labels))
     if not frames.reference:
         return dataset, None
     library = np.concatenate([*(exposure.frames for exposure in frames.reference), cube])
@@ -67,7 +68,7 @@ def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> tuple[
     return dataset, psf_library
 
 
-def _stacked(exposures: tuple[Exposure, ...]) -> tuple[Any, Any, list[str]]:
+def _stacked(exposures: tuple[Exposure, ...]) -> tuple[Array, Array, list[str]]:
     """Join the frames of exposures, with an angle and a name for each."""
     for exposure in exposures:
         if north.handedness(exposure.ds) > 0:
@@ -78,7 +79,7 @@ def _stacked(exposures: tuple[Exposure, ...]) -> tuple[Any, Any, list[str]]:
     return cube, angles, [label for exposure in exposures for label in exposure.labels]
 
 
-def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str, Any]:
+def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str, Array | None]:
     """Make the arrays that VIP's functions take.
 
     Parameters
@@ -111,7 +112,7 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
     ...     data["cube"], data["angles"], cube_ref=data["cube_ref"], ncomp=5
     ... )
     """
-    frames: Frames = prepare(science, reference)
+    frames = prepare(science, reference)
     _, angles, _ = _stacked(frames.science)
     cubes = [
         np.concatenate([np.where(exposure.field, exposure.filled, 0.0) for exposure in group]) if group else None

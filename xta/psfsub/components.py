@@ -4,53 +4,39 @@ Sections are sectors of rings around the star, in the orientation of the detecto
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta.errors import KlipError
-from xta.psfsub.frames import Exposure, Frames
+from xta.psfsub.frames import Frames
+from xta.psfsub.north import Array
 
 __all__ = ["Library", "Section", "divide"]
 
-Array: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
 UNIT = 1e-3  # largest error of the norm of a component; one that is rounding noise has any norm
 
 
-@dataclass(frozen=True, eq=False)
-class Section:
-    """Part of a frame that is modeled by itself."""
+class Section(NamedTuple):
+    """Part of a frame that is modeled by itself: the radii of its ring [pixel], and its pixels (y, x)."""
 
     inner: float
     outer: float
-    """Radii of its ring [pixel]."""
     pixels: Mask
-    """Shape (y, x)."""
 
 
 def divide(
     shape: tuple[int, int], *, annuli: int, subsections: int, inner: float, outer: float | None
 ) -> list[Section]:
-    """Divide a frame into sectors of rings around its central pixel.
+    """Divide a frame (ny, nx) into `annuli` rings of equal width around its central pixel, and these into sectors.
 
-    Parameters
-    ----------
-    shape : (int, int)
-        Of the frame (ny, nx), odd.
-    annuli, subsections : int
-        Number of rings of equal width, and of sectors of each, the first from the +x direction to +y.
-    inner, outer : float
-        Inner edge of the first ring and outer edge of the last one [pixel]. Without an outer edge the rings
-        are laid out to the nearer edge of the frame, and the last one goes on to the corners.
-
-    Returns
-    -------
-    list of Section
+    The first sector begins at the +x direction and goes to +y. Radii are in pixels. Without an outer edge the
+    rings are laid out to the nearer edge of the frame, and the last one goes on to the corners.
     """
     y, x = (grid - n // 2 for grid, n in zip(np.indices(shape), shape, strict=True))
     radius, sector = np.hypot(x, y), np.arctan2(y, x) % (2 * np.pi) // (2 * np.pi / subsections)
@@ -66,17 +52,10 @@ def divide(
 
 
 class Library:
-    """The frames that model the science frames.
+    """The frames that model the science frames: with "ADI" in the mode other rolls, with "RDI" reference stars.
 
-    Parameters
-    ----------
-    frames : Frames
-    angles : sequence of float
-        Position angle of +y of each science exposure [deg].
-    mode : str
-        With "ADI" in it, science frames of other rolls model; with "RDI", frames of reference stars.
-    movement : float
-        Least distance that a source moves between rolls for one to model the other [pixel].
+    A science exposure, whose +y has the position angle given in `angles` [deg], models another one where a
+    source moves by at least `movement` pixels between the two.
     """
 
     def __init__(self, frames: Frames, angles: Sequence[float], *, mode: str, movement: float) -> None:
@@ -85,16 +64,12 @@ class Library:
         self.rolls = "ADI" in mode
         self.angles = np.asarray(angles)
         self.mode, self.movement = mode, movement
-        everyone: tuple[Exposure, ...] = (*self.science, *self.references)
+        everyone = (*self.science, *self.references)
         self.filled = np.concatenate([exposure.filled for exposure in everyone])
         self.owner = np.repeat(np.arange(len(everyone)), [len(exposure.frames) for exposure in everyone])
-        models = everyone if self.rolls else self.references
-        groups = (self.science, models)
-        self.usable: Mask = np.all(
-            [exposure.field for exposure in everyone]
-            + [np.any([np.isfinite(e.frames).any(axis=0) for e in group], axis=0) for group in groups],
-            axis=0,
-        )
+        groups = (self.science, everyone if self.rolls else self.references)
+        good = [np.any([np.isfinite(e.frames).any(axis=0) for e in group], axis=0) for group in groups]
+        self.usable: Mask = np.all([exposure.field for exposure in everyone] + good, axis=0)
 
     def admitted(self, k: int, section: Section) -> Mask:
         """Tell which frames may model science exposure `k` in a section, shape (frames,)."""
@@ -114,27 +89,10 @@ class Library:
             for section in sections
         )
 
-    def residuals(self, sections: Sequence[Section], numbasis: Sequence[int], engine: Any) -> Iterator[Array]:
-        """Subtract the model from the science frames.
+    def residuals(self, sections: Sequence[Section], numbasis: Sequence[int], engine: ModuleType) -> Iterator[Array]:
+        """Subtract from each science exposure its models of `numbasis` components, shape (n, numbasis, y, x).
 
-        Parameters
-        ----------
-        sections : sequence of Section
-            Each with a usable pixel.
-        numbasis : sequence of int
-            Numbers of components, not more than there are frames.
-        engine : module
-            ``pyklip.klip``.
-
-        Yields
-        ------
-        numpy.ndarray
-            For each science exposure, shape (n, numbasis, y, x); NaN where bad or not in a section.
-
-        Raises
-        ------
-        KlipError
-            If fewer components than wanted are independent.
+        The engine is ``pyklip.klip``; each section has a usable pixel. NaN where bad or not in a section.
         """
         for k, exposure in enumerate(self.science):
             n, ny, nx = exposure.frames.shape
@@ -147,7 +105,7 @@ class Library:
             yield np.where(np.isfinite(exposure.frames)[:, np.newaxis], result, np.nan)
 
 
-def _basis(models: Array, count: int, engine: Any) -> Array:
+def _basis(models: Array, count: int, engine: ModuleType) -> Array:
     """Compute the first `count` principal components of frames (n, pixels), shape (count, pixels)."""
     # The engine's own covariance fails for a single frame.
     covariance = np.atleast_2d(np.cov(models))

@@ -5,7 +5,9 @@ Bad pixels are NaN in the frames, whatever the exposures were filled with.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from importlib import import_module
+from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -16,10 +18,10 @@ from xta.cubes.recenter import recenter
 from xta.errors import ArgumentError, KlipError, RecenterError
 from xta.images import dq, shift
 from xta.psfsub import north
+from xta.psfsub.north import Array
 
-__all__ = ["Exposure", "Frames", "prepare"]
+__all__ = ["Datasets", "Exposure", "Frames", "import_engine", "prepare"]
 
-Array: TypeAlias = NDArray[np.float64]
 Datasets: TypeAlias = xr.Dataset | Iterable[xr.Dataset]
 
 SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
@@ -27,7 +29,7 @@ SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
 
 DERIVED = ("ra", "dec", "separation", "position_angle")
 SCALE_TOLERANCE = 0.005  # relative difference of pixel scales; visits differ by 1e-4 by velocity aberration
-CENTRED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
+CENTERED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +56,9 @@ class Exposure:
     @property
     def labels(self) -> list[str]:
         """A name for each frame: file and integration."""
-        known = "integration" in self.ds.coords
-        numbers = np.atleast_1d(self.ds["integration"].values if known else np.arange(1, len(self.frames) + 1))
-        return [f"{self.name}_INT{int(number)}" for number in numbers]
+        unnumbered = np.arange(1, len(self.frames) + 1)
+        numbers = self.ds["integration"].values if "integration" in self.ds.coords else unnumbered
+        return [f"{self.name}_INT{int(number)}" for number in np.atleast_1d(numbers)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,53 +75,39 @@ class Frames:
         return ny, nx
 
 
+def import_engine(name: str) -> ModuleType:
+    """Import a module of pyKLIP, which is optional."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        msg = f'pyKLIP is not here ({error}); install it with: pip install "xta[klip]"'
+        raise KlipError(msg) from error
+
+
 def prepare(science: Datasets, reference: Datasets | None = None) -> Frames:
-    """Recenter exposures that are not, check that they fit together, and crop them to one size.
-
-    Parameters
-    ----------
-    science, reference : xarray.Dataset or iterable of them
-        Exposures with a star position, recentered or not.
-
-    Returns
-    -------
-    Frames
-
-    Raises
-    ------
-    ArgumentError
-        If something else than datasets is given.
-    KlipError
-        If there is no star position, the setting or the pixel scale differ, an exposure is given twice, a frame
-        is bad everywhere, or the exposures have no field in common.
-    """
-    groups = {"science": _listed(science, "science"), "reference": _listed(reference, "reference")}
-    if not groups["science"]:
+    """Recenter exposures that are not, check that they fit together, and crop them to one size."""
+    targets, references = _named(science, "science"), _named(reference, "reference")
+    if not targets:
         msg = "there is no science exposure; give one dataset or more"
         raise KlipError(msg)
-    named = {kind: [(_name(ds, f"{kind}[{k}]"), ds) for k, ds in enumerate(group)] for kind, group in groups.items()}
-    everyone = [*named["science"], *named["reference"]]
-    _refuse_mixed(everyone)
-    centered = {kind: [(name, _recentered(name, ds)) for name, ds in group] for kind, group in named.items()}
-    everyone = [*centered["science"], *centered["reference"]]
-    _refuse_scales(everyone)
-    half = {axis: min(_reach(name, ds, axis) for name, ds in everyone) for axis in ("x", "y")}
-    made = {kind: tuple(_exposure(name, ds, half) for name, ds in group) for kind, group in centered.items()}
-    _refuse_twice([*made["science"], *made["reference"]])
-    return Frames(made["science"], made["reference"])
+    _refuse_mixed([*targets, *references])
+    centered = [(name, _recentered(name, ds)) for name, ds in (*targets, *references)]
+    _refuse_scales(centered)
+    half = {axis: min(_reach(name, ds, axis) for name, ds in centered) for axis in ("x", "y")}
+    exposures = tuple(_exposure(name, ds, half) for name, ds in centered)
+    _refuse_twice(exposures)
+    return Frames(exposures[: len(targets)], exposures[len(targets) :])
 
 
-def _listed(given: Datasets | None, kind: str) -> list[xr.Dataset]:
-    result: list[Any] = [given] if isinstance(given, xr.Dataset) else list(given or ())
-    for item in result:
-        if not isinstance(item, xr.Dataset):
-            msg = f"{kind} holds {type(item).__name__}, not a dataset; open files with xta.analyze(file) first"
+def _named(given: xr.Dataset | Iterable[object] | None, kind: str) -> list[tuple[str, xr.Dataset]]:
+    """List datasets with the names of their files, as far as they have one."""
+    named = []
+    for k, ds in enumerate([given] if isinstance(given, xr.Dataset) else given or ()):
+        if not isinstance(ds, xr.Dataset):
+            msg = f"{kind} holds {type(ds).__name__}, not a dataset; open files with xta.analyze(file) first"
             raise ArgumentError(msg)
-    return result
-
-
-def _name(ds: xr.Dataset, default: str) -> str:
-    return str(ds.attrs.get("filename") or default)
+        named.append((str(ds.attrs.get("filename") or f"{kind}[{k}]"), ds))
+    return named
 
 
 def _refuse_twice(exposures: Iterable[Exposure]) -> None:
@@ -159,7 +147,7 @@ def _recentered(name: str, ds: xr.Dataset) -> xr.Dataset:
             msg = f"{name}: {error}"
             raise KlipError(msg) from error
     left = [float(ds[f"target_{axis}"]) for axis in ("x", "y")]
-    if max(map(abs, left)) > CENTRED:
+    if max(map(abs, left)) > CENTERED:
         msg = (
             f"the star of {name} is {left[0]:+.3f}, {left[1]:+.3f} px off the central pixel; recenter it by "
             "interpolation: ds.ta.recenter(method='fourier')"

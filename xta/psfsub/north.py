@@ -3,7 +3,7 @@
 Offsets on the sky are east and north [arcsec] along great circles from the star, which is at the label (0, 0).
 """
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,10 @@ from xta.errors import WCSError
 from xta.geometry import sky, sphere, wcs
 from xta.images import shift
 
-__all__ = ["derotate", "handedness", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
+if TYPE_CHECKING:
+    from gwcs import WCS
+
+__all__ = ["Array", "derotate", "handedness", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -25,7 +28,7 @@ ORDER = 5  # of the interpolating spline
 
 
 def _offsets(ds: xr.Dataset, x: ArrayLike, y: ArrayLike) -> Array:
-    """Give the sky offsets of labels from the star, shape (2, ...) [arcsec]."""
+    """Convert labels to sky offsets from the star, shape (2, ...) [arcsec]."""
     gwcs = sky.the_wcs(ds)
     ra0, dec0 = wcs.pixel_to_world(gwcs, 0.0, 0.0)
     return np.stack(sphere.tangent_offset(float(ra0), float(dec0), *wcs.pixel_to_world(gwcs, x, y)))
@@ -37,19 +40,10 @@ def _jacobian(ds: xr.Dataset) -> Array:
 
 
 def up_angle(ds: xr.Dataset) -> float:
-    """Measure the position angle of the +y direction at the star.
+    """Measure the position angle of the +y direction at the star, east of north, 0 to 360 [deg].
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Recentered, with a WCS.
-
-    Returns
-    -------
-    float
-        East of north, 0 to 360 [deg]: the angle by which the image is turned counter-clockwise to have north
-        up. By the keywords it is ROLL_REF - V3I_YANG * VPARITY, but for the distance between the star and the
-        reference point.
+    An image turned counter-clockwise by it has north up. By the keywords it is ROLL_REF - V3I_YANG * VPARITY,
+    but for the distance between the star and the reference point.
     """
     east, north = _jacobian(ds)[:, 1]
     return float(np.rad2deg(np.arctan2(east, north)) % 360)
@@ -66,29 +60,10 @@ def pixel_scale(ds: xr.Dataset) -> float:
 
 
 def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Array, Array]:
-    """Convert offsets from the star to pixel labels.
+    """Convert offsets from the star [arcsec], which broadcast against each other, to pixel labels x, y.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Recentered, with a WCS.
-    east, north : array_like
-        [arcsec]; broadcast against each other.
-
-    Returns
-    -------
-    x, y : numpy.ndarray
-        Labels [pixel].
-
-    Raises
-    ------
-    WCSError
-        If the WCS is not smooth enough for the fit.
-
-    Notes
-    -----
-    A polynomial fitted to the forward WCS on a lattice over the frame; an error above 1e-3 px there is refused.
-    On coronagraphic subarrays it is below 1e-6 px. Beyond the frame it extrapolates.
+    A polynomial is fitted to the forward WCS on a lattice over the frame, to below 1e-6 px on coronagraphic
+    subarrays; it extrapolates beyond the frame. A WCS with an error above 1e-3 px at a node is refused.
     """
     axes = [np.linspace(float(ds[axis][0]), float(ds[axis][-1]), NODES) for axis in ("x", "y")]
     nodes = np.stack([grid.ravel() for grid in np.meshgrid(*axes)], axis=-1)
@@ -109,21 +84,9 @@ def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Arr
 def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float) -> Array:
     """Resample images of an exposure to a grid with north up and east left, without distortion.
 
-    Parameters
-    ----------
-    images : numpy.ndarray
-        Shape (k, y, x), on the labels of `ds`, bad at the same pixels; surface brightness. NaN where bad.
-    ds : xarray.Dataset
-        Recentered, with a WCS.
-    size : int
-        Of the square result, odd; the star is on its central pixel.
-    scale : float
-        Its pixel [arcsec].
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (k, size, size). NaN outside, and where one of the 2 x 2 pixels around a position is bad.
+    Images (k, y, x) of surface brightness lie on the labels of `ds`, NaN at the same pixels. The result is
+    (k, size, size) with pixels of `scale` arcsec and the star on the central one; it is NaN outside, and
+    where one of the 2 x 2 pixels around a position is bad.
     """
     from scipy import ndimage
 
@@ -132,27 +95,14 @@ def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float) -> Array
     where = np.stack([y - float(ds["y"][0]), x - float(ds["x"][0])])
     bad = ~np.isfinite(images[0])
     share = ndimage.map_coordinates(bad.astype(float), where, order=1, cval=1.0)
-    result = np.stack(
-        [ndimage.map_coordinates(image, where, order=ORDER, mode="mirror") for image in shift.fill_bad(images)]
-    )
+    filled = shift.fill_bad(images)
+    result = np.stack([ndimage.map_coordinates(image, where, order=ORDER, mode="mirror") for image in filled])
     result[:, share > 1e-6] = np.nan  # weights of rounding do not spoil a pixel
     return result
 
 
-def north_up(ra: float, dec: float, scale: float) -> Any:
-    """Make a tangential WCS with north up, east left and the star at the pixel (0, 0).
-
-    Parameters
-    ----------
-    ra, dec : float
-        Star, ICRS [deg].
-    scale : float
-        Pixel [arcsec].
-
-    Returns
-    -------
-    gwcs.WCS
-    """
+def north_up(ra: float, dec: float, scale: float) -> "WCS":
+    """Make a tangential WCS with north up, east left, a pixel of `scale` arcsec and the star at the pixel (0, 0)."""
     from astropy import coordinates, units
     from astropy.modeling import models
     from gwcs import WCS, coordinate_frames

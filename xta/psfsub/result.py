@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xta import model
 from xta.cubes.recenter import assign_polar
@@ -14,11 +12,9 @@ from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
 from xta.psfsub import north
 from xta.psfsub.components import Library
-from xta.psfsub.frames import Frames
+from xta.psfsub.north import Array
 
 __all__ = ["dataset", "noise", "resolution"]
-
-Array: TypeAlias = NDArray[np.float64]
 
 PRIMARY = 6.5  # diameter of the primary mirror [m]
 GAUSSIAN = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
@@ -30,13 +26,7 @@ KEPT = (
 
 
 def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
-    """Give the resolution element [arcsec], as asked for or by the wavelength in the filter's name.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not positive, or not known from the filter.
-    """
+    """Return the resolution element [arcsec], as asked for or by the wavelength in the filter's name."""
     if fwhm is not None:
         if not fwhm > 0:
             msg = f"fwhm is {fwhm}; give a positive number of arcsec"
@@ -51,21 +41,11 @@ def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
 
 
 def noise(images: Array, *, element: float) -> tuple[Array, Array]:
-    """Measure the residual noise in rings around the star.
+    """Measure the residual noise of images (numbasis, y, x) in rings around their central pixel.
 
-    Parameters
-    ----------
-    images : numpy.ndarray
-        Shape (numbasis, y, x), the star on the central pixel.
-    element : float
-        Width of the resolution element and of the rings [pixel].
-
-    Returns
-    -------
-    radius : numpy.ndarray
-        Middles of the rings [pixel], out to the edges of the image.
-    noise : numpy.ndarray
-        Shape (numbasis, rings), as in the notes of `klip`; NaN where a ring has fewer than two elements.
+    The rings are one resolution element wide, `element` pixels. Returned are their middles [pixel], out to the
+    edges of the image, and the noise as in the notes of `klip`, shape (numbasis, rings); it is NaN where a ring has
+    fewer than two elements.
     """
     from scipy import special
 
@@ -84,67 +64,50 @@ def noise(images: Array, *, element: float) -> tuple[Array, Array]:
     return np.asarray((np.arange(count) + 0.5) * element), values
 
 
-def _labels(size: int, scale: float) -> dict[str, Any]:
+def _coords(size: int, scale: float, numbers: Sequence[int], radius: Array) -> dict[str, xr.Variable]:
+    """Label pixels by their offsets from the star, and the noise by its rings."""
     offset = np.arange(size) - size // 2
+    labels = {
+        "x": ("x", offset, "pixel", "pixel offset from the star, to the west"),
+        "y": ("y", offset, "pixel", "pixel offset from the star, to the north"),
+        "dx": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
+        "dy": ("y", scale * offset, "arcsec", "offset from the star to the north"),
+        "numbasis": ("numbasis", np.array(numbers), "1", "number of principal components"),
+        "radius": ("radius", radius * scale, "arcsec", "middle of the ring"),
+    }
     return {
-        "x": ("x", offset, {"units": "pixel", "long_name": "pixel offset from the star, to the west"}),
-        "y": ("y", offset, {"units": "pixel", "long_name": "pixel offset from the star, to the north"}),
-        "dx": ("x", -scale * offset, {"units": "arcsec", "long_name": "offset from the star to the east"}),
-        "dy": ("y", scale * offset, {"units": "arcsec", "long_name": "offset from the star to the north"}),
+        name: xr.Variable(dim, values, {"units": units, "long_name": text})
+        for name, (dim, values, units, text) in labels.items()
     }
 
 
 def dataset(
     images: Array,
-    rings: tuple[Array, Array],
     numbers: Sequence[int],
     *,
-    frames: Frames,
     library: Library,
     scale: float,
-    options: Mapping[str, Any],
+    element: float,
+    options: Mapping[str, object],
 ) -> xr.Dataset:
-    """Label the images: numbers of components, offsets, WCS, noise, and what they were made of.
-
-    Parameters
-    ----------
-    images : numpy.ndarray
-        Shape (numbasis, size, size).
-    rings : tuple of numpy.ndarray
-        Of `noise`.
-    numbers : sequence of int
-    frames : Frames
-    library : Library
-    scale : float
-        Pixel [arcsec].
-    options : mapping
-        Become attributes.
-
-    Returns
-    -------
-    xarray.Dataset
-    """
-    first = frames.science[0].ds
+    """Label the images (numbasis, y, x) and measure their noise; scale [arcsec], element [pixel] as in `noise`."""
+    first = library.science[0].ds
     unit = {"units": first["sci"].attrs["units"]} if "units" in first["sci"].attrs else {}
-    radius, values = rings
+    radius, values = noise(images, element=element)
     images = images.astype(first["sci"].dtype, copy=False) if first["sci"].dtype.kind == "f" else images
     ds = xr.Dataset(
         {
             "klip": (("numbasis", "y", "x"), images, unit | {"long_name": "image after subtraction of the star"}),
             "noise": (("numbasis", "radius"), values, unit | {"long_name": "residual noise of a pixel, 1 sigma"}),
         },
-        _labels(images.shape[-1], scale)
-        | {
-            "numbasis": ("numbasis", list(numbers), {"units": "1", "long_name": "number of principal components"}),
-            "radius": ("radius", radius * scale, {"units": "arcsec", "long_name": "middle of the ring"}),
-        },
+        _coords(images.shape[-1], scale, numbers, radius),
     )
     star = sky.pixel_to_world(first, 0.0, 0.0)
     position = {"target_x": 0.0, "target_y": 0.0, "target_ra": star[0], "target_dec": star[1]}
     ds = ds.assign_coords(model.describe(position))
     ds = assign_polar(sky.assign_wcs(ds, wcs.dump(north.north_up(*star, scale))))
     made_of = {
-        "science": ", ".join(exposure.name for exposure in frames.science),
+        "science": ", ".join(exposure.name for exposure in library.science),
         "reference": ", ".join(exposure.name for exposure in library.references),
     }
     kept = {key: first.attrs[key] for key in KEPT if key in first.attrs}

@@ -2,21 +2,18 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xta.errors import ArgumentError, KlipError
 from xta.geometry import sphere
 from xta.psfsub import north, result
 from xta.psfsub.components import Library, Section, divide
-from xta.psfsub.frames import Datasets, Frames, prepare
+from xta.psfsub.frames import Datasets, Frames, import_engine, prepare
+from xta.psfsub.north import Array
 
 __all__ = ["MODES", "klip"]
-
-Array: TypeAlias = NDArray[np.float64]
 
 MODES = ("ADI", "RDI", "ADI+RDI")
 """Where the frames come from that model the star: other rolls, reference stars, or both."""
@@ -107,7 +104,7 @@ def klip(
     --------
     >>> image = klip([roll1, roll2], reference=star, numbasis=[1, 5])  # doctest: +SKIP
     """
-    engine, version = _engine()
+    engine, version = import_engine("pyklip.klip"), str(import_engine("pyklip").__version__)
     wanted = _checked(numbasis, annuli=annuli, subsections=subsections, iwa=iwa, owa=owa, movement=movement)
     frames = prepare(science, reference)
     first = frames.science[0].ds
@@ -121,29 +118,23 @@ def klip(
     sections = [section for section in sections if (section.pixels & library.usable).any()]
     numbers = _numbers(wanted, library, sections)
     images = _average(frames, library.residuals(sections, numbers, engine), scale)
-    noise = result.noise(images, element=element)
     options = {"mode": mode, "annuli": annuli, "subsections": subsections, "movement": movement}
     options |= {"iwa": iwa, "owa": owa, "fwhm": element * scale, "pixel_scale": scale, "pyklip_version": version}
-    return result.dataset(images, noise, numbers, frames=frames, library=library, scale=scale, options=options)
+    return result.dataset(images, numbers, library=library, scale=scale, element=element, options=options)
 
 
-def _engine() -> tuple[Any, str]:
-    """Import pyKLIP's module of linear algebra; give its version, too."""
-    try:
-        from pyklip import __version__
-        from pyklip import klip as engine
-    except ImportError as error:
-        msg = f'pyKLIP is not here ({error}); install it with: pip install "xta[klip]"'
-        raise KlipError(msg) from error
-    return engine, str(__version__)
-
-
-def _checked(numbasis: Any, *, annuli: int, subsections: int, iwa: float, owa: float | None, movement: float) -> Any:
-    """Check the options; give the numbers of components as a list, or None."""
-    numbers = None if numbasis is None else np.atleast_1d(numbasis)
-    if numbers is not None and not (
-        numbers.ndim == 1 and numbers.dtype.kind in "iu" and numbers.size and numbers.min() >= 1
-    ):
+def _checked(
+    numbasis: int | Sequence[int] | None,
+    *,
+    annuli: int,
+    subsections: int,
+    iwa: float,
+    owa: float | None,
+    movement: float,
+) -> list[int] | None:
+    """Check the options, and return the numbers of components in order."""
+    numbers = np.atleast_1d(1 if numbasis is None else numbasis)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not numbers.size or numbers.min() < 1:
         msg = f"numbasis is {numbasis!r}; give integers from 1"
         raise ArgumentError(msg)
     for name, value in (("annuli", annuli), ("subsections", subsections)):
@@ -156,7 +147,7 @@ def _checked(numbasis: Any, *, annuli: int, subsections: int, iwa: float, owa: f
     if not movement > 0:
         msg = f"movement is {movement}; give a positive number of pixels, or a frame would model itself"
         raise ArgumentError(msg)
-    return None if numbers is None else sorted({int(number) for number in numbers})
+    return None if numbasis is None else sorted({int(number) for number in numbers})
 
 
 def _mode(mode: str | None, frames: Frames, angles: Sequence[float]) -> str:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
@@ -120,7 +120,7 @@ def survey(
     return model.with_history(ds, f"survey of {len(rows)} visits")
 
 
-def _check(client: Any, workers: Any) -> None:
+def _check(client: object, workers: object) -> None:
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         msg = f"workers is {workers!r}; give a number of processes from 1, or None"
         raise ArgumentError(msg)

@@ -28,32 +28,15 @@ LOG = re.compile(rf"{LOG_NAME}|\d{{11}}")
 
 @dataclass(frozen=True)
 class VisitFiles:
-    """The files of one visit.
+    """The files of one visit, exposures in time order."""
 
-    Attributes
-    ----------
-    visit_id : str
-        As in the keyword VISIT_ID: 11 digits.
-    science : tuple of pathlib.Path
-        The best product of each science exposure: first those of the detector of the acquisition, each in
-        time order.
-    ta, uncal : tuple of pathlib.Path
-        Acquisition and confirmation exposures, in time order, and their ``_uncal`` products.
-    logs : tuple of pathlib.Path
-        Event logs that mention the visit.
-    damaged : tuple of str
-        What is wrong with the files whose headers cannot be read.
-    n_files : int
-        All products of the visit, of whatever kind.
-    """
-
-    visit_id: str
-    science: tuple[Path, ...] = ()
-    ta: tuple[Path, ...] = ()
-    uncal: tuple[Path, ...] = ()
-    logs: tuple[Path, ...] = ()
-    damaged: tuple[str, ...] = ()
-    n_files: int = 0
+    visit_id: str  # as in the keyword VISIT_ID: 11 digits
+    science: tuple[Path, ...] = ()  # best product of each exposure, those of the acquisition's detector first
+    ta: tuple[Path, ...] = ()  # acquisition and confirmation exposures
+    uncal: tuple[Path, ...] = ()  # their _uncal products
+    logs: tuple[Path, ...] = ()  # event logs that mention the visit
+    damaged: tuple[str, ...] = ()  # what is wrong with the files whose headers cannot be read
+    n_files: int = 0  # products of whatever kind
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -111,35 +94,12 @@ class Folders:
 
 
 def find_visits(paths: "PathLike | Iterable[PathLike]") -> Folders:
-    """Find the visits of files and folders.
+    """Find the visits of files and folders; a file that was given is warned of if it is no product.
 
-    Parameters
-    ----------
-    paths : path or iterable of paths
-        Products, event logs, and folders, which are searched with all folders below them; links to folders
-        below are not followed, and names that begin with a dot are passed over.
-
-    Returns
-    -------
-    Folders
-
-    Raises
-    ------
-    ArgumentError
-        If there are no paths, or no product of any visit among them.
-    FileError
-        If a path does not exist.
-
-    Warns
-    -----
-    XtaWarning
-        If a file that was given is no product, or two files of the same name are not the same.
-
-    Notes
-    -----
-    A product belongs to the visit in its keyword VISIT_ID. A file whose header cannot be read belongs to the
-    visit in its name. Of a product that is there twice the first is taken, in the order of `paths` and, within
-    a folder, of the names.
+    Folders are searched with all folders below them; links to folders below are not followed, and names that begin
+    with a dot are passed over. A product belongs to the visit in its keyword VISIT_ID, or, where its header cannot be
+    read, in its name. Of a product that is there twice the first is taken, in the order of `paths` and, within a
+    folder, of the names.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths) if isinstance(paths, Iterable) else []
     if not given:

@@ -50,23 +50,8 @@ def run(
 ) -> Generator[Done, None, None]:
     """Yield the row of each visit as soon as it is there, or the exception that took its worker.
 
-    Parameters
-    ----------
-    work : callable
-        From files to row; it can be pickled.
-    visits : sequence of VisitFiles
-    client, workers
-        As in `survey`.
-
-    Raises
-    ------
-    ArgumentError
-        If the processes that were asked for cannot start.
-
-    Warns
-    -----
-    XtaWarning
-        If none were asked for and processes cannot start, so that this one does all the work.
+    The work can be pickled. Where no processes can start, this one does it all with a warning, unless `workers`
+    were asked for.
     """
     number = workers or _sensible(len(visits))
     alone = ((files, work(files)) for files in visits)

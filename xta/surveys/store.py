@@ -4,7 +4,6 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 from xta.errors import FileError, warn
 from xta.surveys.files import VisitFiles
@@ -18,34 +17,18 @@ FORMAT = "xta survey row"
 
 
 class Store:
-    """Finished rows in a file of JSON lines.
+    """Finished rows in a file of JSON lines, made at the first row.
 
-    Parameters
-    ----------
-    path : path
-        Made at the first row; its folder must exist.
-    made_with : str
-        What decides about the rows besides the files: version and options. Rows made with something else are
-        not used.
-    online : bool
-        Whether the network may be used: then provisional rows, which rest on an archive that did not answer, are
-        not used.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read or is something else.
-
-    Notes
-    -----
-    A line is written by one call, so it is there whole or, after a crash of the machine, in part at the end;
-    such a part is cut off. Of two lines of a visit the later counts.
+    Rows that were made with something else than `made_with`, version and options, are not used; nor, when the
+    network may be used (`online`), provisional ones, which rest on an archive that did not answer. A line is
+    written by one call, so it is there whole or, after a crash of the machine, in part at the end; such a part is cut
+    off. Of two lines of a visit the later counts.
     """
 
     def __init__(self, path: "str | os.PathLike[str]", *, made_with: str, online: bool = True) -> None:
         self.path = Path(path).expanduser()
         self.made_with, self.online = made_with, online
-        self._lines: dict[str, dict[str, Any]] = {}
+        self._lines: dict[str, Row] = {}
         if not self.path.parent.is_dir():
             msg = f"the folder {self.path.parent} does not exist; make it, or keep the rows (resume) elsewhere"
             raise FileError(msg)
@@ -86,13 +69,7 @@ class Store:
         return row if row["ok"] and not (self.online and row.get("provisional")) else None
 
     def add(self, files: VisitFiles, row: Row) -> None:
-        """Write a row.
-
-        Raises
-        ------
-        FileError
-            If it cannot be written.
-        """
+        """Write a row."""
         line = {"format": FORMAT, "made_with": self.made_with, "files": _signature(files), "row": row}
         text = json.dumps(line, allow_nan=False) + "\n"
         try:
@@ -106,9 +83,9 @@ class Store:
 _START = json.dumps({"format": FORMAT})[:-1].encode()
 
 
-def _signature(files: VisitFiles) -> list[Any]:
+def _signature(files: VisitFiles) -> list[object]:
     """Tell the files that a row rests on, with size and time of each, and what else the row says of files."""
-    result: list[Any] = [files.n_files, *files.damaged]
+    result: list[object] = [files.n_files, *files.damaged]
     for path in files.paths:
         try:
             about = path.stat()

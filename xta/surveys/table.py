@@ -73,19 +73,7 @@ ESTIMATE = {name: table.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma
 
 
 def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
-    """Put rows of `survey_visit` into a Dataset.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-    estimates : bool
-        With the columns of the independent estimates.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dimension ``visit``, labeled by the visit ids; text that a row lacks is "", a number NaN.
-    """
+    """Put rows of `survey_visit` into a Dataset, in which text that a row lacks is "" and a number NaN."""
     data = {name: _column([row.get(name, "") for row in rows], str, long_name=text) for name, text in TEXTS.items()}
     dates = pd.to_datetime([row.get("date", "") for row in rows], format="ISO8601", errors="coerce")
     data["date"] = _column(dates, "M8[ns]", long_name="start of the exposure (UTC)")
@@ -104,7 +92,7 @@ def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
     return ds.assign(_estimates(rows)) if estimates else ds
 
 
-def _column(values: "Sequence[Any] | pd.Index", dtype: "DTypeLike", **attrs: Any) -> xr.Variable:
+def _column(values: "Sequence[object] | pd.Index", dtype: "DTypeLike", **attrs: object) -> xr.Variable:
     return xr.Variable(("visit",), np.array(values, dtype), attrs)
 
 
@@ -113,7 +101,7 @@ def _estimates(rows: Sequence[Row]) -> xr.Dataset:
     for name, (units, text) in ESTIMATE.items():
         none = [None] * len(METHODS)
         values = np.array([row.get("estimates", {}).get(name, none) for row in rows], float)
-        attrs = {"units": units, "long_name": text}
+        attrs: dict[str, object] = {"units": units, "long_name": text}
         if name == "agrees":
             values = np.where(np.isnan(values), -1, values).astype(np.int8)
             attrs = _flags(text, "no_estimate differs agrees", -1)
@@ -122,31 +110,17 @@ def _estimates(rows: Sequence[Row]) -> xr.Dataset:
     return xr.Dataset(data, coords={"estimate": ("estimate", np.array(METHODS), how)})
 
 
-def _flags(text: str, meanings: str, first: int) -> dict[str, Any]:
+def _flags(text: str, meanings: str, first: int) -> dict[str, object]:
     """Describe flags as CF does: successive values from `first`, with their meanings."""
     values = np.arange(first, first + len(meanings.split()), dtype=np.int8)
     return {"long_name": text, "standard_name": "status_flag", "flag_values": values, "flag_meanings": meanings}
 
 
 def to_table(ds: xr.Dataset) -> "Table":
-    """Make an astropy table of a survey, one row a visit.
+    """Make an astropy table of a survey, one row a visit, one column a variable, attributes in ``meta``.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Of `survey`.
-
-    Returns
-    -------
-    astropy.table.Table
-        One column a variable, with unit and description. What has a second dimension is one column for each of
-        its labels: ``sam_dx``, ``guide_star_x_sigma``, ``check_same_guide_star``. Dates are text. Text that
-        is not there is masked. The attributes of the dataset are in ``meta``.
-
-    Raises
-    ------
-    ArgumentError
-        If `ds` is no survey.
+    What has a second dimension is one column for each of its labels: ``sam_dx``, ``guide_star_x_sigma``,
+    ``check_same_guide_star``. Dates are text, and text that is not there is masked.
     """
     from astropy.table import MaskedColumn, Table
 
@@ -182,7 +156,7 @@ def _flat(ds: xr.Dataset) -> Iterable[tuple[str, xr.Variable]]:
             raise ArgumentError(msg)
 
 
-def _plain(variable: xr.Variable) -> Any:
+def _plain(variable: xr.Variable) -> np.ndarray:
     values = variable.values
     if values.dtype.kind == "M":
         return np.where(np.isnat(values), "", np.datetime_as_string(values, unit="ms"))

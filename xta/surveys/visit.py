@@ -34,23 +34,10 @@ FAILED, STAR_FOUND, OFFSET_ONLY = 0, 1, 2
 
 
 def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = False) -> Row:
-    """Analyze one visit.
+    """Analyze one visit, and return a row of what JSON can hold: texts, numbers, "checks" and "estimates".
 
-    Parameters
-    ----------
-    files : VisitFiles
-    estimates : bool
-        Add the independent estimates of the star's position.
-    offline : bool
-        Do not use the network.
-
-    Returns
-    -------
-    dict
-        One row of a survey, of what JSON can hold: texts, numbers, under "checks" each check, and under
-        "estimates" a number for each quantity and method. What is not known is absent. A visit that fails has
-        ``ok`` 0 and a ``reason``. "provisional" is True where the event log was asked for and the archive did
-        not answer: another time the row may be a better one.
+    What is not known is absent. A visit that fails has ``ok`` 0 and a ``reason``. "provisional" is True where the
+    event log was asked for and the archive did not answer: another time the row may be a better one.
     """
     row = failed_row(files, " ".join(files.damaged))
     with warnings.catch_warnings(record=True) as caught:

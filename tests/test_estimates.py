@@ -72,7 +72,7 @@ def assert_near(table, truth, names=METHODS):
         assert one["x_sigma"] > 0, name
 
 
-def test_nircam(table, science):
+def test_estimates_near_truth_nircam(table, science):
     assert list(table["estimate"].values) == list(METHODS)
     assert_near(table, science[1])
     assert table["dx"].sel(estimate="oss") == pytest.approx(0, abs=1e-7)
@@ -81,7 +81,7 @@ def test_nircam(table, science):
     assert "SIAF onboard PRDOPSSOC-063" in row(table, "sam")["why"]
 
 
-def test_miri(miri):
+def test_estimates_near_truth_miri(miri):
     ds, truth = analyzed(miri)
     assert_near(estimates(ds, template=model_of("MIRIM_MASK1140")), truth)
 
@@ -91,7 +91,7 @@ def test_miri(miri):
     [{"ta_dithers": True, "guider": 2, "seed": 3}, {"mode": "NRCA2_MASK210R"}, {"prd": "PRDOPSSOC-075", "seed": 1}],
     ids=str,
 )
-def test_other_visits(tmp_path, options):
+def test_estimates_near_truth_other_visits(tmp_path, options):
     """Dithered acquisition, short channel (twice the pixels an arcsec), the SIAF whose inverse is off by 0.45 px."""
     visit = datasets.make_visit(tmp_path, integrations=1, **options)
     ds, truth = analyzed(visit)
@@ -103,7 +103,7 @@ def test_other_visits(tmp_path, options):
     assert abs(table["y"].sel(estimate="sam") - truth["star_y"]) < scale * NEAR["sam"]
 
 
-def test_the_table_can_be_kept(table, tmp_path):
+def test_estimates_to_netcdf_and_back(table, tmp_path):
     table.to_netcdf(tmp_path / "table.nc")
     with xr.open_dataset(tmp_path / "table.nc") as back:
         xr.testing.assert_equal(back.load(), table)
@@ -111,7 +111,7 @@ def test_the_table_can_be_kept(table, tmp_path):
     assert table["x_sigma"].attrs["units"] == "pixel"
 
 
-def test_input_is_unchanged(science, model):
+def test_estimates_leave_input(science, model):
     ds = science[0]
     before, template = ds.copy(deep=True), model.copy()
     first, second = estimates(ds, template=model), estimates(ds, template=model)
@@ -120,7 +120,7 @@ def test_input_is_unchanged(science, model):
     np.testing.assert_array_equal(model, template)
 
 
-def test_what_is_not_possible_has_a_reason(science):
+def test_estimates_give_reason_where_not_possible(science):
     ds = science[0].drop_vars(["ta_guide_star_x", "ta_sci"])
     ds.encoding = {}
     ds.attrs["oss_log"] = ""
@@ -137,7 +137,7 @@ def test_what_is_not_possible_has_a_reason(science):
     assert "no model image" in reasons["template"]
 
 
-def test_a_failed_acquisition(tmp_path, model):
+def test_estimates_of_failed_acquisition(tmp_path, model):
     visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         ds, truth = analyzed(visit)
@@ -148,7 +148,7 @@ def test_a_failed_acquisition(tmp_path, model):
     assert "target locate failed" in row(table, "oss")["why"]
 
 
-def test_the_lines_that_the_dataset_keeps_are_enough_for_one_acquisition(science, table):
+def test_sam_from_kept_log_lines_single_acquisition(science, table):
     ds = science[0].copy()
     ds.encoding = {}
     alone = estimates(ds)
@@ -156,7 +156,7 @@ def test_the_lines_that_the_dataset_keeps_are_enough_for_one_acquisition(science
         assert alone[name].sel(estimate="sam") == pytest.approx(float(table[name].sel(estimate="sam")), abs=1e-9)
 
 
-def test_and_too_few_for_a_dithered_one(tmp_path):
+def test_sam_refuses_kept_log_lines_dithered_acquisition(tmp_path):
     ds, _ = analyzed(datasets.make_visit(tmp_path, integrations=1, ta_dithers=True))
     ds.encoding = {}
     one = row(estimates(ds), "sam")
@@ -164,14 +164,14 @@ def test_and_too_few_for_a_dithered_one(tmp_path):
     assert "0 dither SAMs before the TA SAM for 3 TA exposures" in one["why"]
 
 
-def test_the_log_of_another_pointing_does_not_agree(science, tmp_path):
+def test_sam_differs_by_log_of_other_pointing(science, tmp_path):
     other = datasets.make_visit(tmp_path, integrations=1, pointing_error=(-0.2, 0.1, 0.0))
     one = row(estimates(science[0], oss=other.oss_log), "sam")
     assert one["agrees"] == 0
     assert one["why"].startswith("does not agree")
 
 
-def test_the_log_of_another_visit_is_refused(science, miri, tmp_path):
+def test_sam_refuses_log_of_other_visit(science, miri, tmp_path):
     other = datasets.make_visit(tmp_path, integrations=1, visit_id="09990007001")
     one = row(estimates(science[0], oss=other.oss_log), "sam")
     assert one["agrees"] == -1
@@ -179,13 +179,13 @@ def test_the_log_of_another_visit_is_refused(science, miri, tmp_path):
 
 
 @pytest.mark.parametrize(("value", "agrees"), [(1.0, 0), (np.nan, -1), (-999.0, -1)])
-def test_a_guide_star_that_is_elsewhere(science, value, agrees):
+def test_guide_star_elsewhere(science, value, agrees):
     ds = science[0]
     ds = ds.assign_attrs(guide_star_x=ds.attrs["guide_star_x"] + value)
     assert row(estimates(ds), "guide star")["agrees"] == agrees
 
 
-def test_a_wrong_centroid_is_outvoted(science, model):
+def test_estimates_outvote_wrong_centroid(science, model):
     """By hand 1.5 px off: what does not rest on the centroid says so."""
     ds = science[0]
     x, y = float(ds["centroid_x"]) + 1.5, float(ds["centroid_y"])
@@ -194,7 +194,7 @@ def test_a_wrong_centroid_is_outvoted(science, model):
     assert (table["agrees"].sel(estimate=["oss", "image", "gaussian", "sam", "template"]) == 0).all()
 
 
-def test_hot_and_saturated_pixels_are_seen(science):
+def test_image_names_hot_and_saturated_pixels(science):
     ds = science[0].copy(deep=True)
     x, y = (round(float(ds[f"centroid_{dim}"])) for dim in "xy")
     ds["ta_dq"].values[0, y, x] |= 2
@@ -206,11 +206,11 @@ def test_hot_and_saturated_pixels_are_seen(science):
     assert "1 bad pixel(s)" in why
 
 
-def test_a_clean_star_is_not_hot(table):
+def test_image_clean_star_is_not_hot(table):
     assert "hot" not in row(table, "image")["why"]
 
 
-def test_what_has_to_be_done_first(nircam, science):
+def test_estimates_name_step_to_do_first(nircam, science):
     with pytest.raises(MissingError, match=r"ds\.ta\.adjust_wcs\(\)"):
         estimates(xta.open_exposure(nircam.science[0]))
     with pytest.raises(MissingError, match="recentered"):
@@ -230,7 +230,7 @@ class Telescope:
 
 
 @pytest.mark.parametrize("form", ["array", "file", "path", "hdus", "product", "instrument", "cube"])
-def test_models_in_every_form(science, model, tmp_path, form):
+def test_estimate_center_takes_every_form_of_model(science, model, tmp_path, form):
     ds, truth = science
     path = tmp_path / "model.fits"
     fits.PrimaryHDU(model).writeto(path)
@@ -250,7 +250,7 @@ def test_models_in_every_form(science, model, tmp_path, form):
     assert 0 < found["x_sigma"] < 1e-3
 
 
-def test_labels_and_the_middle_of_the_model(science):
+def test_estimate_center_of_crop_with_off_center_model(science):
     """A crop keeps its labels; the star may be anywhere in the model."""
     ds, truth = science
     cut = ds.isel(x=slice(40, 260), y=slice(60, 290))
@@ -259,7 +259,7 @@ def test_labels_and_the_middle_of_the_model(science):
     assert abs(found["y"] - truth["star_y"]) < NEAR["template"]
 
 
-def test_holes_in_the_science_image(science, model):
+def test_estimate_center_with_holes_in_image(science, model):
     ds, truth = science
     ds = ds.copy(deep=True)
     x, y = round(float(truth["star_x"])), round(float(truth["star_y"]))
@@ -271,7 +271,7 @@ def test_holes_in_the_science_image(science, model):
     assert abs(found["y"] - truth["star_y"]) < NEAR["template"]
 
 
-def test_models_that_are_none(science, tmp_path):
+def test_estimate_center_refuses_bad_models(science, tmp_path):
     ds = science[0]
     with pytest.raises(FileError, match=r"nothing\.fits cannot be read"):
         estimate_center(ds, template=tmp_path / "nothing.fits")
@@ -286,7 +286,7 @@ def test_models_that_are_none(science, tmp_path):
         estimate_center(ds.drop_vars("sci"), template=np.ones((5, 5)))
 
 
-def test_a_file_that_is_opened_in_chunks(nircam, tmp_path):
+def test_estimates_of_file_opened_in_chunks(nircam, tmp_path):
     ds = xta.analyze(nircam.science[0])
     xta.to_netcdf(ds, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc", chunks={}) as lazy:

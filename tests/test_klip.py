@@ -94,7 +94,7 @@ def measure(sample, mode):
 
 
 @pytest.mark.parametrize("mode", ["ADI", "RDI", "ADI+RDI"])
-def test_the_companion_is_found_where_it_is(sample, mode):
+def test_klip_companion_position_and_flux(sample, mode):
     x, y, flux, scale = measure(sample, mode)
     true_x, true_y = offsets(sample.separation, sample.position_angle, scale)
     true_flux = sample.jansky * 1e-6 / np.deg2rad(scale / 3600) ** 2  # summed over the pixels [MJy/sr]
@@ -103,7 +103,7 @@ def test_the_companion_is_found_where_it_is(sample, mode):
     assert abs(flux / true_flux - 1) < 0.03
 
 
-def test_throughput_is_the_same_all_around(sample):
+def test_inject_throughput_same_all_around(sample):
     options = {"reference": sample.reference, "mode": "RDI", "numbasis": 1}
     before = klip(sample.rolls, **options)
     x, y = offsets(sample.separation, 0, before.attrs["pixel_scale"])
@@ -121,7 +121,7 @@ def test_throughput_is_the_same_all_around(sample):
     assert 0.4 < min(kept) < max(kept) < 1
 
 
-def test_north_by_the_wcs_agrees_with_the_keywords(sample):
+def test_up_angle_agrees_with_keywords(sample):
     tolerance = 0.01 if sample.rolls[0].attrs["instrument"] == "NIRCAM" else 0.2  # MIRI's axes are skewed by that
     for ds in sample.cubes:
         by_keywords = ds.attrs["roll_ref"] - ds.attrs["v3i_yang"] * ds.attrs["vparity"]
@@ -129,13 +129,13 @@ def test_north_by_the_wcs_agrees_with_the_keywords(sample):
         assert north.handedness(ds) == -1
 
 
-def test_a_rigid_turn_would_keep_the_distortion(sample):
+def test_jacobian_axes_differ_by_distortion(sample):
     along_x, along_y = np.hypot(*north._jacobian(sample.rolls[0]))
-    known = {"NIRCAM": 1.0145, "MIRI": 1.0037}[sample.rolls[0].attrs["instrument"]]
-    assert abs(along_y / along_x - known) < 1e-3
+    ratio = {"NIRCAM": 1.0145, "MIRI": 1.0037}[sample.rolls[0].attrs["instrument"]]
+    assert abs(along_y / along_x - ratio) < 1e-3
 
 
-def test_the_way_from_the_sky_to_pixels_is_exact(sample):
+def test_sky_to_pixel_inverts_offsets(sample):
     ds = sample.rolls[0]
     half = min(ds.sizes["x"], ds.sizes["y"]) // 2
     x, y = np.random.default_rng(0).uniform(-half, half, (2, 200))
@@ -143,7 +143,7 @@ def test_the_way_from_the_sky_to_pixels_is_exact(sample):
     np.testing.assert_allclose(again, [x, y], rtol=0, atol=1e-6)
 
 
-def test_the_result_is_labeled(sample, image):
+def test_klip_labels_result(sample, image):
     assert list(image["klip"].dims) == ["numbasis", "y", "x"]
     assert list(image["numbasis"]) == [1, 5]  # 10 is more than the frames admitted
     assert image["klip"].attrs["units"] == image["noise"].attrs["units"] == "MJy/sr"
@@ -157,7 +157,7 @@ def test_the_result_is_labeled(sample, image):
         assert variable.attrs["long_name"], name
 
 
-def test_the_result_has_a_wcs_with_north_up_and_east_left(sample, image):
+def test_klip_wcs_north_up_east_left(sample, image):
     dx, dy = np.meshgrid(image["dx"], image["dy"])
     star = float(image["target_ra"]), float(image["target_dec"])
     np.testing.assert_allclose(star, [float(sample.rolls[0][f"target_{axis}"]) for axis in ("ra", "dec")], atol=1e-9)
@@ -171,7 +171,7 @@ def test_the_result_has_a_wcs_with_north_up_and_east_left(sample, image):
     np.testing.assert_allclose(image.ta.world_to_pixel(ra, dec), [7.25, -3.5], atol=1e-7)
 
 
-def test_the_result_survives_netcdf(image, tmp_path):
+def test_klip_result_to_netcdf_and_back(image, tmp_path):
     xta.to_netcdf(image, tmp_path / "klip.nc")
     with xr.open_dataset(tmp_path / "klip.nc") as again:
         np.testing.assert_array_equal(again["klip"], image["klip"])
@@ -179,7 +179,7 @@ def test_the_result_survives_netcdf(image, tmp_path):
         assert again.attrs == image.attrs
 
 
-def test_exposures_are_recentered_once_and_left_as_they_are(sample, image):
+def test_klip_recenters_once_and_leaves_input(sample, image):
     before = [ds.copy(deep=True) for ds in (*sample.exposures, *sample.cubes)]
     again = klip(sample.exposures[:2], reference=sample.exposures[2])
     np.testing.assert_array_equal(again["klip"], image["klip"])
@@ -187,7 +187,7 @@ def test_exposures_are_recentered_once_and_left_as_they_are(sample, image):
         xr.testing.assert_identical(ds, old)
 
 
-def test_a_star_may_be_given_by_hand(sample, image):
+def test_klip_takes_star_given_by_hand(sample, image):
     plain = []
     for ds in sample.exposures:
         star = {name: float(ds[name]) for name in ("target_x", "target_y")}
@@ -208,7 +208,7 @@ def clean(sample, half=52):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # pyKLIP forks
 @pytest.mark.parametrize("mode", ["ADI", "RDI", "ADI+RDI"])
 @pytest.mark.parametrize(("annuli", "subsections"), [(1, 1), (3, 4)])
-def test_the_subtraction_is_that_of_pyklip(sample, mode, annuli, subsections, tmp_path):
+def test_residuals_equal_those_of_pyklip(sample, mode, annuli, subsections, tmp_path):
     from pyklip import klip as engine
     from pyklip import parallelized
 
@@ -240,7 +240,7 @@ def test_the_subtraction_is_that_of_pyklip(sample, mode, annuli, subsections, tm
     np.testing.assert_allclose(residuals, theirs, atol=1e-7)
 
 
-def test_pyklip_gets_frames_that_it_need_not_align(sample):
+def test_to_pyklip_frames_need_no_alignment(sample):
     dataset, library = to_pyklip(sample.rolls, reference=sample.reference)
     n = sum(ds.sizes["integration"] for ds in sample.rolls)
     _, ny, nx = dataset.input.shape
@@ -257,7 +257,7 @@ def test_pyklip_gets_frames_that_it_need_not_align(sample):
     assert to_pyklip(sample.rolls)[1] is None
 
 
-def test_vip_gets_frames_without_nan(sample):
+def test_to_vip_frames_without_nan(sample):
     data = to_vip(sample.rolls, reference=sample.reference)
     observed = np.isfinite(sample.rolls[0]["sci"].values)
     assert not observed.all()
@@ -308,7 +308,7 @@ def make_exposure(build_wcs):
     separation=st.floats(0.1, 1.0),
     position_angle=st.floats(0, 360),
 )
-def test_a_source_is_turned_to_where_it_is_on_the_sky(make_exposure, ra, dec, roll, separation, position_angle):
+def test_derotate_source_to_sky_position(make_exposure, ra, dec, roll, separation, position_angle):
     ds = make_exposure(ra=ra, dec=dec, roll=roll, integrations=1)
     east, up = separation * np.sin(np.deg2rad(position_angle)), separation * np.cos(np.deg2rad(position_angle))
     x, y = north.sky_to_pixel(ds, east, up)
@@ -323,7 +323,7 @@ def test_a_source_is_turned_to_where_it_is_on_the_sky(make_exposure, ra, dec, ro
     assert abs(turned.sum() / image.sum() - 1) < 0.002
 
 
-def test_a_bad_pixel_masks_only_its_surroundings(make_exposure):
+def test_derotate_bad_pixel_masks_only_surroundings(make_exposure):
     ds = make_exposure()
     image = np.ones((1, 41, 41))
     image[0, 25, 25] = np.nan
@@ -334,7 +334,7 @@ def test_a_bad_pixel_masks_only_its_surroundings(make_exposure):
     np.testing.assert_allclose(turned[np.isfinite(turned)], 1, atol=1e-12)
 
 
-def test_a_wcs_that_is_not_smooth_is_refused(make_exposure):
+def test_sky_to_pixel_refuses_wcs_not_smooth(make_exposure):
     ds = make_exposure(size=301, distortion=0.03)
     with pytest.raises(WCSError, match=r"f0\.fits is not smooth"):
         north.sky_to_pixel(ds, 0.1, 0.1)
@@ -343,7 +343,7 @@ def test_a_wcs_that_is_not_smooth_is_refused(make_exposure):
 # ------------------------------------------------------------------------------------------------- injection
 
 
-def test_a_source_is_injected_where_it_is_asked_for(sample):
+def test_inject_position_and_flux(sample):
     ds = sample.rolls[0]
     with_source = inject(ds, separation=1.2, position_angle=40, flux=1e4, psf=sample.psf)
     added = (with_source["sci"] - ds["sci"]).mean("integration")
@@ -373,13 +373,13 @@ def test_a_source_is_injected_where_it_is_asked_for(sample):
         ({"flux": np.nan}, "not all finite"),
     ],
 )
-def test_bad_injections_are_refused(make_exposure, change, message):
+def test_inject_refuses_bad_arguments(make_exposure, change, message):
     options = {"separation": 0.5, "position_angle": 10.0, "flux": 1.0, "psf": np.ones((5, 5))}
     with pytest.raises(ArgumentError, match=message):
         inject(make_exposure(), **options | change)
 
 
-def test_injection_needs_a_recentered_exposure(make_exposure):
+def test_inject_refuses_exposure_not_recentered(make_exposure):
     with pytest.raises(RecenterError, match="recenter"):
         inject(make_exposure(centered=False), separation=1, position_angle=0, flux=1, psf=np.ones((5, 5)))
 
@@ -387,7 +387,7 @@ def test_injection_needs_a_recentered_exposure(make_exposure):
 # ------------------------------------------------------------------------------------- noise, masks, sections
 
 
-def test_noise_is_that_of_a_gaussian_but_near_the_star():
+def test_noise_gaussian_but_near_star():
     image = np.random.default_rng(5).normal(0, 2.0, (2, 301, 301))
     radius, values = result.noise(image, element=3.0)
     np.testing.assert_allclose(radius[:2], [1.5, 4.5])
@@ -401,7 +401,7 @@ def test_noise_is_that_of_a_gaussian_but_near_the_star():
     assert np.isnan(result.noise(spoiled, element=3.0)[1]).all()
 
 
-def test_the_resolution_element_is_that_of_the_filter(make_exposure):
+def test_resolution_by_filter_or_fwhm(make_exposure):
     ds = make_exposure()
     assert abs(result.resolution(ds, None) - 0.1409) < 1e-4
     assert result.resolution(ds, 0.2) == 0.2
@@ -411,7 +411,7 @@ def test_the_resolution_element_is_that_of_the_filter(make_exposure):
         result.resolution(ds, 0.0)
 
 
-def test_a_bad_pixel_of_one_frame_is_left_out_of_the_mean(make_exposure):
+def test_klip_leaves_bad_pixel_of_one_frame_out(make_exposure):
     rolls, star = (
         [make_exposure(1, roll=75, integrations=3), make_exposure(2, roll=85, integrations=3)],
         make_exposure(3),
@@ -427,7 +427,7 @@ def test_a_bad_pixel_of_one_frame_is_left_out_of_the_mean(make_exposure):
         assert np.nanmax(abs(found - good)) < 0.15
 
 
-def test_a_pixel_that_is_bad_everywhere_is_nan(make_exposure):
+def test_klip_pixel_bad_everywhere_is_nan(make_exposure):
     rolls = [make_exposure(1, roll=75), make_exposure(2, roll=75)]
     for ds in rolls:
         ds["sci"][:, 20, 28] = np.nan
@@ -438,7 +438,7 @@ def test_a_pixel_that_is_bad_everywhere_is_nan(make_exposure):
 
 @pytest.mark.parametrize(("inner", "outer"), [(0.0, None), (2.0, None), (18.0, None), (2.0, 30.0), (0.0, 11.5)])
 @pytest.mark.parametrize("subsections", [1, 3, 4, 7])
-def test_sections_are_a_partition(inner, outer, subsections):
+def test_divide_sections_are_partition(inner, outer, subsections):
     sections = divide((31, 41), annuli=3, subsections=subsections, inner=inner, outer=outer)
     total = np.sum([section.pixels for section in sections], axis=0)
     y, x = np.indices((31, 41)) - np.array([15, 20])[:, None, None]
@@ -446,7 +446,7 @@ def test_sections_are_a_partition(inner, outer, subsections):
     assert len(sections) == 3 * subsections
 
 
-def test_inner_and_outer_edges_are_kept(make_exposure):
+def test_klip_keeps_inner_and_outer_edges(make_exposure):
     image = klip(make_exposure(1), reference=make_exposure(2), numbasis=1, iwa=0.3, owa=0.9)
     finite = np.isfinite(image["klip"][0])
     assert float(image["separation"].where(finite).min()) > 0.3 - 0.1
@@ -454,7 +454,7 @@ def test_inner_and_outer_edges_are_kept(make_exposure):
     assert float(finite.sel(x=8, y=0))
 
 
-def test_a_reference_of_another_size_is_cropped(make_exposure):
+def test_klip_crops_reference_of_other_size(make_exposure):
     small, large = make_exposure(1, size=31), make_exposure(2, size=51)
     image = klip(small, reference=large, numbasis=1)
     assert dict(image["klip"].sizes) == {"numbasis": 1, "y": 31, "x": 31}
@@ -518,7 +518,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_inputs_that_do_not_fit_are_refused(make_exposure, case):
+def test_klip_refuses_inputs_that_do_not_fit(make_exposure, case):
     make, message = BAD[case]
     given_now = {"science": make_exposure(1), "reference": make_exposure(2), "numbasis": 1} | make(make_exposure)
     with pytest.raises(KlipError, match=message):
@@ -539,18 +539,18 @@ def test_inputs_that_do_not_fit_are_refused(make_exposure, case):
         ({"reference": ["a.fits"]}, "reference holds str, not a dataset"),
     ],
 )
-def test_options_of_another_form_are_refused(make_exposure, options, message):
+def test_klip_refuses_bad_options(make_exposure, options, message):
     with pytest.raises(ArgumentError, match=message):
         klip(make_exposure(1), **{"reference": make_exposure(2)} | options)
 
 
-def test_north_needs_a_wcs(make_exposure):
+def test_klip_needs_wcs_of_science_only(make_exposure):
     with pytest.raises(WCSError, match="no wcs"):
         klip(make_exposure(1).drop_vars("wcs"), reference=make_exposure(2))
     klip(make_exposure(1), reference=make_exposure(2).drop_vars("wcs"))  # a reference needs none
 
 
-def test_a_mirrored_frame_is_not_for_the_engines(make_exposure):
+def test_to_pyklip_and_to_vip_refuse_mirrored_frame(make_exposure):
     ds = make_exposure(1)
     mirrored = ds.assign(sci=ds["sci"].copy(data=ds["sci"].values[..., ::-1]))
     text = xta.wcs.dump(_mirrored(xta.wcs.load(str.__str__(ds["wcs"].item()))))
@@ -575,7 +575,7 @@ def _mirrored(wcs):
 
 
 @pytest.mark.parametrize("function", [klip, to_pyklip])
-def test_without_pyklip_it_says_what_to_install(make_exposure, function, monkeypatch):
+def test_import_engine_names_what_to_install(make_exposure, function, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "pyklip"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyklip", None)
@@ -617,7 +617,7 @@ def disc_angle(image, angle=125.0):
     return angle
 
 
-def test_the_disc_of_au_mic_is_where_it_is_known(au_mic):
+def test_klip_disc_of_au_mic_position_angle(au_mic):
     rolls, stars = au_mic
     image = klip(rolls, reference=stars, mode="RDI", numbasis=3).isel(numbasis=0)
     disc = [brightness(image, angle) for angle in (128.5, 308.5)]
@@ -627,7 +627,7 @@ def test_the_disc_of_au_mic_is_where_it_is_known(au_mic):
     np.testing.assert_allclose([disc_angle(found) for found in (image, *single)], 128.5, atol=0.5)
 
 
-def test_the_disc_subtracts_itself_between_rolls(au_mic):
+def test_klip_disc_subtracts_itself_between_rolls(au_mic):
     rolls, stars = au_mic
     adi, rdi = (
         brightness(klip(rolls, reference=stars, mode=mode, numbasis=1).isel(numbasis=0), 128.5)
@@ -639,7 +639,7 @@ def test_the_disc_subtracts_itself_between_rolls(au_mic):
 # ------------------------------------------------------------------------------------------------- picture
 
 
-def test_the_picture_has_east_to_the_left(image):
+def test_plot_klip_east_to_left(image):
     from matplotlib.figure import Figure
 
     from xta.plot import klip as draw

@@ -156,11 +156,12 @@ def _mode(mode: str | None, frames: Frames, angles: Sequence[float]) -> str:
         msg = f"mode is {mode!r}; it can be {', '.join(MODES)}"
         raise ArgumentError(msg)
     rolls = bool(np.max(np.abs(sphere.wrap_degrees(np.subtract(angles, angles[0])))) > SEVERAL_ROLLS)
-    there = {"ADI": rolls, "RDI": bool(frames.reference)}
+    available = {"ADI": rolls, "RDI": bool(frames.reference)}
     if mode is None:
-        mode = "+".join(name for name in there if there[name])
+        mode = "+".join(name for name in available if available[name])
     needed = mode.split("+") if mode else ["ADI", "RDI"]
-    missing = [{"ADI": "exposures at several rolls", "RDI": "references"}[name] for name in needed if not there[name]]
+    words = {"ADI": "exposures at several rolls", "RDI": "references"}
+    missing = [words[name] for name in needed if not available[name]]
     if missing:
         msg = (
             f"there are {len(frames.science)} science exposures at {'several rolls' if rolls else 'one roll'} and "

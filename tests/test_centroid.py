@@ -106,3 +106,52 @@ def test_floating_window_error_is_scatter(light):
     scatter = np.std([(one.x, one.y) for one in found], axis=0)
     said = np.median([(one.x_err, one.y_err) for one in found], axis=0)
     assert scatter == pytest.approx(said, rel=0.2)
+
+
+def test_floating_window_error_is_propagated():
+    """Of a tilted star, with errors that differ: each pixel moves the centroid by its derivative, taken numerically."""
+    y, x = np.mgrid[:15, :16]
+    i, j = x - 7.3, y - 6.6
+    image, err = 1000 * np.exp(-(i**2 / 8 + j**2 / 5 + i * j / 6)), 1 + 0.3 * np.sin(x) + 0.2 * np.cos(2 * y)
+    variance, step = np.zeros(2), 0.01
+    for pixel in np.ndindex(image.shape):
+        change = np.zeros(image.shape)
+        change[pixel] = step
+        high, low = (floating_window(image + sign * change) for sign in (1, -1))
+        variance += (np.array([high.x - low.x, high.y - low.y]) / (2 * step) * err[pixel]) ** 2
+    found = floating_window(image, err=err)
+    assert (found.x_err, found.y_err) == pytest.approx(np.sqrt(variance), rel=0.02)
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("end", ["low", "high"])
+def test_floating_window_rests_inside_image(axis, end):
+    """Two lights of other signs have their center beyond both; it may be half a pixel beyond the last one's."""
+
+    def star_and_hole(hole):
+        line = np.zeros(20)
+        line[[15, 16, 5]] = 20, 20, -hole
+        image = np.zeros((24, 20))
+        image[11] = line if end == "high" else line[::-1]
+        return image if axis == "x" else image.T
+
+    center = (15.5 * 40 - 5 * 10.83) / (40 - 10.83)
+    assert 19.3 < center < 19.5
+    found = floating_window(star_and_hole(10.83), window=99)
+    assert getattr(found, axis) == pytest.approx(center if end == "high" else 19 - center)
+    with pytest.raises(CentroidError, match="rest"):
+        floating_window(star_and_hole(11.2), window=99)
+
+
+@pytest.mark.parametrize(("flagged", "usable"), [(7, True), (10, False)])
+def test_floating_window_takes_a_tenth_of_its_pixels_flagged(flagged, usable):
+    """Of the 81 pixels of a window on a pixel's center; their errors may be as many."""
+    image, corner = star(25, 24), np.zeros((48, 52), dtype=bool)
+    corner[[20] * 5 + [21] * 5, [*range(21, 26)] * 2] = np.arange(10) < flagged
+    found = floating_window(image, err=np.where(corner, np.nan, 1.0))
+    assert np.isfinite([found.x_err, found.y_err]).all() == usable
+    if usable:
+        assert floating_window(image, bad=corner).x == pytest.approx(25, abs=0.05)
+    else:
+        with pytest.raises(CentroidError, match="flagged"):
+            floating_window(image, bad=corner)

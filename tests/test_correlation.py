@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, CentroidError
+from xta.images import correlation as rules
 from xta.images.correlation import match_template, normalized_correlation
 
 
@@ -36,6 +37,15 @@ def test_normalized_correlation_by_definition():
             checked += 1
             assert correlation[row, column] == pytest.approx(np.corrcoef(f, g)[0, 1], abs=1e-9)
     assert checked > 40
+
+
+def test_normalized_correlation_without_structure_is_none():
+    """Where all pixels that the two share are alike, there is no coefficient, whatever rounding leaves."""
+    image = np.full((40, 40), 7.3)
+    image[:9, :9] += 1e3 * blob(4, 4, (9, 9))
+    correlation, _ = normalized_correlation(image, image > 0, blob(4, 4, (9, 9)), np.ones((9, 9), dtype=bool))
+    assert np.isnan(correlation[17:-8, 17:-8]).all()
+    assert np.nanmax(correlation) == pytest.approx(correlation[8, 8]) == pytest.approx(1)
 
 
 @given(
@@ -105,3 +115,29 @@ def test_match_template_faults():
         match_template(np.ones((50, 50)), model)
     with pytest.raises(ArgumentError, match="upsample is 0"):
         match_template(image, model, upsample=0)
+
+
+@pytest.mark.parametrize("move", [(3, 0), (-3, 0), (0, 3), (0, -3)])
+def test_fine_refuses_maximum_farther_than_a_pixel(move):
+    shape, good = (31, 33), np.ones((31, 33), dtype=bool)
+    near, far = blob(16.4, 14.7, shape), blob(16 + move[0], 15 + move[1], shape)
+    model = blob(16, 15, shape), good
+    assert rules._fine((near, good), model, 20)[:2] == pytest.approx((0.4, -0.3), abs=2e-3)
+    with pytest.raises(CentroidError, match="maximum"):
+        rules._fine((far, good), model, 20)
+
+
+def test_window_leaves_out_margin_and_surroundings_of_holes():
+    """Four pixels at each edge, a quarter of a narrow overlap, and two pixels about a hole of the model."""
+    for shape, margin in (((21, 30), (4, 4)), ((9, 30), (2, 4)), ((30, 6), (4, 1))):
+        good = np.ones(shape, dtype=bool)
+        use = rules._window((np.zeros(shape), good), (np.zeros(shape), good))[1]
+        expected = np.zeros(shape, dtype=bool)
+        expected[margin[0] : -margin[0], margin[1] : -margin[1]] = True
+        np.testing.assert_array_equal(use, expected)
+    valid = np.ones((21, 30), dtype=bool)
+    valid[10, 15] = False
+    use = rules._window((np.zeros(valid.shape), valid), (np.zeros(valid.shape), valid))[1]
+    assert np.argwhere(~use[4:-4, 4:-4]).tolist() == [
+        [6 + j, 11 + i] for j in range(-2, 3) for i in range(-2, 3) if abs(i) + abs(j) <= 2
+    ]

@@ -39,7 +39,7 @@ def source(ds, name):
     return str(ds["error_part_source"].sel(error_part=name).item())
 
 
-def test_the_parts_add_up(analyzed):
+def test_assign_adds_parts_in_quadrature(analyzed):
     assert list(analyzed["error_part"].values) == list(budget.PARTS)
     for axis in ("x", "y"):
         parts = analyzed[f"target_{axis}_err_part"].values[:-1]
@@ -47,7 +47,7 @@ def test_the_parts_add_up(analyzed):
         assert analyzed["error_part"].values[-1] == "mask reference"
 
 
-def test_pixels_and_milliarcseconds_are_the_same_thing(analyzed):
+def test_assign_gives_pixels_and_milliarcseconds(analyzed):
     jacobian = wcs.sky_jacobian(wcs.load(analyzed["wcs"].item()), *star(analyzed))
     scale = 1e3 * math.sqrt(abs(np.linalg.det(jacobian)))
     for name in ("target_x_err", "target_y_err", "target_x_err_part", "target_y_err_part"):
@@ -60,7 +60,7 @@ def star(ds):
     return float(ds["target_x"]), float(ds["target_y"])
 
 
-def test_guiding_is_that_of_two_exposures(analyzed):
+def test_guiding_is_of_two_exposures(analyzed):
     mas = float(analyzed["target_x_err_part_mas"].sel(error_part="guiding"))
     assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING, rel=1e-6)
     moving = budget.assign(analyzed.assign_attrs(target_type="MOVING"))
@@ -68,13 +68,13 @@ def test_guiding_is_that_of_two_exposures(analyzed):
     assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING_MOVING, rel=1e-6)
 
 
-def test_an_acquisition_by_itself_has_no_way_to_go(nircam):
+def test_guiding_and_distortion_are_zero_for_acquisition_itself(nircam):
     ds = xta.analyze(nircam.ta[0])
     assert part(ds, "guiding") == part(ds, "distortion") == (0.0, 0.0)
     assert part(ds, "centroid")[0] == pytest.approx(budget.centroid_noise(ds, onboard_one=True)[0], rel=1e-6)
 
 
-def test_distortion_is_what_the_newest_siaf_moved(analyzed, newest):
+def test_distortion_is_against_newest_siaf(analyzed, newest):
     """Of the way from TA region to mask, by the two releases themselves."""
     for visit in newest.values():
         assert part(xta.analyze(visit.science[0]), "distortion") == pytest.approx((0, 0), abs=1e-6)
@@ -91,20 +91,20 @@ def test_distortion_is_what_the_newest_siaf_moved(analyzed, newest):
     assert float(analyzed["target_x_err_part_mas"].sel(error_part="distortion")) == pytest.approx(mas, abs=0.02)
 
 
-def test_the_mask_is_no_part_of_the_star(newest):
+def test_mask_reference_is_no_part_of_total(newest):
     ds = xta.analyze(newest["nircam"].science[0])
     assert part(ds, "mask reference") == pytest.approx((0.1 / math.sqrt(12), 0.1 / math.sqrt(12)), rel=1e-6)
     assert float(ds["target_x_err"]) < 0.1 / math.sqrt(12)
 
 
-def test_the_mask_of_old_products_is_known_less_well(analyzed):
+def test_mask_reference_of_old_release_is_wider(analyzed):
     """XDetRef, YDetRef of NRCA5_MASK335R are 1407.9, 1675.2 then, and 1407.8, 1675.6 now."""
     assert part(analyzed, "mask reference") == pytest.approx(
         (math.hypot(0.1, 0.0289), math.hypot(0.4, 0.0289)), rel=1e-3
     )
 
 
-def test_a_brighter_star_is_known_better(analyzed):
+def test_centroid_part_scales_with_light(analyzed):
     errors = []
     for factor in (0.1, 1.0):
         noisy = analyzed.assign(ta_err=analyzed["ta_err"] / factor)
@@ -122,7 +122,7 @@ def test_a_brighter_star_is_known_better(analyzed):
         ({"dark": True}, "image", "no star stands out"),
     ],
 )
-def test_the_published_accuracy_stands_in(analyzed, change, name, said):
+def test_published_accuracy_stands_in_for_unmeasured_part(analyzed, change, name, said):
     ds = analyzed.drop_vars(change["drop"]) if "drop" in change else analyzed
     if "dark" in change:
         ds = ds.assign(ta_sci=xr.zeros_like(ds["ta_sci"]))
@@ -133,7 +133,7 @@ def test_the_published_accuracy_stands_in(analyzed, change, name, said):
     assert "published accuracy" in source(ds, name)
 
 
-def test_an_image_that_says_something_else_widens_the_error(analyzed):
+def test_image_part_widens_for_other_position(analyzed):
     x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
     shifted = analyzed.assign_attrs(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
     along = np.hypot(*part(shifted, "image"))
@@ -141,7 +141,7 @@ def test_an_image_that_says_something_else_widens_the_error(analyzed):
     assert y == float(shifted["centroid_y"])
 
 
-def test_it_is_taken_back_and_survives_the_file(analyzed, tmp_path):
+def test_budget_is_taken_back_and_survives_file(analyzed, tmp_path):
     assert "target_x_err" not in analyzed.ta.compute_offset().coords
     assert "error_part" not in analyzed.ta.compute_offset().coords
     xta.to_netcdf(analyzed, tmp_path / "a.nc")
@@ -150,7 +150,7 @@ def test_it_is_taken_back_and_survives_the_file(analyzed, tmp_path):
             xr.testing.assert_identical(again[name].load().variable, analyzed[name].variable)
 
 
-def test_the_shift_between_filters_is_no_distortion(analyzed):
+def test_distortion_ignores_shift_between_filters(analyzed):
     """A WCS that is shifted as a whole in V2, V3, as the pipeline does for each filter, changes nothing."""
     from astropy.modeling.models import Shift
     from gwcs import WCS
@@ -167,7 +167,7 @@ def test_the_shift_between_filters_is_no_distortion(analyzed):
     assert part(budget.assign(shifted), "distortion") == pytest.approx(part(analyzed, "distortion"), rel=1e-3)
 
 
-def test_an_exposure_without_a_name_is_not_its_own_acquisition(nircam):
+def test_is_acquisition_needs_file_name(nircam):
     science, ta = (xta.open_exposure(path) for path in (nircam.science[0], nircam.ta[0]))
     for ds in (science, ta):
         del ds.attrs["filename"]
@@ -177,19 +177,19 @@ def test_an_exposure_without_a_name_is_not_its_own_acquisition(nircam):
 
 
 @pytest.mark.parametrize("err", [0.0, np.nan, -1.0, np.inf])
-def test_errors_that_are_none_are_not_taken_for_zero(analyzed, err):
+def test_centroid_part_refuses_errors_that_are_none(analyzed, err):
     ds = budget.assign(analyzed.assign(ta_err=xr.full_like(analyzed["ta_err"], err)))
     assert "the TA image has no errors" in source(ds, "centroid")
 
 
-def test_the_mask_of_a_release_that_is_not_at_hand(analyzed):
+def test_mask_reference_is_unknown_for_release_not_at_hand(analyzed):
     ds = budget.assign(analyzed.assign_attrs(prd_version="PRDOPSSOC-999"))
     assert np.isnan(part(ds, "mask reference")).all()
     assert "not at hand" in source(ds, "mask reference")
     assert np.isfinite(float(ds["target_x_err"]))
 
 
-def test_recentering_keeps_budget_and_checks(analyzed):
+def test_recenter_keeps_budget_and_checks(analyzed):
     cube = analyzed.ta.recenter()
     for name in ("error_part_source", "target_x_err_part", "check_passed", "check_reason", "ta_wcs"):
         assert cube[name].variable.equals(analyzed[name].variable), name
@@ -245,7 +245,7 @@ def test_centroid_noise_is_of_smallest_window_that_holds_a_star(analyzed, sides,
 @pytest.mark.parametrize(
     ("mode", "light", "onboard"), [("nircam", 2e4, False), ("nircam", 2e4, True), ("miri", 1e4, True)]
 )
-def test_the_interval_holds_the_star_as_often_as_it_says(newest, mode, light, onboard):
+def test_assign_interval_holds_star_in_68_percent(newest, mode, light, onboard):
     """Photon noise in the TA image and the guider's in both exposures, drawn anew in each trial.
 
     The onboard centroid is one with the window of the log and the last step of its iteration left undone.

@@ -25,7 +25,7 @@ def state(ds, name):
     return int(one["check_passed"]), str(one["check_reason"].item())
 
 
-def test_a_good_visit_passes_all_that_can_be_tested(analyzed, miri):
+def test_checks_pass_for_good_visit(analyzed, miri):
     for ds in (analyzed, xta.analyze(miri.science[0])):
         assert list(ds["check"].values) == list(checks.CHECKS)
         untested = {"TARG_ACQ agrees"}
@@ -35,7 +35,7 @@ def test_a_good_visit_passes_all_that_can_be_tested(analyzed, miri):
             assert passed == (-1 if name in untested else 1), f"{name}: {reason}"
 
 
-def test_they_are_flags_as_cf_has_them(analyzed):
+def test_checks_are_cf_flags(analyzed):
     passed = analyzed["check_passed"]
     assert passed.dtype == np.int8
     assert passed.attrs["flag_values"].dtype == np.int8
@@ -43,20 +43,20 @@ def test_they_are_flags_as_cf_has_them(analyzed):
     assert meanings == {-1: "not_tested", 0: "failed", 1: "passed"}
 
 
-def test_each_step_adds_what_it_can(nircam):
+def test_checks_are_added_by_each_step(nircam):
     attached = xta.open_exposure(nircam.science[0]).ta.attach()
     assert state(attached, "closes")[0] == 1
     assert state(attached, "agrees") == (-1, "not tested yet")
     assert state(attached.ta.compute_offset(), "agrees")[0] == 1
 
 
-def test_the_release_onboard_is_named(analyzed):
+def test_check_acquisition_names_release_onboard(analyzed):
     assert analyzed.attrs["oss_prd"] == "PRDOPSSOC-063"
     assert 0 < analyzed.attrs["oss_closure_error"] < 3e-6
     assert "PRDOPSSOC-063" in state(analyzed, "closes")[1]
 
 
-def test_they_survive_the_file_and_a_second_analysis(analyzed, tmp_path):
+def test_checks_survive_file_and_second_analysis(analyzed, tmp_path):
     xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         for name in ("check", "check_passed", "check_reason"):
@@ -65,7 +65,7 @@ def test_they_survive_the_file_and_a_second_analysis(analyzed, tmp_path):
     assert "check" not in forget(analyzed).variables
 
 
-def test_a_log_of_another_place_does_not_close(nircam):
+def test_check_closes_fails_for_log_of_other_place(nircam):
     text = nircam.oss_log.read_text()
     start = text.index("target location (v2, v3)")
     line = text[start : text.index("\n", start)]
@@ -79,7 +79,7 @@ def test_a_log_of_another_place_does_not_close(nircam):
     assert "oss_prd" not in ds.attrs
 
 
-def test_a_failed_acquisition(tmp_path):
+def test_check_converged_fails_for_failed_acquisition(tmp_path):
     visit = datasets.make_visit(tmp_path, failed_ta=True)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         ds = xta.analyze(visit.science[0])
@@ -88,7 +88,7 @@ def test_a_failed_acquisition(tmp_path):
     assert state(ds, "agrees") == (-1, "the centroid in use is that of the image itself")
 
 
-def test_without_a_log(nircam, tmp_path):
+def test_check_converged_is_not_tested_without_log(nircam, tmp_path):
     for source in (*nircam.science, *nircam.ta):
         shutil.copy(source, tmp_path)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
@@ -97,7 +97,7 @@ def test_without_a_log(nircam, tmp_path):
     assert "no event log" in state(ds, "converged")[1]
 
 
-def test_a_release_that_is_not_at_hand(nircam, edited):
+def test_check_prd_fails_for_release_not_at_hand(nircam, edited):
     path = edited(nircam.science[0], lambda hdus: hdus[0].header.set("PRD_VER", "PRDOPSSOC-999"))
     ds = xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
     passed, reason = state(ds, "PRD known")
@@ -105,7 +105,7 @@ def test_a_release_that_is_not_at_hand(nircam, edited):
     assert "PRDOPSSOC-999 is not at hand" in reason
 
 
-def test_a_guide_star_that_is_not_named(nircam, edited):
+def test_check_guide_star_is_not_tested_without_name(nircam, edited):
     path = edited(nircam.science[0], lambda hdus: hdus[0].header.remove("GDSTARID", ignore_missing=True))
     with pytest.warns(XtaWarning, match="guide star"):
         ds = xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
@@ -123,7 +123,7 @@ def flag(nircam, bit):
 
 
 @pytest.mark.parametrize(("bit", "said"), [(2, "1 saturated pixel"), (1, "1 bad pixel")])
-def test_a_blemish_near_the_star(nircam, edited, bit, said):
+def test_check_saturated_fails_for_flagged_pixel(nircam, edited, bit, said):
     ta = edited(nircam.ta[0], flag(nircam, np.uint32(bit)))
     ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
     passed, reason = state(ds, "not saturated")
@@ -131,7 +131,7 @@ def test_a_blemish_near_the_star(nircam, edited, bit, said):
     assert said in reason
 
 
-def test_a_star_that_saturates_altogether_fails(nircam, edited):
+def test_check_saturated_fails_for_wholly_saturated_star(nircam, edited):
     """As the pipeline writes it: no value, no error, flagged."""
 
     def edit(hdus):
@@ -146,7 +146,7 @@ def test_a_star_that_saturates_altogether_fails(nircam, edited):
     assert "9 saturated pixel(s)" in reason
 
 
-def test_an_earlier_centroid_is_not_one_that_converged(miri):
+def test_check_converged_fails_for_earlier_centroid(miri):
     text = miri.oss_log.read_text()
     at = text.rindex("(SUCCESS,")
     with pytest.warns(XtaWarning, match="did not converge"):
@@ -163,13 +163,13 @@ def test_an_earlier_centroid_is_not_one_that_converged(miri):
         lambda ds: ds.drop_dims("check"),
     ],
 )
-def test_a_selection_of_checks_does_not_stop_the_next_step(analyzed, select):
+def test_check_image_takes_selection_of_checks(analyzed, select):
     again = select(analyzed).ta.compute_offset()
     assert list(again["check"].values) == list(checks.CHECKS)
     assert state(again, "agrees")[0] == 1
 
 
-def test_a_centroid_off_the_star_does_not_agree(analyzed):
+def test_check_agrees_fails_for_centroid_off_star(analyzed):
     x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
     ds = analyzed.ta.compute_offset(centroid=(x + 0.5, y))
     passed, reason = state(ds, "agrees")
@@ -177,7 +177,7 @@ def test_a_centroid_off_the_star_does_not_agree(analyzed):
     assert "+0.50" in reason
 
 
-def test_an_image_without_a_star_is_not_tested(analyzed):
+def test_check_image_is_not_tested_without_star(analyzed):
     ds = analyzed.assign(ta_sci=xr.zeros_like(analyzed["ta_sci"])).ta.compute_offset(centroid="oss")
     for name in ("agrees", "not saturated"):
         passed, reason = state(ds, name)
@@ -195,13 +195,13 @@ def record(visit, **keywords):
     return hdus
 
 
-def test_targ_acq_that_agrees(nircam):
+def test_check_targ_acq_passes_for_centroid_of_log(nircam):
     ds = xta.analyze(nircam.science[0], targ_acq=record(nircam))
     assert state(ds, "TARG_ACQ agrees")[0] == 1
     assert ds.attrs["centroid_source"] == "OSS event log"
 
 
-def test_targ_acq_that_disagrees_is_reported(nircam):
+def test_check_targ_acq_fails_for_other_centroid(nircam):
     with pytest.warns(XtaWarning, match="the centroid of the log is used"):
         ds = xta.analyze(nircam.science[0], targ_acq=record(nircam, DTCENCOL=1550.0))
     passed, reason = state(ds, "TARG_ACQ agrees")
@@ -209,7 +209,7 @@ def test_targ_acq_that_disagrees_is_reported(nircam):
     assert "1550.00000" in reason
 
 
-def test_targ_acq_that_failed_where_the_log_did_not(nircam):
+def test_check_targ_acq_fails_for_failed_record(nircam):
     hdus = record(nircam)
     hdus["TARG_ACQ"].header.update({"TASTATUS": "UNSUCCESSFUL", "STAT_RSN": "no star"})
     with pytest.warns(XtaWarning, match="UNSUCCESSFUL no star"):
@@ -217,14 +217,14 @@ def test_targ_acq_that_failed_where_the_log_did_not(nircam):
     assert state(ds, "TARG_ACQ agrees")[0] == 0
 
 
-def test_targ_acq_of_another_visit_is_refused_even_with_a_log(nircam):
+def test_attach_refuses_targ_acq_of_other_visit(nircam):
     hdus = record(nircam)
     hdus[0].header["VISIT_ID"] = "09990002001"
     with pytest.raises(AcquisitionError, match="belongs to visit"):
         xta.analyze(nircam.science[0], targ_acq=hdus)
 
 
-def test_reading_targ_acq_is_public(nircam, tmp_path):
+def test_read_targ_acq_is_public(nircam, tmp_path):
     path = tmp_path / "a_uncal.fits"
     record(nircam).writeto(path)
     found = xta.read_targ_acq(path)
@@ -233,7 +233,7 @@ def test_reading_targ_acq_is_public(nircam, tmp_path):
     assert found.x_det == fits.getheader(path, "TARG_ACQ")["DTCENCOL"]
 
 
-def test_a_readout_that_does_not_fit_has_no_intended_position(miri):
+def test_attach_warns_of_readout_that_does_not_fit(miri):
     """Without SUBARRAY a MIRI region would be taken for the array, and its middle for the star's place."""
     exposures = [xta.open_exposure(path) for path in miri.ta]
     for ta in exposures:
@@ -253,7 +253,7 @@ def short_log(visit):
     return "\n".join([lines[0], *(line for line in lines[1:] if "VISIT" in line)]) + "\n"
 
 
-def test_tables_and_json_tell_of_errors_and_checks(analyzed):
+def test_summary_holds_errors_and_checks(analyzed):
     import json
 
     from xta import summary

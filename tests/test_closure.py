@@ -44,7 +44,7 @@ ONBOARD = {
 
 
 @pytest.mark.parametrize("visit", LOGS)
-def test_real_visits_close(real, visit):
+def test_closure_passes_for_real_visit(real, visit):
     found = closure(real[visit], visit=visit)
     assert found.passed is True
     assert max(abs(found.v2_error), abs(found.v3_error)) < POSITION
@@ -57,7 +57,7 @@ def test_real_visits_close(real, visit):
     assert f"{found.prds[0]} to {found.prds[-1]}" in found.reason
 
 
-def test_nirspec_closes(nirspec):
+def test_closure_passes_for_nirspec(nirspec):
     found = closure(nirspec)
     assert found.passed is True
     assert max(abs(found.sam_x_error), abs(found.sam_y_error)) < SAM
@@ -66,7 +66,7 @@ def test_nirspec_closes(nirspec):
     assert "NRS_S1600A1_SLIT" in found.apertures
 
 
-def test_the_release_that_was_given(record):
+def test_closure_takes_given_release(record):
     same = closure(record, prd="PRDOPSSOC-058", aperture="NRCA3_FP1_SUB64")
     assert (same.passed, same.prd, same.aperture) == (True, "PRDOPSSOC-058", "NRCA3_FP1_SUB64")
     young = closure(record, prd="PRDOPSSOC-063")
@@ -78,7 +78,7 @@ def test_the_release_that_was_given(record):
     assert wrong.error < SAM
 
 
-def test_the_siaf_of_another_time_misses_by_milliarcseconds(record):
+def test_trial_misses_with_siaf_of_other_time(record):
     """What the release is told by: 57 mas since PRDOPSSOC-065."""
     facts = rules._facts(record, "NRCA3_FP1", None)
     trial = rules._trial(facts, "PRDOPSSOC-065", ["NRCA3_FP1"])
@@ -105,7 +105,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_mistakes_are_caught_and_named(real, fault):
+def test_closure_names_mistake(real, fault):
     change, reason = FAULTS[fault]
     found = closure(change(real["V02726402001"], real["V04556001001"]))
     assert found.passed is False
@@ -114,7 +114,7 @@ def test_mistakes_are_caught_and_named(real, fault):
     assert reason in found.reason
 
 
-def test_another_aperture_is_caught_and_named(record, nirspec):
+def test_closure_names_other_aperture(record, nirspec):
     found = closure(record, aperture="NRCA3_FULL")
     assert found.passed is False
     assert "leads to the reference point of NRCA3_FP1, not of NRCA3_FULL" in found.reason
@@ -123,21 +123,21 @@ def test_another_aperture_is_caught_and_named(record, nirspec):
     assert "NRS_S1600A1_SLIT, not of NRS_S400A1_SLIT" in found.reason
 
 
-def test_another_visit_is_caught(record):
+def test_closure_fails_for_other_visit(record):
     found = closure(record, visit="4556:1:1")
     assert found.passed is False
     assert found.error < SAM
     assert "of visit V02726402001, not of V04556001001" in found.reason
 
 
-def test_impossible_questions(record):
+def test_closure_refuses_impossible_aperture(record):
     with pytest.raises(SiafError, match="not of the detector NRCA3"):
         closure(record, aperture="MIRIM_TAMRS")
     with pytest.raises(SiafError, match="in no release of the NIRCAM SIAF"):
         closure(record, aperture="NRCA3_NONSENSE")
 
 
-def test_records_with_nothing_to_test(shared, record):
+def test_closure_of_record_with_nothing_to_test(shared, record):
     miri = osslog.read(shared / "oss" / "MIRI_MRS_TA_2023-06-12_raw_csv_rows.csv").centroids()[0]
     for lone, reason in (
         (miri, "no target location"),
@@ -149,13 +149,13 @@ def test_records_with_nothing_to_test(shared, record):
         assert reason in found.reason
 
 
-def test_an_aperture_without_pixels(record):
+def test_closure_of_aperture_without_pixels(record):
     found = closure(replace(record, detector="MIRIMAGE"), aperture="MIRIM_SLIT")
     assert found.passed is None
     assert "MIRIM_SLIT has no detector pixels" in found.reason
 
 
-def test_part_of_a_record(shared, record):
+def test_closure_of_part_of_record(shared, record):
     """A centroid without SAM, a SAM without centroid, a record that does not name its guider."""
     found = closure(replace(record, sam_x=float("nan")))
     assert (found.passed, found.aperture) == (True, "NRCA3_FULL")
@@ -168,7 +168,7 @@ def test_part_of_a_record(shared, record):
     assert closure(replace(record, guider=None)).guider == 1
 
 
-def test_targ_acq_closes(real):
+def test_closure_passes_for_targ_acq(real):
     a = real["V04556001001"]
     record = TargAcq(
         *("jw04556001001_02102_00001_nrca3_uncal.fits", "04556001001", "NRCA3", "2024-02-29T04:11:11.000"),
@@ -179,7 +179,7 @@ def test_targ_acq_closes(real):
     assert closure(replace(record, visit_id="04556001002"), visit="04556001001").passed is False
 
 
-def test_niriss_has_column_and_row_exchanged():
+def test_closure_exchanges_column_and_row_of_niriss():
     """Made from the SIAF: no public log of NIRISS has a target location."""
     prd = "PRDOPSSOC-063"
     ta, fgs = siaf.aperture("NIRISS", "NIS_AMITA", prd), siaf.aperture("FGS", "FGS1_FULL_OSS", prd)
@@ -193,7 +193,7 @@ def test_niriss_has_column_and_row_exchanged():
     assert "exchanged" in closure(replace(logged, x_det=978.35867, y_det=1928.30737)).reason
 
 
-def test_sample_visits_close(nircam, miri):
+def test_closure_passes_for_sample_visits(nircam, miri):
     """Each TA block of a sample visit; the first one of MIRI leads to the second region."""
     block = osslog.read(nircam.oss_log).centroids(nircam.visit_id)[0]
     found = closure(block, prd="PRDOPSSOC-063", aperture="NRCA5_TAMASK335R", visit=nircam.visit_id)
@@ -204,7 +204,7 @@ def test_sample_visits_close(nircam, miri):
         assert found.error < rules.TOLERANCE
 
 
-def test_a_visit_made_with_a_siaf_that_was_not_written_yet(tmp_path):
+def test_closure_passes_with_siaf_younger_than_log(tmp_path):
     visit = datasets.make_visit(tmp_path, integrations=1, ta_dithers=True, guider=2, prd="PRDOPSSOC-075")
     block = osslog.read(visit.oss_log).centroids(visit.visit_id)[0]
     found = closure(block, prd="PRDOPSSOC-075", aperture="NRCA5_TAMASK335R")
@@ -213,6 +213,6 @@ def test_a_visit_made_with_a_siaf_that_was_not_written_yet(tmp_path):
 
 
 @pytest.mark.parametrize("record", ["V09991001001_osslog.csv", osslog.read("2022-01-01 00:00:00 nothing\n"), None, 5])
-def test_what_is_no_acquisition_is_refused(record):
+def test_closure_refuses_what_is_no_acquisition(record):
     with pytest.raises(ArgumentError, match="give one acquisition"):
         closure(record)

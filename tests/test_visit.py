@@ -38,7 +38,7 @@ def short_waves(tmp_path_factory):
     return datasets.make_visit(folder, mode="NRCA2_MASK210R", **COMMON)
 
 
-def test_each_dither_has_its_own_star(long_waves):
+def test_analyze_visit_of_dithers(long_waves):
     visit = xta.analyze_visit(long_waves.science)
     assert list(visit) == [path.name for path in long_waves.science]
     for name, ds in visit.items():
@@ -47,7 +47,7 @@ def test_each_dither_has_its_own_star(long_waves):
     assert np.hypot(*moves[1:].T).min() > 0.1
 
 
-def test_both_channels_by_the_acquisition_of_one(long_waves, short_waves):
+def test_analyze_visit_of_both_channels(long_waves, short_waves):
     files = [*short_waves.science, *long_waves.science[:1], *long_waves.ta]
     visit = xta.analyze_visit(files, oss=long_waves.oss_log)
     assert {ds.attrs["detector"] for ds in visit.values()} == {"NRCALONG", "NRCA2"}
@@ -61,13 +61,13 @@ def test_both_channels_by_the_acquisition_of_one(long_waves, short_waves):
     assert len(offsets) == 1
 
 
-def test_it_is_what_analyze_gives_for_each(long_waves):
+def test_analyze_visit_equals_analyze(long_waves):
     visit = xta.analyze_visit(long_waves.science[:2])
     for path in long_waves.science[:2]:
         assert visit[path.name].drop_vars("ta_wcs").equals(xta.analyze(path).drop_vars("ta_wcs"))
 
 
-def test_order_is_that_of_time_and_input_unchanged(long_waves):
+def test_analyze_visit_sorts_by_time_and_keeps_input(long_waves):
     exposures = [xta.open_exposure(path) for path in reversed(long_waves.science)]
     before = [ds.copy(deep=True) for ds in exposures]
     visit = xta.analyze_visit(exposures)
@@ -75,7 +75,7 @@ def test_order_is_that_of_time_and_input_unchanged(long_waves):
     assert all(ds.identical(old) for ds, old in zip(exposures, before, strict=True))
 
 
-def test_a_failed_acquisition_warns_of_each_but_gives_all(tmp_path):
+def test_analyze_visit_with_failed_acquisition(tmp_path):
     made = datasets.make_visit(tmp_path, failed_ta=True, dithers=DITHERS[:2], integrations=1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default", XtaWarning)
@@ -86,14 +86,14 @@ def test_a_failed_acquisition_warns_of_each_but_gives_all(tmp_path):
         assert star(ds) == pytest.approx(truth(made, name), abs=0.02)
 
 
-def test_generators_are_read_once(long_waves):
+def test_analyze_visit_takes_generators(long_waves):
     science = long_waves.science[:2]
     visit = xta.analyze_visit((path for path in science), acquisition=(path for path in long_waves.ta))
     assert len(visit) == 2
     assert {ds.attrs["centroid_source"] for ds in visit.values()} == {"OSS event log"}
 
 
-def test_the_log_is_looked_for_once(long_waves, tmp_path, monkeypatch):
+def test_analyze_visit_looks_for_log_once(long_waves, tmp_path, monkeypatch):
     for path in (*long_waves.science[:3], *long_waves.ta):
         shutil.copy(path, tmp_path)
     asked = []
@@ -105,7 +105,7 @@ def test_the_log_is_looked_for_once(long_waves, tmp_path, monkeypatch):
     assert len(asked) == 1
 
 
-def test_a_spectrum_is_left_out_and_said(long_waves, edited):
+def test_analyze_visit_leaves_out_spectrum(long_waves, edited):
     def spectrum(hdus):
         del hdus["ASDF"]
         hdus[0].header["FILENAME"] = "spectrum_cal.fits"
@@ -119,24 +119,24 @@ def test_a_spectrum_is_left_out_and_said(long_waves, edited):
         xta.analyze_visit([other], acquisition=long_waves.ta, oss=long_waves.oss_log)
 
 
-def test_visits_are_not_mixed(long_waves, nircam):
+def test_analyze_visit_refuses_several_visits(long_waves, nircam):
     with pytest.raises(AcquisitionError, match=r"several visits.*09990001001.*09990005001"):
         xta.analyze_visit([*long_waves.science, *nircam.science])
 
 
-def test_guide_stars_are_not_mixed(long_waves, edited):
+def test_analyze_visit_refuses_several_guide_stars(long_waves, edited):
     other = edited(long_waves.science[1], lambda hdus: hdus[0].header.set("GDSTARID", "S123456789"))
     with pytest.raises(AcquisitionError, match="several guide stars"):
         xta.analyze_visit([long_waves.science[0], other])
 
 
-def test_the_acquisition_of_another_guide_star_is_refused(long_waves, edited):
+def test_analyze_visit_refuses_acquisition_of_other_guide_star(long_waves, edited):
     other = edited(long_waves.ta[0], lambda hdus: hdus[0].header.set("GDSTARID", "S123456789"))
     with pytest.raises(AcquisitionError, match="belongs to guide star"):
         xta.analyze_visit(long_waves.science[:1], acquisition=other)
 
 
-def test_instruments_are_not_mixed(long_waves, miri, edited):
+def test_analyze_visit_refuses_several_instruments(long_waves, miri, edited):
     def same_visit(hdus):
         hdus[0].header["VISIT_ID"] = COMMON["visit_id"]
 
@@ -161,13 +161,13 @@ def no_visit(visit):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults(long_waves, fault):
+def test_analyze_visit_refuses_faulty_files(long_waves, fault):
     files, kind, message = FAULTS[fault]
     with pytest.raises(kind, match=message):
         xta.analyze_visit(files(long_waves))
 
 
-def test_an_empty_folder_around_says_where_it_looked(long_waves, tmp_path):
+def test_analyze_visit_refuses_empty_folder(long_waves, tmp_path):
     shutil.copy(long_waves.science[0], tmp_path)
     with pytest.raises(AcquisitionError, match="no TA exposure of visit"):
         xta.analyze_visit([tmp_path / long_waves.science[0].name])

@@ -32,6 +32,7 @@ __all__ = [
     "guider_aperture",
     "guider_number",
     "is_ta",
+    "number",
     "require",
     "require_pixels",
     "scalar",
@@ -448,6 +449,14 @@ def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], ad
 def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:
     """Join attributes of a dataset, without those that are not there."""
     return between.join(filter(None, (str(ds.attrs.get(name, "")).strip() for name in names)))
+
+
+def number(value: Any) -> float:
+    """Convert a value of a header; NaN where it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def scalar(ds: xr.Dataset, name: str) -> float:

@@ -6,11 +6,11 @@ from typing import Any
 import xarray as xr
 
 from xta import model
-from xta.acquisition import budget
+from xta.acquisition import budget, pair
 from xta.acquisition.image import in_use
-from xta.acquisition.offset import acquired_target, target_position
+from xta.acquisition.offset import acquired_target, by_axis, target_position
 from xta.errors import SiafError, WCSError, warn
-from xta.geometry import siaf, sky, sphere, wcs
+from xta.geometry import sky, sphere, wcs
 
 __all__ = ["adjust_wcs"]
 
@@ -71,21 +71,13 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
     mask_x, mask_y = _mask(ds)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
-    values = {
-        "target_x": x,
-        "target_y": y,
-        "target_ra": target[0],
-        "target_dec": target[1],
-        "mask_x": mask_x,
-        "mask_y": mask_y,
-        "residual_x": residual[0],
-        "residual_y": residual[1],
-        "inverse_error_x": x_analytic - x,
-        "inverse_error_y": y_analytic - y,
-        "adjust_ra": delta_ra * 3600,
-        "adjust_dec": delta_dec * 3600,
-        "adjust_roll": delta_roll * 3600,
-    }
+    values = by_axis(
+        target={"x": x, "y": y, "ra": target[0], "dec": target[1]},
+        mask={"x": mask_x, "y": mask_y},
+        residual={"x": residual[0], "y": residual[1]},
+        inverse_error={"x": x_analytic - x, "y": y_analytic - y},
+        adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
+    )
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
     logger.info("star behind the mask: %.4f, %.4f px (0-based)", x, y)
     result = ds.assign_coords(wcs_original=model.text_variable("wcs_original", text))
@@ -109,11 +101,9 @@ def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> 
 
 
 def _mask(ds: xr.Dataset) -> tuple[float, float]:
-    """SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
-    a = ds.attrs
+    """Compute the SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
     try:
-        place, detector = (a["instrument"], a.get("aperture", ""), a.get("subarray")), a.get("detector")
-        return siaf.intended_pixel(*place, prd=a.get("prd_version"), detector=detector)
+        return pair.intended_pixel(ds)
     except SiafError as error:
-        warn(f"{a.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
+        warn(f"{ds.attrs.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
         return float("nan"), float("nan")

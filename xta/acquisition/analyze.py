@@ -123,7 +123,7 @@ def analyze_visit(
     _check_one_visit(exposures)
     if acquisition is None:
         acquisition = [ds for ds in exposures if model.is_ta(ds)] or None
-    found = find_acquisition(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+    acquisition = find_acquisition(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     result: dict[str, xr.Dataset] = {}
     for ds in science:
         name = str(ds.attrs.get("filename", len(result)))
@@ -131,7 +131,7 @@ def analyze_visit(
             msg = f"{name} was given twice; each exposure counts once"
             raise ArgumentError(msg)
         try:
-            result[name] = analyze(ds, acquisition=found, centroid=centroid)
+            result[name] = analyze(ds, acquisition=acquisition, centroid=centroid)
         except WCSError as error:
             warn(f"{name} is left out: {error}")
     if not result:
@@ -149,8 +149,8 @@ def _opened(source: Any, chunks: Any) -> xr.Dataset:
 def _check_one_visit(exposures: Iterable[xr.Dataset]) -> None:
     """Refuse exposures of which one acquisition cannot be the acquisition of all."""
     for name, what in (("visit_id", "visits"), ("instrument", "instruments"), ("guide_star", "guide stars")):
-        known = {str(ds.attrs[name]): str(ds.attrs.get("filename", "?")) for ds in exposures if name in ds.attrs}
-        if len(known) > 1:
-            pairs = ", ".join(f"{value} ({file})" for value, file in sorted(known.items()))
+        values = {str(ds.attrs[name]): str(ds.attrs.get("filename", "?")) for ds in exposures if name in ds.attrs}
+        if len(values) > 1:
+            pairs = ", ".join(f"{value} ({file})" for value, file in sorted(values.items()))
             msg = f"the exposures are of several {what}, which have a pointing error each: {pairs}; give one at a time"
             raise AcquisitionError(msg)

@@ -17,7 +17,7 @@ from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_besi
 from xta.acquisition.products import Product
 from xta.acquisition.targ_acq import TargAcq
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
-from xta.geometry import siaf, sky
+from xta.geometry import sky
 from xta.images import dq
 from xta.io.backend import open_exposure
 from xta.osslog import Centroid
@@ -31,14 +31,7 @@ logger = logging.getLogger(__name__)
 class Acquisition:
     """The acquisition of a visit as it was found: read once, for any number of exposures.
 
-    Attributes
-    ----------
-    exposures : tuple of xarray.Dataset
-        The TA exposures, in the order of time.
-    search : LogSearch
-        The event log of the visit, or why there is none.
-    records : tuple of TargAcq
-        The TARG_ACQ extensions at hand.
+    The TA exposures in the order of time, the event log or why there is none, and the TARG_ACQ extensions at hand.
     """
 
     exposures: tuple[xr.Dataset, ...]
@@ -97,16 +90,15 @@ def attach(
     """
     if isinstance(acquisition, Acquisition):
         check_identity(ds)
-        found = acquisition
     else:
-        found = find_acquisition(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
-    bare, exposures = forget(ds), found.exposures
+        acquisition = find_acquisition(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+    bare, exposures = forget(ds), acquisition.exposures
     _check_belong(bare, exposures)
     stacked = _stack(exposures)
     images = ("ta_sci", "ta_err", "ta_dq")
     result = bare.assign(stacked).set_coords([name for name in stacked if name not in images])
     result = result.assign_attrs(ta_in_use=_last_tacq(exposures))
-    result = _with_centroid(result, found)
+    result = _with_centroid(result, acquisition)
     _check_readouts(exposures)
     files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
     logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
@@ -124,24 +116,7 @@ def check_identity(ds: xr.Dataset) -> None:
 def find_acquisition(
     ds: xr.Dataset, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
 ) -> Acquisition:
-    """Find and read the acquisition of an exposure's visit, to attach it to several exposures.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        An exposure of the visit.
-    acquisition, oss, targ_acq, offline : optional
-        As in `attach`.
-
-    Returns
-    -------
-    Acquisition
-
-    Raises
-    ------
-    AcquisitionError, FileError, ProductError, OssLogError
-        As `attach`.
-    """
+    """Find and read the acquisition of an exposure's visit as `attach` does, to attach it to several exposures."""
     check_identity(ds)
     bare = forget(ds)
     beside = [] if acquisition is not None and targ_acq is not None else ta_beside(bare)
@@ -155,19 +130,19 @@ def find_acquisition(
     return Acquisition(tuple(exposures), search, tuple(records))
 
 
-def _with_centroid(ds: xr.Dataset, found: Acquisition) -> xr.Dataset:
+def _with_centroid(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
     """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
-    exposures, log = found.exposures, found.search.log
+    exposures, log = acquisition.exposures, acquisition.search.log
     blocks: list[list[Centroid]] = [[] for _ in exposures]
-    onboard = pair.Onboard(reason=found.search.reason)
+    onboard = pair.Onboard(reason=acquisition.search.reason)
     if log is not None:
         visit = ds.attrs["visit_id"]
         blocks = pair.pair(exposures, log.centroids(visit), log.exposures(visit))
         onboard = pair.from_log(blocks, log, visit)
     if onboard.record is None:
-        onboard = pair.from_targ_acq(exposures, found.records, onboard)
+        onboard = pair.from_targ_acq(exposures, acquisition.records, onboard)
     ds = pair.assign_centroids(ds, exposures, blocks, onboard)
-    return checks.check_acquisition(ds, exposures, onboard, found.records)
+    return checks.check_acquisition(ds, exposures, onboard, acquisition.records)
 
 
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:
@@ -251,7 +226,7 @@ def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
 
 
 def _image(ta: xr.Dataset, name: str) -> Any:
-    """One image of a TA exposure, (y, x); of a cube the mean of the integrations in which a pixel is good."""
+    """Take one image of a TA exposure, (y, x); of a cube the mean of the integrations in which a pixel is good."""
     values: Any = ta[name].transpose(..., "y", "x").values
     if "integration" not in ta[name].dims:
         return values
@@ -280,7 +255,7 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
         columns[name] = [str(ta.attrs.get(name, "")) for ta in exposures]
     columns["time"] = np.array([pair.begin(ta) for ta in exposures], dtype="datetime64[ns]")
     for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):
-        columns[name] = [_number(ta.attrs.get(name)) for ta in exposures]
+        columns[name] = [model.number(ta.attrs.get(name)) for ta in exposures]
     columns["intended_x"], columns["intended_y"] = np.array([_intended(ta) for ta in exposures]).T
     for name, column in columns.items():
         variables[f"ta_{name}"] = xr.Variable(("ta_exposure",), column, model.attrs(f"ta_{name}"))
@@ -307,25 +282,13 @@ def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> d
     return stacked
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
 def _intended(ta: xr.Dataset) -> tuple[float, float]:
-    """Where the star was meant to be; only acquisitions are dithered, not the images that confirm them."""
+    """Compute where the star was meant to be; only acquisitions are dithered, not the images that confirm them."""
     a = ta.attrs
-    try:
-        number = int(a.get("exposure", 1)) if a.get("exp_type") in model.TACQ_TYPES else 1
-    except ValueError:
-        number = 1
+    number = str(a.get("exposure")) if a.get("exp_type") in model.TACQ_TYPES else ""
     try:
         pair.readout(ta)
-        release, detector = a.get("prd_version"), a.get("detector")
-        place = a["instrument"], a["aperture"], a.get("subarray")
-        return siaf.intended_pixel(*place, exposure=number, prd=release, detector=detector)
+        return pair.intended_pixel(ta, int(number) if number.isdecimal() else 1)
     except (SiafError, AcquisitionError) as error:  # no reference point, no APERNAME, or not the exposure's array
         logger.info("no intended position for %s: %s", a.get("filename"), error)
         return math.nan, math.nan

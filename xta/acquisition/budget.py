@@ -66,11 +66,6 @@ Pair = tuple[float, float]
 def acquisition_accuracy(instrument: str) -> float:
     """Look up the accuracy of a target acquisition, one axis, one sigma [mas] [2]_.
 
-    Parameters
-    ----------
-    instrument : str
-        As in the keyword INSTRUME.
-
     Examples
     --------
     >>> round(acquisition_accuracy("NIRCAM"), 2)
@@ -132,63 +127,33 @@ class _Place:
 def assign(ds: xr.Dataset) -> xr.Dataset:
     """Add the error budget to an exposure whose WCS is adjusted.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With ``target_x`` and the adjusted ``wcs``.
-
-    Returns
-    -------
-    xarray.Dataset
-        With the coordinates ``target_x_err``, ``target_y_err`` [pixel], ``target_x_err_mas``,
-        ``target_y_err_mas``; ``target_x_err_part`` and so on along ``error_part`` (the labels are `PARTS`), and
-        ``error_part_source``, what each was taken from.
-
-    Notes
-    -----
-    Errors of different parts are taken as independent and add in quadrature. One standard error: the interval
-    of plus and minus one holds the star in 68 % of cases, each axis for itself.
+    One standard error along each axis [pixel and mas], ``target_x_err`` and so on, and its parts along ``error_part``
+    (the labels are `PARTS`) with what each was taken from. The parts are taken as independent and add in quadrature:
+    the interval of plus and minus one error holds the star in 68 % of cases, each axis for itself.
     """
     ta = in_use(ds)
-    here = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
-    there = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
-    scale = math.sqrt(abs(float(np.linalg.det(here))))
-    place = _Place(ds, ta, np.linalg.solve(here, there), scale)
+    science = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
+    acquisition = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
+    # A move of the centroid moves the sky, by the TA's Jacobian, and so the star, by the inverse of the other.
+    scale = math.sqrt(abs(float(np.linalg.det(science))))
+    place = _Place(ds, ta, np.linalg.solve(science, acquisition), scale)
     parts = [part(place) for part in PARTS.values()]
     values: dict[str, Any] = {}
-    for axis in ("x", "y"):
-        each = np.array([getattr(part, axis) for part in parts])
+    for axis, each in zip("xy", np.array([(part.x, part.y) for part in parts]).T, strict=True):
         total = float(np.sqrt(np.sum(each[:-1] ** 2)))
         for suffix, factor in (("", 1.0), ("_mas", 1e3 * scale)):
             values[f"target_{axis}_err{suffix}"] = ((), total * factor)
             values[f"target_{axis}_err_part{suffix}"] = (("error_part",), each * factor)
     values["error_part"] = (("error_part",), list(PARTS))
     values["error_part_source"] = (("error_part",), [part.source for part in parts])
-    return ds.assign_coords(
-        {name: xr.Variable(dims, value, model.attrs(name)) for name, (dims, value) in values.items()}
-    )
+    return ds.assign_coords({name: (*value, model.attrs(name)) for name, value in values.items()})
 
 
 def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
-    """Give the standard error of a centroid by itself.
+    """Compute the standard error of a centroid by itself, along x and y of the TA readout [pixel].
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With the acquisition attached.
-    onboard_one : bool
-        Of the onboard centroid, with the window and the last step of the iteration that the log tells of; else
-        of that of the image.
-
-    Returns
-    -------
-    x_err, y_err : float
-        Along x and y of the TA readout [pixel]; NaN where the image has no errors.
-
-    Raises
-    ------
-    CentroidError, MissingError
-        If the star cannot be measured in the TA image.
+    Of the onboard one with the window and the last step of the iteration that the log tells of, else of that of the
+    image. NaN where the image has no errors.
     """
     if not (onboard_one and ds.attrs.get("oss_time")):
         star = image_centroid(ds)
@@ -281,17 +246,17 @@ def _mask_reference(place: _Place) -> _Part:
     if siaf.release(given) != (given or siaf.release()):
         return _Part(math.nan, math.nan, f"the release {given} of the product is not at hand")
     try:
-        mine, newest = (siaf.aperture(a["instrument"], a.get("aperture", ""), prd) for prd in (given, None))
-        x, y = np.subtract([newest.XDetRef, newest.YDetRef], [mine.XDetRef, mine.YDetRef]).astype(float).tolist()
+        used, newest = (siaf.aperture(a["instrument"], a.get("aperture", ""), prd) for prd in (given, None))
+        x, y = np.subtract([newest.XDetRef, newest.YDetRef], [used.XDetRef, used.YDetRef]).astype(float).tolist()
     except (TypeError, SiafError):
         return _Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
     if a.get("exp_type") in MASKED:  # elsewhere it is a pixel by definition
-        x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, mine.XDetRef), (y, mine.YDetRef)))
+        x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, used.XDetRef), (y, used.YDetRef)))
     return _Part(abs(x), abs(y), f"reference point in {siaf.release(given)} against {siaf.release()}")
 
 
 def _digit(value: float) -> float:
-    """Give the worth of the last decimal that a number is written with."""
+    """Compute the worth of the last decimal that a number is written with."""
     _, _, decimals = f"{value:.4f}".rstrip("0").partition(".")
     return float(10.0 ** -len(decimals))
 

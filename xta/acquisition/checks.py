@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "check_acquisition", "check_image"]
 
-CHECKS = (
-    *("converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees"),
-    *("not saturated", "agrees"),
-)
+CHECKS = ("converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees", "not saturated", "agrees")
 
 AGREES = 3.0  # standard errors, each axis
 SAME_CENTROID = 1e-4  # [pixel]; the log has nine digits
@@ -52,34 +49,16 @@ def check_acquisition(
     onboard: pair.Onboard,
     records: "Iterable[TargAcq]" = (),
 ) -> xr.Dataset:
-    """Check what log and headers say of an acquisition.
+    """Check what log and headers say of an acquisition: ``check``, ``check_passed`` and ``check_reason``.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With the acquisition attached.
-    exposures : sequence of xarray.Dataset
-        The TA exposures.
-    onboard : pair.Onboard
-        The onboard centroid in use.
-    records : iterable of targacq.TargAcq
-        The TARG_ACQ extensions at hand.
-
-    Returns
-    -------
-    xarray.Dataset
-        With ``check``, ``check_passed`` and ``check_reason``; where the log closes the attributes ``oss_prd``, the
-        SIAF release that was onboard, and ``oss_closure_error``, the largest error of the loop [arcsec].
-
-    Warns
-    -----
-    XtaWarning
-        If the log does not close, or log and TARG_ACQ disagree.
+    Where the log closes it adds the attributes ``oss_prd``, the SIAF release that was onboard, and
+    ``oss_closure_error``, the largest error of the loop [arcsec]. It warns if the log does not close, or log and
+    TARG_ACQ disagree.
     """
     closed = _closure(ds, onboard)
     if closed.passed:
         ds = ds.assign_attrs(oss_prd=closed.prd, oss_closure_error=closed.error)
-    found = {
+    results = {
         "converged": _converged(ds, onboard),
         "closes": _closes(closed),
         "PRD known": _prd(ds),
@@ -87,51 +66,44 @@ def check_acquisition(
         "TARG_ACQ agrees": _targ_acq(ds, exposures, records),
     }
     for name in ("closes", "TARG_ACQ agrees"):
-        passed, reason = found[name]
+        passed, reason = results[name]
         if passed is False:
             warn(f"visit {ds.attrs['visit_id']}: {reason}")
-    return _assign(ds, found)
+    return _assign(ds, results)
 
 
 def check_image(ds: xr.Dataset) -> xr.Dataset:
-    """Check the TA image in use, and the centroid in use against it.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With the offset computed.
-    """
+    """Check the TA image in use, and the centroid in use against it; the offset has to be computed."""
     model.require(ds, "ta_sci", step="ds.ta.attach()")
-    one = in_use(ds)
+    ta = in_use(ds)
     try:
-        found = image_centroid(ds)
+        star = image_centroid(ds)
     except XtaError as error:
         said = f"the TA image is of no use: {error}"
-        wrong = flagged(one, float(ds["centroid_x"]), float(ds["centroid_y"]))
+        wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
         spoilt: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
         return _assign(ds, {"not saturated": spoilt, "agrees": (None, said)})
-    wrong = pixel_flags(one, found)
+    wrong = pixel_flags(ta, star)
     clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
-    return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, one, found)})
+    return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, ta, star)})
 
 
-def _assign(ds: xr.Dataset, found: Mapping[str, Check]) -> xr.Dataset:
+def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
     """Enter checks into a dataset, in place of earlier ones of the same names."""
     table: dict[str, Check] = dict.fromkeys(CHECKS, (None, "not tested yet"))
     if all(name in ds.coords and ds[name].dims == ("check",) for name in ("check_passed", "check_reason")):
-        states, reasons = ds["check_passed"].values, ds["check_reason"].values
-        for name, state, reason in zip(ds["check"].values, states, reasons, strict=True):
-            table[str(name)] = None if state < 0 else bool(state), str(reason)
+        rows = zip(*(ds[name].values for name in ("check", "check_passed", "check_reason")), strict=True)
+        table |= {str(name): (None if state < 0 else bool(state), str(reason)) for name, state, reason in rows}
     ds = ds.drop_vars(["check", "check_passed", "check_reason"], errors="ignore")  # a selection may be left
-    table |= found
+    table |= results
     states = np.array([-1 if passed is None else int(passed) for passed, _ in table.values()], dtype=np.int8)
-    flags = model.attrs(
-        "check_passed", flag_values=np.array([-1, 0, 1], dtype=np.int8), flag_meanings="not_tested failed passed"
-    )
+    values = np.array([-1, 0, 1], dtype=np.int8)
+    flags = model.attrs("check_passed", flag_values=values, flag_meanings="not_tested failed passed")
+    reasons = [reason for _, reason in table.values()]
     return ds.assign_coords(
-        check=xr.Variable(("check",), list(table), model.attrs("check")),
-        check_passed=xr.Variable(("check",), states, flags),
-        check_reason=xr.Variable(("check",), [reason for _, reason in table.values()], model.attrs("check_reason")),
+        check=("check", list(table), model.attrs("check")),
+        check_passed=("check", states, flags),
+        check_reason=("check", reasons, model.attrs("check_reason")),
     )
 
 
@@ -153,12 +125,12 @@ def _closure(ds: xr.Dataset, onboard: pair.Onboard) -> Closure:
         return Closure(reason=str(error))
 
 
-def _closes(found: Closure) -> Check:
-    if found.passed is None:
-        return None, found.reason
-    if found.passed:
-        return True, f"{found.reason}, to {found.error:.1g} arcsec"
-    return False, f"the event log does not close: {found.reason}; xta.closure(record) looks for the cause"
+def _closes(closed: Closure) -> Check:
+    if closed.passed is None:
+        return None, closed.reason
+    if closed.passed:
+        return True, f"{closed.reason}, to {closed.error:.1g} arcsec"
+    return False, f"the event log does not close: {closed.reason}; xta.closure(record) looks for the cause"
 
 
 def _prd(ds: xr.Dataset) -> Check:
@@ -172,9 +144,9 @@ def _prd(ds: xr.Dataset) -> Check:
 
 def _guide_star(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
     """Tell whether all headers name the guide star; that they name the same one was seen to before."""
-    for one in (ds, *exposures):
-        if "guide_star" not in one.attrs:
-            return None, f"{one.attrs.get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
+    for exposure in (ds, *exposures):
+        if "guide_star" not in exposure.attrs:
+            return None, f"{exposure.attrs.get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
     return True, f"guide star {ds.attrs['guide_star']}"
 
 
@@ -187,9 +159,9 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
     if not ds.attrs.get("oss_time"):
         return None, "there is no centroid of an event log to compare TARG_ACQ with"
     logged = ds.attrs["oss_x_det"], ds.attrs["oss_y_det"]
-    here = siaf.oss_to_det(str(ds.attrs["instrument"]), record.x_det, record.y_det)
-    says = f"{here[0]:.5f}, {here[1]:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
-    if record.successful and max(abs(here[0] - logged[0]), abs(here[1] - logged[1])) <= SAME_CENTROID:
+    x, y = siaf.oss_to_det(str(ds.attrs["instrument"]), record.x_det, record.y_det)
+    says = f"{x:.5f}, {y:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
+    if record.successful and max(abs(x - logged[0]), abs(y - logged[1])) <= SAME_CENTROID:
         return True, f"{record.filename} has the centroid of the log"
     return False, (
         f"{record.filename} (TARG_ACQ) says {says}, the event log {logged[0]:.5f}, {logged[1]:.5f} (SIAF Det); "
@@ -197,15 +169,15 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
     )
 
 
-def _agrees(ds: xr.Dataset, one: xr.Dataset, found: ImageCentroid) -> Check:
+def _agrees(ds: xr.Dataset, ta: xr.Dataset, star: ImageCentroid) -> Check:
     """Compare the centroid in use with that of the image."""
     if model.centroid_kind(ds) == "image":
         return None, "the centroid in use is that of the image itself"
     x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
-    scale = wcs.pixel_scale(wcs.load(one["ta_wcs"].item()), x, y)
+    scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), x, y)
     accuracy = acquisition_accuracy(str(ds.attrs["instrument"])) / (1e3 * scale)
-    far = x - found.x, y - found.y
-    limits = [AGREES * float(np.hypot(accuracy, np.nan_to_num(err))) for err in (found.x_err, found.y_err)]
+    far = x - star.x, y - star.y
+    limits = [AGREES * float(np.hypot(accuracy, np.nan_to_num(err))) for err in (star.x_err, star.y_err)]
     passed = all(abs(difference) <= limit for difference, limit in zip(far, limits, strict=True))
     reason = f"centroid in use minus that of the image: {far[0]:+.3f}, {far[1]:+.3f} px"
     return passed, f"{reason}, allowed {limits[0]:.3f}, {limits[1]:.3f}"

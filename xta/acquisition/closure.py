@@ -7,12 +7,12 @@ visit misses by a thousand times more, and so does the SIAF of another time.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import product, takewhile
 from math import inf, isfinite, nan
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -38,7 +38,8 @@ real visits. The smallest mistake looked for is that of a SIAF of another time, 
 LOOK_BACK = 12
 """Releases in which the reason of a mistake is looked for: those of the year or two before the log."""
 
-"""How the names of detectors and apertures begin -> instrument."""
+NO_TARGET = "the record has no target location, so there is nothing to compare its centroid with"
+NO_TEST = "the record has a target location, but neither a centroid that can be tested nor a SAM"
 
 _VARIANTS: tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ...] = (
     ("counted from 0 (they close with 1 added)", lambda x, y: (x + 1, y + 1)),
@@ -92,12 +93,8 @@ class Closure:
     @property
     def error(self) -> float:
         """The largest of the errors [arcsec]; infinite where there is none."""
-        known = [abs(value) for value in self._errors if isfinite(value)]
-        return max(known, default=inf)
-
-    @property
-    def _errors(self) -> tuple[float, float, float, float]:
-        return self.v2_error, self.v3_error, self.sam_x_error, self.sam_y_error
+        errors = self.v2_error, self.v3_error, self.sam_x_error, self.sam_y_error
+        return max((abs(value) for value in errors if isfinite(value)), default=inf)
 
 
 @dataclass(frozen=True)
@@ -182,8 +179,8 @@ def closure(
     ... 2022-12-04 03:46:00 From guiding: guider 1 X ideal 36.7410000 Y ideal 12.5360000
     ... 2022-12-04 03:46:01 target location (v2, v3) = (69.6123499, -515.868572)
     ... 2022-12-04 03:46:02 TA SAM (x, y) = -0.0119608742, 0.0197077842''')
-    >>> found = closure(log.centroids()[0])
-    >>> found.passed, found.prds, found.aperture
+    >>> result = closure(log.centroids()[0])
+    >>> result.passed, result.prds, result.aperture
     (True, ('PRDOPSSOC-058', 'PRDOPSSOC-059'), 'NRCA3_FP1')
     """
     if not any(hasattr(record, name) for name in ("target_v2", "x_det", "x")):
@@ -193,21 +190,25 @@ def closure(
     if facts is None:
         return Closure(reason="the record names no detector; give its aperture")
     if not (facts.has_position or facts.has_sam):
-        return Closure(reason=_nothing(facts))
-    each = [facts] if facts.guider or not facts.has_sam else [replace(facts, guider=n) for n in (1, 2)]
-    facts, found = _search(each, aperture, prd)
-    if found.passed is None:
-        return replace(
-            found, reason=f"aperture {aperture} has no detector pixels in the SIAF; give that of the TA image"
-        )
-    if found.passed:
-        found = _with_ties(facts, found, prd)
+        has = isfinite(facts.v2 + facts.v3)
+        return Closure(reason=NO_TEST if has else NO_TARGET)
+    facts, result = _search(facts, aperture, prd)
+    if result.passed is None:
+        reason = f"aperture {aperture} has no detector pixels in the SIAF; give that of the TA image"
+        return replace(result, reason=reason)
+    if result.passed:
+        result = _with_ties(facts, result, prd)
     else:
-        found = replace(found, reason=_missed(found) + (f": {_explain(facts, found, aperture)}" if explain else ""))
-    return _with_visit(found, record, visit)
+        reason = f"misses by {result.error * 1e3:.3g} mas with {result.prd}, the release that fits best"
+        cause = f": {_explain(facts, result, aperture)}" if explain else ""
+        result = replace(result, reason=reason + cause)
+    return _with_visit(result, record, visit)
 
 
 def _facts(record: "Record", aperture: str | None, guider: int | None) -> _Facts | None:
+    def number(*names: str) -> float:
+        return float(next((getattr(record, name) for name in names if hasattr(record, name)), nan))
+
     detector = str(getattr(record, "detector", None) or "").upper().replace("LONG", "5")
     if not detector and getattr(record, "kind", "") == "nrs":
         detector = "NRS1"
@@ -218,36 +219,16 @@ def _facts(record: "Record", aperture: str | None, guider: int | None) -> _Facts
         msg = f"aperture {aperture} is not of the detector {detector} that the record is of; give one that is"
         raise SiafError(msg)
     prefix = {"NRC": f"{detector[:5] or str(aperture)[:5]}_", "MIR": "MIRIM_"}.get(letters, letters)
-    known = guider or getattr(record, "guider", None)
-
-    def number(*names: str) -> float:
-        return float(next((getattr(record, name) for name in names if hasattr(record, name)), nan))
-
-    x_det, y_det = siaf.oss_to_det(letters, number("x_det"), number("y_det"))
-    return _Facts(
-        letters,
-        prefix,
-        x_det,
-        y_det,
-        number("target_v2"),
-        number("target_v3"),
-        number("sam_x", "x"),
-        number("sam_y", "y"),
-        int(known) if known else None,
-        _date(record),
-    )
+    position = siaf.oss_to_det(letters, number("x_det"), number("y_det"))
+    target, sam = (number("target_v2"), number("target_v3")), (number("sam_x", "x"), number("sam_y", "y"))
+    guider = guider or getattr(record, "guider", None)
+    return _Facts(letters, prefix, *position, *target, *sam, int(guider) if guider else None, _date(record))
 
 
 def _date(record: "Record") -> str:
-    """When the record was made, as text that sorts; "" where nothing tells."""
-    stamps = (str(getattr(record, name, "")) for name in ("time", "start", "date_beg"))
-    return next((stamp for stamp in stamps if re.match(r"\d{4}-\d\d-\d\d", stamp)), "")
-
-
-def _nothing(facts: _Facts) -> str:
-    if isfinite(facts.v2 + facts.v3):
-        return "the record has a target location, but neither a centroid that can be tested nor a SAM"
-    return "the record has no target location, so there is nothing to compare its centroid with"
+    """Read when the record was made, as text that sorts; "" where nothing tells."""
+    times = (str(getattr(record, name, "")) for name in ("time", "start", "date_beg"))
+    return next((time for time in times if re.match(r"\d{4}-\d\d-\d\d", time)), "")
 
 
 @cache
@@ -262,28 +243,18 @@ def _entries(prd: str, instrument: str) -> dict[str, int]:
 
 @cache
 def _written(prd: str) -> str:
-    """When the last SIAF file of a release was written: it was not onboard before."""
-    stamps = [""]
+    """Read when the last SIAF file of a release was written: it was not onboard before."""
+    times = [""]
     for path in siaf.releases()[prd].glob("*_SIAF.xml"):
         with path.open(encoding="utf-8") as file:
-            match = re.search(r"Generated ([-\d]+T[:\d]+)", file.read(400))
-        stamps += [match[1]] if match else []
-    return max(stamps)
-
-
-def _candidates(prd: str, facts: _Facts, aperture: str | None) -> list[str]:
-    """Name the apertures whose reference point may be meant."""
-    entries = _entries(prd, facts.instrument)
-    if aperture is None:
-        return [name for name in entries if name.startswith(facts.prefix)]
-    inner = re.sub(r"_([UL][LR])$", r"_C\1", aperture)
-    return [name for name in dict.fromkeys((aperture, inner)) if name in entries]
+            times += re.findall(r"Generated ([-\d]+T[:\d]+)", file.read(400))[:1]
+    return max(times)
 
 
 def _fingerprint(prd: str, facts: _Facts, names: Sequence[str]) -> int:
     """Hash all that a trial depends on."""
-    mine, guider = _entries(prd, facts.instrument), _entries(prd, "FGS")
-    return hash((*(mine.get(name) for name in names), guider.get(guider_aperture(facts.guider))))
+    entries, guiders = _entries(prd, facts.instrument), _entries(prd, "FGS")
+    return hash((*(entries.get(name) for name in names), guiders.get(guider_aperture(facts.guider))))
 
 
 def _releases(prd: str | None, date: str) -> list[str]:
@@ -294,25 +265,34 @@ def _releases(prd: str | None, date: str) -> list[str]:
     return list(dict.fromkeys([*given, *reversed(existed), *everything]))
 
 
-def _search(each: Sequence[_Facts], aperture: str | None, prd: str | None) -> tuple[_Facts, Closure]:
-    """Try one release after the other until one closes, equal ones once; with each reading of the record."""
-    best: tuple[_Facts, Closure] | None = None
+def _trials(
+    readings: Sequence[_Facts], releases: Sequence[str], names: Sequence[str] | None
+) -> Iterator[tuple[_Facts, Closure]]:
+    """Try releases in order, equal ones once, with each reading of the record; None for all its apertures."""
     seen: set[int] = set()
-    for name, facts in product(_releases(prd, each[0].date), each):
-        names = _candidates(name, facts, aperture)
-        mark = _fingerprint(name, facts, names)
-        if not names or mark in seen:
-            continue
-        seen.add(mark)
-        trial = _trial(facts, name, names)
-        if best is None or trial.error < best[1].error:
-            best = facts, trial
+    for prd, facts in product(releases, readings):
+        entries = _entries(prd, facts.instrument)
+        wanted = [name for name in entries if name.startswith(facts.prefix)] if names is None else names
+        chosen = [name for name in wanted if name in entries]
+        mark = _fingerprint(prd, facts, chosen)
+        if chosen and mark not in seen:
+            seen.add(mark)
+            yield facts, _trial(facts, prd, chosen)
+
+
+def _search(facts: _Facts, aperture: str | None, prd: str | None) -> tuple[_Facts, Closure]:
+    """Try one release after the other until one closes; else take the one that misses least."""
+    readings = [facts] if facts.guider or not facts.has_sam else [replace(facts, guider=n) for n in (1, 2)]
+    names = aperture and list(dict.fromkeys((aperture, re.sub(r"_([UL][LR])$", r"_C\1", aperture))))
+    tried = []
+    for reading, trial in _trials(readings, _releases(prd, facts.date), names or None):
+        tried.append((reading, trial))
         if trial.passed:
             break
-    if best is None:
-        msg = f"aperture {aperture} is in no release of the {each[0].instrument} SIAF; check the APERNAME of the TA"
+    if not tried:
+        msg = f"aperture {aperture} is in no release of the {facts.instrument} SIAF; check the APERNAME of the TA"
         raise SiafError(msg)
-    return best
+    return min(tried, key=lambda pair: pair[1].error)
 
 
 def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
@@ -325,8 +305,9 @@ def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
         apertures = [ap for ap in apertures if ap.AperType == "FULLSCA"]
     trials = []
     for ap, x_error, y_error in _by_sam(facts, prd, apertures):
-        v2_error, v3_error = _position_errors(facts, ap)
-        trials.append(Closure(v2_error, v3_error, x_error, y_error, prd, (), ap.AperName, (), facts.guider))
+        v2, v3 = siaf.convert(ap, facts.x_det, facts.y_det, "det", "tel") if facts.has_position else (nan, nan)
+        errors = float(v2) - facts.v2, float(v3) - facts.v3, x_error, y_error
+        trials.append(Closure(*errors, prd, aperture=ap.AperName, guider=facts.guider))
     if not trials:
         return Closure(prd=prd)
     best = min(trials, key=lambda trial: trial.error)
@@ -340,6 +321,7 @@ def _by_sam(facts: _Facts, prd: str, apertures: "Sequence[JwstAperture]") -> "li
     """Choose the apertures to whose reference point the SAM leads, or else the nearest, with the errors."""
     if not facts.has_sam or not apertures:
         return [(ap, nan, nan) for ap in apertures]
+    # The move of the star, reference point minus target location, is taken to the guider's Ideal frame.
     fgs = siaf.aperture("FGS", guider_aperture(facts.guider), prd)
     v2, v3 = np.array([(ap.V2Ref, ap.V3Ref) for ap in apertures]).T
     x, y = siaf.convert(fgs, fgs.V2Ref + v2 - facts.v2, fgs.V3Ref + v3 - facts.v3, "tel", "idl")
@@ -349,85 +331,60 @@ def _by_sam(facts: _Facts, prd: str, apertures: "Sequence[JwstAperture]") -> "li
     return [(apertures[k], float(x[k]), float(y[k])) for k in chosen]
 
 
-def _position_errors(facts: _Facts, ap: "JwstAperture") -> tuple[float, float]:
-    if not facts.has_position:
-        return nan, nan
-    v2, v3 = siaf.convert(ap, facts.x_det, facts.y_det, "det", "tel")
-    return float(v2) - facts.v2, float(v3) - facts.v3
-
-
-def _with_ties(facts: _Facts, found: Closure, given: str | None) -> Closure:
+def _with_ties(facts: _Facts, closed: Closure, given: str | None) -> Closure:
     """Add the releases that close as well: neighbors, as long as they do."""
-    everything = list(siaf.releases())
-    here = everything.index(str(found.prd))
-    close: dict[int, bool] = {_fingerprint(str(found.prd), facts, found.apertures[:1]): True}
+    everything, names = list(siaf.releases()), closed.apertures[:1]
+    passed = {_fingerprint(str(closed.prd), facts, names): True}
 
-    def closes(name: str) -> bool:
-        mark = _fingerprint(name, facts, found.apertures[:1])
-        if mark not in close:
-            names = [ap for ap in found.apertures[:1] if ap in _entries(name, facts.instrument)]
-            close[mark] = bool(_trial(facts, name, names).passed)
-        return close[mark]
+    def closes(prd: str) -> bool:
+        mark = _fingerprint(prd, facts, names)
+        if mark not in passed:
+            passed[mark] = any(trial.passed for _, trial in _trials([facts], [prd], names))
+        return passed[mark]
 
-    same = {here}
-    for step in (1, -1):
-        k = here + step
-        while 0 <= k < len(everything) and closes(everything[k]):
-            same.add(k)
-            k += step
+    k = everything.index(str(closed.prd))
+    before, after = takewhile(closes, everything[k::-1]), takewhile(closes, everything[k + 1 :])
+    same = [*reversed(list(before)), *after]
+    existed = [prd for prd in same if not facts.date or _written(prd) <= facts.date] or same
+    reason = f"closes with {existed[0]}" + (f" to {existed[-1]}" if len(existed) > 1 else "")
     wanted = siaf.release(given) if given else None
-    names = [everything[k] for k in sorted(same)]
-    existed = [name for name in names if not facts.date or _written(name) <= facts.date] or names
-    prd = wanted if wanted in names else existed[-1]
-    span = existed[0] if len(existed) == 1 else f"{existed[0]} to {existed[-1]}"
-    reason = f"closes with {span}"
     if wanted and wanted not in existed:
-        how = "has the same values" if wanted in names else "does not"
+        how = "has the same values" if wanted in same else "does not"
         young = ", and is younger than the log" if _written(wanted) > facts.date else ""
         reason += f"; the given {wanted} {how}{young}"
-    return replace(found, prd=prd, prds=tuple(existed), reason=reason)
+    return replace(closed, prd=wanted if wanted in same else existed[-1], prds=tuple(existed), reason=reason)
 
 
-def _missed(found: Closure) -> str:
-    return f"misses by {found.error * 1e3:.3g} mas with {found.prd}, the release that fits best"
-
-
-def _explain(facts: _Facts, found: Closure, aperture: str | None) -> str:
+def _explain(facts: _Facts, missed: Closure, aperture: str | None) -> str:
     """Say what is wrong with a record that does not close."""
-    releases = _releases(found.prd, facts.date)[:LOOK_BACK]
-    mine, names = [str(found.aperture)], [n for n in _entries(releases[0], facts.instrument) if n[:3] == facts.letters]
-    position = max(abs(found.v2_error), abs(found.v3_error)) if facts.has_position else 0.0
+    releases = _releases(missed.prd, facts.date)[:LOOK_BACK]
+    names = [name for name in _entries(releases[0], facts.instrument) if name[:3] == facts.letters]
+
+    def closing(names: Sequence[str], **changes: Any) -> str | None:
+        """Look for a release and an aperture with which altered facts close."""
+        trials = _trials([replace(facts, **changes)], releases, names)
+        return next((trial.aperture for _, trial in trials if trial.passed), None)
+
+    position = max(abs(missed.v2_error), abs(missed.v3_error)) if facts.has_position else 0.0
     if position > TOLERANCE:
         for what, change in _VARIANTS:
             x, y = change(facts.x_det, facts.y_det)
-            if _anywhere(replace(facts, x_det=x, y_det=y, sam_x=nan), releases, mine):
+            if closing([str(missed.aperture)], x_det=x, y_det=y, sam_x=nan):
                 return f"the detector coordinates are {what}"
-        if other := _anywhere(replace(facts, sam_x=nan), releases, [name for name in names if "FULL" in name]):
-            return f"centroid and target location fit {other.aperture}, not {aperture or facts.prefix}"
+        if other := closing([name for name in names if "FULL" in name], sam_x=nan):
+            return f"centroid and target location fit {other}, not {aperture or facts.prefix}"
         return "centroid and target location are not of one acquisition, or the SIAF onboard is not known"
-    if other := _anywhere(replace(facts, x_det=nan), releases, names):
-        return f"the SAM leads to the reference point of {other.aperture}, not of {found.aperture}"
+    if other := closing(names, x_det=nan):
+        return f"the SAM leads to the reference point of {other}, not of {missed.aperture}"
     swapped = 3 - (facts.guider or 1)
-    if _anywhere(replace(facts, x_det=nan, guider=swapped), releases, mine):
+    if closing([str(missed.aperture)], x_det=nan, guider=swapped):
         return f"the SAM is that of guider {swapped}"
     return "target location and SAM are not of one acquisition"
 
 
-def _anywhere(facts: _Facts, releases: Sequence[str], names: Sequence[str]) -> Closure | None:
-    """Look for a release and an aperture with which altered facts close."""
-    seen: set[int] = set()
-    for name in releases:
-        there = [ap for ap in names if ap in _entries(name, facts.instrument)]
-        mark = _fingerprint(name, facts, there)
-        if there and mark not in seen and (trial := _trial(facts, name, there)).passed:
-            return trial
-        seen.add(mark)
-    return None
-
-
-def _with_visit(found: Closure, record: "Record", visit: str | int | None) -> Closure:
-    mine = getattr(record, "visit", None) or getattr(record, "visit_id", None)
-    if visit is None or not mine or normalize_visit(visit) == normalize_visit(mine):
-        return found
-    reason = f"the record is of visit {normalize_visit(mine)}, not of {normalize_visit(visit)}; it {found.reason}"
-    return replace(found, passed=False, reason=reason)
+def _with_visit(result: Closure, record: "Record", visit: str | int | None) -> Closure:
+    own = getattr(record, "visit", None) or getattr(record, "visit_id", None)
+    if visit is None or not own or normalize_visit(visit) == normalize_visit(own):
+        return result
+    reason = f"the record is of visit {normalize_visit(own)}, not of {normalize_visit(visit)}; it {result.reason}"
+    return replace(result, passed=False, reason=reason)

@@ -1,6 +1,7 @@
 """Find the acquisition of an exposure: beside its file, in the cache, in the archive, in this order."""
 
 import logging
+import operator
 import os
 import re
 import warnings
@@ -56,28 +57,16 @@ LOG_NAME = r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event"
 
 
 def find_ta(folder: Path, visit_id: str) -> list[Product]:
-    """Find the TA products of a visit in a folder, of all kinds.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-    visit_id : str
-        As in the keyword VISIT_ID.
-
-    Warns
-    -----
-    XtaWarning
-        If a file cannot be read. It is passed over.
-    """
+    """Find the TA products of a visit in a folder, of all kinds; a file that cannot be read is warned of."""
 
     def listed(start: str) -> list[Path]:
         return sorted(path for end in SUFFIXES for path in folder.glob(f"{start}*{end}"))
 
-    found = [read_product(path) for path in listed(f"jw{visit_id}") or listed("")]
-    for product in found:
+    products = [read_product(path) for path in listed(f"jw{visit_id}") or listed("")]
+    for product in products:
         if product.error and product.visit_id in {"", visit_id}:
             warn(f"a file is passed over: {product.error}")
-    return [product for product in found if product.visit_id == visit_id and product.is_ta]
+    return [product for product in products if product.visit_id == visit_id and product.is_ta]
 
 
 def ta_beside(ds: xr.Dataset) -> list[list[Product]]:
@@ -100,30 +89,9 @@ def _first(beside: Iterable[Iterable[Product]], kinds: Sequence[str]) -> list[li
 
 
 def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, offline: bool = False) -> list[xr.Dataset]:
-    """Find and open the TA exposures of an exposure's visit.
+    """Find and open the TA exposures of an exposure's visit, at least one; of each the best product that can be read.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-    beside : iterable of iterable of Product
-        What `ta_beside` found.
-    offline : bool
-        Do not use the network.
-
-    Returns
-    -------
-    list of xarray.Dataset
-        At least one; of each exposure the best product that can be read.
-
-    Raises
-    ------
-    AcquisitionError
-        If the visit has no TA product beside the file, in the cache or in the archive.
-
-    Warns
-    -----
-    XtaWarning
-        If a product cannot be read. It is passed over.
+    They are taken from `beside`, what `ta_beside` returns, or from the cache and the archive.
     """
     opened = [exposure for group in _first(beside, KINDS) if (exposure := _open_best(group)) is not None]
     if opened:
@@ -154,16 +122,9 @@ def _open_best(group: Iterable[Product]) -> xr.Dataset | None:
 
 
 class LogSearch(NamedTuple):
-    """The event log of a visit as it was looked for.
+    """The event log of a visit as it was looked for, cut to the visit, or the reason why there is none.
 
-    Attributes
-    ----------
-    log : OssLog or None
-        Cut to the visit.
-    reason : str
-        Why there is none.
-    answered : bool
-        False where the archive could not be asked, so that it may have a log all the same.
+    `answered` is False where the archive could not be asked, so that it may have a log all the same.
     """
 
     log: "OssLog | None"
@@ -174,37 +135,21 @@ class LogSearch(NamedTuple):
 def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
     """Read the event log of an exposure's visit: the one that is given, or the one that is found.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-    oss : optional
-        Anything that `osslog.read` takes; None to look for it.
-    offline : bool
-        Do not use the network.
-
-    Returns
-    -------
-    LogSearch
-
-    Raises
-    ------
-    OssLogError, FileError
-        If the log that was given cannot be read or does not hold the visit.
+    A log that is given, as anything that `osslog.read` takes, has to hold the visit.
     """
     from xta import archive, osslog
+    from xta.osslog.text import parse_times
 
     visit = ds.attrs["visit_id"]
     if oss is None:
         log = next(filter(None, (_log_in(folder, visit) for folder in _folders(ds))), None)
         if log is not None:
             return LogSearch(log)
-        try:
-            window = {"start": ds.attrs["visit_start"], "end": ds.attrs["visit_end"]}
-        except KeyError:
-            window = {}
-        if window and not _in_order(*window.values()):
-            times = " to ".join(map(repr, window.values()))
-            return LogSearch(None, f"no event log beside the file, and the header's visit times are damaged ({times})")
+        times: list[Any] = [ds.attrs.get(name) for name in ("visit_start", "visit_end")]
+        window: dict[str, Any] = {} if None in times else {"start": times[0], "end": times[1]}
+        if window and not operator.lt(*parse_times(times)):
+            text = " to ".join(map(repr, times))
+            return LogSearch(None, f"no event log beside the file, and the header's visit times are damaged ({text})")
         try:
             oss = archive.event_log(visit, instrument=ds.attrs["instrument"], offline=offline, **window)
         except ArchiveError as error:
@@ -214,19 +159,11 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
     return LogSearch(osslog.read(oss).select(visit))
 
 
-def _in_order(start: Any, end: Any) -> bool:
-    """Check that two values of a header are times, the second after the first."""
-    from xta.osslog.text import parse_times
-
-    first, last = parse_times([start, end])
-    return bool(first < last)
-
-
 def _log_in(folder: Path, visit_id: str) -> "OssLog | None":
     """Read the event log of a visit in a folder: files with "oss", the mnemonic or the visit in their names."""
     marks = re.compile(rf"{LOG_NAME}|{visit_id}")
-    named = [path for path in sorted(folder.iterdir()) if marks.search(path.name.lower())]
-    log, passed_over = best_log([path for path in named if path.suffix.lower() in LOG_SUFFIXES], visit_id)
+    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in LOG_SUFFIXES)
+    log, passed_over = best_log((path for path in files if marks.search(path.name.lower())), visit_id)
     for text in passed_over:
         logger.warning(text)
     return log
@@ -253,29 +190,10 @@ def best_log(
     *,
     read: "Callable[[Path], tuple[OssLog, tuple[str, ...]]]" = read_log,
 ) -> "tuple[OssLog | None, list[str]]":
-    """Choose the event log that tells most of a visit.
+    """Choose the event log that tells most of a visit, cut to the visit; return also why files were passed over.
 
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path
-        Files that may be event logs. One that does not mention the visit is not read.
-    visit_id : str
-        As in the keyword VISIT_ID.
-    read : callable, optional
-        `read_log`, or one that remembers.
-
-    Returns
-    -------
-    log : OssLog or None
-        Cut to the visit. Of equal ones that with the visit in its name. A log of the neighboring visit, which
-        only mentions this one, is none.
-    passed_over : list of str
-        What is wrong with the files that cannot be read.
-
-    Warns
-    -----
-    XtaWarning
-        If rows of the log that is chosen are damaged.
+    A file that does not mention the visit is not read. Of equal logs that with the visit in its name is taken. A log
+    of the neighboring visit, which only mentions this one, is none. `read` may be a function that remembers.
     """
     best: tuple[int, bool] = (1, False)  # a single row is the mention of a neighbor
     result: OssLog | None = None
@@ -304,23 +222,7 @@ def _mentions(path: Path, visit_id: str) -> bool:
 
 
 def targ_acqs(ds: xr.Dataset, targ_acq: Any, beside: Iterable[Iterable[Product]]) -> list[TargAcq]:
-    """Read the TARG_ACQ extensions that are given, or those of the TA ``_uncal`` products beside the file.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-    targ_acq : optional
-        Paths, HDULists or TargAcq; None to look for them.
-    beside : iterable of iterable of Product
-        What `ta_beside` found.
-
-    Raises
-    ------
-    FileError, ProductError
-        If one that was given cannot be read.
-    AcquisitionError
-        If one that was given is of another visit.
-    """
+    """Read the TARG_ACQ extensions that are given, or those of the TA ``_uncal`` products beside the file."""
     from astropy.io.fits import HDUList
 
     if targ_acq is None:

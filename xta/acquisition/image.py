@@ -27,24 +27,10 @@ HOT = 4.0  # a pixel that exceeds its brightest neighbor by this factor is no st
 
 
 def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
-    """Select one of the attached TA exposures, by its label ``ta_exposure``.
+    """Select one of the attached TA exposures by its label ``ta_exposure``, by default the one in use.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached; any selection of its TA exposures, in any order.
-    exposure : int, optional
-        Label of the exposure; the one in use by default.
-
-    Returns
-    -------
-    xarray.Dataset
-        Without the dimension ``ta_exposure``; its scalar coordinates ``ta_...`` are in memory.
-
-    Raises
-    ------
-    MissingError
-        If nothing is attached, or the dataset does not have that exposure any more.
+    It works on any selection of the TA exposures, in any order. The result has no dimension ``ta_exposure``, and its
+    scalar coordinates ``ta_...`` are in memory.
     """
     model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
     label = ds.attrs.get("ta_in_use") if exposure is None else exposure
@@ -62,31 +48,10 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
 
 
 def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int = WINDOW) -> ImageCentroid:
-    """Centroid the star in an attached TA image, as it is done on board.
+    """Centroid the star in an attached TA image as it is done on board, in 0-based pixels of the TA readout.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-    exposure : int, optional
-        Which TA exposure; the one in use by default.
-    window : int
-        Width of the window [pixel].
-
-    Returns
-    -------
-    centroid.ImageCentroid
-        In 0-based pixels of the TA readout.
-
-    Raises
-    ------
-    CentroidError
-        If no star stands out.
-
-    Notes
-    -----
-    DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout
-    (MIRI, full arrays) the search is limited to it.
+    DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout (MIRI, full
+    arrays) the search is limited to it.
     """
     model.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
@@ -126,47 +91,24 @@ def _measured(image: _Pixels, bad: _Pixels, err: _Pixels | None, window: int) ->
 
 
 def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
-    """Give the rows and columns of the TA region: the TA aperture's own size around the intended position.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-    exposure : int, optional
-        Which TA exposure; the one in use by default.
-    """
-    one = in_use(ds, exposure)
-    center = {dim: float(one[f"ta_intended_{dim}"]) for dim in ("x", "y")}
+    """Compute the rows and columns of the TA region: the TA aperture's own size around the intended position."""
+    ta = in_use(ds, exposure)
+    center = {dim: float(ta[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in center.values()):
         return slice(None), slice(None)
-    model.require(one, "instrument", "ta_aperture", step="xta.open_exposure")
-    ap = siaf.aperture(one.attrs["instrument"], str(one["ta_aperture"].item()), one.attrs.get("prd_version"))
+    model.require(ta, "instrument", "ta_aperture", step="xta.open_exposure")
+    ap = siaf.aperture(ta.attrs["instrument"], str(ta["ta_aperture"].item()), ta.attrs.get("prd_version"))
     result = {}
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
         half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
-        labels = one[f"ta_{dim}"].values
+        labels = ta[f"ta_{dim}"].values
         inside = np.flatnonzero(np.abs(labels - center[dim]) <= half)
         result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
     return result["y"], result["x"]
 
 
 def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
-    """Cut a window around a place out of a TA image.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One TA exposure, of `in_use`.
-    name : str
-        "ta_sci", "ta_err" or "ta_dq".
-    x, y : float
-        Pixel of the TA readout.
-
-    Returns
-    -------
-    xarray.DataArray or None
-        (ta_y, ta_x); None where the dataset has none of that name.
-    """
+    """Cut a window around a pixel of the readout out of an image of one TA exposure (ta_y, ta_x); None without it."""
     if name not in ds:
         return None
     part, half = ds[name].transpose("ta_y", "ta_x"), WINDOW // 2 + 0.5
@@ -175,15 +117,7 @@ def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
 
 
 def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
-    """Say how many pixels near a place are bad or saturated; nothing where none is.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One TA exposure, of `in_use`.
-    x, y : float
-        Pixel of the TA readout.
-    """
+    """Say how many pixels near a pixel of one TA exposure are bad or saturated; nothing where none is."""
     light, flags = cutout(ds, "ta_sci", x, y), cutout(ds, "ta_dq", x, y)
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
@@ -192,25 +126,18 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     return wrong
 
 
-def pixel_flags(ds: xr.Dataset, found: ImageCentroid) -> list[str]:
-    """Say what is wrong with the pixels near the star; nothing where all is well.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One TA exposure, of `in_use`.
-    found : ImageCentroid
-        In pixels of the TA readout.
-    """
-    wrong = flagged(ds, found.x, found.y)
-    light, flags = (cutout(ds, name, found.x, found.y) for name in ("ta_sci", "ta_dq"))
-    image = light.values - found.background
+def pixel_flags(ds: xr.Dataset, star: ImageCentroid) -> list[str]:
+    """Say what is wrong with the pixels of one TA exposure near the star; nothing where all is well."""
+    wrong = flagged(ds, star.x, star.y)
+    # A pixel is hot that exceeds its eight neighbors by far and is no noise of the background.
+    light, flags = (cutout(ds, name, star.x, star.y) for name in ("ta_sci", "ta_dq"))
+    image = light.values - star.background
     bad = dq.bad_pixels(image, None if flags is None else flags.values)
     padded = np.pad(np.where(bad, 0.0, image), 1)
     rows, columns = image.shape
     shifts = [(j, i) for j in range(3) for i in range(3) if (j, i) != (1, 1)]
     brightest = np.max([padded[j : j + rows, i : i + columns] for j, i in shifts], axis=0)
-    hot = (padded[1:-1, 1:-1] > HOT * np.maximum(brightest, 0.0)) & (padded[1:-1, 1:-1] > 0.1 * found.peak)
+    hot = (padded[1:-1, 1:-1] > HOT * np.maximum(brightest, 0.0)) & (padded[1:-1, 1:-1] > 0.1 * star.peak)
     for j, i in np.argwhere(hot):
         wrong.append(f"pixel ({int(light['ta_x'][i])}, {int(light['ta_y'][j])}) of the TA image looks hot")
     return wrong

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -70,46 +71,38 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     ds = attach.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
     x, y, source, kind = _centroid(ds, centroid)
-    one = in_use(ds)
-    ta_wcs = wcs.load(one["ta_wcs"].item())
+    ta = in_use(ds)
+    ta_wcs = wcs.load(ta["ta_wcs"].item())
     target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
     analytic_x, analytic_y = (float(value) for value in wcs.world_to_pixel_analytic(ta_wcs, target_ra, target_dec))
     ra, dec = (float(value) for value in wcs.pixel_to_world(ta_wcs, x, y))
     east, north = sphere.sky_offset(ra, dec, target_ra, target_dec)
-    values = {
-        "centroid_x": x,
-        "centroid_y": y,
-        "centroid_ra": ra,
-        "centroid_dec": dec,
-        "ta_target_x": target_x,
-        "ta_target_y": target_y,
-        "ta_inverse_error_x": analytic_x - target_x,
-        "ta_inverse_error_y": analytic_y - target_y,
-        "ta_reference_x": float(one["ta_intended_x"]),
-        "ta_reference_y": float(one["ta_intended_y"]),
-        "offset_x": target_x - x,
-        "offset_y": target_y - y,
-        "offset_ra": float(sphere.wrap_degrees(target_ra - ra)) * 3600,
-        "offset_dec": (target_dec - dec) * 3600,
-        "offset_east": east,
-        "offset_north": north,
-    }
+    offset_ra, offset_dec = float(sphere.wrap_degrees(target_ra - ra)) * 3600, (target_dec - dec) * 3600
+    values = by_axis(
+        centroid={"x": x, "y": y, "ra": ra, "dec": dec},
+        ta_target={"x": target_x, "y": target_y},
+        ta_inverse_error={"x": analytic_x - target_x, "y": analytic_y - target_y},
+        ta_reference={axis: float(ta[f"ta_intended_{axis}"]) for axis in ("x", "y")},
+        offset={"x": target_x - x, "y": target_y - y, "ra": offset_ra, "dec": offset_dec, "east": east, "north": north},
+    )
     logger.info("visit %s: centroid %.5f, %.5f px of the TA readout (%s)", ds.attrs["visit_id"], x, y, source)
     logger.info("target by the TA WCS: %.4f, %.4f px", target_x, target_y)
     logger.info("offset WCS minus centroid: %.4f, %.4f px", values["offset_x"], values["offset_y"])
-    logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", values["offset_ra"], values["offset_dec"])
+    logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", offset_ra, offset_dec)
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
     result = ds.assign_coords(model.describe(values)).assign_attrs(centroid_source=source, centroid_kind=kind)
     result = checks.check_image(result)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
 
+def by_axis(**values: Mapping[str, float]) -> dict[str, float]:
+    """Name values along axes: ``centroid={"x": 1.0}`` becomes ``{"centroid_x": 1.0}``."""
+    return {f"{name}_{axis}": value for name, along in values.items() for axis, value in along.items()}
+
+
 def target_position(ds: xr.Dataset) -> tuple[float, float]:
-    """Give the target position of an exposure [deg, ICRS]; an `AcquisitionError` where it has none."""
-    try:
-        ra, dec = float(ds.attrs["target_ra"]), float(ds.attrs["target_dec"])
-    except (KeyError, TypeError, ValueError):
-        ra = dec = math.nan
+    """Read the target position of an exposure [deg, ICRS]; an `AcquisitionError` where it has none."""
+    ra, dec = (model.number(ds.attrs.get(name)) for name in ("target_ra", "target_dec"))
     if not (math.isfinite(ra) and abs(dec) <= 90):
         msg = (
             f"{ds.attrs.get('filename', 'the exposure')} has no usable target position "
@@ -124,25 +117,24 @@ SAME_TARGET = 0.1  # [arcsec] beyond this the headers of one visit do not speak 
 
 
 def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
-    """Give the position of the target at its acquisition [deg, ICRS].
+    """Read the position of the target at its acquisition [deg, ICRS].
 
     That of the exposure itself, so that an error of the catalog is the same in both images and cancels; of
     a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
     """
-    here = target_position(ds)
-    one = in_use(ds)
-    there = tuple(float(one[name]) for name in ("ta_target_ra", "ta_target_dec") if name in one.coords)
-    if len(there) != 2 or not all(math.isfinite(value) for value in there):
-        return here
+    target, ta = target_position(ds), in_use(ds)
+    ra, dec = model.scalar(ta, "ta_target_ra"), model.scalar(ta, "ta_target_dec")
+    if not math.isfinite(ra + dec):
+        return target
     if str(ds.attrs.get("target_type", "")).upper() == "MOVING":
-        return there[0], there[1]
-    apart = math.hypot(*sphere.sky_offset(*here, there[0], there[1]))
+        return ra, dec
+    apart = math.hypot(*sphere.sky_offset(*target, ra, dec))
     if apart > SAME_TARGET:
         warn(
             f"the target of the exposure and of its acquisition are {apart:.2f} arcsec apart in their headers "
             f"(TARG_RA, TARG_DEC); the position of {ds.attrs.get('filename', 'the exposure')} is used for both"
         )
-    return here
+    return target
 
 
 def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str, str]:
@@ -158,15 +150,15 @@ def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str, st
     if centroid == "oss":
         msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
         raise AcquisitionError(msg)
-    found = image_centroid(ds)
+    star = image_centroid(ds)
     source = "TA image"
     if centroid == "auto":
         source = f"TA image, no onboard centroid ({status})"
         warn(
             f"visit {ds.attrs['visit_id']}: there is no onboard centroid ({status}); the star was centroided in the TA "
-            f"image, at ({found.x:.3f}, {found.y:.3f}) px"
+            f"image, at ({star.x:.3f}, {star.y:.3f}) px"
         )
-    return found.x, found.y, source, "image"
+    return star.x, star.y, source, "image"
 
 
 def _onboard(ds: xr.Dataset) -> tuple[str, str]:

@@ -27,6 +27,7 @@ __all__ = [
     "begin",
     "from_log",
     "from_targ_acq",
+    "intended_pixel",
     "logged_facts",
     "pair",
     "readout",
@@ -43,7 +44,7 @@ LATE = np.timedelta64(10, "m")
 
 
 def begin(ta: xr.Dataset) -> np.datetime64:
-    """Give the start of a TA exposure (DATE-BEG); NaT where the header has none."""
+    """Read the start of a TA exposure (DATE-BEG); NaT where the header has none."""
     try:
         return np.datetime64(str(ta.attrs["date_beg"]), "ns")
     except (KeyError, ValueError):
@@ -53,22 +54,10 @@ def begin(ta: xr.Dataset) -> np.datetime64:
 def pair(
     exposures: Sequence[xr.Dataset], centroids: Sequence[Centroid], logged: "Sequence[Exposure]" = ()
 ) -> list[list[Centroid]]:
-    """Find the TA blocks of each TA exposure, by time and detector.
+    """Find the TA blocks of each TA exposure, by time and detector; both are in time order.
 
-    Parameters
-    ----------
-    exposures : sequence of xarray.Dataset
-        TA exposures in time order.
-    centroids : sequence of osslog.Centroid
-        TA blocks of the visit in time order.
-    logged : sequence of osslog.Exposure
-        Exposures that the log tells of. A block belongs to the last acquisition before it, whether or not that
-        one is among `exposures`.
-
-    Returns
-    -------
-    list of list
-        The blocks of each exposure in time order. A block that belongs to none of the exposures is left over.
+    A block belongs to the last acquisition before it that the log tells of, whether or not that one is among
+    `exposures`. A block that belongs to none of them is left over.
     """
     result: list[list[Centroid]] = [[] for _ in exposures]
     acquisitions = [exposure for exposure in logged if exposure.exp_type in model.TACQ_TYPES]
@@ -88,11 +77,9 @@ def last_converged(blocks: Sequence[Centroid]) -> Centroid | None:
 
 def _owner(exposures: Sequence[xr.Dataset], centroid: Centroid, acquisitions: "Sequence[Exposure]") -> int | None:
     """Index of the TA exposure that a block of the log was made from."""
-    candidates = [
-        k
-        for k, ta in enumerate(exposures)
-        if ta.attrs.get("exp_type") in model.TACQ_TYPES and _same_detector(ta.attrs.get("detector"), centroid.detector)
-    ]
+    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in model.TACQ_TYPES]
+    candidates = [k for k in tacq if _same_detector(exposures[k].attrs.get("detector"), centroid.detector)]
+    # The log names the exposure; where it does not, it is the last one that began before the block.
     before = [exposure for exposure in acquisitions if exposure.start <= centroid.start]
     if before:
         named = [k for k in candidates if _is_logged(exposures[k], before[-1])]
@@ -155,13 +142,20 @@ def readout(ta: xr.Dataset) -> "JwstAperture":
     return ap
 
 
+def intended_pixel(ds: xr.Dataset, exposure: int = 1) -> tuple[float, float]:
+    """Compute where the star of an exposure was meant to be, by the SIAF of its product [0-based pixel]."""
+    a = ds.attrs
+    place, prd = (a["instrument"], a.get("aperture", ""), a.get("subarray")), a.get("prd_version")
+    return siaf.intended_pixel(*place, exposure=exposure, prd=prd, detector=a.get("detector"))
+
+
 def _aperture(ta: xr.Dataset, subarray: str | None) -> "JwstAperture":
     a = ta.attrs
     return siaf.readout(a["instrument"], a["aperture"], subarray, a.get("prd_version"), detector=a.get("detector"))
 
 
 def _det(ta: xr.Dataset, record: "Centroid | TargAcq") -> tuple[float, float]:
-    """Give an onboard centroid in SIAF Det: NIRISS and NIRSpec log column and row the other way round."""
+    """Convert an onboard centroid to SIAF Det: NIRISS and NIRSpec log column and row the other way round."""
     return siaf.oss_to_det(str(ta.attrs["instrument"]), float(record.x_det), float(record.y_det))
 
 
@@ -183,22 +177,12 @@ def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Onboard:
-    """The onboard centroid in use, or why there is none.
+    """The onboard centroid in use, or the reason why there is none.
 
-    Attributes
-    ----------
-    kind : "oss", "targ_acq" or "none"
-        Where it is written: in the event log or in a TARG_ACQ extension.
-    record : osslog.Centroid or TargAcq or None
-    exposure : int or None
-        Which of the TA exposures it was measured in.
-    failed : bool
-        Whether the last acquisition failed; one with a record is an earlier one.
-    reason : str
-        Why there is none.
+    `exposure` is the index of the TA exposure that it was measured in. `failed` tells whether the last acquisition
+    failed; one with a record is then an earlier one.
     """
 
-    kind: str = "none"
     record: "Centroid | TargAcq | None" = None
     exposure: int | None = None
     failed: bool = False
@@ -206,20 +190,9 @@ class Onboard:
 
 
 def from_log(blocks: Sequence[Sequence[Centroid]], log: "OssLog", visit_id: str) -> Onboard:
-    """Choose the onboard centroid of an event log: the last one that converged.
+    """Choose the onboard centroid of an event log: the last one that converged, with a warning if a later one did not.
 
-    Parameters
-    ----------
-    blocks : sequence of sequence of osslog.Centroid
-        Those of each TA exposure, see `pair`.
-    log : osslog.OssLog
-        It tells why the acquisition failed.
-    visit_id : str
-
-    Warns
-    -----
-    XtaWarning
-        If a later one did not converge.
+    `blocks` are those of each TA exposure, see `pair`; the log tells why the acquisition failed.
     """
     each = [(k, block) for k, several in enumerate(blocks) for block in several]
     usable = [n for n, (_, block) in enumerate(each) if block.usable]
@@ -231,24 +204,14 @@ def from_log(blocks: Sequence[Sequence[Centroid]], log: "OssLog", visit_id: str)
     failed = usable[-1] < len(each) - 1
     if failed:
         warn(f"the last onboard centroid of visit {visit_id} did not converge; the one of {block.time} is used")
-    return Onboard("oss", block, k, failed)
+    return Onboard(block, k, failed)
 
 
 def from_targ_acq(exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]", log: Onboard) -> Onboard:
     """Choose the onboard centroid of the TARG_ACQ extensions: of the last one that was successful.
 
-    Parameters
-    ----------
-    exposures : sequence of xarray.Dataset
-        TA exposures in time order.
-    records : sequence of TargAcq
-    log : Onboard
-        What the event log has: no centroid.
-
-    Warns
-    -----
-    XtaWarning
-        If a later acquisition failed, the event log says that it failed, or an extension is of no exposure at hand.
+    `log` is what the event log has: no centroid. Warns if a later acquisition failed, the event log says that it
+    failed, or an extension is of no exposure at hand.
     """
     result, later = log, False
     for record in sorted(records, key=lambda record: record.date_beg, reverse=True):
@@ -268,7 +231,7 @@ def from_targ_acq(exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]",
                     f"the last onboard centroid of visit {record.visit_id} did not converge; "
                     f"the one of {record.filename} (TARG_ACQ) is used"
                 )
-            return Onboard("targ_acq", record, owners[-1], later)
+            return Onboard(record, owners[-1], later)
     return result
 
 
@@ -277,19 +240,7 @@ def assign_centroids(
 ) -> xr.Dataset:
     """Add what the log says of each TA exposure, and, as attributes, the onboard centroid in use.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With the TA exposures attached.
-    exposures : sequence of xarray.Dataset
-    blocks : sequence of sequence of osslog.Centroid
-        Those of each TA exposure, see `pair`.
-    onboard : Onboard
-
-    Raises
-    ------
-    AcquisitionError
-        If a centroid is not of the readout of its exposure.
+    `blocks` are those of each TA exposure, see `pair`. A centroid outside the readout of its exposure is refused.
     """
     centroids = [last_converged(several) for several in blocks]
     rows = [_block(ta, centroid) for ta, centroid in zip(exposures, centroids, strict=True)]
@@ -303,9 +254,9 @@ def assign_centroids(
 
 def _block(ta: xr.Dataset, block: Centroid | None) -> dict[str, Any]:
     """Describe a TA block by the values of `COLUMNS`."""
-    x_det, y_det = (np.nan, np.nan) if block is None else _det(ta, block)
-    x, y = (np.nan, np.nan) if block is None else _to_pixel(ta, x_det, y_det)
-    block = block or Centroid()
+    block, exists = block or Centroid(), block is not None
+    x_det, y_det = _det(ta, block)
+    x, y = _to_pixel(ta, x_det, y_det) if exists else (np.nan, np.nan)
     converged = -1 if block.converged is None else int(block.converged)
     values = {"x_det": x_det, "y_det": y_det, "x": x, "y": y, "time": block.time, "converged": converged}
     return values | _facts(ta, block)._asdict()
@@ -314,14 +265,8 @@ def _block(ta: xr.Dataset, block: Centroid | None) -> dict[str, Any]:
 class Facts(NamedTuple):
     """What the log says of a TA block beside its centroid; stored as coordinates ``ta_oss_...``.
 
-    Attributes
-    ----------
-    window_x, window_y, step_x, step_y : float
-        Size of the window and last step of the iteration, along SIAF Det [pixel]; NaN where not known.
-    sam_x, sam_y : float
-        Small-angle maneuver, Ideal frame of the guider [arcsec]; NaN where not known.
-    guider : int
-        0 where not known.
+    Size of the window and last step of the iteration, along SIAF Det [pixel]; small-angle maneuver, Ideal frame of
+    the guider [arcsec]; NaN where not known. The guider is 0 where not known.
     """
 
     window_x: float
@@ -353,10 +298,7 @@ def _facts(ta: xr.Dataset, block: Centroid) -> Facts:
 def logged_facts(ds: xr.Dataset) -> Facts:
     """Read what the log says of the TA block of the exposure in use.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached. xta 0.1 kept the lines of the log only; they are read again.
+    xta 0.1 kept the lines of the log only; they are read again.
     """
     ta = in_use(ds)
     if "ta_oss_guider" in ta.coords:
@@ -385,7 +327,7 @@ def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]
         "oss_time": str(record.time) if isinstance(record, Centroid) else "",
         "oss_status": "SUCCESS",
         "centroid_source": "OSS event log" if isinstance(record, Centroid) else f"TARG_ACQ of {record.filename}",
-        "centroid_kind": onboard.kind,
+        "centroid_kind": "oss" if isinstance(record, Centroid) else "targ_acq",
         "ta_in_use": k,
     }
 

@@ -18,15 +18,9 @@ SUFFIXES = (".fits", ".fits.gz")
 
 @dataclass(frozen=True)
 class Product:
-    """What the primary header of a product says.
+    """What the primary header of a product says; empty where a keyword is absent.
 
-    Attributes
-    ----------
-    path : pathlib.Path
-    telescope, visit_id, exp_type, detector, date : str
-        The keywords TELESCOP, VISIT_ID, EXP_TYPE, DETECTOR, DATE-BEG; empty where absent.
-    error : str
-        Why the header cannot be read; `visit_id` is then that of the name.
+    With an `error`, why the header cannot be read, `visit_id` is that of the name of the file.
     """
 
     path: Path
@@ -70,19 +64,7 @@ def read_product(path: Path) -> Product:
 
 
 def ranked_products(products: Iterable[Product], kinds: Sequence[str]) -> list[list[Product]]:
-    """Sort products by exposure.
-
-    Parameters
-    ----------
-    products : iterable of Product
-    kinds : sequence of str
-        Those that are of use, best first.
-
-    Returns
-    -------
-    list of list of Product
-        One list for each exposure, in time order, with the best product first.
-    """
+    """Sort products of some kinds (best first) by exposure: a list for each, in time order, the best product first."""
     exposures: dict[str, list[Product]] = defaultdict(list)
     for product in products:
         if product.kind in kinds:

@@ -4,8 +4,9 @@ import math
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xta import model
 from xta.errors import FileError, ProductError, XtaError, damage
 from xta.io.fitsfile import opened
 
@@ -102,12 +103,8 @@ def _read(hdus: "HDUList") -> TargAcq:
     header = hdus["TARG_ACQ"].header
 
     def number(keyword: str) -> float:
-        value: Any = header.get(keyword)
-        try:
-            result = float(value)
-        except (TypeError, ValueError):
-            return math.nan
-        return math.nan if result <= DUMMY else result
+        value = model.number(header.get(keyword))
+        return math.nan if value <= DUMMY else value
 
     return TargAcq(
         filename=str(label),

@@ -33,6 +33,7 @@ __all__ = [
     "guider_number",
     "is_ta",
     "number",
+    "prefixed",
     "require",
     "require_pixels",
     "scalar",
@@ -449,6 +450,11 @@ def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], ad
 def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:
     """Join attributes of a dataset, without those that are not there."""
     return between.join(filter(None, (str(ds.attrs.get(name, "")).strip() for name in names)))
+
+
+def prefixed(**groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Join groups of values under their names: ``centroid={"x": 1.0}`` becomes ``{"centroid_x": 1.0}``."""
+    return {f"{group}_{name}": value for group, values in groups.items() for name, value in values.items()}
 
 
 def number(value: Any) -> float:

@@ -8,7 +8,7 @@ import xarray as xr
 from xta import model
 from xta.acquisition import budget, pair
 from xta.acquisition.image import in_use
-from xta.acquisition.offset import acquired_target, by_axis, target_position
+from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
 from xta.geometry import sky, sphere, wcs
 
@@ -69,12 +69,11 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     adjusted = wcs.adjust(original, rotation)
     x, y = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
-    mask_x, mask_y = _mask(ds)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
-    values = by_axis(
+    values = model.prefixed(
         target={"x": x, "y": y, "ra": target[0], "dec": target[1]},
-        mask={"x": mask_x, "y": mask_y},
-        residual={"x": residual[0], "y": residual[1]},
+        mask=dict(zip("xy", _mask(ds), strict=True)),
+        residual=dict(zip("xy", residual, strict=True)),
         inverse_error={"x": x_analytic - x, "y": y_analytic - y},
         adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
     )

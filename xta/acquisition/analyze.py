@@ -71,13 +71,8 @@ def analyze_visit(
     files : sequence of path, astropy.io.fits.HDUList or xarray.Dataset
         Exposures of one visit: any filter, detector and channel of an instrument, any dither. TA exposures among
         them are the acquisition, unless one is given.
-    acquisition, oss, targ_acq, offline : optional
-        As in `attach`; by default what lies beside the first file, in the cache or in the archive. They are
-        read once.
-    centroid : "auto", "oss", "image" or (x, y)
-        As in `compute_offset`; the same for all exposures.
-    chunks : optional
-        As in `open_exposure`; a dataset is chunked anew.
+    acquisition, oss, targ_acq, offline, centroid, chunks : optional
+        As in `analyze`, for all exposures; what is not given is looked for beside the first one. They are read once.
 
     Returns
     -------

@@ -97,7 +97,8 @@ def attach(
     stacked = _stack(exposures)
     images = ("ta_sci", "ta_err", "ta_dq")
     result = bare.assign(stacked).set_coords([name for name in stacked if name not in images])
-    result = result.assign_attrs(ta_in_use=_last_tacq(exposures))
+    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in model.TACQ_TYPES]
+    result = result.assign_attrs(ta_in_use=tacq[-1] if tacq else len(exposures) - 1)
     result = _with_centroid(result, acquisition)
     _check_readouts(exposures)
     files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
@@ -218,11 +219,6 @@ def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
             f"its pointing error is another one; give a TA exposure of the same {what}"
         )
         raise AcquisitionError(msg)
-
-
-def _last_tacq(exposures: Sequence[xr.Dataset]) -> int:
-    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in model.TACQ_TYPES]
-    return tacq[-1] if tacq else len(exposures) - 1
 
 
 def _image(ta: xr.Dataset, name: str) -> Any:

@@ -202,7 +202,11 @@ def closure(
         reason = f"misses by {result.error * 1e3:.3g} mas with {result.prd}, the release that fits best"
         cause = f": {_explain(facts, result, aperture)}" if explain else ""
         result = replace(result, reason=reason + cause)
-    return _with_visit(result, record, visit)
+    own = getattr(record, "visit", None) or getattr(record, "visit_id", None)
+    if visit is None or not own or normalize_visit(visit) == normalize_visit(own):
+        return result
+    reason = f"the record is of visit {normalize_visit(own)}, not of {normalize_visit(visit)}; it {result.reason}"
+    return replace(result, passed=False, reason=reason)
 
 
 def _facts(record: "Record", aperture: str | None, guider: int | None) -> _Facts | None:
@@ -380,11 +384,3 @@ def _explain(facts: _Facts, missed: Closure, aperture: str | None) -> str:
     if closing([str(missed.aperture)], x_det=nan, guider=swapped):
         return f"the SAM is that of guider {swapped}"
     return "target location and SAM are not of one acquisition"
-
-
-def _with_visit(result: Closure, record: "Record", visit: str | int | None) -> Closure:
-    own = getattr(record, "visit", None) or getattr(record, "visit_id", None)
-    if visit is None or not own or normalize_visit(visit) == normalize_visit(own):
-        return result
-    reason = f"the record is of visit {normalize_visit(own)}, not of {normalize_visit(visit)}; it {result.reason}"
-    return replace(result, passed=False, reason=reason)

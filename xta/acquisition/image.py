@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,8 @@ WINDOW = 9
 
 LARGEST_REGION = 128
 """A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
+
+Key: TypeAlias = tuple[bytes, str, tuple[int, ...]]
 
 SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
 HOT = 4.0  # a pixel that exceeds its brightest neighbor by this factor is no star
@@ -60,7 +62,7 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     bad = dq.bad_pixels(image, ta["ta_dq"].values[rows, columns] if "ta_dq" in ta else None)
     err = ta["ta_err"].values[rows, columns] if "ta_err" in ta else None
     try:
-        star = _measured(*(None if array is None else _Pixels.of(array) for array in (image, bad, err)), window)
+        star = _measured(_key(image), _key(bad), None if err is None else _key(err), window)
     except CentroidError as error:
         msg = f"{ta['ta_filename'].item()}: {error}"
         raise CentroidError(msg) from error
@@ -68,26 +70,19 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     return replace(star, x=x + float(ta["ta_x"].values[0]), y=y + float(ta["ta_y"].values[0]))
 
 
-class _Pixels(NamedTuple):
-    """An array as it is compared: by its bytes."""
+def _key(array: Any) -> Key:
+    """Make of an array what can be compared: its bytes, type and shape."""
+    return array.tobytes(), array.dtype.str, array.shape
 
-    data: bytes
-    dtype: str
-    shape: tuple[int, ...]
 
-    @classmethod
-    def of(cls, array: Any) -> "_Pixels":
-        return cls(array.tobytes(), array.dtype.str, array.shape)
-
-    @property
-    def array(self) -> Any:
-        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
+def _array(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 @lru_cache(maxsize=32)
-def _measured(image: _Pixels, bad: _Pixels, err: _Pixels | None, window: int) -> ImageCentroid:
+def _measured(image: Key, bad: Key, err: Key | None, window: int) -> ImageCentroid:
     """Centroid a star once; offset, checks, budget and estimates of the same pixels ask again."""
-    return floating_window(image.array, bad=bad.array, err=None if err is None else err.array, window=window)
+    return floating_window(_array(*image), bad=_array(*bad), err=_array(*err) if err else None, window=window)
 
 
 def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -78,7 +77,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     ra, dec = (float(value) for value in wcs.pixel_to_world(ta_wcs, x, y))
     east, north = sphere.sky_offset(ra, dec, target_ra, target_dec)
     offset_ra, offset_dec = float(sphere.wrap_degrees(target_ra - ra)) * 3600, (target_dec - dec) * 3600
-    values = by_axis(
+    values = model.prefixed(
         centroid={"x": x, "y": y, "ra": ra, "dec": dec},
         ta_target={"x": target_x, "y": target_y},
         ta_inverse_error={"x": analytic_x - target_x, "y": analytic_y - target_y},
@@ -93,11 +92,6 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     result = ds.assign_coords(model.describe(values)).assign_attrs(centroid_source=source, centroid_kind=kind)
     result = checks.check_image(result)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
-
-
-def by_axis(**values: Mapping[str, float]) -> dict[str, float]:
-    """Name values along axes: ``centroid={"x": 1.0}`` becomes ``{"centroid_x": 1.0}``."""
-    return {f"{name}_{axis}": value for name, along in values.items() for axis, value in along.items()}
 
 
 def target_position(ds: xr.Dataset) -> tuple[float, float]:

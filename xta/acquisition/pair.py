@@ -113,13 +113,8 @@ def _more_dithers_follow(ta: xr.Dataset) -> bool:
 
 def _same_detector(header: Any, logged: str | None) -> bool:
     """Compare detector names: NRCALONG and NRCA5 are one; a log that names none is taken at its word."""
-    if not logged or not header:
-        return True
-
-    def name(text: str) -> str:
-        return text.upper().replace("LONG", "5")
-
-    return name(str(header)) == name(logged)
+    names = {str(name).upper().replace("LONG", "5") for name in (header, logged) if name}
+    return len(names) < 2
 
 
 def readout(ta: xr.Dataset) -> "JwstAperture":
@@ -278,12 +273,8 @@ class Facts(NamedTuple):
     guider: int
 
 
-COLUMNS: dict[str, str] = {
-    **dict.fromkeys(("x_det", "y_det", "x", "y"), "f8"),
-    **{"time": "M8[ns]", "converged": "i1"},
-    **dict.fromkeys(Facts._fields, "f8"),
-    "guider": "i1",
-}
+COLUMNS = dict.fromkeys(("x_det", "y_det", "x", "y"), "f8") | {"time": "M8[ns]", "converged": "i1"}
+COLUMNS |= dict.fromkeys(Facts._fields, "f8") | {"guider": "i1"}
 """Coordinates ``ta_oss_...`` of each TA exposure -> type."""
 
 
@@ -319,17 +310,15 @@ def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]
     x_det, y_det = _det(exposures[k], record)
     x, y = _to_pixel(exposures[k], x_det, y_det)
     _check_inside(exposures[k], x, y)
-    return {
-        "oss_x_det": x_det,
-        "oss_y_det": y_det,
-        "oss_x": x,
-        "oss_y": y,
-        "oss_time": str(record.time) if isinstance(record, Centroid) else "",
-        "oss_status": "SUCCESS",
-        "centroid_source": "OSS event log" if isinstance(record, Centroid) else f"TARG_ACQ of {record.filename}",
-        "centroid_kind": "oss" if isinstance(record, Centroid) else "targ_acq",
-        "ta_in_use": k,
-    }
+    if isinstance(record, Centroid):
+        time, source, kind = str(record.time), "OSS event log", "oss"
+    else:
+        time, source, kind = "", f"TARG_ACQ of {record.filename}", "targ_acq"
+    return model.prefixed(
+        oss={"x_det": x_det, "y_det": y_det, "x": x, "y": y, "time": time, "status": "SUCCESS"},
+        centroid={"source": source, "kind": kind},
+        ta={"in_use": k},
+    )
 
 
 def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:

@@ -167,6 +167,7 @@ def test_read_joins_lines_of_message():
         ('{"status": "ERROR"}\n', OssLogError, "no line has a time"),
         ("time,flux\n2022-07-29,1\n", OssLogError, "no line has a time"),
         ([], OssLogError, "no rows"),
+        ([("# time", "message")], OssLogError, "no rows"),
         ([(1, 2), (3,), (), 4, None, [None, None, None]], OssLogError, "no row has a time"),
         ([{"theTime": "2022-07-29 22:01:51"}], OssLogError, "no row has a time"),
         ({"Time": [], "Message": []}, OssLogError, "no rows"),

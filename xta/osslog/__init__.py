@@ -5,11 +5,11 @@ acquisition (TA) leaves a block of rows in it, headed ``TARGET LOCATE SUMMARY``,
 1-based pixels of the full detector. Nothing here asks the network.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,14 @@ __all__ = ["Centroid", "Exposure", "Failure", "OssLog", "Sam", "Visit", "normali
 
 T = TypeVar("T", Centroid, Exposure, Failure, Sam)
 
+Column: TypeAlias = Sequence[object] | npt.NDArray[np.generic]
 Indices: TypeAlias = npt.NDArray[np.intp]
 Doubt: TypeAlias = tuple[Indices, frozenset[str]]
 Find: TypeAlias = Callable[[list[str]], list[int]]
+Parse: TypeAlias = Callable[[list[Row], str | None], Iterable[T]]
 
 
-def read(source: Any) -> "OssLog":
+def read(source: object) -> "OssLog":
     r"""Read an event log in any of the forms in which it is passed around.
 
     Parameters
@@ -94,9 +96,9 @@ class OssLog:
     messages: npt.NDArray[np.object_]
     ids: npt.NDArray[np.object_] | None = None
 
-    def __init__(self, times: Any, messages: Any, ids: Any = None) -> None:
-        columns = {"times": np.array(times, "M8[us]"), "messages": _objects(messages)}
-        columns |= {} if ids is None else {"ids": _objects(ids)}
+    def __init__(self, times: Column, messages: Column, ids: Column | None = None) -> None:
+        columns = {"times": np.array(times, "M8[us]"), "messages": np.array(messages, object)}
+        columns |= {} if ids is None else {"ids": np.array(ids, object)}
         if len({column.shape for column in columns.values()}) > 1:
             msg = f"the columns of an event log differ in length: {len(times)} times, {len(messages)} messages"
             raise ArgumentError(msg)
@@ -106,7 +108,7 @@ class OssLog:
             sorted_column.setflags(write=False)
             object.__setattr__(self, name, sorted_column)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["OssLog"], tuple[npt.NDArray[np.generic] | None, ...]]:
         return OssLog, (self.times, self.messages, self.ids)
 
     def __len__(self) -> int:
@@ -128,7 +130,7 @@ class OssLog:
         return ownership(self.messages.tolist())
 
     def visits(self) -> list[Visit]:
-        """List the visits that the log knows, in order of appearance.
+        """List the visits that the log has, in order of appearance.
 
         Returns
         -------
@@ -220,19 +222,14 @@ class OssLog:
         """
         return self._records(blocks.failures, blocks.of_failures, visit)
 
-    def _records(
-        self,
-        parse: Callable[[list[Row], str | None], Iterable[T]],
-        find: Find,
-        visit: str | int | None,
-    ) -> list[T]:
+    def _records(self, parse: Parse[T], find: Find, visit: str | int | None) -> list[T]:
         """Parse the rows that `find` picks, those of each visit by themselves."""
         if visit is not None:
             name, rows, doubts = self._claimed(visit)
             for stretch, owners in doubts:
-                if list(parse(self._rows(stretch, find), name)):
+                if list(parse(self._rows(self._pick(stretch, find)), name)):
                     raise self._doubt(stretch, owners)
-            return list(parse(self._rows(rows, find), name))
+            return list(parse(self._rows(self._pick(rows, find)), name))
         codes, names = self._owners.codes, self._owners.names
         groups: dict[int, list[Row]] = {}
         picked = self._pick(np.arange(len(self)), find)
@@ -248,9 +245,7 @@ class OssLog:
             picked = sorted(by_id.union(picked))
         return rows[picked]
 
-    def _rows(self, rows: Indices, find: Find | None = None) -> list[Row]:
-        if find is not None:
-            rows = self._pick(rows, find)
+    def _rows(self, rows: Indices) -> list[Row]:
         ids = [None] * rows.size if self.ids is None else self.ids[rows]
         return [Row(*row) for row in zip(self.times[rows], self.messages[rows], ids, strict=True)]
 
@@ -264,7 +259,7 @@ class OssLog:
                 warn(f"no row of the event log names a visit: that it is of {name} cannot be checked")
             return name, np.arange(len(self)), []
         if name not in owners.names:
-            listed = ", ".join(owners.names[:8]) + (", ..." if len(owners.names) > 8 else "")
+            listed = ", ".join([*owners.names[:8], "..."] if len(owners.names) > 8 else owners.names)
             msg = (
                 f"visit {name} is not in the event log, which runs from {self.times[0]} to {self.times[-1]} "
                 f"and has {listed}; ask for one of these or get the log of {name}"
@@ -284,27 +279,17 @@ class OssLog:
         )
 
 
-def _objects(values: Any) -> npt.NDArray[np.object_]:
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
-
-
 def _order(times: npt.NDArray[np.datetime64], messages: npt.NDArray[np.object_]) -> npt.NDArray[np.intp] | None:
     """Sort rows by time and drop repeats: the indices to keep, None if all are in order."""
     order = np.argsort(times, kind="stable")
     stamps = times[order].astype(np.int64)
+    # Messages are compared only where two rows share their time: hashing all those of a long log is slow.
     same = np.diff(stamps) == 0
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))[: times.size]
-    seen: set[tuple[int, str]] = set()
-    drop = []
-    for at, key in zip(tied.tolist(), zip(stamps[tied].tolist(), messages[order[tied]], strict=True), strict=True):
-        if key in seen:
-            drop.append(at)
-        seen.add(key)
-    if not drop and np.array_equal(order, np.arange(times.size)):
-        return None
-    return np.delete(order, drop)
+    keys = zip(stamps[tied].tolist(), messages[order[tied]], strict=True)
+    first: dict[tuple[int, str], int] = {}
+    drop = [at for at, key in zip(tied.tolist(), keys, strict=True) if first.setdefault(key, at) != at]
+    return None if not drop and np.array_equal(order, np.arange(times.size)) else np.delete(order, drop)
 
 
 def _start(record: T) -> np.datetime64:

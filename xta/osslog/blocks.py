@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import zip_longest
-from typing import Any
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -28,17 +27,12 @@ SUMMARY = "TARGET LOCATE SUMMARY"
 DETECTOR = "detectorcoord(colCentroid,rowCentroid)"
 BOX = "(numCols,numRows)"
 CONVERGENCE = "(convergenceFlag,convergenceThres)"
+LAST_STEP = "lastiterationdiff(col,row)"
 TARGET = "targetlocation(v2,v3)"
 GUIDING = "From guiding"
-PAIRS = {
-    DETECTOR: ("x_det", "y_det"),
-    "lastiterationdiff(col,row)": ("last_dx", "last_dy"),
-    TARGET: ("target_v2", "target_v3"),
-}
-"""Labels of two numbers, without blanks, and the fields of a `Centroid` that hold them."""
 
 INSIDE = {
-    *(DETECTOR, "lastiterationdiff(col,row)", "DETECTOR", BOX, "cosmicrayMethod", "peakValue", CONVERGENCE),
+    *(DETECTOR, LAST_STEP, "DETECTOR", BOX, "cosmicrayMethod", "peakValue", CONVERGENCE),
     "postage-stampcoord(colCentroid,rowCentroid)",
     "peakpostage-stampcoord(col,row)",
     "postage-stampcoord(colPeak,rowPeak)",
@@ -48,7 +42,7 @@ INSIDE = {
     "(colMoment2,rowMoment2)",
     "(colMoment3,rowMoment3)",
 }
-"""Labels of the rows inside a block."""
+"""Labels of the rows inside a block, without blanks."""
 
 SAM_KINDS = {
     "TASAM(x,y)": "ta",
@@ -135,10 +129,6 @@ def _label(left: str) -> str:
     return "".join(left.split()) if _LABEL.fullmatch(left) else ""
 
 
-def _is_stars(message: str) -> bool:
-    return len(message) > 9 and not message.strip("*")
-
-
 def _blocks(rows: Sequence[Row]) -> list[_Block]:
     """Gather the rows of each acquisition; a block may lack its beginning or its end."""
     blocks: list[_Block] = []
@@ -146,9 +136,8 @@ def _blocks(rows: Sequence[Row]) -> list[_Block]:
     for row, after in zip_longest(rows, rows[1:]):
         block = blocks[-1] if blocks else _Block(closed=True, left=True)
         label, _ = _split(row.message)
-        if _is_stars(row.message):
-            opens = after is not None and after.message.startswith(SUMMARY)
-            if opens:
+        if len(row.message) > 9 and not row.message.strip("*"):  # a row of stars opens or closes a block
+            if after is not None and after.message.startswith(SUMMARY):
                 opener = [row]
             elif block.values and not block.closed:
                 block.add(row)
@@ -192,26 +181,29 @@ def centroids(rows: Sequence[Row], visit: str | None) -> list[Centroid]:
 
 def _centroid(block: _Block, visit: str | None) -> Centroid:
     values = {label: _split(row.message)[1] for label, row in block.values.items()}
-    fields: dict[str, Any] = {}
-    for label, names in PAIRS.items():
-        if label in values:
-            fields |= zip(names, map(_number, _pair(values[label])), strict=True)
+    pairs = chain.from_iterable(_pair(values.get(label, "")) for label in (DETECTOR, LAST_STEP, TARGET))
+    x_det, y_det, last_dx, last_dy, target_v2, target_v3 = map(_number, pairs)
     detector = values.get("DETECTOR") or None
     n_cols, n_rows = map(_count, _pair(values.get(BOX, "")))
     word, _ = _pair(values.get(CONVERGENCE, ""))
     sam_x, sam_y = _sam_numbers(values.get("SAM", ""))
     return Centroid(
-        **fields,
+        x_det=x_det,
+        y_det=y_det,
         time=block.values[DETECTOR].time if DETECTOR in values else NAT,
         start=block.rows[0].time,
         visit=visit,
         detector=detector.removesuffix("_LOS") if detector else None,
         n_cols=n_cols,
         n_rows=n_rows,
+        last_dx=last_dx,
+        last_dy=last_dy,
         converged=word == "SUCCESS" if word else None,
         convergence=word or None,
         failure=block.values["failure"].message if "failure" in values else None,
         guider=_guider(values.get(GUIDING, "")),
+        target_v2=target_v2,
+        target_v3=target_v3,
         sam_x=sam_x,
         sam_y=sam_y,
         lines=tuple(str(row) for row in block.rows),
@@ -255,18 +247,18 @@ def _sam_numbers(value: str) -> tuple[float, float]:
 
 def sams(rows: Iterable[Row], visit: str | None) -> Iterator[Sam]:
     """Read each small-angle maneuver, with the guider and target location logged just before it."""
-    context: dict[str, Any] = {}
-    at: np.datetime64 = NAT
+    guider: int | None = None
+    v2, v3, at = NAN, NAN, NAT
     for row in rows:
         label, value = _split(row.message)
         if label == GUIDING:
-            context, at = {"guider": _guider(value)}, row.time
+            guider, v2, v3, at = _guider(value), NAN, NAN, row.time
         elif label == TARGET:
-            v2, v3 = map(_number, _pair(value))
-            context, at = {**context, "target_v2": v2, "target_v3": v3}, row.time
+            (v2, v3), at = map(_number, _pair(value)), row.time
         elif kind := _sam_kind(row, label):
             x, y = _sam_numbers(value)
-            yield Sam(row.time, kind, x, y, visit=visit, **(context if row.time - at <= FOLLOWS else {}))
+            context = (guider, v2, v3) if row.time - at <= FOLLOWS else (None, NAN, NAN)
+            yield Sam(row.time, kind, x, y, *context, visit)
 
 
 def exposures(rows: Iterable[Row], visit: str | None) -> list[Exposure]:
@@ -289,7 +281,7 @@ def exposures(rows: Iterable[Row], visit: str | None) -> list[Exposure]:
 
 
 def failures(rows: Iterable[Row], visit: str | None) -> Iterator[Failure]:
-    """Find the rows that tell of a failure."""
+    """Find the rows that report a failure."""
     for row in rows:
         label, value = _split(row.message)
         kind = next((kind for kind, phrase in FAILURES.items() if phrase.search(row.message)), None)

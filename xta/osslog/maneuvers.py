@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from xta.errors import ArgumentError, OssLogError
 from xta.geometry import siaf
 from xta.model import INSTRUMENTS, guider_aperture
-
-if TYPE_CHECKING:
-    from xta.osslog import OssLog, Sam
+from xta.osslog import OssLog, Sam
 
 __all__ = ["MSA_HALF_FACET", "NetManeuver", "net_maneuver", "sam_to_v"]
 
@@ -31,17 +28,8 @@ Source: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperri
 class NetManeuver:
     """What an acquisition did to the pointing.
 
-    Attributes
-    ----------
-    v2, v3 : float
-        Move of the star that corrects the pointing: where it was meant to be minus where it was, before any
-        dither [arcsec].
-    instrument : str
-    guider : int
-    rule : str
-        In words, what was added up.
-    sams : tuple of osslog.Sam
-        The maneuvers that went into it.
+    `v2`, `v3` [arcsec] are the move of the star that corrects it: where the star was meant to be minus where it was,
+    before any dither. `rule` says in words what was added up, and `sams` are the maneuvers that went into it.
     """
 
     v2: float
@@ -49,11 +37,11 @@ class NetManeuver:
     instrument: str
     guider: int
     rule: str
-    sams: "tuple[Sam, ...]"
+    sams: tuple[Sam, ...]
 
 
 def net_maneuver(
-    log: "OssLog",
+    log: OssLog,
     *,
     visit: str | int | None = None,
     instrument: str | None = None,
@@ -63,35 +51,9 @@ def net_maneuver(
 ) -> NetManeuver:
     """Add up the maneuvers of an acquisition.
 
-    Parameters
-    ----------
-    log : osslog.OssLog
-        With the texts of the messages, their ids, or both.
-    visit : str or int, optional
-        Which visit of the log; needed where it has several.
-    instrument : str, optional
-        As in INSTRUME. By default that of the detector in the log.
-    regions : sequence of str, optional
-        The TA apertures in order of time, as in APERNAME. MIRI coronagraphy needs its two, such as
-        ("MIRIM_TA1140_UR", "MIRIM_TA1140_CUR"), which the log does not name.
-    guider : int, optional
-        1 or 2, where the log does not tell.
-    prd : str, optional
-        SIAF release that was onboard, see `siaf.release`.
-
-    Returns
-    -------
-    NetManeuver
-
-    Raises
-    ------
-    OssLogError
-        If the acquisition failed, its maneuvers are not those of a known kind of acquisition, or the guider
-        is not known.
-    ArgumentError
-        If MIRI coronagraphy is met and `regions` are not two.
-    SiafError
-        If a region is not in the SIAF.
+    The log needs the texts of the messages, their ids, or both. `regions` are the TA apertures in order of time, as
+    in APERNAME: MIRI coronagraphy needs its two, which the log does not name. `instrument` and `guider` are for logs
+    that do not tell them, and `prd` is the SIAF release that was onboard.
 
     Notes
     -----
@@ -108,9 +70,8 @@ def net_maneuver(
     """
     log = log if visit is None else log.select(visit)
     sams, centroids = log.sams(), log.centroids()
-    facet = any(sam.kind == "facet" for sam in sams)
     detectors = [centroid.detector for centroid in centroids if centroid.detector]
-    if facet or any(sam.kind == "nrs" for sam in sams):
+    if any(sam.kind in {"facet", "nrs"} for sam in sams):
         detectors.append("NRS")
     name = (instrument or (INSTRUMENTS.get(detectors[0][:3], "") if detectors else "")).upper()
     if name not in map(str.upper, INSTRUMENTS.values()):
@@ -120,7 +81,7 @@ def net_maneuver(
     if failed or (name == "NIRISS" and any(f.kind == "target locate" for f in log.failures())):
         msg = f"the acquisition failed ({failed or 'NIRISS target locate'}): its maneuvers are not a correction"
         raise OssLogError(msg)
-    plus, minus, offset, rule = _parts(name, sams, blocks=len(centroids), facet=facet, regions=regions, prd=prd)
+    plus, minus, offset, rule = _parts(name, sams, blocks=len(centroids), regions=regions, prd=prd)
     used = (*plus, *minus)
     if not all(isfinite(sam.x + sam.y) for sam in used):
         msg = "a maneuver in the log has no readable numbers; get the log again"
@@ -133,21 +94,7 @@ def net_maneuver(
 
 
 def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tuple[float, float]:
-    """Convert a maneuver from the Ideal frame of the guider to V2, V3.
-
-    Parameters
-    ----------
-    x, y : float
-        As logged: Ideal frame of FGSn_FULL_OSS [arcsec].
-    guider : int
-        1 or 2.
-    prd : str, optional
-        See `siaf.release`.
-
-    Returns
-    -------
-    v2, v3 : float
-        Move of the star [arcsec].
+    """Convert a maneuver from the Ideal frame of FGSn_FULL_OSS, as logged, to a move of the star in V2, V3 [arcsec].
 
     Examples
     --------
@@ -160,14 +107,12 @@ def sam_to_v(x: float, y: float, *, guider: int, prd: str | None = None) -> tupl
     return float(v2 - fgs.V2Ref), float(v3 - fgs.V3Ref)
 
 
-Parts = tuple["list[Sam]", "list[Sam]", tuple[float, float], str]
+Parts = tuple[list[Sam], list[Sam], tuple[float, float], str]
 
 
-def _parts(
-    name: str, sams: "Sequence[Sam]", *, blocks: int, facet: bool, regions: Sequence[str], prd: str | None
-) -> Parts:
+def _parts(name: str, sams: Sequence[Sam], *, blocks: int, regions: Sequence[str], prd: str | None) -> Parts:
     """Choose what to add, what to subtract, and a constant move in V2, V3, by instrument."""
-    kinds = {kind: [sam for sam in sams if sam.kind == kind] for kind in ("ta", "nrs", "wedge")}
+    kinds = {kind: [sam for sam in sams if sam.kind == kind] for kind in ("ta", "nrs", "wedge", "facet")}
     ta = kinds["nrs" if name == "NIRSPEC" else "ta"]
     if not ta:
         msg = f"the log has no TA SAM of {name}: there was no acquisition, it failed, or the log is cut short"
@@ -178,6 +123,7 @@ def _parts(
         msg = f"the log has {len(ta)} TA SAMs of {name}, of as many acquisitions; cut it to the one that is meant"
         raise OssLogError(msg)
     if name == "NIRSPEC":
+        facet = bool(kinds["facet"])
         return ta, [], MSA_HALF_FACET if facet else (0.0, 0.0), "TA SAM" + (" + half facet" if facet else "")
     dithers = [sam for sam in takewhile(lambda sam: sam.kind != "ta", sams) if sam.kind == "dither"]
     if len(dithers) not in ({2} if name == "NIRISS" else {0, 2}):
@@ -188,8 +134,8 @@ def _parts(
     return [*dithers, *ta], wedge[:1], (0.0, 0.0), rule + (" - wedge correction" if wedge else "")
 
 
-def _miri(ta: "list[Sam]", *, blocks: int, regions: Sequence[str], prd: str | None) -> Parts:
-    """Tell one-stage, slitless and two-stage acquisitions apart; `blocks` is the number of analyses."""
+def _miri(ta: list[Sam], *, blocks: int, regions: Sequence[str], prd: str | None) -> Parts:
+    """Distinguish one-stage, slitless and two-stage acquisitions; `blocks` is the number of analyses."""
     if len(ta) == 3 and blocks in {0, 2}:
         if len(regions) != 2:
             msg = f"three TA SAMs are those of MIRI coronagraphy; give its two regions=(first, second), not {regions!r}"
@@ -197,10 +143,8 @@ def _miri(ta: "list[Sam]", *, blocks: int, regions: Sequence[str], prd: str | No
         first, second = (siaf.aperture("MIRI", region, prd) for region in regions)
         offset = float(first.V2Ref - second.V2Ref), float(first.V3Ref - second.V3Ref)
         return ta[1:], [], offset, f"second + third TA SAM - offset from {regions[0]} to {regions[1]}"
-    if len(ta) == 1 and blocks in {0, 1} and len(regions) < 2:
-        return ta, [], (0.0, 0.0), "TA SAM"
-    if len(ta) == 2 and blocks in {0, 1} and len(regions) < 2:
-        return ta[1:], [], (0.0, 0.0), "second TA SAM"
+    if len(ta) in {1, 2} and blocks in {0, 1} and len(regions) < 2:
+        return ta[-1:], [], (0.0, 0.0), "TA SAM" if len(ta) == 1 else "second TA SAM"
     msg = (
         f"{len(ta)} TA SAMs and {blocks} analyses (regions {list(regions)}) are not those of a MIRI acquisition that "
         "was completed: one of each, two and one (slitless), or three and two (coronagraphy)"
@@ -208,13 +152,13 @@ def _miri(ta: "list[Sam]", *, blocks: int, regions: Sequence[str], prd: str | No
     raise OssLogError(msg)
 
 
-def _guider(sams: "Sequence[Sam]", given: int | None) -> int:
+def _guider(sams: Sequence[Sam], given: int | None) -> int:
     logged = {sam.guider for sam in sams if sam.guider}
-    if given is not None and given not in {1, 2}:
+    if given not in {None, 1, 2}:
         msg = f"guider is {given!r}; it is 1 or 2"
         raise ArgumentError(msg)
-    numbers = {given} if given and not logged else logged
-    if len(numbers) != 1 or (given and numbers != {given}):
+    numbers = logged | ({given} if given else set())
+    if len(numbers) != 1:
         told = f", the caller {given}" if given else ""
         msg = f"the log names the guiders {sorted(logged)}{told}; there has to be one, give guider="
         raise OssLogError(msg)

@@ -9,9 +9,8 @@ import operator
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -57,30 +56,21 @@ class Marker(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Ownership:
-    """Which visit owns each row.
-
-    Attributes
-    ----------
-    codes : int array, shape (rows,)
-        Index into `names`, or NOBODY, or DOUBT.
-    names : tuple of str
-        All visits that the log knows, in order of appearance.
-    visits : tuple of (str, int, int, str or None)
-        For each of them the rows of start and end, -1 where absent, and the reason of the end.
-    doubts : tuple of (int, int, set of str)
-        First and last row of stretches that several visits may own, and these.
-    """
+class Ownership(NamedTuple):
+    """Which visit owns each row."""
 
     codes: npt.NDArray[np.int32]
+    """For each row an index into `names`, or NOBODY, or DOUBT."""
     names: tuple[str, ...]
+    """All visits of the log, in order of appearance."""
     visits: tuple[tuple[str, int, int, str | None], ...]
+    """For each of them the rows of start and end, -1 where absent, and the reason of the end."""
     doubts: tuple[tuple[int, int, frozenset[str]], ...]
+    """First and last row of stretches that several visits may own, and these visits."""
 
 
-def normalize_visit(visit: Any) -> str:
-    """Write a visit id in the form of the event log.
+def normalize_visit(visit: str | SupportsIndex) -> str:
+    """Convert a visit id to the form of the event log.
 
     Parameters
     ----------
@@ -102,7 +92,10 @@ def normalize_visit(visit: Any) -> str:
     >>> {normalize_visit(v) for v in ("V01386001001", "01386001001", 1386001001, "1386:1:1", "1386:1")}
     {'V01386001001'}
     """
-    text = visit.strip() if isinstance(visit, str) else _digits(visit)
+    try:
+        text = visit.strip() if isinstance(visit, str) else str(operator.index(visit))
+    except TypeError:
+        text = ""
     if match := _VISIT_ID.fullmatch(text):
         return f"V{match[1] or match[2]:0>11}"
     if match := _VISIT_PARTS.fullmatch(text):
@@ -112,13 +105,6 @@ def normalize_visit(visit: Any) -> str:
         "'1386:1:1' or '1386:1'"
     )
     raise ArgumentError(msg)
-
-
-def _digits(visit: Any) -> str:
-    try:
-        return "" if isinstance(visit, bool) else str(operator.index(visit))
-    except TypeError:
-        return ""
 
 
 def _carriers(messages: Sequence[str]) -> tuple[Rows, Rows, tuple[str, ...]]:
@@ -142,16 +128,6 @@ def _carriers(messages: Sequence[str]) -> tuple[Rows, Rows, tuple[str, ...]]:
 def ownership(messages: Sequence[str]) -> Ownership:
     """Decide for each row of a log, sorted by time, which visit it belongs to.
 
-    Parameters
-    ----------
-    messages : sequence of str, shape (rows,)
-
-    Returns
-    -------
-    Ownership
-
-    Notes
-    -----
     A row inside one visit's STARTED and ENDED is that visit's. Where several visits are open, or the ends of
     one are not in the log, the visit whose script runs decides, a script of target acquisition before others.
     A row that carries an id is always of that visit.
@@ -190,16 +166,11 @@ def _markers(messages: Sequence[str], rows: Rows) -> Iterator[Marker]:
 
 
 def _ends(markers: list[Marker], names: tuple[str, ...]) -> Iterator[tuple[str, int, int, str | None]]:
-    starts: dict[str, int] = {}
-    ends: dict[str, tuple[int, str]] = {}
-    for row, visit, word, reason in markers:
-        if word == "STARTED":
-            starts.setdefault(visit, row)
-        else:
-            ends[visit] = row, reason
+    # The first start and the last end count.
+    starts = {marker.visit: marker.row for marker in reversed(markers) if marker.word == "STARTED"}
+    ends = {marker.visit: (marker.row, marker.reason) for marker in markers if marker.word != "STARTED"}
     for name in names:
-        row, text = ends.get(name, (-1, None))
-        yield name, starts.get(name, -1), row, text
+        yield name, starts.get(name, -1), *ends.get(name, (-1, None))
 
 
 def _visit_spans(markers: list[Marker], n: int) -> list[Span]:

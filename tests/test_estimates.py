@@ -7,7 +7,7 @@ from astropy.io import fits
 
 import xta
 from xta import datasets
-from xta.datasets import optics, pixels
+from xta.datasets import modes, optics, pixels
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, XtaWarning
 from xta.estimates.table import METHODS, estimates
 from xta.estimates.template import estimate_center, read_template
@@ -22,7 +22,7 @@ MADE_WITH = "PRDOPSSOC-063"
 def model_of(mode, *, size=101, x=None, y=None):
     """The star behind the mask as the sample telescope sees it, without the drift of any visit."""
     setup = datasets.SETUPS[mode]
-    camera = pixels._camera(siaf.aperture(setup.instrument, setup.aperture, MADE_WITH), setup.wavelength)
+    camera = pixels._camera(siaf.aperture(setup.instrument, setup.aperture, MADE_WITH), modes.WAVELENGTHS[setup.filter])
     opd = optics.wavefront(0, rms=60.0)
     image = optics.suppressed_source(camera, mask=setup.mask, mask_size=setup.mask_size, opd=opd)
     middle = (size - 1) / 2

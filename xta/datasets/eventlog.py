@@ -12,10 +12,9 @@ wedge correction, a failure), the lines here are made up as well.
 import csv
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,6 +24,8 @@ from xta.datasets.plan import Exposure, VisitConfig
 from xta.geometry import siaf
 from xta.model import INSTRUMENTS, guider_aperture
 
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture
 __all__ = ["Reading", "events", "read_star", "write"]
 
 Event: TypeAlias = tuple[datetime, str]
@@ -38,15 +39,12 @@ _BOXES = {"NRC": ("(9, 9)", "0.1000000000"), "MIR": ("(5, 5)", "0.01000000000")}
 """Size of the centroid box and threshold of convergence, by instrument."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What the onboard software measures in an acquisition image."""
+class Reading(NamedTuple):
+    """What the onboard software measures in an acquisition image: SIAF Det [1-based pixel], and V2, V3 [arcsec]."""
 
     x_det: float
-    """1-based detector pixel, SIAF Det."""
     y_det: float
     v2: float
-    """Of the target [arcsec]."""
     v3: float
 
 
@@ -64,19 +62,7 @@ def _pair(x: float, y: float) -> str:
 
 
 def read_star(config: VisitConfig, exposure: Exposure) -> Reading:
-    """Centroid a star as the onboard software would, from the truth.
-
-    Parameters
-    ----------
-    config : VisitConfig
-        Its `centroid_noise` [pixel] is added to each axis.
-    exposure : Exposure
-        An acquisition image.
-
-    Returns
-    -------
-    Reading
-    """
+    """Centroid a star as the onboard software would: the truth and the noise of the centroid."""
     frame = exposure.step.frame
     rng = np.random.default_rng([config.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
     dx, dy = config.centroid_noise * rng.standard_normal(2)
@@ -85,8 +71,8 @@ def read_star(config: VisitConfig, exposure: Exposure) -> Reading:
     return Reading(float(x_det), float(y_det), float(v2), float(v3))
 
 
-def _pixels(frame: Frame) -> Any:
-    """Give the aperture of an acquisition, or, for a slit, which has no pixels, its readout."""
+def _pixels(frame: Frame) -> "JwstAperture":
+    """Return the aperture of an acquisition, or, for a slit, which has no pixels, its readout."""
     return frame.readout if frame.reference.XDetRef is None else frame.reference
 
 
@@ -108,7 +94,7 @@ def _reference(exposure: Exposure) -> tuple[float, float]:
 
 
 def _intended(exposure: Exposure) -> tuple[float, float]:
-    """Give V2, V3 of the pixel where the star was meant to be."""
+    """Return V2, V3 of the pixel where the star was meant to be."""
     v2, v3 = siaf.convert(exposure.step.frame.readout, *exposure.step.pixel, "pixel", "tel")
     return float(v2), float(v3)
 
@@ -121,21 +107,25 @@ def _guiding(config: VisitConfig, exposure: Exposure, star: Sky, *, comma: str =
 
 def _summary(config: VisitConfig, exposure: Exposure, reading: Reading | None) -> list[str]:
     """Write a block TARGET LOCATE SUMMARY; without a reading it says that there was none."""
-    setup, ap = config.setup, _pixels(exposure.step.frame)
-    corners = [ap.sci_to_det(1, 1), ap.sci_to_det(ap.XSciSize, ap.YSciSize)]
-    left, bottom = (min(float(corner[axis]) for corner in corners) - 1 for axis in (0, 1))
-    side, threshold = _BOXES[setup.letters]
-    detector = setup.ta_detector + ("_LOS" if setup.los else "")
-    head = [
+    side, threshold = _BOXES[config.setup.letters]
+    detector = config.setup.ta_detector + ("_LOS" if config.setup.los else "")
+    return [
         _STARS,
         "TARGET LOCATE SUMMARY:",
         f"DETECTOR                                                             = {detector}",
         f"(numCols, numRows)                                                     = {side}",
         "cosmicrayMethod                                                      = STANDARD",
+        *(_measurement(config, exposure, reading) if reading else ()),
+        f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if reading else 'FAILURE'}, {threshold})",
+        _STARS,
     ]
-    flag = f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if reading else 'FAILURE'}, {threshold})"
-    if reading is None:
-        return [*head, flag, _STARS]
+
+
+def _measurement(config: VisitConfig, exposure: Exposure, reading: Reading) -> list[str]:
+    """Write the rows of a block that hold numbers of the image."""
+    ap = _pixels(exposure.step.frame)
+    corners = [ap.sci_to_det(1, 1), ap.sci_to_det(ap.XSciSize, ap.YSciSize)]
+    left, bottom = (min(float(corner[axis]) for corner in corners) - 1 for axis in (0, 1))
     column, row = _logged(config, reading.x_det - left, reading.y_det - bottom)
     peak = f"({round(column)}, {round(row)})"
     total = 1e5 * config.star_flux
@@ -144,14 +134,9 @@ def _summary(config: VisitConfig, exposure: Exposure, reading: Reading | None) -
         f"peak postage-stamp coord (col, row)                    = {peak}",
     ]
     background = "(backgroundMethod, backgroundValue)                = (FRACTION, 377.000000)"
-    if setup.letters == "NRC":
-        reduced = f"reduction offset (col, row)                                     = ({round(column)}, {round(row)})"
-        brightest += [reduced, background]
-    else:
-        brightest = [background, *brightest]
+    reduction = f"reduction offset (col, row)                                     = {peak}"
     return [
-        *head,
-        *brightest,
+        *([*brightest, reduction, background] if config.setup.letters == "NRC" else [background, *brightest]),
         f"(total, numIter)                                             = ({_nine(total)}, 3)",
         "last iteration diff (col, row)          = (0.000216130465, 0.00501714400)",
         f"postage-stamp coord (colPeak, rowPeak) = {peak}",
@@ -159,8 +144,6 @@ def _summary(config: VisitConfig, exposure: Exposure, reading: Reading | None) -
         f"detector coord (colCentroid, rowCentroid)       = {_pair(*_logged(config, reading.x_det, reading.y_det))}",
         f"(colMoment2, rowMoment2)                        = {_pair(0, 0)}",
         f"(colMoment3, rowMoment3)                        = {_pair(0, 0)}",
-        flag,
-        _STARS,
     ]
 
 
@@ -196,11 +179,7 @@ def _correction(config: VisitConfig, exposure: Exposure, reading: Reading, follo
             f"target location (v2, v3)                           = {location}",
             f"TA SAM for NRS (x, y) = {move}",
         ]
-    lines = [
-        guiding,
-        f"target location (v2, v3)                          = {location}",
-        f"TA SAM (x, y) = {move}",
-    ]
+    lines = [guiding, f"target location (v2, v3)                          = {location}", f"TA SAM (x, y) = {move}"]
     wedge = setup.letters == "NRC" and setup.mask != "none"
     return [*lines, f"Correction to NRC SAM (x, y) = {_nine(0)}, {_nine(0)}"] if wedge else lines
 
@@ -278,24 +257,10 @@ def _frame_lines(config: VisitConfig, first: datetime, end: datetime) -> list[Ev
 
 
 def events(config: VisitConfig, exposures: Sequence[Exposure], *, star: Sky, end: datetime) -> list[Event]:
-    """List the events of a visit.
+    """List the events of a visit in time order, with the end of the visit before and the start of the one after.
 
-    Parameters
-    ----------
-    config : VisitConfig
-    exposures : sequence of Exposure
-    star : (float, float)
-        RA and Dec of the guide star [deg].
-    end : datetime
-        Of the visit.
+    `star` is the RA and Dec of the guide star [deg], `end` the end of the visit.
 
-    Returns
-    -------
-    list of (datetime, str)
-        In time order, with the end of the visit before and the start of the one after.
-
-    Notes
-    -----
     A move ``TA SAM`` or ``Dither SAM`` is that of the star, in the Ideal frame of FGSn_FULL_OSS [arcsec]:
     where it should be (after the outer region of MIRI: the inner one) minus where it was measured.
     """
@@ -309,13 +274,7 @@ def events(config: VisitConfig, exposures: Sequence[Exposure], *, star: Sky, end
 
 
 def write(path: Path, lines: Iterable[Event]) -> None:
-    """Write events as the CSV of the engineering database's mnemonic ICTM_EVENT_MSG.
-
-    Parameters
-    ----------
-    path : Path
-    lines : iterable of (datetime, str)
-    """
+    """Write events as the CSV of the engineering database's mnemonic ICTM_EVENT_MSG."""
     with path.open("w", newline="", encoding="ascii") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["theTime", "MJD", "euvalue", "sqldataType"])

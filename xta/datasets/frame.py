@@ -11,13 +11,17 @@ JWST-STScI-001550, "Description and Use of the JWST Science Instrument Aperture 
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta.geometry import siaf, sphere
 
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture
 __all__ = [
     "Frame",
     "Matrix",
@@ -39,9 +43,9 @@ Matrix: TypeAlias = NDArray[np.float64]
 class Frame:
     """What turns pixels into directions: a readout, its reference aperture, velocity aberration."""
 
-    readout: Any
+    readout: "JwstAperture"
     """Aperture in whose pixels the exposure is."""
-    reference: Any
+    reference: "JwstAperture"
     """Aperture of APERNAME, whose reference point has V2_REF, V3_REF; often the readout itself."""
     va_scale: float = 1.0
 
@@ -51,11 +55,9 @@ class Frame:
         return v2_ref + scale * (v2 - v2_ref), v3_ref + scale * (v3 - v3_ref)
 
 
-def _rotations() -> Any:
+def _rotations() -> ModuleType:
     siaf.release()  # imports pysiaf without its look at the network
-    from pysiaf.utils import rotations
-
-    return rotations
+    return import_module("pysiaf.utils.rotations")
 
 
 def pixel_to_v(frame: Frame, x: float, y: float) -> tuple[float, float]:
@@ -64,13 +66,7 @@ def pixel_to_v(frame: Frame, x: float, y: float) -> tuple[float, float]:
 
 
 def v_to_pixel(frame: Frame, v2: float, v3: float) -> tuple[float, float]:
-    """Invert `pixel_to_v` exactly; the inverse polynomials of the SIAF are not exact.
-
-    Raises
-    ------
-    SiafError
-        If the position is too far outside for the distortion to be inverted.
-    """
+    """Invert `pixel_to_v` exactly, where the inverse polynomials of the SIAF are not exact; SiafError far outside."""
     return siaf.tel_to_pixel(frame.readout, *frame.scaled(v2, v3, 1 / frame.va_scale))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -11,7 +11,12 @@ from xta.datasets.frame import offset, position_angle, reference_pixel, sky_to_v
 from xta.datasets.plan import Exposure, VisitConfig
 from xta.geometry import siaf
 
-__all__ = ["file_name", "guide_star", "guide_star_ideal", "header_keywords", "mjd"]
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture
+
+__all__ = ["Keywords", "file_name", "guide_star", "guide_star_ideal", "header_keywords", "mjd"]
+
+Keywords: TypeAlias = dict[str, str | float]
 
 _STERADIAN = math.radians(1 / 3600) ** 2  # in a square arcsec
 _FAST_SLOW = {
@@ -42,7 +47,7 @@ def file_name(config: VisitConfig, exposure: Exposure) -> str:
     return f"jw{config.visit_id}_{step.activity}_{step.number:05d}_{step.detector.lower()}_{suffix}.fits"
 
 
-def _guider(config: VisitConfig) -> Any:
+def _guider(config: VisitConfig) -> "JwstAperture":
     return siaf.aperture("FGS", model.guider_aperture(config.guider), config.prd)
 
 
@@ -58,7 +63,7 @@ def guide_star_ideal(config: VisitConfig, exposure: Exposure, star: tuple[float,
     return float(x), float(y)
 
 
-def _observation(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+def _observation(config: VisitConfig, exposure: Exposure) -> Keywords:
     step, visit = exposure.step, config.visit_id
     return {
         "telescope": "JWST",
@@ -90,7 +95,7 @@ def _observation(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def _instrument(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+def _instrument(config: VisitConfig, exposure: Exposure) -> Keywords:
     setup, step = config.setup, exposure.step
     readout = step.frame.readout
     full = siaf.readout(setup.instrument, step.aperture, "FULL", config.prd)
@@ -124,19 +129,15 @@ def _instrument(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
     return words
 
 
-def _exposure(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+def _exposure(config: VisitConfig, exposure: Exposure) -> Keywords:
     step = exposure.step
     seconds = ("exposure_time", "effective_exposure_time", "elapsed_exposure_time", "duration")
     begin, end = mjd(exposure.begin), mjd(exposure.end)
+    times = {"start": begin, "mid": (begin + end) / 2, "end": end}
     return {
         "exposure.type": step.exp_type,
         "exposure.prime_parallel": "PRIME",
-        "exposure.start_time": begin,
-        "exposure.mid_time": (begin + end) / 2,
-        "exposure.end_time": end,
-        "exposure.start_time_mjd": begin,
-        "exposure.mid_time_mjd": (begin + end) / 2,
-        "exposure.end_time_mjd": end,
+        **{f"exposure.{name}_time{unit}": time for name, time in times.items() for unit in ("", "_mjd")},
         "exposure.nints": step.integrations,
         "exposure.ngroups": 10,
         "exposure.nframes": 1,
@@ -148,7 +149,7 @@ def _exposure(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def _target(config: VisitConfig) -> dict[str, Any]:
+def _target(config: VisitConfig) -> Keywords:
     east, north = config.target_error
     ra, dec = offset(*config.target, math.hypot(east, north), math.degrees(math.atan2(east, north)))
     name = "SAMPLE-REFERENCE" if config.role == "reference" else "SAMPLE-STAR"
@@ -166,7 +167,7 @@ def _target(config: VisitConfig) -> dict[str, Any]:
     }
 
 
-def _guiding(config: VisitConfig, exposure: Exposure, star: tuple[float, float], end: datetime) -> dict[str, Any]:
+def _guiding(config: VisitConfig, exposure: Exposure, star: tuple[float, float], end: datetime) -> Keywords:
     x, y = guide_star_ideal(config, exposure, star)
     v2, v3 = sky_to_v(exposure.header_attitude, *star)
     return {
@@ -184,7 +185,7 @@ def _guiding(config: VisitConfig, exposure: Exposure, star: tuple[float, float],
     }
 
 
-def _pointing(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
+def _pointing(config: VisitConfig, exposure: Exposure) -> Keywords:
     frame, matrix = exposure.step.frame, exposure.header_attitude
     v2, v3 = frame.reference.V2Ref, frame.reference.V3Ref
     ra, dec = v_to_sky(matrix, v2, v3)
@@ -227,24 +228,10 @@ def _pointing(config: VisitConfig, exposure: Exposure) -> dict[str, Any]:
     }
 
 
-def header_keywords(
-    config: VisitConfig, exposure: Exposure, *, star: tuple[float, float], end: datetime
-) -> dict[str, Any]:
-    """Collect the header of an exposure.
+def header_keywords(config: VisitConfig, exposure: Exposure, *, star: tuple[float, float], end: datetime) -> Keywords:
+    """Collect the header of an exposure, by paths below ``meta`` of a JWST data model.
 
-    Parameters
-    ----------
-    config : VisitConfig
-    exposure : Exposure
-    star : (float, float)
-        RA and Dec of the guide star [deg].
-    end : datetime
-        Of the visit.
-
-    Returns
-    -------
-    dict
-        From paths below ``meta`` of a JWST data model to values.
+    `star` is the RA and Dec of the guide star [deg], `end` the end of the visit.
     """
     import jwst
 

@@ -89,16 +89,6 @@ class Setup:
         return INSTRUMENTS[self.letters].upper()
 
     @property
-    def wavelength(self) -> float:
-        """Of the science filter [micron]."""
-        return WAVELENGTHS[self.filter]
-
-    @property
-    def ta_wavelength(self) -> float:
-        """Of the acquisition filter [micron]."""
-        return WAVELENGTHS[self.ta_filter]
-
-    @property
     def ta_aperture(self) -> str:
         """The acquisition aperture."""
         return next(iter(self.regions.values()))
@@ -270,23 +260,7 @@ _DEFAULTS = {"nircam": "NRCA5_MASK335R", "miri": "MIRIM_MASK1140"}
 
 
 def find(mode: str, *, ta: str | None = None) -> Setup:
-    """Look up a mode.
-
-    Parameters
-    ----------
-    mode : str
-        A key of `SETUPS` or `ACQUISITIONS`, or "nircam" or "miri" for the usual one of that instrument.
-    ta : str, optional
-        Subarray of the acquisition, where the mode has several, such as "SUBFSA335R".
-
-    Returns
-    -------
-    Setup
-
-    Raises
-    ------
-    ArgumentError
-        If there is no such mode, or it has no such acquisition.
+    """Look up a mode, and choose one of the subarrays of its acquisition; names as in `xta.datasets.make_visit`.
 
     Examples
     --------

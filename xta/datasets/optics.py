@@ -69,24 +69,8 @@ def _aperture(x: Array, y: Array, *, stop: bool) -> Array:
 
 
 def wavefront(seed: int, *, rms: float, size: int = 256) -> Array:
-    """Draw a random wavefront error over the pupil.
+    """Draw a random wavefront error over the pupil: optical path difference [m], shape (size, size), from `rms` [nm].
 
-    Parameters
-    ----------
-    seed : int
-        The same seed gives the same mirror.
-    rms : float
-        [nm].
-    size : int
-        Samples along a side of the square around the pupil.
-
-    Returns
-    -------
-    array of shape (size, size)
-        Optical path difference [m].
-
-    Notes
-    -----
     Gaussian noise with a power spectrum that falls as the 2.6th power of spatial frequency up to 25 cycles
     across the pupil: enough to speckle the whole neighborhood of a mask.
     """
@@ -121,20 +105,10 @@ def _intensity(field: Field, count: int) -> Array:
 
 
 def point_source(camera: Camera, *, opd: Array | None = None, stop: bool = False) -> Array:
-    """Image a point source without a mask in the way.
+    """Image a point source without a mask in the way: periodic, centered on sample [0, 0], with the sum 1.
 
-    Parameters
-    ----------
-    camera : Camera
-    opd : array, optional
-        Wavefront error, see `wavefront`. Without it the image is symmetric about its center.
-    stop : bool
-        Look through the Lyot stop, as a companion beside the mask does.
-
-    Returns
-    -------
-    array of shape (camera.count, camera.count)
-        Centered on sample [0, 0], periodic; sums to 1.
+    `opd` is a `wavefront`; without it the image is symmetric about its center. With `stop` the light goes through the
+    Lyot stop, as that of a companion beside the mask does. The shape is (camera.count, camera.count).
     """
     count = camera.count
     image = np.zeros((count, count))
@@ -145,7 +119,7 @@ def point_source(camera: Camera, *, opd: Array | None = None, stop: bool = False
 
 
 def _transmission(camera: Camera, mask: str, size: float) -> Array:
-    """Give the amplitude transmission of a focal mask on the periodic grid; size [arcsec]."""
+    """Compute the amplitude transmission of a focal mask on the periodic grid; size [arcsec]."""
     count = camera.count
     axis = np.fft.fftfreq(count, 1 / count) * camera.pixel / camera.oversample
     x, y = np.meshgrid(axis, axis)
@@ -159,21 +133,10 @@ def _transmission(camera: Camera, mask: str, size: float) -> Array:
 
 
 def suppressed_source(camera: Camera, *, mask: str, mask_size: float, opd: Array) -> Array:
-    """Image a point source behind the middle of a coronagraphic mask.
+    """Image a point source behind the middle of a mask "round", "bar", "4qpm" or "spot", as `point_source` does.
 
-    Parameters
-    ----------
-    camera : Camera
-    mask : {"round", "bar", "4qpm", "spot"}
-    mask_size : float
-        Half width at half maximum, or radius of the spot [arcsec].
-    opd : array
-        Wavefront error, see `wavefront`: where the speckles come from.
-
-    Returns
-    -------
-    array of shape (camera.count, camera.count)
-        Centered on sample [0, 0], periodic; sums to what is left of 1, the sum without the mask.
+    `mask_size` is the half width at half maximum, or the radius of the spot [arcsec]. The speckles come from `opd`. The
+    image sums to what is left of 1, the sum without the mask.
     """
     from scipy import fft
 
@@ -190,23 +153,10 @@ def suppressed_source(camera: Camera, *, mask: str, mask_size: float, opd: Array
 
 
 def place(image: Array, camera: Camera, *, x: float, y: float, shape: tuple[int, int]) -> Array:
-    """Put an image of a source at a position of a detector and integrate it over the pixels.
+    """Put an image of a source at x, y of a detector [0-based pixel] and integrate it over the pixels.
 
-    Parameters
-    ----------
-    image : array
-        From `point_source` or `suppressed_source`.
-    camera : Camera
-        The one it was made with; its field must be larger than `shape`.
-    x, y : float
-        Where the source is, 0-based [pixel].
-    shape : (int, int)
-        Of the detector, (ny, nx).
-
-    Returns
-    -------
-    array of shape `shape`
-        Part of the light in each pixel.
+    `image` is from `point_source` or `suppressed_source` with the same `camera`, whose field must be larger than
+    `shape`, (ny, nx). The result is the part of the light in each pixel.
     """
     from scipy import fft
 

@@ -1,18 +1,21 @@
 """Render the exposures of a sample visit: star, speckles, companion, noise and bad pixels."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta.datasets.frame import offset, sky_to_pixel
-from xta.datasets.modes import find
+from xta.datasets.modes import WAVELENGTHS, find
 from xta.datasets.optics import Camera, place, point_source, suppressed_source
 from xta.datasets.optics import wavefront as draw_wavefront
 from xta.datasets.plan import Exposure, VisitConfig
 from xta.datasets.products import Pixels
 from xta.geometry import siaf
+
+if TYPE_CHECKING:
+    from pysiaf import JwstAperture
 
 __all__ = ["companion_pixel", "psf", "render"]
 
@@ -35,7 +38,7 @@ def companion_pixel(config: VisitConfig, exposure: Exposure) -> tuple[float, flo
     return sky_to_pixel(exposure.step.frame, exposure.attitude, *offset(*config.target, separation, angle))
 
 
-def _camera(ap: Any, wavelength: float, shape: tuple[int, int] | None = None) -> Camera:
+def _camera(ap: "JwstAperture", wavelength: float, shape: tuple[int, int] | None = None) -> Camera:
     from scipy import fft
 
     size = max(128, int(1.25 * max(shape or (ap.XSciSize, ap.YSciSize))))
@@ -72,7 +75,7 @@ def psf(
         Integrated over the pixels; sums to 1 but for what falls outside.
     """
     setup = find(mode)
-    camera = _camera(siaf.aperture(setup.instrument, setup.aperture, prd), setup.wavelength)
+    camera = _camera(siaf.aperture(setup.instrument, setup.aperture, prd), WAVELENGTHS[setup.filter])
     image = point_source(camera, opd=draw_wavefront(wavefront, rms=_STATIC), stop=True)
     return place(image, camera, x=x, y=y, shape=shape)
 
@@ -99,7 +102,7 @@ def _stars(config: VisitConfig, exposure: Exposure, *, shape: tuple[int, int], c
     ap = step.frame.readout
     steradian = float(ap.XSciScale * ap.YSciScale) * math.radians(1 / 3600) ** 2
     total = config.star_flux * 1e-6 / steradian  # summed over the pixels [MJy/sr]
-    camera = _camera(ap, step.wavelength, shape)
+    camera = _camera(ap, WAVELENGTHS[step.filter], shape)
 
     def placed(image: Image, star: tuple[float, float]) -> Image:
         return place(image, camera, x=star[0] - corner[0], y=star[1] - corner[1], shape=shape)
@@ -122,19 +125,10 @@ def _stars(config: VisitConfig, exposure: Exposure, *, shape: tuple[int, int], c
 
 
 def render(config: VisitConfig, exposure: Exposure) -> Pixels:
-    """Make the arrays of an exposure.
+    """Make the arrays of an exposure, with the star at ``exposure.star`` to machine precision.
 
-    Parameters
-    ----------
-    config : VisitConfig
-    exposure : Exposure
-
-    Returns
-    -------
-    Pixels
-        The star is at ``exposure.star`` to machine precision. Photon and read noise are as `var_poisson` and
-        `var_rnoise` say; a few pixels are hot or not a number, both flagged DO_NOT_USE, and some integrations
-        have a corrected jump.
+    Photon and read noise are as `var_poisson` and `var_rnoise` say; a few pixels are hot or not a number, both flagged
+    DO_NOT_USE, and some integrations have a corrected jump.
     """
     setup, step = config.setup, exposure.step
     rng = np.random.default_rng([config.seed, 4, int(step.activity, 16), step.number])

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 
@@ -70,8 +69,6 @@ class Step:
     detector: str
     filter: str
     pupil: str | None
-    wavelength: float
-    """[micron]"""
     activity: str
     """Group, sequence and activity of the file name, such as "02102"."""
     number: int
@@ -131,7 +128,7 @@ def _regions(config: VisitConfig) -> list[str]:
     return [setup.ta_aperture] * (3 if config.ta_dithers or setup.dithered == "always" else 1)
 
 
-def _ta_step(config: VisitConfig, name: str, *, subarray: str, number: int = 1, **words: Any) -> Step:
+def _ta_step(config: VisitConfig, name: str, *, subarray: str, number: int = 1) -> Step:
     """Plan an image at an acquisition aperture."""
     setup = config.setup
     frame = _frame(config, name, subarray)
@@ -139,51 +136,43 @@ def _ta_step(config: VisitConfig, name: str, *, subarray: str, number: int = 1, 
     x0, y0 = siaf.convert(frame.readout, *reference_pixel(frame), "pixel", "idl")
     x1, y1 = siaf.convert(frame.readout, *pixel, "pixel", "idl")
     return Step(
+        kind="ta",
+        exp_type="NRS_WATA" if setup.letters == "NRS" else f"{setup.letters}_TACQ",
         aperture=name,
         subarray=subarray,
         detector=setup.ta_detector,
         filter=setup.ta_filter,
         pupil=setup.ta_pupil or setup.pupil,
-        wavelength=setup.ta_wavelength,
+        activity="02102" if setup.letters == "NRC" else "02101",
         number=number,
         frame=frame,
         pixel=pixel,
         dither=(float(x1 - x0), float(y1 - y0)),
-        **words,
     )
 
 
 def _acquisition_steps(config: VisitConfig) -> list[Step]:
     """List the acquisition images: regions or dithers."""
-    setup, names = config.setup, _regions(config)
-    staged = setup.stages == 2
+    names, subarray = _regions(config), config.setup.ta_subarray
+    if config.setup.stages == 2:
+        first, second = (_ta_step(config, name, subarray=subarray) for name in names)
+        return [first, replace(second, activity="02102", corrected=True)]
     return [
-        _ta_step(
-            config,
-            name,
-            subarray=setup.ta_subarray,
-            kind="ta",
-            exp_type="NRS_WATA" if setup.letters == "NRS" else f"{setup.letters}_TACQ",
-            activity=f"0210{index}" if staged else "02102" if setup.letters == "NRC" else "02101",
-            number=1 if staged else index,
-            points=1 if staged else len(names),
-            corrected=staged and index > 1,
-        )
-        for index, name in enumerate(names, start=1)
+        replace(_ta_step(config, name, subarray=subarray, number=number), points=len(names))
+        for number, name in enumerate(names, start=1)
     ]
 
 
 def _confirmation_steps(config: VisitConfig) -> list[Step]:
     """List the images that confirm an acquisition: one, or of a pair a second one behind the mask."""
     setup = config.setup
-    corrected = setup.stages == 2 or not config.failed_ta
-    words: dict[str, Any] = {"kind": "confirm", "exp_type": f"{setup.letters}_TACONFIRM", "corrected": corrected}
     name, subarray = setup.confirm or (_regions(config)[-1], setup.ta_subarray)
-    steps = [_ta_step(config, name, activity="02104", subarray=subarray, **words)]
+    steps = [replace(_ta_step(config, name, subarray=subarray), activity="02104")]
     if config.confirm == "pair":
         science = _science_step(config, (0.0, 0.0), number=1)
-        steps.append(replace(science, activity="02106", points=1, integrations=1, **words))
-    return steps
+        steps.append(replace(science, activity="02106", points=1, integrations=1))
+    corrected = setup.stages == 2 or not config.failed_ta
+    return [replace(step, kind="confirm", exp_type=f"{setup.letters}_TACONFIRM", corrected=corrected) for step in steps]
 
 
 def _science_step(config: VisitConfig, dither: tuple[float, float], *, number: int) -> Step:
@@ -201,7 +190,6 @@ def _science_step(config: VisitConfig, dither: tuple[float, float], *, number: i
         detector=setup.detector,
         filter=setup.filter,
         pupil=setup.pupil,
-        wavelength=setup.wavelength,
         activity="04101" if setup.letters == "MIR" else "03105",
         number=number,
         dither=dither,
@@ -251,19 +239,8 @@ def _times(config: VisitConfig, steps: list[Step]) -> list[tuple[datetime, datet
 
 
 def plan(config: VisitConfig) -> list[Exposure]:
-    """Lay out a visit.
+    """Lay out the exposures of a visit, in time order.
 
-    Parameters
-    ----------
-    config : VisitConfig
-
-    Returns
-    -------
-    list of Exposure
-        In time order.
-
-    Notes
-    -----
     The star is on a chosen true pixel of every exposure, which fixes the true attitude. The attitude in the
     header is the true one followed by one rotation of the sky, the same for the visit: that is what an error of
     the guide star's catalog position does.

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xta.datasets.keywords import mjd
+from xta.datasets.keywords import Keywords, mjd
 from xta.datasets.plan import Exposure
 
 if TYPE_CHECKING:
     from astropy.modeling import Model
+    from pysiaf import JwstAperture
+    from stdatamodels.jwst.datamodels import JwstDataModel
 
 __all__ = ["Pixels", "distortion", "write"]
 
@@ -27,7 +29,7 @@ class Pixels:
     var_rnoise: NDArray[np.float32]
 
 
-def _polynomials(ap: Any, name: str) -> "Model":
+def _polynomials(ap: "JwstAperture", name: str) -> "Model":
     """Build both polynomials of an aperture in one direction: "Sci2Idl" or "Idl2Sci"."""
     from astropy.modeling.models import Mapping, Polynomial2D
 
@@ -47,21 +49,11 @@ def _polynomials(ap: Any, name: str) -> "Model":
     return Mapping((0, 1, 0, 1)) | x & y
 
 
-def distortion(ap: Any, *, corner: tuple[int, int]) -> "Model":
-    """Build the transform from pixels of the whole detector to V2, V3, with its analytic inverse.
+def distortion(ap: "JwstAperture", *, corner: tuple[int, int]) -> "Model":
+    """Build the transform from 0-based pixels of the whole detector to V2, V3 [arcsec], with its analytic inverse.
 
-    Parameters
-    ----------
-    ap : pysiaf.JwstAperture
-        The readout. Its own polynomials are used: those of the same mask on the whole detector can have
-        another reference point.
-    corner : (int, int)
-        First pixel of the readout on the whole detector, 1-based: SUBSTRT1, SUBSTRT2.
-
-    Returns
-    -------
-    astropy.modeling.Model
-        From 0-based detector pixels to V2, V3 [arcsec], as in a distortion reference file.
+    `corner` is the first pixel of the readout `ap` on the whole detector, 1-based: SUBSTRT1, SUBSTRT2. The polynomials
+    of the readout are used, for those of the same mask on the whole detector can have another reference point.
 
     Notes
     -----
@@ -97,7 +89,7 @@ def distortion(ap: Any, *, corner: tuple[int, int]) -> "Model":
     return transform
 
 
-def _assign_wcs(model: Any, ap: Any) -> None:
+def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture") -> None:
     """Give a model its GWCS by the pipeline's own code, with the SIAF in place of the reference files."""
     from jwst.assign_wcs.assign_wcs import load_wcs
     from stdatamodels.jwst.datamodels import DistortionModel, FilteroffsetModel
@@ -121,7 +113,7 @@ def _assign_wcs(model: Any, ap: Any) -> None:
     model.meta.cal_step.assign_wcs = "COMPLETE"
 
 
-def _integration_times(exposure: Exposure, dtype: Any) -> NDArray[Any]:
+def _integration_times(exposure: Exposure, dtype: "np.dtype[np.void]") -> NDArray[np.void]:
     """Fill the table INT_TIMES; the barycentric times are the UTC ones, as for an observer at rest there."""
     count = exposure.step.integrations
     edges = np.linspace(mjd(exposure.begin), mjd(exposure.end), count + 1)
@@ -134,19 +126,8 @@ def _integration_times(exposure: Exposure, dtype: Any) -> NDArray[Any]:
     return table
 
 
-def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: dict[str, Any]) -> None:
-    """Write one exposure.
-
-    Parameters
-    ----------
-    path : Path
-        Of the FITS file.
-    pixels : Pixels
-        An image makes a ``_cal`` product, a cube a ``_calints``.
-    exposure : Exposure
-    header : dict
-        From `xta.datasets.keywords.header_keywords`.
-    """
+def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: Keywords) -> None:
+    """Write one exposure: an image makes a ``_cal`` product, a cube a ``_calints``."""
     from jwst.datamodels import CubeModel, ImageModel
 
     cube = pixels.sci.ndim == 3

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -69,35 +69,8 @@ class Program:
         return tuple(path for visit in self.visits if visit.role == role for path in visit.science)
 
 
-def _truth_row(config: VisitConfig, exposure: Exposure, *, name: str) -> dict[str, Any]:
-    """Collect what is true in one file."""
-    step = exposure.step
-    separation, angle, contrast = config.companion or (math.nan, math.nan, math.nan)
-    x, y = companion_pixel(config, exposure) if step.science else (math.nan, math.nan)
-    along_v2, along_v3, roll = config.pointing_error
-    return {
-        "file": name,
-        "visit_id": config.visit_id,
-        "role": config.role,
-        "kind": step.kind,
-        "exp_type": step.exp_type,
-        "star_x": exposure.star[0],
-        "star_y": exposure.star[1],
-        "target_ra": config.target[0],
-        "target_dec": config.target[1],
-        "error_v2": along_v2,
-        "error_v3": along_v3,
-        "error_roll": roll,
-        "companion_x": x,
-        "companion_y": y,
-        "companion_separation": separation,
-        "companion_position_angle": angle,
-        "companion_contrast": contrast,
-        "star_flux": config.star_flux,
-    }
-
-
-_UNITS = {
+_TRUTH: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("file", "visit_id", "role", "kind", "exp_type"), ()),
     "star_x": ("pixel", "true pixel of the star, 0-based, along x"),
     "star_y": ("pixel", "true pixel of the star, 0-based, along y"),
     "target_ra": ("degree", "true right ascension of the star"),
@@ -112,61 +85,59 @@ _UNITS = {
     "companion_contrast": ("1", "flux of the companion over that of the star"),
     "star_flux": ("Jy", "flux of the star"),
 }
+"""Columns of the table of truth: unit and long name of those that are numbers."""
 
 
-def _truth_table(rows: Sequence[dict[str, Any]]) -> "xr.Dataset":
+def _truth_row(config: VisitConfig, exposure: Exposure, *, name: str) -> tuple[str | float, ...]:
+    """Collect what is true in one file, in the order of `_TRUTH`."""
+    step, star, nan = exposure.step, exposure.star, math.nan
+    pixel = companion_pixel(config, exposure) if step.science else (nan, nan)
+    sky = (*config.target, *config.pointing_error)
+    companion = (*pixel, *(config.companion or (nan, nan, nan)))
+    return (name, config.visit_id, config.role, step.kind, step.exp_type, *star, *sky, *companion, config.star_flux)
+
+
+def _truth_table(rows: Sequence[tuple[str | float, ...]]) -> "xr.Dataset":
     import xarray as xr
 
-    names = ("units", "long_name")
     columns = {
-        name: ("file", [row[name] for row in rows], dict(zip(names, _UNITS.get(name, ()), strict=False)))
-        for name in rows[0]
+        name: ("file", list(values), dict(zip(("units", "long_name"), about, strict=False)))
+        for (name, about), values in zip(_TRUTH.items(), zip(*rows, strict=True), strict=True)
     }
     return xr.Dataset(columns, attrs={"title": "Truth of sample visits"})
 
 
 def _check(config: VisitConfig) -> None:
     """Refuse what no telescope could do."""
-    ra, dec = config.target
-    choices = {
-        "role": (config.role, ("science", "reference")),
-        "guider": (config.guider, (1, 2)),
-        "quadrant": (config.quadrant, ("UL", "UR", "LL", "LR")),
+    (ra, dec), setup = config.target, config.setup
+    choices = {"role": ("science", "reference"), "guider": (1, 2), "quadrant": ("UL", "UR", "LL", "LR")}
+    for name, allowed in choices.items():
+        if (value := getattr(config, name)) not in allowed:
+            msg = f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}"
+            raise ArgumentError(msg)
+    pairs = (False, True, "pair") if setup.dithered == "may be" else (False, True)
+    faults = {
+        f"visit_id {config.visit_id!r} is not of 11 digits, such as '01386001001'": (
+            not re.fullmatch(r"\d{11}", config.visit_id)
+        ),
+        f"target ({ra}, {dec}) is not right ascension in [0, 360) and declination in [-90, 90] deg": (
+            not (0 <= ra < 360 and -90 <= dec <= 90)
+        ),
+        f"seeds are not negative; got seed={config.seed}, wavefront={config.wavefront}": (
+            min(config.seed, config.wavefront) < 0
+        ),
+        f"a visit needs an integration and a dither position; got {config.integrations}, {config.dithers}": (
+            config.integrations < 1 or not config.dithers
+        ),
+        f"confirm is {config.confirm!r}; for {setup.aperture} it can be {', '.join(map(repr, pairs))}": (
+            config.confirm not in pairs
+        ),
+        f"only NIRCam dithers its acquisition, for coronagraphy; {setup.aperture} needs ta_dithers=False": (
+            config.ta_dithers and setup.dithered == "never"
+        ),
     }
-    aperture, dithered = config.setup.aperture, config.setup.dithered
-    pairs = (False, True, "pair") if dithered == "may be" else (False, True)
-    requirements = (
-        (
-            re.fullmatch(r"\d{11}", config.visit_id),
-            f"visit_id {config.visit_id!r} is not of 11 digits, such as '01386001001'",
-        ),
-        (
-            0 <= ra < 360 and -90 <= dec <= 90,
-            f"target ({ra}, {dec}) is not right ascension in [0, 360) and declination in [-90, 90] deg",
-        ),
-        *(
-            (value in allowed, f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}")
-            for name, (value, allowed) in choices.items()
-        ),
-        (
-            min(config.seed, config.wavefront) >= 0,
-            f"seeds are not negative; got seed={config.seed}, wavefront={config.wavefront}",
-        ),
-        (
-            config.integrations >= 1 and config.dithers,
-            f"a visit needs an integration and a dither position; got {config.integrations}, {config.dithers}",
-        ),
-        (
-            config.confirm in pairs,
-            f"confirm is {config.confirm!r}; for {aperture} it can be {', '.join(map(repr, pairs))}",
-        ),
-        (
-            not config.ta_dithers or dithered != "never",
-            f"only NIRCam dithers its acquisition, for coronagraphy; {aperture} needs ta_dithers=False",
-        ),
-    )
-    for fulfilled, msg in requirements:
-        if not fulfilled:
+    for msg, present in faults.items():
+        if present:
             raise ArgumentError(msg)
 
 

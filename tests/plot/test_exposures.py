@@ -15,7 +15,7 @@ from xta.errors import ArgumentError
 from xta.geometry import wcs
 from xta.plot import style
 from xta.plot.exposures import crop
-from xta.plot.marks import acquisition_marks
+from xta.plot.places import acquisition_marks
 from xta.plot.visits import of_exposures
 
 

@@ -9,11 +9,9 @@ import xarray as xr
 from xta import model
 from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
-from xta.model import scalar, words
-from xta.plot import frame
+from xta.model import words
+from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
-from xta.plot.figure import drawing
-from xta.plot.marks import known
 from xta.plot.style import on_image
 
 if TYPE_CHECKING:
@@ -73,10 +71,11 @@ def recentered(
     -----
     The rings follow ``separation``, so they have the distortion of the detector.
     """
+    from xta.plot.figure import drawing
+
     model.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
     image = median_image(ds, integration).values
-    places = {"star": (scalar(ds, "target_x"), scalar(ds, "target_y"))}
-    marks = known(places | {"SIAF reference": (scalar(ds, "mask_x"), scalar(ds, "mask_y"))})
+    marks = places.finite({"star": places.pixel(ds, "target"), "SIAF reference": places.pixel(ds, "mask")})
     with drawing(ax, height=1.6 + 2.6 * image.shape[0] / image.shape[1]) as axes:
         bad, labels = ~np.isfinite(image), (ds["x"].values, ds["y"].values)
         drawn = frame.show(axes, image, bad, *labels, bad_label="no data", **kwargs)
@@ -159,6 +158,8 @@ def klip(
     -----
     The stretch is asinh, linear within three times the median of the noise.
     """
+    from xta.plot.figure import drawing
+
     model.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis

@@ -15,18 +15,8 @@ from xta.errors import ArgumentError, MissingError, SiafError
 from xta.geometry import sky, wcs
 from xta.images import dq
 from xta.model import scalar, words
-from xta.plot import frame
-from xta.plot.figure import drawing
-from xta.plot.marks import (
-    Point,
-    acquisition_marks,
-    exposure_labels,
-    is_in_use,
-    one_exposure,
-    science_marks,
-    star_mark,
-    ta_wcs,
-)
+from xta.plot import frame, places
+from xta.plot.places import Point
 from xta.summary import number
 
 if TYPE_CHECKING:
@@ -84,13 +74,15 @@ def acquisition(
     The stretch is asinh, linear within the noise of the sigma-clipped background. Of a readout that is larger
     than the TA region the surroundings of the region are shown, and its outline.
     """
+    from xta.plot.figure import drawing
+
     model.require(ds, "ta_sci", "ta_exposure", step="ds.ta.attach()")
-    one = one_exposure(ds, exposure)
-    marks = acquisition_marks(one)
-    cut, region = crop(one, marks)
+    chosen = places.one_exposure(ds, exposure)
+    marks = places.acquisition_marks(chosen)
+    cut, region = crop(chosen, marks)
     image = cut["ta_sci"].values
     bad = dq.bad_pixels(image, cut["ta_dq"].values if "ta_dq" in cut else None)
-    star = star_mark(marks)
+    star = places.star_mark(marks)
     with drawing(ax) as axes:
         drawn = frame.show(axes, image, bad, cut["ta_x"].values, cut["ta_y"].values, **kwargs)
         axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
@@ -100,35 +92,22 @@ def acquisition(
         insets = []
         if zoom and star and frame.inside(axes, marks[star]):
             insets.append(frame.zoom(drawn, marks[star], ZOOM, marks, corner=free.pop(0)))
-        frame.note(axes, "\n".join(_offset_lines(one, marks)), corner=free[0])
+        frame.note(axes, "\n".join(_offset_lines(chosen, marks)), corner=free[0])
         if center := star or ("SIAF reference" if "SIAF reference" in marks else None):
-            frame.arcsec_axes(axes, marks[center], wcs.sky_jacobian(ta_wcs(one), *marks[center]), of=center)
+            frame.arcsec_axes(axes, marks[center], wcs.sky_jacobian(places.ta_wcs(chosen), *marks[center]), of=center)
         if caption:
-            frame.caption(axes, _acquisition_caption(one, len(exposure_labels(ds))))
+            frame.caption(axes, _acquisition_caption(chosen, ds["ta_exposure"].size))
         if legend:
             frame.legend(axes, *insets)
     return drawn
 
 
 def crop(ds: xr.Dataset, marks: Mapping[str, Point]) -> tuple[xr.Dataset, NDArray[np.float64]]:
-    """Cut the TA region, with its surroundings and the marks, out of a TA image.
+    """Cut the TA region, with its surroundings and the marks that are near, out of one TA exposure.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One TA exposure, of `marks.one_exposure`.
-    marks : dict of str to (float, float)
-        Label -> (x, y) of what should be in the cut, such as `marks.acquisition_marks` [0-based pixel of the TA
-        readout]. One that is more than 64 pixels from the middle of the region does not widen the cut.
-
-    Returns
-    -------
-    cut : xarray.Dataset
-        ``ta_sci``, and ``ta_dq`` if it is there, of that exposure (ta_y, ta_x), at least 40 pixels wide if the
-        readout is; without the padding of an exposure with a smaller readout.
-    region : numpy.ndarray
-        Edges of the region, shape (2, 2): (x0, x1), (y0, y1) [pixel]. Those of the readout where the SIAF does not
-        have the aperture.
+    Returned are ``ta_sci`` and ``ta_dq`` (ta_y, ta_x), at least 40 pixels wide if the readout is, without the padding
+    of a smaller readout; and the edges of the region, (x0, x1), (y0, y1) [pixel], or of the readout where the SIAF
+    does not have the aperture.
     """
     cut = ds[["ta_sci", *(["ta_dq"] if "ta_dq" in ds else [])]]
     read: xr.DataArray = xr.ufuncs.isfinite(cut["ta_sci"])  # an exposure of a smaller readout is padded with NaN
@@ -141,10 +120,8 @@ def crop(ds: xr.Dataset, marks: Mapping[str, Point]) -> tuple[xr.Dataset, NDArra
     within = [ds["ta_x"].values[columns], ds["ta_y"].values[rows]]
     region = np.array([[axis[0] - 0.5, axis[-1] + 0.5] for axis in within])
     middle = region.mean(axis=1)
-    half = max(np.ptp(region, axis=1).max(), CONTEXT) / 2
-    for place in marks.values():
-        far = float(np.abs(np.array(place) - middle).max())
-        half = max(half, far + 3 if far <= FARTHEST else 0)
+    far = [np.abs(np.subtract(place, middle)).max() for place in marks.values()]
+    half = max(np.ptp(region, axis=1).max() / 2, CONTEXT / 2, *(reach + 3 for reach in far if reach <= FARTHEST))
     spans = [
         _span(np.abs(cut[dim].values - center) <= half) for dim, center in zip(("ta_x", "ta_y"), middle, strict=True)
     ]
@@ -167,11 +144,11 @@ def _outline(ax: "Axes", region: NDArray[np.float64]) -> None:
 
 def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
     """Say how far the WCS is from the centroid in an exposure, or why that is not known."""
-    label = star_mark(marks)
+    label = places.star_mark(marks)
     if label and "WCS" in marks:
         dx, dy = (number(value, 3, sign=True) for value in np.subtract(marks["WCS"], marks[label]))
         lines = [f"WCS − {'OSS' if label == 'OSS centroid' else 'centroid'}", f"{dx}, {dy} px"]
-        if is_in_use(ds):
+        if places.is_in_use(ds):
             east, north = (number(scalar(ds, f"offset_{name}"), 3, sign=True) for name in ("east", "north"))
             lines.append(f"{east}″ E, {north}″ N")
         return lines
@@ -195,34 +172,28 @@ def _acquisition_caption(ds: xr.Dataset, count: int) -> list[str]:
         "  ".join(filter(None, (aperture, band, guider(ds)))),
         "  ".join(filter(None, (kind, which))),
     ]
-    source = words(ds, "centroid_source") if is_in_use(ds) and model.centroid_kind(ds) != "oss" else ""
+    source = words(ds, "centroid_source") if places.is_in_use(ds) and model.centroid_kind(ds) != "oss" else ""
     return [*lines, f"centroid: {source}"] if source else lines
 
 
 def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
-    """Give one integration, or the median of all, without the pixels that are not to be used."""
-    sci = ds["sci"]
-    flags = ds.get("dq")
-    if "integration" in sci.dims and integration is not None:
-        known = ds["integration"].values if "integration" in ds.coords else np.arange(sci.sizes["integration"])
-        if integration not in known:
-            msg = f"integration is {integration!r}; the dataset has {known[0]} to {known[-1]}"
+    """Read one integration, or the median of all, without the pixels that are not to be used."""
+    data = ds[[name for name in ("sci", "dq") if name in ds]]
+    if "integration" in data["sci"].dims and integration is not None:
+        labels = data["integration"].values.tolist()
+        if integration not in labels:
+            msg = f"integration is {integration!r}; the dataset has {labels[0]} to {labels[-1]}"
             raise ArgumentError(msg)
-        at = int(np.flatnonzero(known == integration)[0])
-        sci, flags = sci.isel(integration=at), None if flags is None else flags.isel(integration=at)
-    good = sci if flags is None else sci.where((flags & dq.DO_NOT_USE) == 0)
-    image = _median(good) if "integration" in good.dims else good
+        data = data.isel(integration=labels.index(integration))
+    image = data["sci"].where((data["dq"] & dq.DO_NOT_USE) == 0) if "dq" in data else data["sci"]
+    if "integration" in image.dims:
+        with warnings.catch_warnings():  # a pixel that is bad in all integrations is drawn as bad
+            warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+            image = image.median("integration").compute()
     if set(image.dims) != {"y", "x"}:
         msg = f"sci has the dimensions {image.dims}; select one exposure first"
         raise ArgumentError(msg)
     return image.transpose("y", "x")
-
-
-def _median(cube: xr.DataArray) -> xr.DataArray:
-    with warnings.catch_warnings():
-        # A pixel that is bad in all integrations is drawn as bad.
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return cube.median("integration").compute()
 
 
 def science(
@@ -263,9 +234,11 @@ def science(
     ArgumentError
         If there is no such integration, or several exposures are joined.
     """
+    from xta.plot.figure import drawing
+
     model.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image = median_image(ds, integration).values
-    marks = science_marks(ds)
+    marks = places.science_marks(ds)
     star = next((label for label in ("WCS adjusted", "star", "WCS", "SIAF reference") if label in marks), None)
     with drawing(ax, height=1.3 + 3 * image.shape[0] / image.shape[1]) as axes:
         drawn = frame.show(axes, image, ~np.isfinite(image), ds["x"].values, ds["y"].values, **kwargs)
@@ -300,16 +273,14 @@ def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
     which = "" if integration is None else f"integration = {integration}"
     if "integration" in ds.dims and not which:
         which = f"median of {ds.sizes['integration']}"
-    about = words(ds, "aperture", "filter", between="  ")
+    about = "  ".join(filter(None, (words(ds, "aperture", "filter", between="  "), which)))
     star = star_words(ds, "target")
-    file = words(ds, "filename").removesuffix(".fits")
-    return [file, "  ".join(filter(None, (about, which))), f"star at {star}" if star else ""]
+    return [words(ds, "filename").removesuffix(".fits"), about, f"star at {star}" if star else ""]
 
 
 def star_words(ds: xr.Dataset, name: str) -> str:
     """Write the star's pixel in the labels ("target") or the original readout ("star"), with its standard errors."""
-    values = [scalar(ds, f"{name}_{axis}") for axis in ("x", "y")]
-    errors = [scalar(ds, f"target_{axis}_err") for axis in ("x", "y")]
+    place, errors = places.pixel(ds, name), [scalar(ds, f"target_{axis}_err") for axis in ("x", "y")]
     spreads = [f" ± {error:.3f}" if np.isfinite(error) else "" for error in errors]
-    texts = [f"{value:.3f}{spread}" for value, spread in zip(values, spreads, strict=True)]
-    return f"{', '.join(texts)} px" if np.isfinite(values).all() else ""
+    texts = [f"{value:.3f}{spread}" for value, spread in zip(place, spreads, strict=True)]
+    return f"{', '.join(texts)} px" if np.isfinite(place).all() else ""

@@ -1,30 +1,50 @@
-"""New figures: the axes to draw on, in the style of this package."""
+"""New figures in the style of this package. Imports matplotlib: to be imported by functions only."""
 
+import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
-from xta.plot.style import COLUMN, DPI, STYLE
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from xta.plot.style import COLUMN, DPI, STYLE, VECTOR_DPI
 
-__all__ = ["drawing"]
+__all__ = ["Page", "drawing"]
+
+
+class Page(Figure):
+    """A figure that needs no pyplot to be saved or to be shown in a notebook, and that is ready for print."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        FigureCanvasAgg(self)
+
+    def savefig(self, fname: Any, **kwargs: Any) -> None:
+        """Save as `Figure.savefig` does, with TrueType fonts in a PDF, and sharp images in it or in an SVG."""
+        name = kwargs.get("format") or (Path(fname).suffix if isinstance(fname, str | os.PathLike) else "")
+        if name.lower().removeprefix(".") in {"pdf", "svg", "eps", "ps"}:
+            kwargs = {"dpi": VECTOR_DPI} | kwargs
+        with mpl.rc_context({"pdf.fonttype": STYLE["pdf.fonttype"]}):
+            super().savefig(fname, **kwargs)
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
 
 
 @contextmanager
-def drawing(ax: "Axes | None", *, height: float = 4.2) -> "Iterator[Axes]":
-    """Give the axes to draw on: `ax`, or those of a new pyplot figure in the style of this module.
-
-    A new figure is closed again if the drawing fails.
-    """
+def drawing(ax: Axes | None, *, height: float = 4.2) -> Iterator[Axes]:
+    """Give the axes to draw on: `ax`, or those of a new pyplot figure, which is closed if the drawing fails."""
     if ax is not None:
         yield ax
         return
-    import matplotlib as mpl
     from matplotlib import pyplot as plt
-
-    from xta.plot.canvas import Page
 
     # This loads the backend, whose own settings the context would take back.
     plt.draw_if_interactive()  # type: ignore[no-untyped-call]

@@ -3,15 +3,15 @@
 import math
 import textwrap
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
 
 from xta.errors import ArgumentError
-from xta.plot.marks import Point
-from xta.plot.style import BAD, MARKS, VERBATIM, color_map, halo, on_image, plain, stretch
+from xta.plot.places import Point
+from xta.plot.style import BAD, MARKS, VERBATIM, halo, on_image, plain, stretch
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -55,12 +55,14 @@ def show(
     **kwargs: Any,
 ) -> "AxesImage":
     """Draw an image at its labels, bad pixels in a color of their own; `kwargs` are those of ``Axes.imshow``."""
+    import matplotlib as mpl
+
     if given := sorted({"origin", "extent"} & kwargs.keys()):
         msg = f"{', '.join(given)} cannot be given: the labels tell where a pixel is; invert the axes that are returned"
         raise ArgumentError(msg)
     if "norm" not in kwargs:
         kwargs["norm"] = stretch(image, bad, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
-    kwargs["cmap"] = color_map(kwargs.get("cmap", "gray"), bad=bad_color)
+    kwargs["cmap"] = mpl.colormaps.get_cmap(kwargs.get("cmap", "gray")).with_extremes(bad=bad_color)
     extent = (*_edges(x, "x"), *_edges(y, "y"))
     options = {"interpolation": "nearest"} | kwargs
     drawn = ax.imshow(np.ma.masked_where(bad, image), origin="lower", extent=extent, **options)
@@ -120,19 +122,14 @@ def zoom(drawn: "AxesImage", center: Point, half: float, places: Mapping[str, Po
     ax = drawn.axes
     x0, y0 = (0.02 + (0.96 - INSET) * side for side in CORNERS[corner])
     inset: Axes = ax.inset_axes((x0, y0, INSET, INSET), xticks=[], yticks=[], zorder=4)
-    inset.imshow(
-        _pixels(drawn),
-        norm=PowerNorm(0.5, *_range_within(drawn, center, half)),
-        origin=drawn.origin,
-        extent=drawn.get_extent(),
-        interpolation="nearest",
-        cmap=drawn.cmap,
-    )
+    norm = PowerNorm(0.5, *_range_within(drawn, center, half))
+    options: dict[str, Any] = {"origin": drawn.origin, "extent": drawn.get_extent(), "interpolation": "nearest"}
+    inset.imshow(_pixels(drawn), cmap=drawn.cmap, norm=norm, **options)
     inset.set(xlim=(center[0] - half, center[0] + half), ylim=(center[1] - half, center[1] + half))
     for spine in inset.spines.values():
         spine.set(color="white", linewidth=0.8)
-    corner_ = center[0] - half, center[1] - half
-    ax.add_patch(Rectangle(corner_, 2 * half, 2 * half, fill=False, edgecolor="white", linewidth=0.8))
+    low = center[0] - half, center[1] - half
+    ax.add_patch(Rectangle(low, 2 * half, 2 * half, fill=False, edgecolor="white", linewidth=0.8))
     distance = {label: np.abs(np.subtract(place, center)).max() for label, place in places.items()}
     mark(inset, {label: place for label, place in places.items() if distance[label] < half - 0.4})
     inset.text(0.5, 0.02, f"{2 * half:g} px", transform=inset.transAxes, ha="center", va="bottom", **on_image())
@@ -168,19 +165,11 @@ def color_bar(drawn: "AxesImage", label: str) -> None:
         bar.minorticks_off()
 
 
-def _to_arcsec(value: ArrayLike, zero: float, scale: float) -> ArrayLike:
-    return (np.asarray(value) - zero) * scale
-
-
-def _from_arcsec(value: ArrayLike, zero: float, scale: float) -> ArrayLike:
-    return np.asarray(value) / scale + zero
-
-
 def arcsec_axes(ax: "Axes", zero: Point, jacobian: NDArray[np.float64], *, of: str) -> None:
     """Put axes in arcsec from a place at the top and on the right; `of` names the place."""
     ax.tick_params(top=False, right=False)
     x, y = (
-        (partial(_to_arcsec, zero=place, scale=scale), partial(_from_arcsec, zero=place, scale=scale))
+        (Polynomial((-place * scale, scale)), Polynomial((place, 1 / scale)))
         for place, scale in zip(zero, np.hypot(*jacobian).tolist(), strict=True)
     )
     ax.secondary_xaxis("top", functions=x).set_xlabel(f"x from the {of} [arcsec]")
@@ -219,18 +208,10 @@ def scale_bar(ax: "Axes", scale: float) -> None:
 def note(ax: "Axes", text: str, *, corner: Corner) -> None:
     """Write on the image, in a corner."""
     right, upper = CORNERS[corner]
-    ax.annotate(
-        text,
-        (right, upper),
-        (5 - 11 * right, 5 - 10 * upper),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="top" if upper else "bottom",
-        linespacing=1.25,
-        zorder=5,
-        **on_image(),
-    )
+    align: dict[str, Any] = {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
+    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "zorder": 5}
+    offset = 5 - 11 * right, 5 - 10 * upper
+    ax.annotate(text, (right, upper), offset, linespacing=1.25, **align, **where, **on_image())
 
 
 def caption(ax: "Axes", lines: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -22,18 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["summary"]
 
-Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, width and height of a panel, from the upper left corner of the page [inch]."""
+Panel: TypeAlias = tuple[Callable[..., object], tuple[float, float, float, float]]
+"""What draws on axes `ax`; their left, top, width and height, from the upper left corner of the page [inch]."""
 
 LEFT = (0.55, 4.1)  # of the two columns
 IMAGES, SIDE = 1.35, 2.3  # top and width of the images; captions and arcsec axes are above
 LOWER, TABLE = 4.6, 2.15  # top of the lower row; height of the numbers
-PANELS: dict[str, Callable[..., Any]] = {
-    "acquisition": acquisition,
-    "science": science,
-    "recentered": recentered,
-    "offsets": offsets,
-}
 
 
 def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
@@ -64,61 +60,47 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
     """
     import matplotlib as mpl
 
-    boxes, height = _plan(ds)
+    panels, height = _plan(ds)
     with mpl.rc_context(STYLE):
         if figure is None:
-            from xta.plot.canvas import Page
+            from xta.plot.figure import Page
 
             figure = Page(figsize=(PAGE, height), dpi=DPI)
-        for panel, (left, top, width, high) in boxes.items():
-            ax = figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height))
-            _draw(ds, panel, ax)
+        for draw, (left, top, width, high) in panels:
+            draw(ax=figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height)))
         title = plain(model.words(ds, "target_name", "visit_id", "instrument", "filter", between="   "))
         figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold", **VERBATIM)
     return figure
 
 
-def _plan(ds: xr.Dataset) -> tuple[dict[str, Box], float]:
+def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
     """Choose the panels of a page, and its height [inch]."""
     if "klip" in ds.variables:
         numbers = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
         places = [(LEFT[k % 2], 0.75 + 3.2 * (k // 2), 2.3, 2.3) for k in range(len(numbers))]
-        return {f"klip {n}": box for n, box in zip(numbers, places, strict=True)}, places[-1][1] + 2.9
-    images = ["acquisition"] if "ta_sci" in ds.variables else []
+        draws = [partial(klip, ds, numbasis=number) for number in numbers]
+        return list(zip(draws, places, strict=True)), places[-1][1] + 2.9
+    images: list[Callable[..., object]] = [acquisition] if "ta_sci" in ds.variables else []
     if not (images and model.is_ta(ds)):  # an acquisition by itself is not drawn twice
         model.require(ds, "sci", step="xta.open_exposure")
-        images.append("recentered" if "star_x" in ds.coords else "science")
-    boxes = {panel: (left, IMAGES, SIDE, SIDE) for panel, left in zip(images, LEFT, strict=False)}
-    several = "ta_wcs" in ds.variables and ds["ta_wcs"].size > 1 and _has_target(ds)
+        images.append(recentered if "star_x" in ds.coords else science)
+    boxes = [(left, IMAGES, SIDE, SIDE) for left in LEFT]
+    panels: list[Panel] = [(partial(draw, ds), box) for draw, box in zip(images, boxes, strict=False)]
+    several = False
+    with suppress(AcquisitionError):  # without a position of the target there is no pointing error
+        several = "ta_wcs" in ds.variables and ds["ta_wcs"].size > 1 and bool(target_position(ds))
     if several:
-        boxes["offsets"] = (LEFT[0] + 0.3, LOWER + 0.25, 2.0, 2.0)
+        panels.append((partial(offsets, ds), (LEFT[0] + 0.3, LOWER + 0.25, 2.0, 2.0)))
     if len(images) == 1:
         corners = (LEFT[1] - 0.25, IMAGES - 0.4), (LEFT[1] - 0.25, IMAGES + TABLE - 0.3)
     elif several:
         corners = (LEFT[1] - 0.25, LOWER), (LEFT[1] - 0.25, LOWER + TABLE + 0.1)
     else:
         corners = (LEFT[0], LOWER), (LEFT[1] - 0.25, LOWER)
-    boxes["table"], boxes["facts"] = ((left, top, 3.15, TABLE) for left, top in corners)
+    for lines, (left, top) in zip((_numbers(ds), _facts(ds)), corners, strict=True):
+        panels.append((partial(_write, lines), (left, top, 3.15, TABLE)))
     low = 3.2 if several else TABLE + 0.1 if len(images) > 1 else 0.0
-    return boxes, LOWER + low
-
-
-def _has_target(ds: xr.Dataset) -> bool:
-    try:
-        target_position(ds)
-    except AcquisitionError:
-        return False
-    return True
-
-
-def _draw(ds: xr.Dataset, panel: str, ax: "Axes") -> None:
-    if panel.startswith("klip"):
-        klip(ds, ax=ax, numbasis=int(panel.split()[1]))
-    elif panel in PANELS:
-        PANELS[panel](ds, ax=ax)
-    else:
-        ax.set_axis_off()
-        _write(ax, _numbers(ds) if panel == "table" else _facts(ds))
+    return panels, LOWER + low
 
 
 def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
@@ -142,7 +124,8 @@ def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
     return lines
 
 
-def _write(ax: "Axes", lines: list[dict[float, str]]) -> None:
+def _write(lines: list[dict[float, str]], *, ax: "Axes") -> None:
+    ax.set_axis_off()
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 7}
     for k, line in enumerate(lines):
         for x, text in line.items():

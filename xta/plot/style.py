@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.colors import Normalize
 
-__all__ = ["BAD", "COLUMN", "DPI", "MARKS", "PAGE", "STYLE", "VECTOR_DPI", "VERBATIM", "Mark", "color_map", "halo"]
+__all__ = ["BAD", "COLUMN", "DPI", "MARKS", "PAGE", "STYLE", "VECTOR_DPI", "VERBATIM", "Mark", "halo"]
 __all__ += ["on_image", "plain", "stretch"]
 
 COLUMN, PAGE = 3.5, 7.1
@@ -94,16 +94,8 @@ def on_image() -> dict[str, Any]:
     return {"color": "white", "fontsize": "small", "path_effects": halo(0.8)}
 
 
-def color_map(cmap: Any, *, bad: str = BAD) -> Any:
-    """Look up a color map and give it the color of bad pixels."""
-    import matplotlib as mpl
-
-    return mpl.colormaps.get_cmap(cmap).with_extremes(bad=bad)
-
-
 def _asinh(value: NDArray[Any], level: float, width: float) -> NDArray[Any]:
-    scaled: NDArray[Any] = np.arcsinh((value - level) / width)
-    return scaled  # with the mask of bad pixels, if there is one
+    return np.asanyarray(np.arcsinh((value - level) / width))  # with the mask of bad pixels, if there is one
 
 
 def _sinh(value: NDArray[Any], level: float, width: float) -> NDArray[Any]:
@@ -115,16 +107,8 @@ def stretch(
 ) -> "Normalize":
     """Make an asinh stretch on the background: linear within its noise, logarithmic above.
 
-    Parameters
-    ----------
-    image, bad : numpy.ndarray
-    vmin, vmax : float, optional
-        Ends of the scale; by default 3 sigma of the sigma-clipped background below it, and the value that
-        0.05 % of the good pixels exceed, at least 10 sigma above it.
-
-    Returns
-    -------
-    matplotlib.colors.Normalize
+    By default it begins 3 sigma of the sigma-clipped background below it, and ends at the value that 0.05 % of the
+    good pixels exceed, at least 10 sigma above it.
     """
     from astropy.stats import sigma_clipped_stats
     from matplotlib.colors import FuncNorm, Normalize

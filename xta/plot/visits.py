@@ -14,17 +14,8 @@ from xta.acquisition.offset import target_position
 from xta.errors import ArgumentError, CentroidError, MissingError, SiafError
 from xta.geometry import sphere, wcs
 from xta.model import words
-from xta.plot import frame
-from xta.plot.figure import drawing
-from xta.plot.marks import (
-    Point,
-    acquisition_marks,
-    exposure_labels,
-    one_exposure,
-    star_and_target,
-    star_mark,
-    ta_wcs,
-)
+from xta.plot import frame, places
+from xta.plot.places import Point
 from xta.plot.style import MARKS, VERBATIM, plain
 
 if TYPE_CHECKING:
@@ -56,23 +47,15 @@ class Offset(NamedTuple):
 def of_exposures(ds: xr.Dataset) -> list[Offset]:
     """Measure the pointing error in every TA exposure of a visit.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-
-    Returns
-    -------
-    list of Offset
-        With the onboard centroid where there is one, else with that of the image; without the exposures in
-        which no star stands out, or in which the TA region to look for it is not known.
+    The star is at the onboard centroid where there is one, else at that of the image; left out are exposures in which
+    no star stands out, or in which the TA region to look for it is not known.
     """
-    target = star_and_target(ds)[1] if "centroid_ra" in ds.coords else target_position(ds)
+    target = places.star_and_target(ds)[1] if "centroid_ra" in ds.coords else target_position(ds)
     result = []
-    for label in exposure_labels(ds):
-        exposure = one_exposure(ds, label)
-        marks = acquisition_marks(exposure)
-        star = star_mark(marks)
+    for label in places.exposure_labels(ds):
+        exposure = places.one_exposure(ds, label)
+        marks = places.acquisition_marks(exposure)
+        star = places.star_mark(marks)
         if star is None:
             try:
                 centroid = image_centroid(exposure, exposure=label)
@@ -80,7 +63,7 @@ def of_exposures(ds: xr.Dataset) -> list[Offset]:
                 logger.info("no pointing error in ta_exposure %d: %s", label, error)
                 continue
             star, marks = "image centroid", {"image centroid": (centroid.x, centroid.y)}
-        ra, dec = wcs.pixel_to_world(ta_wcs(exposure), *marks[star])
+        ra, dec = wcs.pixel_to_world(places.ta_wcs(exposure), *marks[star])
         result.append(Offset(label, *sphere.sky_offset(float(ra), float(dec), *target), star))
     return result
 
@@ -130,16 +113,18 @@ def offsets(
     Target by the WCS of the file, minus centroid. The header of each exposure knows the move that followed
     the exposure before, so all exposures of a visit should agree.
     """
+    from xta.plot.figure import drawing
+
     table = "offset_east" in ds.variables and ds["offset_east"].ndim
     series = _table(ds) if table else _visit(ds)
     with drawing(ax, height=3.7) as axes:
         drawn = [_scatter(axes, points, kwargs) for points in series]
         _dress(axes, series, float(ds.attrs.get("pixel_scale", 0.06)))
         if caption:
-            frame.caption(axes, _caption(ds, series, [] if table else exposure_labels(ds)))
+            frame.caption(axes, _caption(ds, series, [] if table else places.exposure_labels(ds)))
         if legend and len(series) > 1:
             frame.legend(axes)
-        named = [pair for points in series for pair in zip(points.names, points.places, strict=False)]
+        named = [pair for points in series for pair in zip(points.names, points.at, strict=False)]
         if labels and len(named) <= MOST_LABELS:
             if ax is None:  # where there is room is known once the axes have their place
                 axes.figure.draw_without_rendering()  # type: ignore[union-attr]
@@ -151,7 +136,7 @@ class _Points(NamedTuple):
     """Points that look the same; their names are none, or one for each."""
 
     label: str
-    places: list[Point]
+    at: list[Point]
     names: list[str]
     style: dict[str, object]
 
@@ -178,29 +163,29 @@ def _table(ds: xr.Dataset) -> list[_Points]:
         msg = f"offset_east has the dimensions {east.dims}, offset_north {north.dims}; a table has one, the same"
         raise ArgumentError(msg)
     (dim,) = east.dims
-    name = next((name for name in ("visit_id", "visit", dim) if name in ds.variables and ds[name].dims == (dim,)), None)
-    names = [str(value) for value in (ds[name].values if name else range(ds.sizes[dim]))]
-    points = {k: (float(a), float(b)) for k, (a, b) in enumerate(zip(east.values, north.values, strict=True))}
-    finite = {k: point for k, point in points.items() if np.isfinite(point).all()}
+    name = next((name for name in ("visit_id", "visit") if name in ds.variables and ds[name].dims == (dim,)), dim)
+    at = np.column_stack([east, north]).astype(float)
+    finite = np.isfinite(at).all(axis=1)
+    names = [str(value) for value in ds[name].values[finite]]
     style = {"marker": "o", "s": 20, "color": MARKS["OSS centroid"].color, "linewidths": 0}
-    return [_Points("", list(finite.values()), [names[k] for k in finite], style)]
+    return [_Points("", [(x, y) for x, y in at[finite].tolist()], names, style)]
 
 
 def _scatter(ax: "Axes", points: _Points, given: dict[str, Any]) -> "PathCollection":
     style = points.style if not INK & given.keys() else {k: v for k, v in points.style.items() if k not in INK}
     options: dict[str, Any] = {"label": points.label, "zorder": 3} | style | given
-    return ax.scatter(*np.reshape(points.places, (-1, 2)).T, **options)
+    return ax.scatter(*np.reshape(points.at, (-1, 2)).T, **options)
 
 
 def _dress(ax: "Axes", series: list[_Points], pixel_scale: float) -> None:
     """Frame the points by a square with east to the left."""
     from matplotlib.ticker import MaxNLocator
 
-    places = np.array([place for points in series for place in points.places]).reshape(-1, 2)
+    at = np.array([place for points in series for place in points.at]).reshape(-1, 2)
     middle, half = np.zeros(2), ROOM * pixel_scale
-    if places.size:
-        middle = (places.min(axis=0) + places.max(axis=0)) / 2
-        half = max(half, 0.65 * float(np.ptp(places, axis=0).max()))
+    if at.size:
+        middle = (at.min(axis=0) + at.max(axis=0)) / 2
+        half = max(half, 0.65 * float(np.ptp(at, axis=0).max()))
     east, north = middle
     ax.set(xlim=(east + half, east - half), ylim=(north - half, north + half), aspect="equal")
     ax.set(xlabel="WCS − centroid, east [arcsec]", ylabel="WCS − centroid, north [arcsec]")
@@ -221,19 +206,13 @@ def _label(ax: "Axes", named: list[tuple[str, Point]]) -> None:
     groups = _together(ax, named)
     half = CLEAR * ax.figure.dpi / 72
     taken = [Bbox([place - half, place + half]) for place in ax.transData.transform(np.reshape([*groups], (-1, 2)))]
+    style: dict[str, Any] = {"fontsize": "small"} | VERBATIM
     # Each label tries the four corners of its point in turn, and is left out where it would touch what is there.
     for point, names in groups.items():
         for right, up in ((1, 1), (0, 1), (1, 0), (0, 0)):
-            text = ax.annotate(
-                _lines(names),
-                point,
-                xytext=(14 * right - 7, 8 * up - 4),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                va="bottom" if up else "top",
-                fontsize="small",
-                **VERBATIM,
-            )
+            align: dict[str, Any] = {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
+            offset = 14 * right - 7, 8 * up - 4
+            text = ax.annotate(_lines(names), point, offset, textcoords="offset points", **align, **style)
             box = text.get_window_extent()
             if all(ax.bbox.contains(*corner) for corner in (box.min, box.max)) and not box.count_overlaps(taken):
                 taken.append(box)
@@ -261,8 +240,8 @@ def _caption(ds: xr.Dataset, series: list[_Points], exposures: list[int]) -> lis
     names = {name for points in series for name in points.names}
     absent = [str(label) for label in exposures if str(label) not in names]
     lines = [words(ds, "target_name", "visit_id", between="  ")]
-    places = np.array([place for points in series for place in points.places if points.names])
-    if len(places) > 1:
-        spread = float(np.hypot(*places.std(axis=0, ddof=1)))
-        lines.append(f"{len(places)} pointing errors, scatter {spread * 1e3:.2f} mas")
+    at = np.array([place for points in series for place in points.at if points.names])
+    if len(at) > 1:
+        spread = float(np.hypot(*at.std(axis=0, ddof=1)))
+        lines.append(f"{len(at)} pointing errors, scatter {spread * 1e3:.2f} mas")
     return [*lines, f"no star known in ta_exposure {', '.join(absent)}"] if absent else lines

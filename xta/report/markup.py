@@ -1,16 +1,17 @@
-"""HTML that is escaped by construction, and the frame that all pages share."""
+"""HTML that is escaped by construction, the templates of this package, and the frame that all pages share."""
 
 import base64
 import hashlib
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from importlib import resources
+from string import Template
 
-__all__ = ["Html", "asset", "data_block", "data_uri", "document", "join", "printable", "region", "table", "tag"]
+__all__ = ["Html", "document", "fill", "join", "json_data", "region", "section", "table", "tag"]
 
-VOID = frozenset({"img", "input", "meta"})
+VOID = frozenset({"img", "input"})
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -31,13 +32,9 @@ def join(*parts: object) -> Html:
     return Html("".join(part if isinstance(part, Html) else _escape(part) for part in parts if part is not None))
 
 
-def printable(text: str) -> str:
-    """Replace the characters that neither a page nor a font can hold."""
-    return CONTROL.sub("\ufffd", text)
-
-
 def _escape(value: object) -> str:
-    return html.escape(printable(str(value)))
+    """Escape a text, without the characters that neither a page nor a font can hold."""
+    return html.escape(CONTROL.sub("\ufffd", str(value)))
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
@@ -52,21 +49,23 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """
     written = ""
     for key, value in attributes.items():
-        if value is None or value is False:
-            continue
-        name_ = key.rstrip("_").replace("_", "-")
-        written += f" {name_}" if value is True else f' {name_}="{_escape(value)}"'
+        if value is not None and value is not False:
+            written += f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{_escape(value)}"')
     start = f"<{name}{written}>"
     return Html(start) if name in VOID else Html(f"{start}{join(*children)}</{name}>")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str, numeric: Iterable[int] = ()) -> Html:
+def section(title: str, *children: object, **attributes: object) -> Html:
+    """Make a part of a page with a title."""
+    return tag("section", tag("h2", title), *children, **attributes)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str, numeric: Container[int] = ()) -> Html:
     """Make a table in a region of its own, so that a wide one scrolls and the page does not.
 
     The first cell of each row is its title; `numeric` columns are set to the right.
     """
-    right = set(numeric)
-    css = ["number" if k in right else None for k in range(len(head))]
+    css = ["number" if k in numeric else None for k in range(len(head))]
     titles = [tag("th", text, scope="col", class_=kind) for text, kind in zip(head, css, strict=True)]
     lines = []
     for first, *others in rows:
@@ -76,55 +75,38 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str
     return region(tag("table", body), label=caption)
 
 
-def region(*children: object, label: str, class_: str = "scroll") -> Html:
+def region(child: Html, *, label: str, class_: str = "scroll") -> Html:
     """Make a region that scrolls by itself and can be reached and scrolled with the keyboard."""
-    return tag("div", *children, class_=class_, role="region", aria_label=label, tabindex="0")
+    return tag("div", child, class_=class_, role="region", aria_label=label, tabindex="0")
 
 
-def asset(name: str) -> str:
+def _asset(name: str) -> str:
     """Read a file of this package."""
     return resources.files("xta.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def data_uri(kind: str, content: bytes) -> str:
-    """Write a file as an address that holds it."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def fill(template: str, **values: object) -> Html:
+    """Put values, as of `join`, in place of the names in an HTML file of this package; its indentation is left out."""
+    text = "".join(line.strip() for line in _asset(template).splitlines())
+    return Html(Template(text).substitute({name: join(value) for name, value in values.items()}))
 
 
-def data_block(value: object, *, identifier: str) -> Html:
-    """Embed data as JSON, in which no text can end the element."""
+def json_data(value: object) -> Html:
+    """Write data as JSON, in which no text can end the element that holds it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Html(f'<script type="application/json" id="{identifier}">{text}</script>')
+    return Html(re.sub("[<>&]", lambda char: f"\\u{ord(char[0]):04x}", text))
 
 
-def document(title: str, *body: object, script: str, wide: bool = False) -> str:
+def document(title: str, body: Html, *, script: str, wide: bool = False) -> str:
     """Make a page of its body, with the style of this package and one program.
 
     Only this style and this program run: the content security policy names them by their SHA-256 and forbids
     everything else but pictures that the page itself holds.
     """
-    style = asset("page.css")
-    policy = {
-        "default-src": "'none'",
-        "img-src": "data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    head = join(
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content="; ".join(map(" ".join, policy.items()))),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        Html(f"<style>{style}</style>"),
-    )
-    program = Html(f"<script>{script}</script>")
-    content = tag("body", *body, program, class_="wide" if wide else None)
-    return f"<!DOCTYPE html>\n{tag('html', tag('head', head), content, lang='en')}\n"
+    files = {"style": _asset("page.css"), "script": _asset(script)}
+    hashes = {f"{name}_hash": _hash(text) for name, text in files.items()}
+    parts = {name: Html(text) for name, text in files.items()} | {"kind": Html(' class="wide"' if wide else "")}
+    return f"<!DOCTYPE html>\n{fill('page.html', title=title, body=body, **parts, **hashes)}\n"
 
 
 def _hash(text: str) -> str:

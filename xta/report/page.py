@@ -10,12 +10,9 @@ from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
 from xta.io.atomic import whole_file
 from xta.report import pictures, sections, viewer
-from xta.report.markup import asset, document, printable, tag
+from xta.report.markup import document, fill, join, tag
 
-__all__ = ["page", "report", "require", "write"]
-
-TEXTS = ("ta_filename", "ta_aperture", "ta_filter", "ta_exp_type")
-"""Texts of headers that pictures show."""
+__all__ = ["page", "report", "write"]
 
 
 def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
@@ -68,41 +65,33 @@ def write(text: str, path: Path) -> None:
 
 def page(ds: xr.Dataset, *, back: str | None = None) -> str:
     """Make the page of an exposure as `report` takes it, with a link to the file `back`, the index."""
-    require(ds)
-    ds = _in_memory(ds)
-    title = model.words(ds, "target_name", "visit_id", between=" · ")
-    parts = (
-        sections.star(ds),
-        sections.checks(ds),
-        tag("section", tag("h2", "Acquisition image"), viewer.viewer(ds)),
-        tag("section", tag("h2", "Pictures"), tag("div", *pictures.figures(ds), class_="pictures")),
-        sections.numbers(ds),
-        sections.log(ds),
-        sections.origin(ds),
-    )
-    link = tag("nav", tag("a", "All visits", href=back)) if back else None
-    main = tag("main", *parts)
-    return document(f"{title or 'Exposure'} · xta", link, sections.heading(ds), main, script=asset("viewer.js"))
-
-
-def _in_memory(ds: xr.Dataset) -> xr.Dataset:
-    """Read what is small, once, and make its texts printable; frames and sky coordinates are left where they are."""
-    attrs = {key: printable(value) if isinstance(value, str) else value for key, value in ds.attrs.items()}
+    _require(ds)
+    # What is small is read once; frames and sky coordinates are left where they are.
     small = [name for name, variable in ds.variables.items() if not {"x", "y"} & set(variable.dims)]
-    read = ds[small].compute()
-    for name in TEXTS:
-        if name in read.coords:
-            read[name] = xr.apply_ufunc(printable, read[name], vectorize=True, keep_attrs=True)
-    coords = {name: read[name] for name in read.coords if name not in ds.indexes}
-    return ds.assign(read.data_vars).assign_coords(coords).assign_attrs(attrs)
+    ds = ds.merge(ds[small].compute(), overwrite_vars=small)
+    title = model.words(ds, "target_name", "visit_id", between=" · ")
+    body = fill(
+        "exposure.html",
+        back=tag("nav", tag("a", "All visits", href=back)) if back else None,
+        target=model.words(ds, "target_name") or "Unnamed target",
+        about=sections.about(ds),
+        star=sections.star(ds),
+        checks=sections.checks(ds),
+        viewer=viewer.viewer(ds),
+        pictures=join(*pictures.figures(ds)),
+        numbers=sections.numbers(ds),
+        log=sections.log(ds),
+        origin=sections.origin(ds),
+    )
+    return document(f"{title or 'Exposure'} · xta", body, script="viewer.js")
 
 
-def require(ds: xr.Dataset) -> None:
+def _require(ds: xr.Dataset) -> None:
     """Check that a dataset is one exposure, acquired and measured, with the TA exposure in use."""
     model.require(ds, "ta_sci", step="ds.ta.attach()")
     in_use(ds)
     model.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
-    if ds["offset_x"].ndim:
-        dims = ", ".join(map(str, ds["offset_x"].dims))
-        msg = f"the dataset holds several exposures, along {dims}; give one, or a list of them to xta.report.index"
+    if dims := ds["offset_x"].dims:
+        along = ", ".join(map(str, dims))
+        msg = f"the dataset holds several exposures, along {along}; give one, or a list of them to xta.report.index"
         raise ArgumentError(msg)

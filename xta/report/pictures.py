@@ -1,15 +1,16 @@
 """The pictures of a page, as files that it holds."""
 
 import io
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 
 import xarray as xr
 
 from xta import model, plot
 from xta.acquisition.image import in_use
-from xta.plot.marks import Point, acquisition_marks, science_marks
+from xta.plot.places import Point, acquisition_marks, science_marks
 from xta.plot.style import COLUMN, DPI, STYLE
-from xta.report.markup import Html, data_uri, tag
+from xta.report.markup import Html, tag
 from xta.summary import number
 
 __all__ = ["figures", "picture"]
@@ -39,13 +40,14 @@ def picture(draw: Callable[..., object], ds: xr.Dataset, words: str, *, height: 
     """Draw a picture as SVG by a function of `xta.plot`; `words` say what there is to see, `height` is in inch."""
     import matplotlib as mpl
 
-    from xta.plot.canvas import Page
+    from xta.plot.figure import Page
 
     with mpl.rc_context(STYLE | SAME), io.BytesIO() as file:
         page = Page(figsize=(COLUMN, height), dpi=DPI)
         draw(ds, ax=page.add_subplot())
         page.savefig(file, format="svg", dpi=DPI, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
-        return tag("img", src=data_uri("image/svg+xml", file.getvalue()), alt=words, class_="picture")
+        content = b64encode(file.getvalue()).decode()
+        return tag("img", src=f"data:image/svg+xml;base64,{content}", alt=words, class_="picture")
 
 
 def _say(marks: Mapping[str, Point]) -> str:

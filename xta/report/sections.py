@@ -11,10 +11,11 @@ from xta import summary
 from xta.errors import XtaError
 from xta.estimates.table import estimates
 from xta.model import scalar, words
-from xta.report.markup import Html, region, table, tag
+from xta.plot.places import pixel
+from xta.report.markup import Html, join, region, section, table, tag
 from xta.summary import number
 
-__all__ = ["checks", "heading", "light", "log", "numbers", "origin", "position", "star", "state"]
+__all__ = ["about", "checks", "light", "log", "numbers", "origin", "position", "star", "state"]
 
 LIGHTS = {
     # Value of check_passed -> word, and the path of its sign, which tells the colors apart.
@@ -23,6 +24,14 @@ LIGHTS = {
     -1: ("not tested", "M-.45 0H.45"),
     None: ("no checks", "M-.45 0H.45"),
 }
+TOTALS = {
+    "target_x_err": "x [px]",
+    "target_y_err": "y [px]",
+    "target_x_err_mas": "x [mas]",
+    "target_y_err_mas": "y [mas]",
+}
+"""Standard errors of the star -> head of the column with their parts."""
+
 MASK = "mask reference"  # a part that is no error of the star
 PACKAGES = ("xta", "xarray", "numpy", "astropy", "gwcs", "asdf", "jwst", "pysiaf", "matplotlib")
 SOURCES = {
@@ -38,29 +47,23 @@ SOURCES = {
 }
 
 
-def heading(ds: xr.Dataset) -> Html:
-    """Say which exposure the page is about."""
-    about = [
+def about(ds: xr.Dataset) -> Html:
+    """Say which exposure the page is about, on two lines."""
+    facts = [
         f"Visit {ds.attrs['visit_id']}" if "visit_id" in ds.attrs else "",
         words(ds, "telescope", "instrument", "detector"),
         words(ds, "filter", "pupil"),
         words(ds, "exp_type", "aperture", "coronagraphic_mask", between=" · "),
     ]
-    lines = [" · ".join(filter(None, about)), words(ds, "filename")]
-    return tag(
-        "header",
-        tag("p", "Target acquisition", class_="above"),
-        tag("h1", words(ds, "target_name") or "Unnamed target"),
-        *(tag("p", line) for line in lines if line),
-    )
+    return join(*(tag("p", line) for line in (" · ".join(filter(None, facts)), words(ds, "filename")) if line))
 
 
 def star(ds: xr.Dataset) -> Html:
     """Show the star's position large, with its error if there is one and what the numbers mean."""
     x, y = position(ds)
     if math.isfinite(x) and math.isfinite(y):
-        title, pairs = "Star behind the mask", [_big("x", x, scalar(ds, "target_x_err"))]
-        pairs.append(_big("y", y, scalar(ds, "target_y_err")))
+        title = "Star behind the mask"
+        pairs = [_big("x", x, scalar(ds, "target_x_err")), _big("y", y, scalar(ds, "target_y_err"))]
         note = (
             "Pixel of the exposure’s own readout, 0-based: (0, 0) is the center of its first pixel. Counted from 1, as "
             f"FITS, DS9 and the SIAF do: {number(x + 1, 4)}, {number(y + 1, 4)}."
@@ -75,8 +78,7 @@ def star(ds: xr.Dataset) -> Html:
     mas = [scalar(ds, f"target_{axis}_err_mas") for axis in ("x", "y")]
     if all(map(math.isfinite, mas)):
         note += f" Standard errors: {number(mas[0], 1)} and {number(mas[1], 1)} mas."
-    shown = tag("h2", title), tag("dl", *pairs, class_="big"), tag("p", note, class_="note"), _verdict(ds)
-    return tag("section", *shown, class_="star")
+    return section(title, tag("dl", *pairs, class_="big"), tag("p", note, class_="note"), _verdict(ds), class_="star")
 
 
 def _big(name: str, value: float, error: float = math.nan, *, sign: bool = False) -> Html:
@@ -92,15 +94,14 @@ def state(ds: xr.Dataset) -> int | None:
 
 def _verdict(ds: xr.Dataset) -> Html | None:
     """Say on one line how the checks went, and which failed."""
-    states = [check.state for check in summary.checks(ds)]
-    if not states:
+    judged = summary.checks(ds)
+    if not judged:
         return None
-    tested = len(states) - states.count(-1)
-    count = f"{states.count(1)} of {tested} checks passed"
-    count += f", {states.count(-1)} not tested" if -1 in states else ""
-    failed = ", ".join(check.name for check in summary.checks(ds) if check.state == 0)
-    which = tag("strong", failed) if failed else None
-    return tag("p", light(state(ds)), which, tag("a", count, href="#checks"), class_="verdict")
+    names = {value: [check.name for check in judged if check.state == value] for value in LIGHTS}
+    count = f"{len(names[1])} of {len(names[1] + names[0])} checks passed"
+    count += f", {len(names[-1])} not tested" if names[-1] else ""
+    failed = tag("strong", ", ".join(names[0])) if names[0] else None
+    return tag("p", light(state(ds)), failed, tag("a", count, href="#checks"), class_="verdict")
 
 
 def light(value: int | None) -> Html:
@@ -116,20 +117,19 @@ def checks(ds: xr.Dataset) -> Html | None:
         tag("li", light(check.state), tag("div", tag("strong", check.name), tag("p", check.reason)))
         for check in summary.checks(ds)
     ]
-    return tag("section", tag("h2", "Checks"), tag("ul", *items, class_="checks"), id="checks") if items else None
+    return section("Checks", tag("ul", *items, class_="checks"), id="checks") if items else None
 
 
 def numbers(ds: xr.Dataset) -> Html:
     """Make the tables of results."""
     head = ("quantity", "x, RA, east", "y, Dec, north")
-    made = table(head, summary.rows(ds), caption="What was measured", numeric=(1, 2))
-    return tag("section", tag("h2", "Numbers"), made, budget(ds), other_ways(ds))
+    measured = table(head, summary.rows(ds), caption="What was measured", numeric=(1, 2))
+    return join(measured, _budget(ds), _other_ways(ds))
 
 
-def budget(ds: xr.Dataset) -> Html | None:
+def _budget(ds: xr.Dataset) -> Html | None:
     """Make the table of the parts of the star's error, where the dataset has them."""
-    totals = ("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas")
-    columns = {name: part for name in totals if (part := name.replace("_err", "_err_part")) in ds.coords}
+    columns = {name: part for name in TOTALS if (part := name.replace("_err", "_err_part")) in ds.coords}
     if "error_part" not in ds.coords or not columns:
         return None
     labels = [str(label) for label in ds["error_part"].values]
@@ -141,9 +141,9 @@ def budget(ds: xr.Dataset) -> Html | None:
     total = [tag("strong", _error(scalar(ds, name), name)) for name in columns]
     apart = [parts.pop(MASK)] if MASK in parts else []
     lines = [*parts.values(), (tag("strong", "star"), *total, _why("in quadrature")), *apart]
-    head = [f"{name.split('_')[1]} [{'mas' if name.endswith('mas') else 'px'}]" for name in columns]
     caption = "Standard error of the star’s position, one axis"
-    return table(("part", *head, "from"), lines, caption=caption, numeric=range(1, len(columns) + 1))
+    head = ("part", *(TOTALS[name] for name in columns), "from")
+    return table(head, lines, caption=caption, numeric=range(1, len(head) - 1))
 
 
 def _why(text: str) -> Html:
@@ -156,7 +156,7 @@ def _error(value: float, name: str) -> str:
     return number(value, decimals if abs(value) >= 0.5 / 10**decimals or value == 0 else None)
 
 
-def other_ways(ds: xr.Dataset) -> Html | None:
+def _other_ways(ds: xr.Dataset) -> Html | None:
     """Make the table of the star in every way that the dataset allows; where that is not possible, nothing."""
     try:
         ways = estimates(ds, oss=False)
@@ -175,10 +175,8 @@ def other_ways(ds: xr.Dataset) -> Html | None:
 def log(ds: xr.Dataset) -> Html | None:
     """Show the lines of the onboard log that the result rests on."""
     lines = str(ds.attrs.get("oss_log", "")).strip("\n")
-    if not lines:
-        return None
-    made = region(tag("pre", lines), label="Lines of the onboard event log", class_="scroll log")
-    return tag("section", tag("h2", "Onboard event log"), made)
+    text = region(tag("pre", lines), label="Lines of the onboard event log", class_="scroll log")
+    return section("Onboard event log", text) if lines else None
 
 
 def origin(ds: xr.Dataset) -> Html:
@@ -188,7 +186,7 @@ def origin(ds: xr.Dataset) -> Html:
     pairs = [tag("div", tag("dt", what), tag("dd", text)) for what, text in facts.items() if text]
     steps = [tag("li", line) for line in str(ds.attrs.get("history", "")).splitlines() if line.strip()]
     history = (tag("h3", "History"), tag("ol", *steps, class_="history")) if steps else ()
-    return tag("section", tag("h2", "Where this comes from"), tag("dl", *pairs, class_="facts"), *history)
+    return join(tag("dl", *pairs, class_="facts"), *history)
 
 
 def _versions() -> str:
@@ -201,5 +199,4 @@ def _versions() -> str:
 
 def position(ds: xr.Dataset) -> tuple[float, float]:
     """Read the star's pixel of the exposure's own readout, NaN where it is not known."""
-    prefix = "star" if "star_x" in ds.coords else "target"
-    return scalar(ds, f"{prefix}_x"), scalar(ds, f"{prefix}_y")
+    return pixel(ds, "star" if "star_x" in ds.coords else "target")

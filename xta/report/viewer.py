@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from xta.geometry import sphere, wcs
 from xta.images import dq
 from xta.plot.exposures import crop
-from xta.plot.marks import Point, acquisition_marks, exposure_labels, one_exposure, star_mark, ta_wcs
-from xta.plot.style import BAD, MARKS, stretch
-from xta.report.markup import Html, data_block, join, tag
+from xta.plot.places import Point, acquisition_marks, exposure_labels, one_exposure, star_mark, ta_wcs
+from xta.plot.style import BAD, MARKS, Mark, stretch
+from xta.report.markup import Html, fill, join, json_data, tag
 
 if TYPE_CHECKING:
     from gwcs import WCS
@@ -35,21 +35,20 @@ OUTLINES = {
     "D": "M0-1L1 0L0 1L-1 0Z",
 }
 
-KEYS = (
-    "Arrow keys move the cursor by a pixel, with Shift by a tenth; plus and minus zoom, 0 shows all. "
-    "The mouse wheel zooms, dragging moves the image."
-)
-
 
 class SkyPolynomial(TypedDict):
-    """Polynomials that take a pixel to the sky, see `sky_polynomial`."""
+    """Polynomials that take a pixel to the sky: direction = axes[0] + xi axes[1] + eta axes[2] (gnomonic)."""
 
     middle: list[float]
     half: list[float]
+    """Of the image, (x, y) [pixel]."""
     axes: list[list[float]]
+    """Unit vectors to the middle, east and north."""
     powers: list[tuple[int, int]]
     terms: list[list[float]]
+    """Powers (i, j) and factors (xi, eta) of u^i v^j, u = (x - middle_x) / half_x."""
     error: float
+    """Largest difference from the WCS [pixel]."""
 
 
 class Image(TypedDict):
@@ -70,41 +69,21 @@ class Image(TypedDict):
 def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> SkyPolynomial | None:
     """Approximate a GWCS within an image by polynomials on the tangent plane of its middle.
 
-    Parameters
-    ----------
-    gwcs : gwcs.WCS
-    x, y : numpy.ndarray
-        Labels of the columns and rows of the image [0-based pixel].
-
-    Returns
-    -------
-    SkyPolynomial or None
-        ``middle`` and ``half`` (x, y) of the image [pixel]; ``axes``, unit vectors (3, 3) to the middle, east and
-        north; ``powers`` (i, j) and ``terms`` (xi, eta) of u^i v^j with u = (x - middle_x) / half_x; ``error``, the
-        largest difference found [pixel]. None where the difference is larger than 1e-3 px.
-
-    Notes
-    -----
-    Direction = axes[0] + xi axes[1] + eta axes[2] (gnomonic). Fitted at Chebyshev nodes by the lowest degree that
-    is good to 1e-6 px, and compared with the GWCS at the corners of all pixels.
+    `x` and `y` are the labels of the columns and rows [0-based pixel]. The polynomials are fitted at Chebyshev nodes
+    by the lowest degree that is good to 1e-6 px, and compared with the GWCS at the corners of all pixels; None where
+    the largest difference is more than 1e-3 px.
     """
     middle = np.array([(axis[0] + axis[-1]) / 2 for axis in (x, y)])
     half = np.array([(axis[-1] - axis[0] + 1) / 2 for axis in (x, y)])
     ra, dec = (float(value) for value in wcs.pixel_to_world(gwcs, *middle))
     axes = np.stack([sphere.unit_vector(ra, dec), *sphere.tangent_basis(ra, dec)])
-
-    def plane(u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
-        pixels = (middle[:, None] + half[:, None] * np.stack([u, v])).astype(float)
-        along = sphere.unit_vector(*wcs.pixel_to_world(gwcs, *pixels)) @ axes.T
-        return np.asarray(along[:, 1:] / along[:, :1])
-
-    def grid(nodes_u: NDArray[Any], nodes_v: NDArray[Any]) -> list[NDArray[Any]]:
-        return [values.ravel() for values in np.meshgrid(nodes_u, nodes_v)]
-
     nodes = np.polynomial.chebyshev.chebpts1(2 * HIGHEST)
-    fitted = grid(nodes, nodes)
-    corners = grid(*(np.linspace(-1, 1, axis.size + 1) for axis in (x, y)))
-    wanted, truth = plane(*fitted), plane(*corners)
+    fitted, corners = _grid(nodes, nodes), _grid(*(np.linspace(-1, 1, axis.size + 1) for axis in (x, y)))
+    planes = []
+    for grid in (fitted, corners):
+        along = sphere.unit_vector(*wcs.pixel_to_world(gwcs, *(middle[:, None] + half[:, None] * grid))) @ axes.T
+        planes.append(along[:, 1:] / along[:, :1])
+    wanted, truth = planes
     if not (np.isfinite(wanted).all() and np.isfinite(truth).all()):
         return None
     for degree in range(1, HIGHEST + 1):
@@ -127,7 +106,11 @@ def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> SkyPolynomi
     }
 
 
-def _monomials(powers: list[tuple[int, int]], u: NDArray[Any], v: NDArray[Any]) -> NDArray[np.float64]:
+def _grid(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack(np.meshgrid(u, v)).reshape(2, -1)
+
+
+def _monomials(powers: list[tuple[int, int]], u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([u**i * v**j for i, j in powers], axis=-1)
 
 
@@ -184,25 +167,18 @@ def viewer(ds: xr.Dataset) -> Html:
     """Make the interactive TA image: canvas, controls, readout, and the data."""
     drawn, exposures = images(ds), exposure_labels(ds)
     used = exposures.index(ds.attrs["ta_in_use"])
-    labels = [label for label in MARKS if any(label in image["marks"] for image in drawn)]
-    canvas = tag(
-        "canvas",
-        "TA image; the pictures below show it without a program.",
-        id="ta-canvas",
-        tabindex="0",
-        role="application",
-        aria_label="TA image, interactive",
-        aria_describedby="ta-keys",
+    shown = {label: mark for label, mark in MARKS.items() if any(label in image["marks"] for image in drawn)}
+    marks = {
+        label: {"path": OUTLINES[mark.marker], "color": mark.color, "radius": mark.size * 1.1}
+        for label, mark in shown.items()
+    }
+    return fill(
+        "viewer.html",
+        choice=_choice(ds, used),
+        boxes=join(*(_box(label, mark) for label, mark in shown.items())),
+        about_sky=_about_sky(ds, drawn),
+        data=json_data({"images": drawn, "used": used, "badColor": BAD, "marks": marks}),
     )
-    keys = tag("p", KEYS, id="ta-keys", class_="note")
-    side = tag("div", _choice(ds, used), _readout(), _marks(labels), _zoom(), keys, class_="side")
-    status = tag("p", id="ta-status", class_="unseen", aria_live="polite")
-    about = tag("p", tag("span", id="ta-scale"), " ", _about_sky(ds, drawn), class_="note")
-    looks = {label: (OUTLINES[MARKS[label].marker], MARKS[label].color, MARKS[label].size * 1.1) for label in labels}
-    marks = {label: dict(zip(("path", "color", "radius"), look, strict=True)) for label, look in looks.items()}
-    data = {"images": drawn, "used": used, "badColor": BAD, "marks": marks}
-    stage = tag("div", tag("div", canvas, class_="stage"), side, class_="viewer")
-    return join(stage, status, about, data_block(data, identifier="ta-data"))
 
 
 def _choice(ds: xr.Dataset, used: int) -> Html | None:
@@ -215,28 +191,13 @@ def _choice(ds: xr.Dataset, used: int) -> Html | None:
     return tag("label", "Exposure ", tag("select", *options, id="ta-exposure")) if len(options) > 1 else None
 
 
-def _readout() -> Html:
-    rows = {"x": "x [px]", "y": "y [px]", "ra": "RA [deg]", "dec": "Dec [deg]", "value": "value"}
-    pairs = [tag("div", tag("dt", text), tag("dd", "–", data_read=name)) for name, text in rows.items()]
-    return tag("dl", *pairs, class_="readout")
-
-
-def _marks(labels: list[str]) -> Html:
-    boxes = []
-    for label in labels:
-        mark = MARKS[label]
-        path = tag("path", d=OUTLINES[mark.marker], class_="halo"), tag("path", d=OUTLINES[mark.marker])
-        swatch = tag("svg", *path, viewBox="-1.6 -1.6 3.2 3.2", stroke=mark.color, aria_hidden="true")
-        box = tag("input", type="checkbox", checked=True, data_mark=label)
-        boxes.append(tag("label", box, swatch, tag("span", label), tag("span", class_="place", data_place=label)))
-    return tag("fieldset", tag("legend", "Marks"), *boxes)
-
-
-def _zoom() -> Html:
-    buttons = {"in": ("+", "Zoom in"), "out": ("−", "Zoom out"), "all": ("All", "All of the image")}.items()
-    made = [tag("button", text, type="button", data_zoom=name, aria_label=label) for name, (text, label) in buttons]
-    bright = tag("input", type="range", id="ta-bright", min="-2", max="2", step="0.1", value="0")
-    return tag("div", *made, tag("label", "Brightness ", bright), class_="tools")
+def _box(label: str, mark: Mark) -> Html:
+    """Make the box that shows or hides a mark."""
+    path = OUTLINES[mark.marker]
+    lines = tag("path", d=path, class_="halo"), tag("path", d=path)
+    swatch = tag("svg", *lines, viewBox="-1.6 -1.6 3.2 3.2", stroke=mark.color, aria_hidden="true")
+    box = tag("input", type="checkbox", checked=True, data_mark=label)
+    return tag("label", box, swatch, tag("span", label), tag("span", class_="place", data_place=label))
 
 
 def _about_sky(ds: xr.Dataset, drawn: list[Image]) -> str:

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import xarray as xr
 
@@ -14,7 +13,7 @@ from xta.errors import ArgumentError
 from xta.io.atomic import make_folder
 from xta.model import scalar, words
 from xta.report import sections
-from xta.report.markup import Html, asset, document, region, tag
+from xta.report.markup import Html, document, fill, join, section, tag
 from xta.report.page import page, write
 from xta.report.pictures import picture
 from xta.summary import number
@@ -22,38 +21,11 @@ from xta.summary import number
 __all__ = ["index"]
 
 INDEX = "index.html"
-COLUMNS = (
-    # (title, decimals of a number), in the order of the fields of _Row
-    ("Visit", None),
-    ("Target", None),
-    ("Checks", None),
-    ("Instrument", None),
-    ("Filter", None),
-    ("Star x [px]", 4),
-    ("Star y [px]", 4),
-    ("Offset east [″]", 4),
-    ("Offset north [″]", 4),
-    ("Offset [mas]", 1),
-    ("Centroid", None),
-    ("Exposure", None),
-)
-ABOUT = ("visit_id", "target_name", "instrument", "filter", "centroid_source", "filename")
+NUMBERS = {"Star x [px]": 4, "Star y [px]": 4, "Offset east [″]": 4, "Offset north [″]": 4, "Offset [mas]": 1}
+"""Title of a column of numbers -> their decimals."""
+
+TITLES = ("Visit", "Target", "Checks", "Instrument", "Filter", *NUMBERS, "Centroid", "Exposure")
 RANKS = {0: 0, -1: 1, None: 2, 1: 3}  # of checks when sorted: failures come first
-
-
-class _Row(NamedTuple):
-    visit: str
-    target: str
-    state: int | None
-    instrument: str
-    filter: str
-    x: float
-    y: float
-    east: float
-    north: float
-    mas: float
-    centroid: str
-    exposure: str
 
 
 def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "str | os.PathLike[str]") -> Path:
@@ -89,19 +61,21 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
     if isinstance(datasets, Mapping):
         datasets = datasets.values()
     pages: dict[str, str] = {}
-    rows: dict[str, _Row] = {}
+    rows, errors = [], []
     for ds in datasets:
         if not isinstance(ds, xr.Dataset):
             msg = f"an exposure is of the type {type(ds).__name__}; give a list of datasets, each of an analysis"
             raise ArgumentError(msg)
         name = _name(words(ds, "filename") or words(ds, "visit_id"), taken={INDEX, *pages})
         pages[name] = page(ds, back=INDEX)
-        rows[name] = _row(ds)
+        rows.append(_row(name, ds))
+        east, north = (round(scalar(ds, f"offset_{axis}"), 6) for axis in ("east", "north"))
+        errors.append((words(ds, "visit_id"), east, north))
     if not rows:
         msg = "there are no datasets to report on; give at least one"
         raise ArgumentError(msg)
     make_folder(target)
-    for name, text in (pages | {INDEX: _index(rows)}).items():
+    for name, text in (pages | {INDEX: _index(rows, errors)}).items():
         write(text, target / name)
     return target / INDEX
 
@@ -114,59 +88,42 @@ def _name(exposure: str, *, taken: set[str]) -> str:
     return next(name for name in names if name.lower() not in lower)
 
 
-def _row(ds: xr.Dataset) -> _Row:
-    east, north = scalar(ds, "offset_east"), scalar(ds, "offset_north")
-    visit, target, instrument, band, centroid, file = (words(ds, name) for name in ABOUT)
-    x, y = sections.position(ds)
-    mas, exposure = 1e3 * math.hypot(east, north), file.removesuffix(".fits")
-    return _Row(visit, target, sections.state(ds), instrument, band, x, y, east, north, mas, centroid, exposure)
+def _row(page_name: str, ds: xr.Dataset) -> Html:
+    """Make the row of an exposure, as in `TITLES`; what sorts a cell is beside its text."""
+    state, offset = sections.state(ds), [scalar(ds, f"offset_{axis}") for axis in ("east", "north")]
+    values = zip((*sections.position(ds), *offset, 1e3 * math.hypot(*offset)), NUMBERS.values(), strict=True)
+    return tag(
+        "tr",
+        tag("th", tag("a", words(ds, "visit_id") or "–", href=page_name), scope="row"),
+        tag("td", words(ds, "target_name")),
+        tag("td", sections.light(state), data_key=RANKS[state]),
+        *(tag("td", words(ds, name)) for name in ("instrument", "filter")),
+        *(
+            tag("td", number(value, decimals), data_key=repr(value) if math.isfinite(value) else None, class_="number")
+            for value, decimals in values
+        ),
+        *(tag("td", words(ds, name).removesuffix(".fits")) for name in ("centroid_source", "filename")),
+    )
 
 
-def _index(rows: Mapping[str, _Row]) -> str:
+def _index(rows: list[Html], errors: list[tuple[str, float, float]]) -> str:
     arrow = tag("span", class_="arrow", aria_hidden="true")
+    css = dict.fromkeys(NUMBERS, "number")
     head = [
-        tag(
-            "th",
-            tag("button", title, arrow, type="button"),
-            scope="col",
-            aria_sort="none",
-            class_=None if decimals is None else "number",
-        )
-        for title, decimals in COLUMNS
+        tag("th", tag("button", title, arrow, type="button"), scope="col", aria_sort="none", class_=css.get(title))
+        for title in TITLES
     ]
     caption = f"{len(rows)} exposure{'s' if len(rows) > 1 else ''}"
-    body = tag("tbody", *(tag("tr", *_cells(name, row)) for name, row in rows.items()))
-    made = region(
-        tag("table", tag("caption", caption), tag("thead", tag("tr", *head)), body, class_="sortable"), label=caption
-    )
-    header = tag("header", tag("p", "Target acquisition", class_="above"), tag("h1", "All visits"))
-    hint = tag("p", "Click a column heading to sort; click again to reverse.", class_="note")
-    status = tag("p", id="sorted", class_="unseen", aria_live="polite")
-    main = tag("main", tag("section", hint, made, status), _picture(list(rows.values())))
-    return document("All visits · xta", header, main, script=asset("index.js"), wide=True)
+    body = fill("index.html", caption=caption, head=join(*head), rows=join(*rows), picture=_picture(errors))
+    return document("All visits · xta", body, script="index.js", wide=True)
 
 
-def _cells(name: str, row: _Row) -> list[Html]:
-    cells = [tag("th", tag("a", row.visit or "–", href=name), scope="row")]
-    for (title, decimals), value in zip(COLUMNS[1:], row[1:], strict=True):
-        if title == "Checks":
-            cells.append(tag("td", sections.light(row.state), data_key=RANKS[row.state]))
-        elif isinstance(value, float):
-            key = repr(value) if math.isfinite(value) else None
-            cells.append(tag("td", number(value, decimals), data_key=key, class_="number"))
-        else:
-            cells.append(tag("td", value))
-    return cells
-
-
-def _picture(rows: list[_Row]) -> Html | None:
+def _picture(errors: list[tuple[str, float, float]]) -> Html | None:
     """Draw the pointing errors, if there are several; exposures of one visit share theirs."""
-    errors = list(dict.fromkeys((row.visit, round(row.east, 6), round(row.north, 6)) for row in rows))
-    if len(errors) < 2:
+    different = list(dict.fromkeys(errors))
+    if len(different) < 2:
         return None
-    visit, east, north = zip(*errors, strict=True)
-    table = xr.Dataset(
-        {"offset_east": ("visit", list(east)), "offset_north": ("visit", list(north))}, {"visit": list(visit)}
-    )
+    visit, east, north = (("visit", list(values)) for values in zip(*different, strict=True))
+    table = xr.Dataset({"offset_east": east, "offset_north": north}, {"visit": visit})
     drawn = picture(plot.offsets, table, "Pointing error of each visit, WCS minus centroid, on the sky.", height=3.7)
-    return tag("section", tag("h2", "Pointing errors"), tag("div", drawn, class_="pictures"))
+    return section("Pointing errors", tag("div", drawn, class_="pictures"))

@@ -18,7 +18,8 @@ from xta.model import scalar
 if TYPE_CHECKING:
     from gwcs import WCS
 
-__all__ = ["Point", "acquisition_marks", "exposure_labels", "one_exposure", "science_marks"]
+__all__ = ["Point", "acquisition_marks", "exposure_labels", "finite", "is_in_use", "one_exposure", "pixel"]
+__all__ += ["science_marks", "star_and_target", "star_mark", "ta_wcs"]
 
 Point: TypeAlias = tuple[float, float]
 
@@ -49,11 +50,12 @@ def star_mark(marks: Mapping[str, Point]) -> str | None:
     return next((label for label in CENTROIDS if label in marks), None)
 
 
-def _pixel(ds: xr.Dataset, name: str) -> Point:
+def pixel(ds: xr.Dataset, name: str) -> Point:
+    """Read a place, NaN where it is not known."""
     return scalar(ds, f"{name}_x"), scalar(ds, f"{name}_y")
 
 
-def known(marks: Mapping[str, Point]) -> dict[str, Point]:
+def finite(marks: Mapping[str, Point]) -> dict[str, Point]:
     """Leave out the marks whose place is not known."""
     return {label: place for label, place in marks.items() if np.isfinite(place).all()}
 
@@ -79,40 +81,31 @@ def _centroids(ds: xr.Dataset) -> dict[str, Point]:
     elif int(ds["ta_oss_converged"]) == 0:
         onboard = math.nan, math.nan  # one that did not converge is no measurement
     else:
-        onboard = _pixel(ds, "ta_oss")
+        onboard = pixel(ds, "ta_oss")
     marks = {"OSS centroid": onboard}
     label = {"image": "image centroid", "manual": "centroid by hand"}.get(model.centroid_kind(ds))
     if label and used and "centroid_x" in ds.coords:
-        marks[label] = _pixel(ds, "centroid")
+        marks[label] = pixel(ds, "centroid")
     return marks
 
 
 def acquisition_marks(ds: xr.Dataset) -> dict[str, Point]:
-    """Compute the marks of one TA exposure.
+    """Compute the marks of one TA exposure, of `one_exposure`: label -> (x, y) [0-based pixel of the readout].
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Of `one_exposure`.
-
-    Returns
-    -------
-    dict
-        Label -> (x, y) [0-based pixel of the readout]. For the exposure in use these are the results of
-        `compute_offset` and `adjust_wcs`; the target in another exposure is put through that exposure's own WCS,
-        and through the WCS with the same adjustment.
+    For the exposure in use these are the results of `compute_offset` and `adjust_wcs`; the target in another exposure
+    is put through that exposure's own WCS, and through the WCS with the same adjustment.
     """
-    marks = {"SIAF reference": _pixel(ds, "ta_intended")}
+    marks = {"SIAF reference": pixel(ds, "ta_intended")}
     if is_in_use(ds):
-        marks["WCS"] = _pixel(ds, "ta_target")
-        x, y = np.add(_pixel(ds, "centroid"), _pixel(ds, "residual"))
+        marks["WCS"] = pixel(ds, "ta_target")
+        x, y = np.add(pixel(ds, "centroid"), pixel(ds, "residual"))
         marks["WCS adjusted"] = float(x), float(y)
     elif "centroid_ra" in ds.coords:
         _, target = star_and_target(ds)
         marks["WCS"] = _through(ta_wcs(ds), target)
         if "residual_x" in ds.coords:
             marks["WCS adjusted"] = _through(ta_wcs(ds, adjusted=True), target)
-    return known(marks | _centroids(ds))
+    return finite(marks | _centroids(ds))
 
 
 def _through(gwcs: "WCS", target: Point) -> Point:
@@ -125,12 +118,12 @@ def _through(gwcs: "WCS", target: Point) -> Point:
 
 def science_marks(ds: xr.Dataset) -> dict[str, Point]:
     """Compute the marks of a science exposure: label -> (x, y), in its labels [pixel]."""
-    marks = {"SIAF reference": _pixel(ds, "mask")}
+    marks = {"SIAF reference": pixel(ds, "mask")}
     original = "wcs_original" if "wcs_original" in ds.coords else "wcs"
     if original in ds.coords:
         target = scalar(ds, "target_ra"), scalar(ds, "target_dec")
         with suppress(AcquisitionError):  # a target without a position has no mark
             target = target if math.isfinite(target[0]) else target_position(ds)
             marks["WCS"] = _through(sky.the_wcs(ds, original), target)
-    marks["WCS adjusted" if "wcs_original" in ds.coords else "star"] = _pixel(ds, "target")
-    return known(marks)
+    marks["WCS adjusted" if "wcs_original" in ds.coords else "star"] = pixel(ds, "target")
+    return finite(marks)

@@ -249,7 +249,7 @@ def science(
             half = min(max(float(np.ceil(1.4 * max(distance.values()))), ZOOM), LARGEST_ZOOM)
             # In the whole frame the marks would hide each other and the star.
             frame.mark(axes, {label: place for label, place in marks.items() if distance[label] >= half})
-            insets.append(frame.zoom(drawn, marks[star], half, marks, corner="upper right"))
+            insets.append(frame.zoom(drawn, marks[star], half, marks, corner=(1, 1)))
         else:
             frame.mark(axes, marks)
         if "wcs" in ds.coords:
@@ -270,9 +270,8 @@ def sky_marks(ax: "Axes", ds: xr.Dataset) -> None:
 
 
 def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
-    which = "" if integration is None else f"integration = {integration}"
-    if "integration" in ds.dims and not which:
-        which = f"median of {ds.sizes['integration']}"
+    median = f"median of {ds.sizes['integration']}" if "integration" in ds.dims else ""
+    which = median if integration is None else f"integration = {integration}"
     about = "  ".join(filter(None, (words(ds, "aperture", "filter", between="  "), which)))
     star = star_words(ds, "target")
     return [words(ds, "filename").removesuffix(".fits"), about, f"star at {star}" if star else ""]

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["arcsec_axes", "caption", "color_bar", "compass", "corners", "inside", "legend", "mark", "note", "scale_bar"]
 __all__ += ["show", "zoom"]
 
-Corner = Literal["upper right", "upper left", "lower left", "lower right"]
+Corner: TypeAlias = tuple[int, int]
+"""Right or not, and upper or not: 1 or 0."""
 
-CORNERS: dict[Corner, tuple[int, int]] = {
-    "upper right": (1, 1),
-    "upper left": (0, 1),
-    "lower left": (0, 0),
-    "lower right": (1, 0),
-}
+CORNERS: tuple[Corner, ...] = ((1, 1), (0, 1), (0, 0), (1, 0))
 INSET = 0.34  # of the width of the axes
 WIDEST = 48  # caption [characters]
 CROWDED = 0.07  # ticks that are nearer to zero than this part of a color bar are left out
@@ -108,7 +104,7 @@ def corners(ax: "Axes", places: Mapping[str, Point]) -> list[Corner]:
     fractions = [np.clip(_fraction(ax, place), 0, 1) for place in places.values()]
 
     def room(corner: Corner) -> float:
-        middle = INSET / 2 + (1 - INSET) * np.array(CORNERS[corner])
+        middle = INSET / 2 + (1 - INSET) * np.array(corner)
         return min((float(np.abs(fraction - middle).max()) for fraction in fractions), default=1.0)
 
     return sorted(CORNERS, key=room, reverse=True)
@@ -120,7 +116,7 @@ def zoom(drawn: "AxesImage", center: Point, half: float, places: Mapping[str, Po
     from matplotlib.patches import Rectangle
 
     ax = drawn.axes
-    x0, y0 = (0.02 + (0.96 - INSET) * side for side in CORNERS[corner])
+    x0, y0 = (0.02 + (0.96 - INSET) * side for side in corner)
     inset: Axes = ax.inset_axes((x0, y0, INSET, INSET), xticks=[], yticks=[], zorder=4)
     norm = PowerNorm(0.5, *_range_within(drawn, center, half))
     options: dict[str, Any] = {"origin": drawn.origin, "extent": drawn.get_extent(), "interpolation": "nearest"}
@@ -207,11 +203,11 @@ def scale_bar(ax: "Axes", scale: float) -> None:
 
 def note(ax: "Axes", text: str, *, corner: Corner) -> None:
     """Write on the image, in a corner."""
-    right, upper = CORNERS[corner]
+    right, upper = corner
     align: dict[str, Any] = {"ha": "right" if right else "left", "va": "top" if upper else "bottom"}
     where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "zorder": 5}
     offset = 5 - 11 * right, 5 - 10 * upper
-    ax.annotate(text, (right, upper), offset, linespacing=1.25, **align, **where, **on_image())
+    ax.annotate(text, corner, offset, linespacing=1.25, **align, **where, **on_image())
 
 
 def caption(ax: "Axes", lines: list[str]) -> None:

@@ -1,8 +1,7 @@
 """How pictures look: size and type for print, colors, marks, and the stretch of an image."""
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,6 @@ STYLE: Any = {
 }
 """Type and lines of the figures that are made here; axes that are given keep their own."""
 
-
 VERBATIM: Any = {"parse_math": False}
 """Options of a text that is from a file: a dollar sign in it begins no mathematics.
 
@@ -42,8 +40,7 @@ Not in `STYLE`, by which the labels that a user sets on new axes could have none
 """
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """How one kind of position is drawn."""
 
     marker: str

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Sequence
 from importlib import resources
 from string import Template
 
-__all__ = ["Html", "document", "fill", "join", "json_data", "region", "section", "table", "tag"]
+__all__ = ["CONTROL", "Html", "document", "fill", "join", "json_data", "region", "section", "table", "tag"]
 
 VOID = frozenset({"img", "input"})
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -104,10 +104,7 @@ def document(title: str, body: Html, *, script: str, wide: bool = False) -> str:
     everything else but pictures that the page itself holds.
     """
     files = {"style": _asset("page.css"), "script": _asset(script)}
-    hashes = {f"{name}_hash": _hash(text) for name, text in files.items()}
+    digests = {name: hashlib.sha256(text.encode()).digest() for name, text in files.items()}
+    hashes = {f"{name}_hash": f"'sha256-{base64.b64encode(digest).decode()}'" for name, digest in digests.items()}
     parts = {name: Html(text) for name, text in files.items()} | {"kind": Html(' class="wide"' if wide else "")}
     return f"<!DOCTYPE html>\n{fill('page.html', title=title, body=body, **parts, **hashes)}\n"
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

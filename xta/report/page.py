@@ -1,18 +1,24 @@
-"""One page about one exposure."""
+"""One page about one exposure, and its pictures."""
 
+import io
 import os
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import xarray as xr
 
-from xta import model
+from xta import model, plot
 from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
 from xta.io.atomic import whole_file
-from xta.report import pictures, sections, viewer
-from xta.report.markup import document, fill, join, tag
+from xta.plot.places import Point, acquisition_marks, science_marks
+from xta.plot.style import COLUMN, DPI, STYLE
+from xta.report import sections, viewer
+from xta.report.markup import CONTROL, Html, document, fill, join, tag
+from xta.summary import number
 
-__all__ = ["page", "report", "write"]
+__all__ = ["page", "picture", "report", "write"]
 
 
 def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
@@ -66,9 +72,10 @@ def write(text: str, path: Path) -> None:
 def page(ds: xr.Dataset, *, back: str | None = None) -> str:
     """Make the page of an exposure as `report` takes it, with a link to the file `back`, the index."""
     _require(ds)
-    # What is small is read once; frames and sky coordinates are left where they are.
+    # Texts become printable, what is small is read once; frames and sky coordinates are left where they are.
+    attrs = {key: CONTROL.sub("\ufffd", value) if isinstance(value, str) else value for key, value in ds.attrs.items()}
     small = [name for name, variable in ds.variables.items() if not {"x", "y"} & set(variable.dims)]
-    ds = ds.merge(ds[small].compute(), overwrite_vars=small)
+    ds = ds.merge(ds[small].compute(), overwrite_vars=small).assign_attrs(attrs)
     title = model.words(ds, "target_name", "visit_id", between=" · ")
     body = fill(
         "exposure.html",
@@ -78,7 +85,7 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
         star=sections.star(ds),
         checks=sections.checks(ds),
         viewer=viewer.viewer(ds),
-        pictures=join(*pictures.figures(ds)),
+        pictures=join(*_pictures(ds)),
         numbers=sections.numbers(ds),
         log=sections.log(ds),
         origin=sections.origin(ds),
@@ -95,3 +102,39 @@ def _require(ds: xr.Dataset) -> None:
         along = ", ".join(map(str, dims))
         msg = f"the dataset holds several exposures, along {along}; give one, or a list of them to xta.report.index"
         raise ArgumentError(msg)
+
+
+def _pictures(ds: xr.Dataset) -> list[Html]:
+    """Draw the pictures that an analyzed dataset has the data for."""
+    text = f"Target-acquisition image, exposure {ds.attrs['ta_in_use']}. {_describe(acquisition_marks(in_use(ds)))}"
+    drawn = [picture(plot.acquisition, ds, text, height=4.2)]
+    if "sci" in ds.variables and not model.is_ta(ds):  # an acquisition by itself is not drawn twice
+        if "star_x" in ds.coords:
+            drawn.append(picture(plot.recentered, ds, "Recentered science image, the star in its middle.", height=4.2))
+        else:
+            high = 1.3 + 3 * ds.sizes["y"] / ds.sizes["x"]
+            text = f"Science image, the star behind the mask. {_describe(science_marks(ds))}"
+            drawn.append(picture(plot.science, ds, text, height=high))
+    if ds["ta_exposure"].size > 1:
+        text = "Pointing error, WCS minus centroid, of each target-acquisition exposure, on the sky."
+        drawn.append(picture(plot.offsets, ds, text, height=3.7))
+    return drawn
+
+
+def picture(draw: Callable[..., object], ds: xr.Dataset, words: str, *, height: float) -> Html:
+    """Draw a picture as SVG by a function of `xta.plot`; `words` say what there is to see, `height` is in inch."""
+    import matplotlib as mpl
+
+    from xta.plot.figure import Page
+
+    same = {"svg.hashsalt": "xta"}  # makes the same file each time
+    with mpl.rc_context(STYLE | same), io.BytesIO() as file:
+        figure = Page(figsize=(COLUMN, height), dpi=DPI)
+        draw(ds, ax=figure.add_subplot())
+        figure.savefig(file, format="svg", dpi=DPI, metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08)
+        content = b64encode(file.getvalue()).decode()
+        return tag("img", src=f"data:image/svg+xml;base64,{content}", alt=words, class_="picture")
+
+
+def _describe(marks: Mapping[str, Point]) -> str:
+    return "".join(f"{label} at {number(x, 2)}, {number(y, 2)}. " for label, (x, y) in marks.items()).strip()

@@ -96,14 +96,9 @@ def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> SkyPolynomi
             break
     if not error <= TOLERABLE:
         return None
-    return {
-        "middle": middle.tolist(),
-        "half": half.tolist(),
-        "axes": axes.tolist(),
-        "powers": powers,
-        "terms": terms.tolist(),
-        "error": error,
-    }
+    return SkyPolynomial(
+        middle=middle.tolist(), half=half.tolist(), axes=axes.tolist(), powers=powers, terms=terms.tolist(), error=error
+    )
 
 
 def _grid(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:

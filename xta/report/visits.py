@@ -14,8 +14,7 @@ from xta.io.atomic import make_folder
 from xta.model import scalar, words
 from xta.report import sections
 from xta.report.markup import Html, document, fill, join, section, tag
-from xta.report.page import page, write
-from xta.report.pictures import picture
+from xta.report.page import page, picture, write
 from xta.summary import number
 
 __all__ = ["index"]
@@ -102,7 +101,8 @@ def _row(page_name: str, ds: xr.Dataset) -> Html:
             tag("td", number(value, decimals), data_key=repr(value) if math.isfinite(value) else None, class_="number")
             for value, decimals in values
         ),
-        *(tag("td", words(ds, name).removesuffix(".fits")) for name in ("centroid_source", "filename")),
+        tag("td", words(ds, "centroid_source")),
+        tag("td", words(ds, "filename").removesuffix(".fits")),
     )
 
 

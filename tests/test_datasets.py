@@ -149,14 +149,16 @@ class TestProducts:
             # The analytic inverse is that of the SIAF: near, but no better.
             np.testing.assert_allclose(wcs.world_to_pixel_values(*sky(wcs, x, y)), (x, y), atol=0.2)
 
-    def test_header_keywords_attitude_is_that_of_pysiaf(self, visit):
-        from pysiaf.utils import rotations
+    def test_header_keywords_attitude_is_that_of_the_pipeline(self, visit):
+        """pysiaf's rotations made the keywords of V1; the pipeline's transform leads there from the reference point."""
+        from astropy.coordinates import SkyCoord
+        from jwst.assign_wcs.pointing import v23tosky
 
         with model_of(visit.science[0]) as model:
-            info, pointing = model.meta.wcsinfo, model.meta.pointing
-            matrix = rotations.attitude(info.v2_ref, info.v3_ref, info.ra_ref, info.dec_ref, info.roll_ref)
-            assert rotations.pointing(matrix, 0, 0) == pytest.approx((pointing.ra_v1, pointing.dec_v1), abs=1e-10)
-            assert rotations.posangle(matrix, 0, 0) % 360 == pytest.approx(pointing.pa_v3, abs=1e-9)
+            pointing, to_sky = model.meta.pointing, v23tosky(model)
+            v1, on_v3 = (SkyCoord(*to_sky(0.0, v3), unit="deg") for v3 in (0.0, 36000.0))
+            assert (v1.ra.deg, v1.dec.deg) == pytest.approx((pointing.ra_v1, pointing.dec_v1), abs=1e-10)
+            assert v1.position_angle(on_v3).wrap_at("360d").deg == pytest.approx(pointing.pa_v3, abs=1e-9)
 
     def test_header_keywords_agree_with_the_gwcs(self, visit):
         from astropy.wcs import WCS

@@ -393,6 +393,21 @@ def test_resample_variance_is_never_negative(method, seed, dx, dy, decades):
     assert np.nanmin(result) >= 0
 
 
+def test_resample_variance_of_spline_is_smaller():
+    result = resample_variance(np.ones((99, 99)), x0=49.5, y0=49, shape=(1, 1), method="spline")
+    assert result == pytest.approx(0.84, abs=0.005)
+
+
+def test_fill_bad_weights_sides_and_corners():
+    filled = fill_bad([[1.0, 2.0, 3.0], [4.0, np.nan, 6.0]])
+    np.testing.assert_array_equal(filled, [[1, 2, 3], [4, 3.5, 6]])
+
+
+def test_resample_dq_between_two_pixels():
+    dq = np.array([[0, 0, 4], [2, 0, 0], [0, 0, 0]], dtype=np.uint32)
+    np.testing.assert_array_equal(resample_dq(dq, x0=0.5, y0=1, shape=(1, 3)), [[1, 2, 0]])
+
+
 def test_resample_variance_negative_is_bad():
     variance = np.ones((30, 30))
     variance[12, 13] = -1

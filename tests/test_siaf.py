@@ -96,6 +96,13 @@ def test_readout_nirspec_is_shift_of_whole():
     assert (whole.XSciSize, whole.AperName) == (2048, "NRS1_FULL")  # the one that is shared is unchanged
 
 
+def test_oss_to_det_exchanges_row_and_column():
+    for name in ("NIS", "niriss", "NRS1", "NIRSPEC"):
+        assert siaf.oss_to_det(name, 1928.30737, 978.35867) == (978.35867, 1928.30737)
+    for name in ("NRCA5", "MIRIMAGE", "FGS"):
+        assert siaf.oss_to_det(name, 1928.30737, 978.35867) == (1928.30737, 978.35867)
+
+
 def test_readout_full_nircam():
     assert siaf.readout("NIRCAM", "NRCA5_TAMASK335R", "FULL").AperName == "NRCA5_FULL"
 

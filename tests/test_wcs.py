@@ -244,5 +244,14 @@ def test_sky_jacobian_differentiates_by_one_pixel(build_wcs):
     assert wcs.pixel_scale(gwcs, x, y) == pytest.approx(np.sqrt(abs(np.linalg.det(expected))), rel=1e-6)
 
 
+def test_sky_jacobian_is_the_analytic_derivative(build_wcs):
+    """At the reference point, where the roll is known; the quadratic terms show a step that is not symmetric."""
+    roll, distortion, scale = np.deg2rad(75.0), 1e-3, 0.063
+    by_pixel = scale * np.array([[-1, 1e-4], [-2e-4, 1]]) * [[np.cos(np.deg2rad(-405.1 / 3600))], [1]]
+    expected = np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]]) @ by_pixel
+    gwcs = build_wcs(roll=75.0, distortion=distortion, scale=scale)
+    np.testing.assert_allclose(wcs.sky_jacobian(gwcs, 160.0, 160.0), expected, rtol=0, atol=1e-9)
+
+
 def test_rotation_between_equal_directions_is_the_identity():
     np.testing.assert_array_equal(sphere.rotation_between(201.15, -51.5, 201.15, -51.5), np.eye(3))

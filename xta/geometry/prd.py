@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "release", "releases"]
 
+_NAME = re.compile(r"PRDOPSSOC-\d{3}(-\d{3})?")
+
 
 class _PysiafLoader(SourceFileLoader):
     """Loader of pysiaf that leaves out its check for a newer release, which waits for GitHub without a time-out."""
@@ -50,43 +52,22 @@ def _pysiaf() -> Any:
 
 @cache
 def releases() -> dict[str, Path]:
-    """List the PRD releases that pysiaf bundles, oldest first.
-
-    Returns
-    -------
-    dict
-        From the name of a release, such as "PRDOPSSOC-063", to its folder of SIAF XML files.
-    """
+    """List the PRD releases that pysiaf bundles, oldest first: name, such as "PRDOPSSOC-063" -> folder of its XML."""
     root = Path(str(_pysiaf().__file__)).parent / "prd_data" / "JWST"
-    flight = (path for path in root.iterdir() if re.fullmatch(r"PRDOPSSOC-\d{3}(-\d{3})?", path.name))
+    flight = (path for path in root.iterdir() if _NAME.fullmatch(path.name))
     return {path.name: path / "SIAFXML" / "SIAFXML" for path in sorted(flight)}
 
 
 @cache
 def release(prd: str | None = None) -> str:
-    """Name the bundled PRD release to use for a product made with release `prd`.
+    """Name the bundled PRD release to use for a product of release `prd` (keyword PRD_VER); the newest for None.
 
-    Parameters
-    ----------
-    prd : str, optional
-        The ``PRD_VER`` of a product, such as "PRDOPSSOC-058". None asks for the newest.
-
-    Returns
-    -------
-    str
-        `prd` itself where pysiaf bundles it, else the latest bundled release before it (the SIAF did not
-        change in the releases that pysiaf leaves out), else, for one older than all, the oldest.
-
-    Examples
-    --------
-    >>> release("PRDOPSSOC-058"), release("PRDOPSSOC-060")
-    ('PRDOPSSOC-058', 'PRDOPSSOC-059')
+    It is `prd` itself where pysiaf bundles it, else the latest before it (the SIAF did not change in the releases
+    that pysiaf leaves out), else the oldest: PRDOPSSOC-059 for "PRDOPSSOC-060".
     """
     names = list(releases())
-    if not prd:
-        return names[-1]
     # A name like PRDOPSSOC-058 sorts as text; anything else cannot be placed and means the newest.
-    if not re.fullmatch(r"PRDOPSSOC-\d{3}(-\d{3})?", prd):
+    if not prd or not _NAME.fullmatch(prd):
         return names[-1]
     return next((name for name in reversed(names) if name <= prd), names[0])
 

@@ -15,13 +15,15 @@ References
 import copy
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xta import model
 from xta.errors import SiafError
 from xta.geometry.prd import load, release, releases
+from xta.geometry.wcs import CROSS
 
 if TYPE_CHECKING:
     from pysiaf import JwstAperture, Siaf
@@ -43,6 +45,8 @@ __all__ = [
     "siaf",
     "tel_to_pixel",
 ]
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 INSTRUMENTS = {name.upper(): name for name in (*model.INSTRUMENTS.values(), "FGS")}
 
@@ -68,24 +72,7 @@ https://github.com/mperrin/misc_jwst, which gives SUBSTRT1/2 of real images. `xt
 
 
 def siaf(instrument: str, prd: str | None = None) -> "Siaf":
-    """Read the SIAF of an instrument, once per process and release.
-
-    Parameters
-    ----------
-    instrument : str
-        As in the keyword INSTRUME, any case.
-    prd : str, optional
-        Release to use, see `release`.
-
-    Returns
-    -------
-    pysiaf.Siaf
-
-    Raises
-    ------
-    SiafError
-        If there is no such instrument.
-    """
+    """Read the SIAF of an instrument (INSTRUME, any case), once per process and release."""
     try:
         name = INSTRUMENTS[instrument.upper()]
     except KeyError:
@@ -203,7 +190,7 @@ def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: st
     return part
 
 
-def det_to_pixel(ap: "JwstAperture", x_det: Any, y_det: Any) -> tuple[Any, Any]:
+def det_to_pixel(ap: "JwstAperture", x_det: Number, y_det: Number) -> tuple[Number, Number]:
     """Convert SIAF Det coordinates to the 0-based pixel of a readout.
 
     Parameters
@@ -233,47 +220,24 @@ def det_to_pixel(ap: "JwstAperture", x_det: Any, y_det: Any) -> tuple[Any, Any]:
     return x_sci - 1, y_sci - 1
 
 
-def pixel_to_det(ap: "JwstAperture", x: Any, y: Any) -> tuple[Any, Any]:
+def pixel_to_det(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
     """Convert the 0-based pixel of a readout to SIAF Det coordinates; the inverse of `det_to_pixel`."""
     x_det, y_det = ap.sci_to_det(x + 1, y + 1)
     return x_det, y_det
 
 
 def oss_to_det(name: str, x_det: float, y_det: float) -> tuple[float, float]:
-    """Convert a logged "detector coord" to SIAF Det: NIRISS and NIRSpec have column and row exchanged.
+    """Convert a logged "detector coord" to SIAF Det [1-based pixel]: NIRISS and NIRSpec have column and row exchanged.
 
-    Parameters
-    ----------
-    name : str
-        Of the detector, aperture or instrument; what counts is that NIRISS is NIS..., NIRSpec NRS...
-    x_det, y_det : float
-        As logged [1-based pixel].
-
-    Returns
-    -------
-    x_det, y_det : float
-        SIAF Det [1-based pixel].
-
-    Notes
-    -----
-    These detectors read out along their y axis (keyword FASTAXIS is -2 and 2), which is the column of the log. For
-    NIRISS a real centroid shows it. For NIRSpec it follows from FASTAXIS, and public code takes it so; no real
-    NIRSpec centroid was at hand.
-
-    References
-    ----------
-    misc_jwst, module ``target_acq_tools`` (M. Perrin), https://github.com/mperrin/misc_jwst
-
-    Examples
-    --------
-    >>> oss_to_det("NIS", 1928.30737, 978.35867)
-    (978.35867, 1928.30737)
+    `name` is that of the detector, the aperture or the instrument. These detectors read out along their y axis (keyword
+    FASTAXIS is -2 and 2), which is the column of the log. For NIRISS a real centroid shows it. For NIRSpec it follows
+    from FASTAXIS and from misc_jwst, module ``target_acq_tools`` (M. Perrin), https://github.com/mperrin/misc_jwst.
     """
     exchanged = name.upper().startswith(("NIS", "NIRISS", "NRS", "NIRSPEC"))
     return (y_det, x_det) if exchanged else (x_det, y_det)
 
 
-def convert(ap: "JwstAperture", x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
+def convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame: str) -> tuple[Number, Number]:
     """Convert between the frames "pixel" (0-based readout), "det", "sci", "idl" and "tel" of an aperture.
 
     Parameters
@@ -300,7 +264,7 @@ def convert(ap: "JwstAperture", x: Any, y: Any, from_frame: str, to_frame: str) 
 _FRAMES = {"det", "sci", "idl", "tel"}
 
 
-def _convert(ap: "JwstAperture", x: Any, y: Any, from_frame: str, to_frame: str) -> tuple[Any, Any]:
+def _convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame: str) -> tuple[Number, Number]:
     """Convert as pysiaf does (planar between "idl" and "tel"), which builds models for every call: 100 times slower."""
     # The frames lie in a row, det, sci, idl, tel: walk from the first one to the last, either way. Between sci and
     # idl are the polynomials, between idl and tel a parity, a rotation and a shift.
@@ -322,7 +286,7 @@ def _convert(ap: "JwstAperture", x: Any, y: Any, from_frame: str, to_frame: str)
     return ap.sci_to_det(x, y) if to_frame == "det" else (x, y)
 
 
-def _polynomial(ap: "JwstAperture", name: str, x: Any, y: Any) -> Any:
+def _polynomial(ap: "JwstAperture", name: str, x: Number, y: Number) -> Number:
     """Evaluate one polynomial of an aperture: coefficient ij multiplies x ** (i - j) * y ** j."""
     total = 0.0 * x
     for i in range(int(ap.Sci2IdlDeg) + 1):
@@ -361,29 +325,12 @@ def reference_pixel(ap: "JwstAperture", readout_ap: "JwstAperture") -> tuple[flo
 
 
 def tel_to_pixel(readout_ap: "JwstAperture", v2: float, v3: float) -> tuple[float, float]:
-    """Find the pixel of a direction by inverting the forward transform of a readout, not by its fitted inverse.
-
-    Parameters
-    ----------
-    readout_ap : pysiaf.JwstAperture
-    v2, v3 : float
-        [arcsec].
-
-    Returns
-    -------
-    x, y : float
-        0-based pixel of `readout_ap`.
-
-    Raises
-    ------
-    SiafError
-        If the direction is too far outside for the distortion to be inverted.
-    """
+    """Find the 0-based pixel of V2, V3 [arcsec] by inverting the forward transform, not by the fitted inverse."""
     # Newton's method from the reference point: one conversion of the pixel and of half a pixel about it gives the
     # value and, by central differences, the Jacobian; a distortion is so smooth that five steps are enough.
     pixel = np.array([readout_ap.XSciRef - 1.0, readout_ap.YSciRef - 1.0])
     for _ in range(30):
-        x, y = pixel[:, np.newaxis] + _STENCIL
+        x, y = pixel[:, np.newaxis] + CROSS
         center, right, left, above, below = np.transpose(convert(readout_ap, x, y, "pixel", "tel"))
         step = np.linalg.solve(np.stack([right - left, above - below], axis=1), np.array([v2, v3]) - center)
         pixel = pixel + step
@@ -391,9 +338,6 @@ def tel_to_pixel(readout_ap: "JwstAperture", v2: float, v3: float) -> tuple[floa
             return float(pixel[0]), float(pixel[1])
     msg = f"V2, V3 = {v2:.3f}, {v3:.3f} arcsec is on no pixel of {readout_ap.AperName} or near it"
     raise SiafError(msg)
-
-
-_STENCIL = np.array([[0, 0.5, -0.5, 0, 0], [0, 0, 0, 0.5, -0.5]])  # a pixel and half a pixel about it
 
 
 def intended_pixel(
@@ -448,8 +392,6 @@ def intended_pixel(
     if ap.XDetRef is None:
         return tel_to_pixel(home, ap.V2Ref, ap.V3Ref)
     moves = {"NIRCAM": NIRCAM_TA_DITHERS, "NIRISS": NIRISS_TA_DITHERS}.get(instrument.upper(), ())
-    if not 1 < exposure <= len(moves):
-        return reference_pixel(ap, home)
-    dx, dy = moves[exposure - 1]
+    dx, dy = moves[exposure - 1] if 1 <= exposure <= len(moves) else (0.0, 0.0)
     x, y = det_to_pixel(home, ap.XDetRef + dx, ap.YDetRef + dy)
     return float(x), float(y)

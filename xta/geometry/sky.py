@@ -88,21 +88,9 @@ class _FromLabels(xr.indexes.CoordinateTransform):
 
 
 def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> xr.Dataset:
-    """Add lazy coordinates that follow from the labels and the WCS.
+    """Add coordinates that follow from ``x``, ``y`` and ``wcs``; they are evaluated when first used and have no index.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With ``x``, ``y`` and ``wcs``.
-    function : callable
-        ``function(text, x, y)`` returns one array for each name; must pickle.
-    coord_names : tuple of str
-        Keys of `model.ATTRS`.
-
-    Returns
-    -------
-    xarray.Dataset
-        With the coordinates, evaluated when first used; they have no index.
+    ``function(text, x, y)`` returns one array for each name and must pickle. The names are keys of `model.ATTRS`.
     """
     model.require(ds, "x", "y", "wcs", step="xta.open_exposure")
     bare = ds.drop_vars(coord_names, errors="ignore")
@@ -152,23 +140,7 @@ def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
 
 
 def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
-    """Read the text of the one WCS of a dataset.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-    name : str
-        The coordinate that holds the text.
-
-    Returns
-    -------
-    wcs.WcsText
-
-    Raises
-    ------
-    WCSError
-        If the dataset has no WCS, or several.
-    """
+    """Read the text of the one WCS of a dataset, from the coordinate `name`."""
     if name not in ds.coords:
         msg = f"the dataset has no {name}: its file held no GWCS, or datasets with different WCSs were combined"
         raise WCSError(msg)
@@ -179,7 +151,7 @@ def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
 
 
 def the_wcs(ds: xr.Dataset, name: str = "wcs") -> Any:
-    """Parse the one WCS of a dataset; parameters and errors are those of `wcs_text`."""
+    """Parse the one WCS of a dataset, from the coordinate `name`."""
     return wcs.load(wcs_text(ds, name))
 
 
@@ -187,14 +159,9 @@ def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any, called: tup
     """Apply to scalars, arrays or DataArrays; scalars come back as floats, DataArrays under their new names."""
     first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []], keep_attrs=False)
     if isinstance(first, xr.DataArray):
-        results = (
-            array.rename(name).assign_attrs(model.attrs(name))
-            for array, name in zip((first, second), called, strict=True)
-        )
-        return next(results), next(results)
-    if np.ndim(first):
-        return first, second
-    return float(first), float(second)
+        first, second = first.rename(called[0]), second.rename(called[1])
+        return first.assign_attrs(model.attrs(called[0])), second.assign_attrs(model.attrs(called[1]))
+    return (first, second) if np.ndim(first) else (float(first), float(second))
 
 
 def pixel_to_world(ds: xr.Dataset, x: Any, y: Any) -> tuple[Any, Any]:

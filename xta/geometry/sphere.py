@@ -61,24 +61,10 @@ def tangent_basis(ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"
 
 
 def sky_offset(ra0: float, dec0: float, ra1: float, dec1: float) -> tuple[float, float]:
-    """Measure the offset from one sky position to another on the sphere.
+    """Measure the offset (east, north) [arcsec] from one sky position [deg] to another on the sphere.
 
-    Parameters
-    ----------
-    ra0, dec0, ra1, dec1 : float
-        From (0) and to (1) [deg].
-
-    Returns
-    -------
-    east, north : float
-        Longitude and latitude of position 1 in the frame whose origin is position 0 and whose longitude
-        runs east [arcsec], as astropy's ``SkyCoord.spherical_offsets_to``.
-
-    Examples
-    --------
-    >>> east, north = sky_offset(0.0, 60.0, 1 / 3600, 60.0)
-    >>> round(east, 6)
-    0.5
+    These are longitude and latitude of position 1 in the frame whose origin is position 0 and whose longitude runs
+    east, as of astropy's ``SkyCoord.spherical_offsets_to``.
     """
     origin, direction = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
     east, north = tangent_basis(ra0, dec0)
@@ -89,20 +75,9 @@ def sky_offset(ra0: float, dec0: float, ra1: float, dec1: float) -> tuple[float,
 
 
 def tangent_offset(ra0: float, dec0: float, ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
-    """Measure where positions lie from another, along great circles.
+    """Measure where positions (ra, dec) lie from an origin [deg], along great circles: (east, north) [arcsec].
 
-    Parameters
-    ----------
-    ra0, dec0 : float
-        Origin [deg].
-    ra, dec : array_like
-        Positions [deg]; broadcast against each other.
-
-    Returns
-    -------
-    east, north : numpy.ndarray
-        Components [arcsec] of the vector whose length is the angular separation and whose direction is the
-        position angle at the origin (east of north).
+    The length of that vector is the angular separation, its direction the position angle at the origin.
     """
     direction = unit_vector(ra, dec)
     east, north = tangent_basis(ra0, dec0)
@@ -114,21 +89,10 @@ def tangent_offset(ra0: float, dec0: float, ra: "ArrayLike", dec: "ArrayLike") -
 
 
 def rotation_between(ra0: float, dec0: float, ra1: float, dec1: float) -> "Floats":
-    """Build the smallest rotation of the sky that takes one direction to another.
+    """Build the smallest rotation of the sky that takes one direction [deg] to another, less than 180 deg away.
 
-    Parameters
-    ----------
-    ra0, dec0, ra1, dec1 : float
-        From (0) and to (1) [deg], less than 180 deg apart.
-
-    Returns
-    -------
-    numpy.ndarray
-        Rotation matrix, shape (3, 3), acting on ICRS unit vectors.
-
-    Notes
-    -----
-    Rodrigues' formula with the axis along the cross product: R = I + K + K² / (1 + cos).
+    The matrix (3, 3) acts on ICRS unit vectors. It is Rodrigues' formula with the axis along the cross product:
+    R = I + K + K² / (1 + cos).
     """
     a, b = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
     kx, ky, kz = np.cross(a, b)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
+    Residual = Callable[[Floats, Floats, NDArray[np.intp]], Floats]
 
 __all__ = [
+    "CROSS",
     "WcsText",
     "adjust",
     "adjustment",
@@ -47,7 +49,12 @@ TOLERANCE = 1e-8
 MAX_ITERATIONS = 50
 MAX_STEP = 500.0  # [pixel] one Newton step; farther, the Jacobian of a distorted field says little
 FARTHEST = 10_000.0  # [pixel] from the array's center; beyond, a polynomial describes no instrument
-DERIVATIVE_STEP = 0.5  # [pixel] half width of the central differences
+
+CROSS = np.array([[0, 0.5, -0.5, 0, 0], [0, 0, 0, 0.5, -0.5]])
+"""x and y of a point, and of those right, left, above and below it [pixel].
+
+The difference of two opposite ones, a pixel apart, is a central difference: the derivative by the pixel.
+"""
 
 
 def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
@@ -70,55 +77,19 @@ def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats"
 
 
 def sky_jacobian(wcs: "WCS", x: float, y: float) -> "Floats":
-    """Differentiate the offset on the sky by the pixel.
-
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-    x, y : float
-        0-based pixel.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (2, 2): rows east, north, columns x, y [arcsec/pixel]; central differences over one pixel.
-    """
-    ra, dec = pixel_to_world(wcs, x + np.array([0, 0.5, -0.5, 0, 0]), y + np.array([0, 0, 0, 0.5, -0.5]))
+    """Differentiate the offset on the sky by the pixel [arcsec/pixel]: rows east, north, columns x, y."""
+    ra, dec = pixel_to_world(wcs, x + CROSS[0], y + CROSS[1])
     offset = np.stack(tangent_offset(float(ra[0]), float(dec[0]), ra, dec))
     return np.stack([offset[:, 1] - offset[:, 2], offset[:, 3] - offset[:, 4]], axis=1)
 
 
 def pixel_scale(wcs: "WCS", x: float, y: float) -> float:
-    """Measure a pixel: the square root of its area [arcsec].
-
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-    x, y : float
-        0-based pixel.
-    """
+    """Measure a pixel: the square root of its area [arcsec]."""
     return float(np.sqrt(abs(np.linalg.det(sky_jacobian(wcs, x, y)))))
 
 
 def pixel_to_v(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
-    """Convert pixels to V2, V3, before velocity aberration.
-
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-    x, y : array_like
-        0-based pixels.
-
-    Returns
-    -------
-    v2, v3 : numpy.ndarray
-        [arcsec].
-
-    Raises
-    ------
-    WCSError
-        If the WCS has no frame "v2v3".
-    """
+    """Convert pixels to V2, V3 [arcsec], before velocity aberration."""
     first, *frames = wcs.available_frames
     if "v2v3" not in frames:
         msg = f"the WCS has the frames {', '.join(wcs.available_frames)}, and no v2v3; only imaging WCSs have it"
@@ -151,13 +122,10 @@ def _center(wcs: "WCS") -> tuple[float, float]:
         return 0.0, 0.0
 
 
-def _residual_function(
-    wcs: "WCS", ra: "Floats", dec: "Floats"
-) -> "Callable[[Floats, Floats, NDArray[np.intp]], Floats]":
+def _residual_function(wcs: "WCS", ra: "Floats", dec: "Floats") -> "Residual":
     """Build f(x, y, which): offsets of pixels (..., N) from N wanted sky positions on their tangent planes.
 
-    The result has shape (2, ..., N), east and north [rad]. Working with vectors makes RA = 0 and the poles
-    ordinary places. A position in the other hemisphere gives infinity.
+    The result has shape (2, ..., N), east and north [rad]. A position in the other hemisphere gives infinity.
     """
     target = unit_vector(ra, dec)
     east, north = tangent_basis(ra, dec)
@@ -172,16 +140,15 @@ def _residual_function(
 
 
 def _newton_step(
-    residual: "Callable[..., Floats]", x: "Floats", y: "Floats", which: "NDArray[np.intp]"
+    residual: "Residual", x: "Floats", y: "Floats", which: "NDArray[np.intp]"
 ) -> tuple["Floats", "Floats", "Floats"]:
     """One 2x2 Newton step: (dx, dy, determinant of the Jacobian) for each point [pixel, pixel, rad²/px²]."""
     # One evaluation of the pixel and of its neighbors at half a pixel gives the offset and, by central differences,
     # the Jacobian, whose 2 x 2 system is solved by Cramer's rule for all points at once.
-    h = DERIVATIVE_STEP
     with np.errstate(invalid="ignore", divide="ignore"):
-        cross = residual(np.stack([x, x + h, x - h, x, x]), np.stack([y, y, y, y + h, y - h]), which)
+        cross = residual(x + CROSS[0][:, np.newaxis], y + CROSS[1][:, np.newaxis], which)
         f, right, left, above, below = np.moveaxis(cross, 1, 0)
-        fx, fy = (right - left) / (2 * h), (above - below) / (2 * h)
+        fx, fy = right - left, above - below
         det = fx[0] * fy[1] - fx[1] * fy[0]
         dx = (fy[0] * f[1] - fy[1] * f[0]) / det
         dy = (fx[1] * f[0] - fx[0] * f[1]) / det
@@ -226,10 +193,6 @@ def world_to_pixel(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floa
     return x.reshape(shape), y.reshape(shape)
 
 
-def _length(vector: "Floats") -> "Floats":
-    return np.asarray(np.hypot(vector[0], vector[1]))
-
-
 def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]:
     """Find the pixels of finite positions (n,), or say which one has none."""
     residual = _residual_function(wcs, ra, dec)
@@ -237,8 +200,8 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
     x0, y0 = (np.full(ra.shape, value) for value in _center(wcs))
     with np.errstate(all="ignore"):
         x_guess, y_guess = world_to_pixel_analytic(wcs, ra, dec)
-        guess_error = _length(residual(x_guess, y_guess, everyone))
-    good_guess = guess_error < _length(residual(x0, y0, everyone))  # False where the guess is NaN
+        guess_error = np.hypot(*residual(x_guess, y_guess, everyone))
+    good_guess = guess_error < np.hypot(*residual(x0, y0, everyone))  # False where the guess is NaN
     x, y = _iterate(residual, np.where(good_guess, x_guess, x0), np.where(good_guess, y_guess, y0))
     # Far outside, a polynomial folds the field over: behind the fold the Jacobian has the other sign.
     handedness = np.sign(_newton_step(residual, x0[:1], y0[:1], everyone[:1])[2])
@@ -256,7 +219,7 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
     return x, y
 
 
-def _iterate(residual: "Callable[..., Floats]", x: "Floats", y: "Floats") -> tuple["Floats", "Floats"]:
+def _iterate(residual: "Residual", x: "Floats", y: "Floats") -> tuple["Floats", "Floats"]:
     """Take Newton steps from pixels (n,) until none of the points moves; what a step means is checked later."""
     # Points that rest leave the iteration, so that a few slow ones do not make all of them be evaluated again. Steps
     # are cut to `MAX_STEP`, for the first may be wild.
@@ -297,23 +260,7 @@ def _sky_rotation(wcs: "WCS") -> tuple[int, "Floats"]:
 
 
 def reference(wcs: "WCS") -> dict[str, float]:
-    """Read the pointing that a JWST imaging GWCS holds.
-
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-
-    Returns
-    -------
-    dict
-        ``v2_ref``, ``v3_ref`` [arcsec], ``roll_ref``, ``ra_ref``, ``dec_ref`` [deg]: the attitude as the
-        keywords of the same names give it.
-
-    Raises
-    ------
-    WCSError
-        If the WCS has no step from V2, V3 to the sky.
-    """
+    """Read the attitude of a JWST imaging GWCS: what the keywords V2_REF, V3_REF [arcsec], ROLL_REF ... [deg] hold."""
     v2, minus_v3, roll, dec, minus_ra = _sky_rotation(wcs)[1]
     return {
         "v2_ref": v2 * 3600,
@@ -340,19 +287,9 @@ def _rotated_reference(angles: "Floats", rotation: "Floats") -> tuple[float, flo
 
 
 def adjustment(wcs: "WCS", rotation: "Floats") -> tuple[float, float, float]:
-    """Express a rotation of the sky as changes of the attitude of a WCS.
+    """Express a rotation of the sky, as of `adjust`, as changes of RA_REF (without cos Dec), DEC_REF, ROLL_REF [deg].
 
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-    rotation : numpy.ndarray
-        Matrix (3, 3) acting on ICRS unit vectors, see `rotation_between`.
-
-    Returns
-    -------
-    delta_ra, delta_dec, delta_roll : float
-        Changes of RA_REF (coordinate difference, without cos Dec), DEC_REF and ROLL_REF [deg]: the
-        arguments of ``jwst.tweakreg.utils.adjust_wcs`` that give the WCS of `adjust`.
+    They are the arguments of ``jwst.tweakreg.utils.adjust_wcs`` that give the WCS of `adjust`.
     """
     angles = _sky_rotation(wcs)[1]
     roll, dec, ra = _rotated_reference(angles, rotation)
@@ -406,20 +343,7 @@ def _v23tosky(angles: "Floats") -> Any:
 
 
 def shift(wcs: "WCS", dx: float, dy: float) -> "WCS":
-    """Move the pixel origin of a GWCS.
-
-    Parameters
-    ----------
-    wcs : gwcs.WCS
-        Not changed.
-    dx, dy : float
-        Pixel of `wcs` that becomes (0, 0).
-
-    Returns
-    -------
-    gwcs.WCS
-        ``new(x, y) == wcs(x + dx, y + dy)``, without a bounding box.
-    """
+    """Move the pixel origin of a GWCS: ``new(x, y) == wcs(x + dx, y + dy)``, without a bounding box."""
     from astropy.modeling.models import Shift
 
     first = wcs.pipeline[0].transform.copy()

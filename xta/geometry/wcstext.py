@@ -21,11 +21,6 @@ class WcsText(str):
     """The ASDF text of a GWCS: a str whose repr, and what f-strings make of it, is one short line.
 
     ``str(text)`` is the whole text: Zarr and others take that for the value.
-
-    Examples
-    --------
-    >>> WcsText("#ASDF 1.0.0")
-    <GWCS as ASDF text, 11 characters>
     """
 
     __slots__ = ()
@@ -120,23 +115,7 @@ def load(text: str) -> "WCS":
 
 
 def from_fits(hdus: "HDUList") -> WcsText:
-    """Read the GWCS of a JWST product.
-
-    Parameters
-    ----------
-    hdus : astropy.io.fits.HDUList
-        An open product; its ASDF extension holds ``meta.wcs``.
-
-    Returns
-    -------
-    WcsText
-
-    Raises
-    ------
-    WCSError
-        If there is no ASDF extension, it cannot be read, or it holds no GWCS from two pixel coordinates to
-        ICRS.
-    """
+    """Read the GWCS of an open JWST product: ``meta.wcs`` in its ASDF extension."""
     if "ASDF" not in hdus:
         msg = "there is no ASDF extension, so no GWCS; use a product on which assign_wcs has run (S_WCS COMPLETE)"
         raise WCSError(msg)

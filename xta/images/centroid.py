@@ -6,7 +6,7 @@ centered on its own result.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from xta.errors import ArgumentError, CentroidError
 from xta.images.shift import fill_bad
 
 __all__ = ["ImageCentroid", "floating_window"]
+
+Array: TypeAlias = NDArray[np.float64]
 
 MAX_ITERATIONS = 100
 CONVERGED = 1e-6  # [pixel]; onboard 0.01 to 0.1, where arithmetic is dear
@@ -48,13 +50,7 @@ class ImageCentroid:
     background: float
 
 
-def _box_sum(padded: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over 3 x 3 pixels of an array that was padded by one pixel."""
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-
-
-def _brightest_spot(image: NDArray[np.float64]) -> tuple[int, int, float]:
+def _brightest_spot(image: Array) -> tuple[int, int, float]:
     """Find the brightest 3 x 3 spot: (x, y, light without its brightest pixel).
 
     Leaving out the brightest pixel makes a star, which lights its neighbors, beat a hot pixel.
@@ -62,12 +58,13 @@ def _brightest_spot(image: NDArray[np.float64]) -> tuple[int, int, float]:
     padded = np.pad(image, 1)
     ny, nx = image.shape
     brightest = np.max([padded[j : j + ny, i : i + nx] for j in range(3) for i in range(3)], axis=0)
-    score = _box_sum(padded) - brightest
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    score = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - brightest
     y, x = np.unravel_index(int(np.argmax(score)), image.shape)
     return int(x), int(y), float(score[y, x])
 
 
-def _weights(center: float, width: int, n: int) -> NDArray[np.float64]:
+def _weights(center: float, width: int, n: int) -> Array:
     """Fraction of each of n pixels that a window of a width centered at `center` covers."""
     edges = np.arange(n + 1) - 0.5
     low, high = center - width / 2, center + width / 2
@@ -152,21 +149,20 @@ def floating_window(
         msg = f"{int(unusable.sum())} flagged pixels, too many of them in the star itself; give the centroid by hand"
         raise CentroidError(msg)
     near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
-    x_err, y_err = _errors(err, (rows, columns), wx, wy, x, y, float(wy @ light @ wx))
+    errors = None if err is None else np.asarray(err, dtype=float)[rows, columns]
+    x_err, y_err = _errors(errors, wx, wy, x, y, float(wy @ light @ wx))
     x_gain, y_gain = _gains(light, x, y, window)
     y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]
     return ImageCentroid(x + x0, y + y0, x_err * x_gain, y_err * y_gain, float(near.max()), background)
 
 
-def _center_of_light(
-    light: NDArray[np.float64], wx: NDArray[np.float64], wy: NDArray[np.float64]
-) -> tuple[float, float]:
+def _center_of_light(light: Array, wx: Array, wy: Array) -> tuple[float, float]:
     total = wy @ light @ wx
     x, y = wy @ light @ (wx * np.arange(wx.size)) / total, (wy * np.arange(wy.size)) @ light @ wx / total
     return float(x), float(y)
 
 
-def _gains(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float]:
+def _gains(light: Array, x: float, y: float, window: int) -> tuple[float, float]:
     """Compute by how much the floating enlarges an error: the window follows it, and takes in light on that side."""
     # A centroid m(c) in a window at c, where the window rests at c = m(c), answers a small error of m with
     # 1 / (1 - dm/dc) times as much. The slope is taken between windows half a pixel to either side.
@@ -181,7 +177,7 @@ def _gains(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple
     return gains[0], gains[1]
 
 
-def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple[float, float]:
+def _float(light: Array, x: float, y: float, window: int) -> tuple[float, float]:
     """Let the window float from (x, y) until it is centered on its own center of light."""
     # Each round takes the center of light in the window and moves the window there. With fractional weights at the
     # edges of the window the moves shrink to nothing; whole pixels would make it jump to and fro.
@@ -201,20 +197,12 @@ def _float(light: NDArray[np.float64], x: float, y: float, window: int) -> tuple
     raise CentroidError(msg)
 
 
-def _errors(
-    err: NDArray[Any] | None,
-    region: tuple[slice, slice],
-    wx: NDArray[np.float64],
-    wy: NDArray[np.float64],
-    x: float,
-    y: float,
-    total: float,
-) -> tuple[float, float]:
+def _errors(err: Array | None, wx: Array, wy: Array, x: float, y: float, total: float) -> tuple[float, float]:
+    """Propagate the errors of the pixels (y, x) to the center of light, whose window has the sum `total`."""
     if err is None:
         return np.nan, np.nan
     # The error of a mean weighted by light: each pixel moves it by its error times its lever arm. A pixel without an
     # error takes the median of the others in the window.
-    err = np.asarray(err, dtype=float)[region]
     usable = np.isfinite(err) & (err > 0)
     inside = np.outer(wy, wx)
     if inside[~usable].sum() > WORST_WINDOW * inside.sum():

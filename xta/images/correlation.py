@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xta.errors import ArgumentError, CentroidError
+from xta.images.shift import fill_bad
 
 __all__ = ["Match", "match_template", "normalized_correlation"]
 
@@ -46,26 +47,11 @@ class Match:
 
 
 def normalized_correlation(image: Array, good: Mask, model: Array, valid: Mask) -> tuple[Array, Array]:
-    """Correlate two masked images at every whole-pixel shift.
+    """Correlate two masked images (y, x) at every whole-pixel shift: coefficients, and numbers of pixels in common.
 
-    Parameters
-    ----------
-    image, model : array, shape (y, x), each its own
-    good, valid : array of bool
-        True where a pixel of `image`, of `model` may be used.
-
-    Returns
-    -------
-    correlation : array
-        Coefficient over the pixels that are usable in both; NaN where their number is below 30 % of the
-        largest. Element [0, 0] is of the shift that puts the last pixel of the model on the first of the image.
-    number : array
-        Of pixels usable in both.
-
-    References
-    ----------
-    D. Padfield, "Masked object registration in the Fourier domain", IEEE Transactions on Image Processing 21,
-    2706 (2012).
+    A coefficient is NaN where that number is below 30 % of the largest. Element [0, 0] is of the shift that puts the
+    last pixel of the model on the first of the image. Source: D. Padfield, "Masked object registration in the Fourier
+    domain", IEEE Transactions on Image Processing 21, 2706 (2012).
     """
     from scipy import fft
 
@@ -164,11 +150,13 @@ def match_template(
         raise ArgumentError(msg)
     row, column = np.unravel_index(int(np.nanargmax(coarse)), coarse.shape)
     y0, x0 = int(row) - model.shape[0] + 1, int(column) - model.shape[1] + 1
-    window, reference = _overlap(image, good, model, valid, x0, y0)
-    dx, dy, correlation = _fine(window, reference, upsample)
-    box = (slice(max(y0, 0), y0 + model.shape[0]), slice(max(x0, 0), x0 + model.shape[1]))
-    errors = None if err is None else np.asarray(err, dtype=float)[box]
-    return Match(x0 + dx, y0 + dy, *_precision(window, reference, dx, dy, errors, correlation))
+    box, window, use, reference = _overlap(image, good, model, valid, x0, y0)
+    dx, dy, correlation = _fine(window, use, reference, upsample)
+    if err is None:
+        return Match(x0 + dx, y0 + dy, np.nan, np.nan, correlation, np.nan)
+    errors = np.asarray(err, dtype=float)[box]
+    x_err, y_err, chi2 = _precision(window, use, reference, errors, dx, dy)
+    return Match(x0 + dx, y0 + dy, x_err, y_err, correlation, chi2)
 
 
 def _usable(array: Array, bad: ArrayLike | None) -> Mask:
@@ -186,35 +174,26 @@ def _usable(array: Array, bad: ArrayLike | None) -> Mask:
 
 def _overlap(
     image: Array, good: Mask, model: Array, valid: Mask, x0: int, y0: int
-) -> tuple[tuple[Array, Mask], tuple[Array, Mask]]:
-    """Cut image and model to what they share at a whole-pixel shift: each with its usable pixels."""
-    corner, size, limit = (y0, x0), model.shape, image.shape
-    of_image = tuple(slice(max(o, 0), o + m) for o, m in zip(corner, size, strict=True))
-    of_model = tuple(slice(max(-o, 0), min(m, n - o)) for o, m, n in zip(corner, size, limit, strict=True))
-    return (image[of_image], good[of_image]), (model[of_model], valid[of_model])
-
-
-def _window(window: tuple[Array, Mask], reference: tuple[Array, Mask]) -> tuple[Array, Mask, Array]:
-    """Return image, pixels to use and filled model of the overlap."""
+) -> tuple[tuple[slice, ...], Array, Mask, Array]:
+    """Cut image and model to what they share at a whole-pixel shift: its place, image, pixels to use, filled model."""
     from scipy import ndimage
 
-    from xta.images.shift import fill_bad
-
-    (image, good), (model, valid) = window, reference
-    inner = np.zeros(good.shape, dtype=bool)
-    margin = [min(MARGIN, (n - 1) // 4) for n in good.shape]
-    inner[margin[0] : good.shape[0] - margin[0], margin[1] : good.shape[1] - margin[1]] = True
-    use = good & inner
+    corner, size, limit = (y0, x0), model.shape, image.shape
+    box = tuple(slice(max(o, 0), o + m) for o, m in zip(corner, size, strict=True))
+    of_model = tuple(slice(max(-o, 0), min(m, n - o)) for o, m, n in zip(corner, size, limit, strict=True))
+    model, valid, good = model[of_model], valid[of_model], good[box]
+    use = np.zeros_like(good)
+    inner = tuple(slice(k, n - k) for n in good.shape for k in [min(MARGIN, (n - 1) // 4)])
+    use[inner] = good[inner]
     if not valid.all():
         use &= ~ndimage.binary_dilation(~valid, iterations=2)
-    return image, use, fill_bad(model - np.mean(model[valid]), bad=~valid)
+    return box, image[box], use, fill_bad(model - np.mean(model[valid]), bad=~valid)
 
 
-def _fine(window: tuple[Array, Mask], reference: tuple[Array, Mask], upsample: int) -> tuple[float, float, float]:
+def _fine(image: Array, use: Mask, model: Array, upsample: int) -> tuple[float, float, float]:
     """Maximize the coefficient within a pixel: (dx, dy, coefficient)."""
     # The pixels used stay the same for all shifts, so that only three sums change: of light times model, of the model
     # and of its square. Each is a product of Fourier matrices, taken at the steps around the best whole pixel only.
-    image, use, model = _window(window, reference)
     light = np.where(use, image - np.mean(image[use]), 0.0)
     steps = np.arange(-upsample - 1, upsample + 2) / upsample
     number = float(use.sum())
@@ -271,27 +250,17 @@ def _paraboloid(values: Array) -> tuple[float, float, float]:
     return float(np.clip(dx, -1, 1)), float(np.clip(dy, -1, 1)), float(c + (cx * dx + cy * dy) / 2)
 
 
-def _precision(
-    window: tuple[Array, Mask],
-    reference: tuple[Array, Mask],
-    dx: float,
-    dy: float,
-    err: Array | None,
-    correlation: float,
-) -> tuple[float, float, float, float]:
-    """Propagate the pixel errors through the least-squares fit of position, scale and background."""
+def _precision(image: Array, use: Mask, model: Array, err: Array, dx: float, dy: float) -> tuple[float, float, float]:
+    """Propagate the pixel errors through the fit of position, scale and background: (x_err, y_err, chi2)."""
     from scipy import fft
 
-    if err is None:
-        return np.nan, np.nan, correlation, np.nan
-    image, use, model = _window(window, reference)
     ny, nx = model.shape
     phase = np.exp(-2j * np.pi * (fft.fftfreq(ny)[:, None] * dy + fft.fftfreq(nx) * dx))
     shifted = fft.ifft2(fft.fft2(model) * phase).real
     # Near the best shift the model changes by its slopes: position, scale and background are then one linear fit,
     # whose inverse normal matrix holds the variances of the position.
     slope_y, slope_x = np.gradient(shifted)
-    use &= np.isfinite(err) & (err > 0)
+    use = use & np.isfinite(err) & (err > 0)
     weight = 1 / err[use]
     linear = np.stack([shifted[use], np.ones(int(use.sum()))], axis=1) * weight[:, None]
     (scale, level), *_ = np.linalg.lstsq(linear, image[use] * weight, rcond=None)
@@ -299,4 +268,4 @@ def _precision(
     covariance = np.linalg.inv(design.T @ design)
     chi2 = float(np.mean(((image[use] - scale * shifted[use] - level) * weight) ** 2))
     x_err, y_err = np.sqrt(np.diag(covariance)[:2] * max(chi2, 1.0))
-    return float(x_err), float(y_err), correlation, chi2
+    return float(x_err), float(y_err), chi2

@@ -12,18 +12,7 @@ DO_NOT_USE = 1
 
 
 def bad_pixels(sci: NDArray[np.floating[Any]], dq: NDArray[np.integer[Any]] | None = None) -> NDArray[np.bool_]:
-    """Mark the pixels that no measurement may use.
-
-    Parameters
-    ----------
-    sci : numpy.ndarray
-    dq : numpy.ndarray of integers, optional
-        Flags of the same shape.
-
-    Returns
-    -------
-    numpy.ndarray of bool
-        True where `sci` is not finite or `dq` says DO_NOT_USE.
+    """Mark the pixels that no measurement may use: where `sci` is not finite or `dq` says DO_NOT_USE.
 
     Examples
     --------

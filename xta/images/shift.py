@@ -136,37 +136,13 @@ def resample_variance(
     fill: float = np.nan,
     workers: int = 1,
 ) -> Array:
-    """Propagate the variance of independent pixels through `resample`.
+    """Propagate the variance (..., y, x) of independent pixels through `resample`; a negative one is a bad pixel.
 
-    Parameters
-    ----------
-    variance : array, shape (..., y, x)
-        Variance of each pixel, in the squared unit of the frames. A negative one counts as a bad pixel.
-    x0, y0, shape, method, bad, fill, workers
-        As in `resample`. With the `bad` of the frames, bad pixels of both results agree.
-
-    Returns
-    -------
-    array, shape (..., ny, nx)
-        Never negative. The error of the resampled frame is its square root.
-
-    Raises
-    ------
-    ArgumentError, RecenterError
-        As in `resample`.
-
-    Notes
-    -----
     Along each axis a value of the output is a weighted sum of input pixels, the reflected ones beyond an
     edge included; here the variances are summed with the squares of those weights. For "fourier" the weights
     are those of the sinc function to 32 pixels, scaled so that their squares sum to one as those of the
     whole function do. The other kernels smooth: their variance is below that of the input. The error agrees
     with the scatter of simulated noise to 1 %. The covariance of neighboring pixels is not followed.
-
-    Examples
-    --------
-    >>> resample_variance(np.ones((99, 99)), x0=49.5, y0=49, shape=(1, 1), method="spline").round(2)
-    array([[0.84]])
     """
     frames = _as_float(variance)
     negative = frames < 0
@@ -184,27 +160,9 @@ def resample_dq(
     method: str = "fourier",
     outside: int = 1,
 ) -> Array:
-    """Carry flags through `resample`: the bitwise OR over the core of each output pixel.
+    """Carry flags (..., y, x) through `resample`: the bitwise OR over the core of each output pixel.
 
-    Parameters
-    ----------
-    dq : array of int, shape (..., y, x)
-        Flags of each pixel.
-    x0, y0, shape, method
-        As in `resample`.
-    outside : int
-        Flags of the output pixels that are outside; 1 is DO_NOT_USE of JWST.
-
-    Returns
-    -------
-    array of int, shape (..., ny, nx)
-        Of the type of `dq`.
-
-    Examples
-    --------
-    >>> dq = np.array([[0, 0, 4], [2, 0, 0], [0, 0, 0]], dtype=np.uint32)
-    >>> resample_dq(dq, x0=0.5, y0=1, shape=(1, 3))
-    array([[1, 2, 0]], dtype=uint32)
+    An output pixel that is outside gets the flags `outside`; 1 is DO_NOT_USE of JWST.
     """
     flags = _as_frames(dq, "iu", "integer flags")
     flags = flags.astype(flags.dtype.newbyteorder("="), copy=False)
@@ -215,36 +173,12 @@ def resample_dq(
 
 
 def fill_bad(stack: ArrayLike, *, bad: ArrayLike | None = None) -> Array:
-    """Fill bad pixels from their good neighbors, ring by ring inwards.
+    """Fill the bad pixels of frames (..., y, x) from their good neighbors, ring by ring inwards.
 
-    Parameters
-    ----------
-    stack : array, shape (..., y, x)
-        Frames.
-    bad : array of bool, optional
-        Bad pixels, of a shape that broadcasts to that of `stack`, besides those that are not finite.
-
-    Returns
-    -------
-    array, shape (..., y, x)
-        New array, finite everywhere. A frame without a good pixel becomes 0.
-
-    Raises
-    ------
-    ArgumentError
-        If an argument is not of the form above.
-
-    Notes
-    -----
+    Besides `bad`, of a shape that broadcasts, pixels that are not finite are bad. A frame without a good one becomes 0.
     A bad pixel that touches good ones becomes their mean over the 3 x 3 pixels around it, with weight 1 for
     those at its sides and 1/2 for those at its corners. It then counts as good for the next ring. The filling
     keeps the interpolation of its surroundings quiet; it is not an estimate to measure on.
-
-    Examples
-    --------
-    >>> fill_bad([[1.0, 2.0, 3.0], [4.0, np.nan, 6.0]])
-    array([[1. , 2. , 3. ],
-           [4. , 3.5, 6. ]])
     """
     frames = _as_float(stack)
     filled, mask = _filled(_as_cube(frames), None if bad is None else _as_cube(_as_bool(bad, frames.shape)))

@@ -212,6 +212,17 @@ def test_sel_sky_nearest_pixels():
     assert named["sci"].dims == ("integration", "planet")
 
 
+def test_sel_sky_takes_dimensions_of_both():
+    """At RA = 0 and Dec = 0 without roll, RA and Dec of a grid vary along one axis each, to a part of a pixel."""
+    ds = sky.assign_wcs(make_exposure(), wcs.dump(make_wcs(0.0, 0.0, 0.0, distortion=0)))
+    ra, dec = ds.ta.pixel_to_world(xr.DataArray([3.0, 7.0], dims="a"), 4.0)
+    grid = ds.ta.sel_sky(ra, xr.DataArray([float(dec[0])], dims="b"))
+    assert dict(grid.sizes) == {"integration": 3, "a": 2, "b": 1}
+    assert grid["x"].values.ravel().tolist() == [3, 7]
+    with pytest.raises(ArgumentError, match="outside the image"):
+        ds.ta.sel_sky(ra, xr.DataArray(float(dec[0]) + np.array([0, 0.005]), dims="b"))
+
+
 @pytest.mark.parametrize(("x", "y"), [(30.6, 5.0), (5.0, -0.6), (5.0, 24.0)])
 def test_sel_sky_outside_names_pixel(x, y):
     ds = make_exposure()

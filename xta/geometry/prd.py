@@ -5,10 +5,11 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType
-from typing import TYPE_CHECKING, Any
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pysiaf import Siaf
@@ -40,14 +41,12 @@ class _PysiafFinder:
 
 
 @cache
-def _pysiaf() -> Any:
+def _pysiaf() -> ModuleType:
     """Import pysiaf without its look at GitHub: an analysis must not wait for a network that it does not need."""
     # The finder stays: another thread that goes through the list would miss a finder if one were taken out.
     if "pysiaf" not in sys.modules:
         sys.meta_path.insert(0, _PysiafFinder)
-    import pysiaf
-
-    return pysiaf
+    return import_module("pysiaf")
 
 
 @cache

@@ -4,9 +4,9 @@ The labels ``x`` and ``y`` say which pixel of the readout each sample is, and th
 pixel lies on the sky. Everything here follows from these two, so it survives crops, strides and joins.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from xta import model
 from xta.errors import ArgumentError, MissingError, WCSError
 from xta.geometry import wcs
+
+if TYPE_CHECKING:
+    from gwcs import WCS
 
 __all__ = [
     "assign_sky",
@@ -27,10 +30,11 @@ __all__ = [
     "world_to_pixel",
 ]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int_]
-Arrays = Mapping[str, xr.DataArray]
-Function = Callable[[str, Floats, Floats], tuple[Floats, ...]]
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int_]
+Arrays: TypeAlias = Mapping[str, xr.DataArray]
+Values: TypeAlias = ArrayLike | xr.DataArray
+Function: TypeAlias = Callable[[str, Floats, Floats], tuple[Floats, ...]]
 
 
 class _FromLabels(xr.indexes.CoordinateTransform):
@@ -47,12 +51,12 @@ class _FromLabels(xr.indexes.CoordinateTransform):
         self.text_dims = tuple(str(dim) for dim in ds["wcs"].dims)
         dims = (*self.text_dims, *self.label_dims["y"], *self.label_dims["x"])
         super().__init__(coord_names, {dim: ds.sizes[dim] for dim in dims}, dtype=np.dtype(float))
-        self._cache: tuple[Any, dict[Any, Any]] | None = None
+        self._cache: tuple[tuple[str, ...], dict[Hashable, Any]] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_cache": None}
 
-    def forward(self, dim_positions: dict[str, Any]) -> dict[Any, Any]:
+    def forward(self, dim_positions: dict[str, Any]) -> dict[Hashable, Any]:
         positions = {dim: np.asarray(value).astype(int) for dim, value in dim_positions.items()}
         label = {
             name: values[tuple(positions[dim] for dim in self.label_dims[name])] for name, values in self.labels.items()
@@ -76,14 +80,14 @@ class _FromLabels(xr.indexes.CoordinateTransform):
                 whole[inside] = part
         return result
 
-    def generate_coords(self, dims: tuple[str, ...] | None = None) -> dict[Any, Any]:
+    def generate_coords(self, dims: tuple[str, ...] | None = None) -> dict[Hashable, Any]:
         key = tuple(dims or self.dims)
         # xarray asks once per coordinate; one evaluation serves them all.
         if self._cache is None or self._cache[0] != key:
             self._cache = (key, super().generate_coords(key))
         return self._cache[1]
 
-    def equals(self, other: Any, **_kwargs: Any) -> bool:
+    def equals(self, other: object, **_kwargs: object) -> bool:
         return self is other
 
 
@@ -150,12 +154,12 @@ def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
     return wcs.WcsText(str(ds[name].item()))
 
 
-def the_wcs(ds: xr.Dataset, name: str = "wcs") -> Any:
+def the_wcs(ds: xr.Dataset, name: str = "wcs") -> "WCS":
     """Parse the one WCS of a dataset, from the coordinate `name`."""
     return wcs.load(wcs_text(ds, name))
 
 
-def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any, called: tuple[str, str]) -> tuple[Any, Any]:
+def _apply(function: Callable[..., object], a: Values, b: Values, called: tuple[str, str]) -> tuple[Any, Any]:
     """Apply to scalars, arrays or DataArrays; scalars come back as floats, DataArrays under their new names."""
     first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []], keep_attrs=False)
     if isinstance(first, xr.DataArray):
@@ -164,7 +168,7 @@ def _apply(function: Callable[..., tuple[Any, Any]], a: Any, b: Any, called: tup
     return (first, second) if np.ndim(first) else (float(first), float(second))
 
 
-def pixel_to_world(ds: xr.Dataset, x: Any, y: Any) -> tuple[Any, Any]:
+def pixel_to_world(ds: xr.Dataset, x: Values, y: Values) -> tuple[Any, Any]:
     """Convert pixel labels to sky positions, on or off the array.
 
     Parameters
@@ -187,7 +191,7 @@ def pixel_to_world(ds: xr.Dataset, x: Any, y: Any) -> tuple[Any, Any]:
     return _apply(partial(wcs.pixel_to_world, the_wcs(ds)), x, y, ("ra", "dec"))
 
 
-def world_to_pixel(ds: xr.Dataset, ra: Any, dec: Any) -> tuple[Any, Any]:
+def world_to_pixel(ds: xr.Dataset, ra: Values, dec: Values) -> tuple[Any, Any]:
     """Convert sky positions to pixel labels by inverting the forward WCS numerically.
 
     Parameters
@@ -226,7 +230,7 @@ def _nearest(ds: xr.Dataset, dim: str, wanted: ArrayLike) -> Ints:
     return np.where(near, index, -1)
 
 
-def sel_sky(ds: xr.Dataset, ra: Any, dec: Any) -> xr.Dataset:
+def sel_sky(ds: xr.Dataset, ra: Values, dec: Values) -> xr.Dataset:
     """Select the pixels nearest to sky positions.
 
     Parameters
@@ -250,7 +254,7 @@ def sel_sky(ds: xr.Dataset, ra: Any, dec: Any) -> xr.Dataset:
         If the dataset has no WCS or several, or a position does not converge.
     """
     model.require(ds, "x", "y", step="xta.open_exposure")
-    if not all(isinstance(value, xr.DataArray) for value in (ra, dec)):
+    if not (isinstance(ra, xr.DataArray) and isinstance(dec, xr.DataArray)):
         ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
         if ra.ndim > 1:
             msg = f"ra and dec have {ra.ndim} dimensions; give 1-D arrays, or DataArrays with named dimensions"
@@ -258,7 +262,6 @@ def sel_sky(ds: xr.Dataset, ra: Any, dec: Any) -> xr.Dataset:
         dims = ("points",) * ra.ndim
         ra, dec = xr.DataArray(ra, dims=dims), xr.DataArray(dec, dims=dims)
     wanted = dict(zip(("x", "y"), world_to_pixel(ds, ra, dec), strict=True))
-    wanted = {dim: xr.DataArray(value, dims=ra.dims if np.ndim(value) else ()) for dim, value in wanted.items()}
     index = {dim: value.copy(data=_nearest(ds, dim, value.values)) for dim, value in wanted.items()}
     _refuse_outside(ds, wanted, index, ra, dec)
     return ds.isel({dim: value for dim, value in index.items() if dim in ds.dims})
@@ -269,7 +272,7 @@ def _refuse_outside(ds: xr.Dataset, wanted: Arrays, index: Arrays, ra: xr.DataAr
     if not outside.any():
         return
     k = int(np.flatnonzero(np.ravel(outside))[0])
-    x, y, lon, lat = (np.ravel(value.values)[k] for value in (wanted["x"], wanted["y"], ra, dec))
+    x, y, lon, lat = (np.ravel(value.values)[k] for value in xr.broadcast(wanted["x"], wanted["y"], ra, dec))
     spans = ", ".join(f"{dim} {np.nanmin(ds[dim].values):g} to {np.nanmax(ds[dim].values):g}" for dim in ("x", "y"))
     msg = f"RA, Dec = {lon:.7f}, {lat:.7f} deg is pixel x, y = {x:.2f}, {y:.2f}, outside the image ({spans})"
     raise ArgumentError(msg)

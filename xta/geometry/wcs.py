@@ -8,7 +8,7 @@ The analytic inverse that a GWCS carries is a fit (0.01 to 0.03 px off on real f
 reference files), so a pixel is always found by inverting the forward transform numerically.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from xta.geometry.wcstext import WcsText, dump, from_fits, load
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from astropy.modeling import Model
     from gwcs import WCS
     from numpy.typing import ArrayLike, NDArray
 
@@ -327,7 +328,7 @@ def adjust(wcs: "WCS", rotation: "Floats") -> "WCS":
     return _replace_step(wcs, index, _v23tosky(np.array([angles[0], angles[1], roll, dec, -ra])))
 
 
-def _v23tosky(angles: "Floats") -> Any:
+def _v23tosky(angles: "Floats") -> "Model":
     """Transform from V2, V3 [arcsec] to RA, Dec [deg], in the form that the JWST pipeline gives it."""
     from astropy.modeling.models import RotationSequence3D, Scale
     from gwcs.geometry import CartesianToSpherical, SphericalToCartesian
@@ -353,7 +354,7 @@ def shift(wcs: "WCS", dx: float, dy: float) -> "WCS":
     return _replace_step(wcs, 0, (Shift(dx) & Shift(dy)) | first)
 
 
-def _replace_step(wcs: "WCS", index: int, transform: Any) -> "WCS":
+def _replace_step(wcs: "WCS", index: int, transform: "Model") -> "WCS":
     """Copy a GWCS with one transform of its pipeline replaced."""
     import copy
 

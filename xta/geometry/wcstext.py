@@ -4,13 +4,11 @@ import io
 import re
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xta.errors import WCSError, damage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from astropy.io.fits import HDUList
     from gwcs import WCS
 
@@ -32,7 +30,8 @@ class WcsText(str):
         return format(repr(self), spec)
 
 
-def _open_asdf(content: bytes) -> "Mapping[str, Any]":
+def _parsed(content: bytes) -> object:
+    """Read what ASDF content holds as its WCS: ``wcs``, or ``meta.wcs`` of a product."""
     import asdf
 
     # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
@@ -43,13 +42,13 @@ def _open_asdf(content: bytes) -> "Mapping[str, Any]":
             # The tree stays usable after the file is closed: its arrays are inline or read here.
             with asdf.open(io.BytesIO(content), lazy_load=False, lazy_tree=True, memmap=False) as file:
                 tree = file.tree
-                return {"wcs": tree.get("wcs", tree.get("meta", {}).get("wcs"))}
+                return tree.get("wcs", tree.get("meta", {}).get("wcs"))
         except damage() as error:
             msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
             raise WCSError(msg) from error
 
 
-def _checked(wcs: Any, where: str) -> "WCS":
+def _checked(wcs: object, where: str) -> "WCS":
     """Refuse what is no WCS from two pixel coordinates to ICRS, such as that of a spectrograph."""
     import gwcs
 
@@ -91,7 +90,7 @@ def dump(wcs: "WCS") -> WcsText:
 
 @lru_cache(maxsize=64)
 def _load(text: str) -> "WCS":
-    return _checked(_open_asdf(text.encode())["wcs"], "the ASDF text")
+    return _checked(_parsed(text.encode()), "the ASDF text")
 
 
 def load(text: str) -> "WCS":
@@ -125,4 +124,4 @@ def from_fits(hdus: "HDUList") -> WcsText:
     except (AttributeError, KeyError) as error:
         msg = f"the ASDF extension is empty or has no column ASDF_METADATA ({error}); fetch the product again"
         raise WCSError(msg) from error
-    return dump(_checked(_open_asdf(content)["wcs"], "the ASDF extension (meta.wcs)"))
+    return dump(_checked(_parsed(content), "the ASDF extension (meta.wcs)"))

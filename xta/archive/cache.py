@@ -20,10 +20,10 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from xta.archive.policy import Task, is_offline
 from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
@@ -59,34 +59,12 @@ class Entry:
         return root() / self.folder / self.name
 
 
-@dataclass(frozen=True)
-class Item:
-    """A file in the cache, for a report.
-
-    Parameters
-    ----------
-    name : str
-        Path below `root`, with slashes.
-    size : int
-        On disk [byte].
-    partial : bool
-        Whether it is a download that was cut short and will go on.
-    """
+class Item(NamedTuple):
+    """A file in the cache: path below `root` with slashes, size on disk [byte], whether it was cut short."""
 
     name: str
     size: int
     partial: bool
-
-
-@dataclass(frozen=True)
-class _Sidecar:
-    """What is known of a cached file without reading it."""
-
-    source: str
-    size: int
-    sha256: str
-    modified_ns: int
-    fetched: str
 
 
 def root() -> Path:
@@ -198,19 +176,9 @@ def report() -> list[Item]:
 
 
 def clear(matching: str = "") -> int:
-    """Delete from the cache.
+    """Delete what has a text in its name, by default all; return the space gained [byte].
 
-    Parameters
-    ----------
-    matching : str
-        Part of the names to delete, such as a visit "01386001001" or "logs/" (logs are named by their time);
-        all by default. What another process is fetching just now stays, and so does every file whose name
-        xta did not give.
-
-    Returns
-    -------
-    int
-        Space gained [byte].
+    Stays what another process is fetching just now, and every file whose name xta did not give.
     """
     gained = 0
     for item in report():
@@ -231,19 +199,16 @@ def _lock(path: Path, wait: float) -> Iterator[bool]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(_beside(path, LOCK))
+    with writable(path), contextlib.suppress(Timeout):
+        lock.acquire(timeout=wait)
     try:
-        with writable(path):
-            lock.acquire(timeout=wait)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
+        yield lock.is_locked
     finally:
-        # Whoever waits for a lock notices that its file is gone, and makes a new one.
-        with contextlib.suppress(OSError):  # Windows keeps the name of an open file
-            _beside(path, LOCK).unlink()
-        lock.release()
+        if lock.is_locked:
+            # Whoever waits for a lock notices that its file is gone, and makes a new one.
+            with contextlib.suppress(OSError):  # Windows keeps the name of an open file
+                _beside(path, LOCK).unlink()
+            lock.release()
 
 
 def _find(entry: Entry, check: Check) -> Path | None:
@@ -255,22 +220,21 @@ def _find(entry: Entry, check: Check) -> Path | None:
     """
     path = entry.path
     try:
-        status = path.stat()
-        sidecar = _read_sidecar(path)
-        if sidecar and sidecar.size == status.st_size and sidecar.modified_ns == status.st_mtime_ns:
+        status, sidecar = path.stat(), _read_sidecar(path)
+        if sidecar and (sidecar["size"], sidecar["modified_ns"]) == (status.st_size, status.st_mtime_ns):
             return path
-        if sidecar and sidecar.sha256 != _sha256(path):
-            msg = "is not what was stored"
-            raise ArchiveReplyError(msg)
         if not sidecar:
             check(path)
+        elif sidecar["sha256"] != _sha256(path):
+            msg = "is not what was stored"
+            raise ArchiveReplyError(msg)
     except ArchiveReplyError as error:
         logger.warning("%s in the cache %s; it is not used", path, error)
         return None
     except OSError:  # absent, or deleted in the meantime
         return None
     with contextlib.suppress(OSError):  # a shared cache may be read-only
-        _write_sidecar(path, sidecar.source if sidecar else entry.source)
+        _write_sidecar(path, sidecar["source"] if sidecar else entry.source)
     return path
 
 
@@ -292,19 +256,20 @@ def _discard(part: Path) -> None:
         tag_of(part).unlink(missing_ok=True)
 
 
-def _read_sidecar(path: Path) -> _Sidecar | None:
-    try:
-        return _Sidecar(**json.loads(_beside(path, SIDECAR).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+def _read_sidecar(path: Path) -> dict[str, str | int] | None:
+    with contextlib.suppress(OSError, ValueError):
+        sidecar = json.loads(_beside(path, SIDECAR).read_text(encoding="utf-8"))
+        if isinstance(sidecar, dict) and sidecar.keys() >= {"source", "size", "sha256", "modified_ns"}:
+            return sidecar
+    return None
 
 
-def _write_sidecar(path: Path, source: str) -> None:
-    status = path.stat()
-    fetched = datetime.now(UTC).isoformat(timespec="seconds")
-    sidecar = _Sidecar(source, status.st_size, _sha256(path), status.st_mtime_ns, fetched)
+def _write_sidecar(path: Path, source: object) -> None:
+    status, now = path.stat(), datetime.now(UTC).isoformat(timespec="seconds")
+    sidecar = {"source": source, "size": status.st_size, "sha256": _sha256(path)}
+    sidecar |= {"modified_ns": status.st_mtime_ns, "fetched": now}
     with whole_file(_beside(path, SIDECAR)) as temporary:
-        temporary.write_text(json.dumps(asdict(sidecar), indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

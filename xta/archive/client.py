@@ -3,7 +3,6 @@
 Nothing else sends anything. This module imports requests, so the others import it inside functions.
 """
 
-import contextlib
 import io
 import random
 import re
@@ -12,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
 from urllib3 import Retry
-from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
 
 from xta.archive.cache import tag_of, writable
 from xta.archive.policy import Policy, Service, Task, Token, is_loopback
@@ -31,11 +30,6 @@ from xta.errors import (
     ArchiveReplyError,
     ArchiveTimeoutError,
 )
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from urllib3 import BaseHTTPResponse
 
 __all__ = ["Client"]
 
@@ -75,44 +69,6 @@ class _Clock:
         return min(wait, self.left())
 
 
-class _Retry(Retry):
-    """Retries whose pauses end before a deadline."""
-
-    def __init__(self, *args: Any, clock: _Clock, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._clock = clock
-
-    def new(self, **options: Any) -> "_Retry":
-        return super().new(clock=self._clock, **options)
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: "BaseHTTPResponse | None" = None,
-        error: Exception | None = None,
-        _pool: Any = None,
-        _stacktrace: "TracebackType | None" = None,
-    ) -> "_Retry":
-        """Count an attempt; raise MaxRetryError where no more is left, or the pause would outlast the deadline."""
-        after = super().increment(method, url, response, error, _pool, _stacktrace)
-        wait = self.get_retry_after(response) if response else None
-        if (wait or after.get_backoff_time()) >= self._clock.left():
-            raise MaxRetryError(_pool, str(url), error)
-        return after
-
-    def get_backoff_time(self) -> float:
-        # That of urllib3 would begin with no pause at all.
-        pause = self.backoff_factor * 2.0 ** (len(self.history) - 1)
-        return min(self.backoff_max, pause) * random.uniform(0.5, 1.0)
-
-    def parse_retry_after(self, retry_after: str) -> float:
-        try:
-            return super().parse_retry_after(retry_after)
-        except InvalidHeader:
-            return 0.0
-
-
 class _ClockedReader(io.RawIOBase):
     """The bytes of a reply, read from a socket with a look at the clock before each chunk.
 
@@ -149,21 +105,14 @@ class _Adapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        policy, clock = self._policy, self._clock
+        clock, wait = self._clock, self._policy.read
 
-        class Reply(HTTPResponse):
-            def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-                super().__init__(sock, *args, **options)
-                self.fp = io.BufferedReader(_ClockedReader(self.fp.detach(), sock, clock, policy.read))
+        def reply(sock: socket.socket, *args: Any, **options: Any) -> HTTPResponse:
+            response = HTTPResponse(sock, *args, **options)
+            response.fp = io.BufferedReader(_ClockedReader(response.fp.detach(), sock, clock, wait))
+            return response
 
-        class Connection(type(pool).ConnectionCls):  # type: ignore[misc]
-            response_class = Reply
-
-            def connect(self) -> None:
-                self.timeout = clock.limit(policy.connect)
-                super().connect()
-
-        pool.ConnectionCls = Connection
+        pool.ConnectionCls = type("Connection", (type(pool).ConnectionCls,), {"response_class": staticmethod(reply)})
         return pool
 
 
@@ -183,9 +132,8 @@ class Client(requests.Session):
         self.auth = self._sign  # without any, requests would take a password from ~/.netrc
         self._token = token
         self._clock = _Clock(task.policy.deadline)
-        self._adapter = _Adapter(task.policy, self._clock)
         for scheme in ("http://", "https://"):
-            self.mount(scheme, self._adapter)
+            self.mount(scheme, _Adapter(task.policy, self._clock))
 
     def read(
         self,
@@ -202,26 +150,22 @@ class Client(requests.Session):
         `headers` makes the headers of each attempt. An ArchiveError holds no reply, request or other exception,
         hence no token.
         """
-        retries = self._retries()
+        policy, attempt = self.task.policy, 0
         while True:
-            # The adapter repeats what fails before the body of a reply; a body that breaks off is repeated here.
-            self._adapter.max_retries = retries
-            begun = False
+            attempt += 1
+            pause = min(policy.backoff_max, policy.backoff * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
             try:
                 with self.request(method, url, data=data, headers=headers(), stream=True) as response:
-                    begun, retries = True, response.raw.retries or retries
-                    if response.status_code not in accept:
-                        raise self._refusal(response)
-                    return consume(response)
+                    if response.status_code in accept:
+                        return consume(response)
+                    failure, pause = self._refusal(response), _retry_after(response) or pause
             except (requests.RequestException, HTTPError, TimeoutError) as error:
                 failure = self._failure(error)
             # Outside of the except clause, so that the error has no context with a request in it.
-            if begun and isinstance(failure, ArchiveBusyError | ArchiveTimeoutError):
-                with contextlib.suppress(MaxRetryError):
-                    retries = retries.increment(method, error=ProtocolError())
-                    retries.sleep()
-                    continue
-            raise failure
+            passes = isinstance(failure, ArchiveBusyError | ArchiveTimeoutError) and attempt < policy.attempts
+            if not passes or pause >= self._clock.left():
+                raise failure
+            time.sleep(pause)
 
     def download(self, source: str, part: Path, *, compressed: bool = False) -> None:
         """Fetch a MAST URI into `part`, going on from what is there where the archive allows it.
@@ -272,19 +216,6 @@ class Client(requests.Session):
         prepared_request.headers.pop("Authorization", None)
         self._sign(prepared_request)
 
-    def _retries(self) -> Retry:
-        policy = self.task.policy
-        return _Retry(
-            policy.attempts - 1,
-            other=0,  # such as TLS
-            allowed_methods=None,
-            status_forcelist=BUSY,
-            raise_on_status=False,
-            backoff_factor=policy.backoff,
-            backoff_max=policy.backoff_max,
-            clock=self._clock,
-        )
-
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token and self.service.private and self.service.owns(str(request.url)):
             return self._token(request)
@@ -298,7 +229,7 @@ class Client(requests.Session):
         if status in {404, 410}:
             return self.error(ArchiveNotFoundError, f"has no such thing ({status})", "check the name or the visit")
         if status in BUSY:
-            wait = self._adapter.max_retries.get_retry_after(response.raw)
+            wait = _retry_after(response)
             asks = f" and asks to wait {wait:.0f} s" if wait else ""
             return self.error(ArchiveBusyError, f"is busy or down ({status}){asks}", LATER)
         return self.error(ArchiveReplyError, f"answered with status {status}", LATER)
@@ -318,12 +249,17 @@ class Client(requests.Session):
         if self._clock.left() <= 0:
             problem = f"took longer than the {self.task.policy.deadline:.0f} s allowed"
             return self.error(ArchiveTimeoutError, problem, LATER)
-        cause = error.args[0] if error.args else None
-        reason = getattr(cause, "reason", cause)  # of the last retry
-        kind, problem, todo = next(
-            row[1:] for row in FAILURES if isinstance(error, row[0]) or isinstance(reason, row[0])
-        )
-        return self.error(kind, problem, todo)
+        cause = next(iter(error.args), None)
+        row = next(row for row in FAILURES if isinstance(error, row[0]) or isinstance(cause, row[0]))
+        return self.error(*row[1:])
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Read how long the archive asks to wait [s]; 0 where it does not."""
+    try:
+        return Retry().get_retry_after(response.raw) or 0.0
+    except InvalidHeader:
+        return 0.0
 
 
 def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:

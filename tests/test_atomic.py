@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import netCDF4
 import pytest
 import xarray as xr
 
@@ -30,16 +31,28 @@ def test_whole_file_keeps_old_file_when_block_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("NetCDF: HDF error")])
-def test_whole_file_names_disk_error(tmp_path, error):
+def test_whole_file_names_disk_error(tmp_path):
     with pytest.raises(FileError, match=r"cannot write .*a\.nc"):
-        write_half(tmp_path / "a.nc", error)
+        write_half(tmp_path / "a.nc", OSError(28, "No space left on device"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whole_file_passes_error_of_computation(tmp_path):
-    with pytest.raises(RuntimeError, match="not converged") as caught:
-        write_half(tmp_path / "a.nc", RuntimeError("not converged"))
+def write_bad_netcdf(path):
+    with whole_file(path) as temporary, netCDF4.Dataset(temporary, "w") as file:
+        file.createDimension("a/b", 3)
+
+
+def test_whole_file_names_error_of_netcdf_library(tmp_path):
+    with pytest.raises(FileError, match=r"cannot write .*a\.nc") as caught:
+        write_bad_netcdf(tmp_path / "a.nc")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["not converged", "NetCDF is not what this is about"])
+def test_whole_file_passes_error_of_computation(tmp_path, text):
+    with pytest.raises(RuntimeError, match=text) as caught:
+        write_half(tmp_path / "a.nc", RuntimeError(text))
     assert not isinstance(caught.value, XtaError)
     assert list(tmp_path.iterdir()) == []
 

@@ -152,9 +152,7 @@ def _check_picture(path: Path | None) -> None:
 @click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
 @click.option("--centroid", default="auto", show_default=True, help="auto, oss, image, or X,Y in the TA readout.")
 @click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
-@click.option(
-    "--plot", "picture", type=PATH, help="Picture of the acquisition and the science frame (.png, .pdf, .svg)."
-)
+@click.option("--plot", "picture", type=PATH, help="Picture of acquisition and science frame (.png, .pdf, .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
 @OFFLINE
 def analyze(
@@ -169,7 +167,7 @@ def analyze(
     offline: bool,
 ) -> None:
     """Find the star behind the mask of each of FILES (_calints or _cal)."""
-    from xta import summary
+    from xta import plot, summary
 
     chosen = _centroid(centroid)
     _check_picture(picture)
@@ -188,24 +186,17 @@ def analyze(
                 centroid=chosen,
                 offline=offline,
             )
-            _write(ds, netcdf, drawing)
+            if netcdf is not None:
+                xta.to_netcdf(ds, netcdf)
+                _say(f"wrote {netcdf}")
+            if drawing is not None:
+                _save(plot.summary(ds), drawing)
             results.append(summary.as_dict(ds))
             if not as_json:
                 click.echo(summary.as_table(ds))
     if as_json:
         click.echo(json.dumps(results, indent=2))
     _end(failed, len(files))
-
-
-def _write(ds: xr.Dataset, netcdf: Path | None, drawing: Path | None) -> None:
-    """Write the files that were asked for."""
-    if netcdf is not None:
-        xta.to_netcdf(ds, netcdf)
-        _say(f"wrote {netcdf}")
-    if drawing is not None:
-        from xta import plot
-
-        _save(plot.summary(ds), drawing)
 
 
 def _save(figure: "Figure | SubFigure", path: Path) -> None:
@@ -232,20 +223,15 @@ def recenter(files: tuple[Path, ...], output: Path, method: str, size: int | Non
     _end(failed, len(files))
 
 
-@contextmanager
-def _opened(file: Path, *, offline: bool) -> Iterator[xr.Dataset]:
+def _opened(file: Path, *, offline: bool) -> xr.Dataset:
     """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed."""
     if not is_netcdf_name(file):
-        with xta.analyze(file, chunks={}, offline=offline) as ds:
-            yield ds
-        return
+        return xta.analyze(file, chunks={}, offline=offline)
     try:
-        ds = xr.open_dataset(file, chunks={})
+        return xr.open_dataset(file, chunks={})
     except damage() as error:
         msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
         raise FileError(msg) from error
-    with ds:
-        yield ds
 
 
 @main.command()
@@ -329,8 +315,7 @@ def klip(
         plot.klip(ds, ax=figure.subplots())
         _save(figure, picture)
     for number in ds["numbasis"].values:
-        noise = ds["noise"].sel(numbasis=number)
-        best = float(noise.min())
+        best = float(ds["noise"].sel(numbasis=number).min())
         click.echo(f"{int(number):4d} components: residual noise down to {best:.4g} {ds['klip'].attrs['units']}")
 
 

@@ -5,8 +5,12 @@ Each error is an `XtaError` and also the builtin that a caller would expect, so 
 where, and what to do about it.
 """
 
+import contextlib
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from typing import Literal
 
 __all__ = [
     "AcquisitionError",
@@ -28,8 +32,11 @@ __all__ = [
     "WCSError",
     "XtaError",
     "XtaWarning",
+    "filtered",
     "warn",
 ]
+
+_FILTERS = threading.RLock()
 
 
 class XtaError(Exception):
@@ -114,6 +121,14 @@ def warn(message: str) -> None:
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in {"xta", "xarray"}:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, XtaWarning, stacklevel=level)
+
+
+@contextlib.contextmanager
+def filtered(action: Literal["ignore", "error"], category: type[Warning], message: str = "") -> Iterator[None]:
+    """Filter warnings, one thread at a time: two that overlap would leave a filter behind, for the whole process."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings(action, message, category)
+        yield
 
 
 def damage() -> tuple[type[Exception], ...]:

@@ -107,7 +107,10 @@ def obtain(
             raise ArchiveReplyError(task.message(problem, "try again later")) from None
         content = read(part)
         if keep(content):
-            _store(entry, part)
+            with writable(entry.path):
+                _beside(entry.path, SIDECAR).unlink(missing_ok=True)
+                part.replace(entry.path)  # in one step for whoever looks
+                _write_sidecar(entry.path, entry.source)
         return content
 
 
@@ -164,14 +167,13 @@ def tag_of(part: Path) -> Path:
 
 def report() -> list[Item]:
     """List what is in the cache, sorted by name; sidecars and locks are left out."""
+    paths = [path for folder in ("logs/*", "products/*/*", "searches/*") for path in root().glob(folder)]
     items = []
-    folders = ("logs/*", "products/*/*", "searches/*")
-    for path in sorted(path for folder in folders for path in root().glob(folder)):
+    for path in sorted(paths):
         name = path.relative_to(root()).as_posix()
-        if not OURS.fullmatch(name):
-            continue
         with contextlib.suppress(FileNotFoundError):
-            items.append(Item(name, path.stat().st_size, partial=name.endswith(PART)))
+            if OURS.fullmatch(name):
+                items.append(Item(name, path.stat().st_size, partial=name.endswith(PART)))
     return items
 
 
@@ -236,14 +238,6 @@ def _find(entry: Entry, check: Check) -> Path | None:
     with contextlib.suppress(OSError):  # a shared cache may be read-only
         _write_sidecar(path, sidecar["source"] if sidecar else entry.source)
     return path
-
-
-def _store(entry: Entry, part: Path) -> None:
-    """Give a checked download its name, in one step for whoever looks."""
-    with writable(entry.path):
-        _beside(entry.path, SIDECAR).unlink(missing_ok=True)
-        part.replace(entry.path)
-        _write_sidecar(entry.path, entry.source)
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -9,8 +9,8 @@ import csv
 import io
 import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -201,32 +201,30 @@ def _join(text: str, others: dict[str, str]) -> str:
     """Add the values of other mnemonics to a log, by time."""
     log = columns(text)
     times = log.times.tolist()
-    counts, ranks = Counter(times), Counter[datetime]()
-    tables = [_by_time(other) for other in others.values()]
+    tables = [_paired(other, Counter(times)) for other in others.values()]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*HEADER.split(","), *others])
     for row, time, message in zip(text.split("\n")[1:], times, log.messages, strict=False):
         when, mjd, rest = row.split(",", 2)
-        added = [_paired(table.get(time, []), ranks[time], counts[time]) for table in tables]
-        writer.writerow([when, mjd, message, rest.rpartition(",")[2], *added])
-        ranks[time] += 1
+        writer.writerow([when, mjd, message, rest.rpartition(",")[2], *(next(table[time]) for table in tables)])
     return out.getvalue()
 
 
-def _by_time(text: str) -> dict[datetime, list[str]]:
-    values = defaultdict[datetime, list[str]](list)
+def _paired(text: str, counts: Mapping[datetime, int]) -> dict[datetime, Iterator[str]]:
+    """Pair the values of a mnemonic with the messages of each time; empty text where they cannot be paired."""
+    values = {time: list[str]() for time in counts}
     if _has_rows(text):
         log = columns(text)
         for time, value in zip(log.times.tolist(), log.messages, strict=True):
-            values[time].append(value)
-    return values
+            values.setdefault(time, []).append(value)
+    return {
+        time: iter(values[time] if len(values[time]) == count else [_single(values[time])] * count)
+        for time, count in counts.items()
+    }
 
 
-def _paired(values: list[str], rank: int, count: int) -> str:
-    """Pick the value of one of `count` messages of a time; empty if they cannot be paired."""
-    if len(values) == count:
-        return values[rank]
+def _single(values: list[str]) -> str:
     return values[0] if len(set(values)) == 1 else ""
 
 

@@ -1,6 +1,6 @@
 """Several visits and files at once, with a small, polite limit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -113,19 +113,14 @@ def fetch_many(
     visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline, policy=policy)
     product = partial(mast.download, token=token, offline=offline, policy=policy)
     names = list(dict.fromkeys(items))
+    results: dict[str, VisitFiles | Path | XtaError] = {}
     with ThreadPoolExecutor((policy or Policy()).workers, thread_name_prefix="xta-fetch") as pool:
-        jobs = {pool.submit(_caught, product if is_product_name(name) else visit, name): name for name in names}
+        jobs = {pool.submit(product if is_product_name(name) else visit, name): name for name in names}
         try:
-            done = tqdm(as_completed(jobs), total=len(jobs), unit="item", disable=not progress)
-            results = {jobs[job]: job.result() for job in done}
+            for job in tqdm(as_completed(jobs), total=len(jobs), unit="item", disable=not progress):
+                error = job.exception()
+                results[jobs[job]] = error if isinstance(error, XtaError) else job.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return {name: results[name] for name in names}
-
-
-def _caught(fetch: Callable[[str], VisitFiles | Path], name: str) -> VisitFiles | Path | XtaError:
-    try:
-        return fetch(name)
-    except XtaError as error:
-        return error

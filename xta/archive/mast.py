@@ -5,7 +5,6 @@ What MAST lists and what it gives is kept by `xta.archive.cache`, so that it is 
 
 import math
 import re
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -21,8 +20,6 @@ __all__ = ["KINDS", "Product", "download", "is_product_name", "ta_products", "vi
 
 KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
-
-_reading = threading.Lock()  # astropy's warnings are silenced for the whole process
 
 
 @dataclass(frozen=True)
@@ -214,8 +211,7 @@ def check_fits(path: Path) -> None:
     if not start.startswith(b"SIMPLE  ="):
         raise ArchiveReplyError(cache.describe(start))
     try:
-        with _reading:
-            fitsfile.opened(str(path), exact=True).close()
+        fitsfile.opened(str(path), exact=True).close()
     except FileError as error:
         msg = f"is damaged ({error})"
         raise ArchiveReplyError(msg) from None
@@ -236,10 +232,8 @@ def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[
     products: dict[str, Product] = {}
     for row in rows:
         stem, suffix = _split(row.get("filename"), digits)
-        if suffix not in KINDS or (kind == "cal" and suffix != "cal"):
-            continue
         name = f"{stem}_{kind}.fits"
-        if name in products and suffix != kind:
+        if suffix not in KINDS or (kind == "cal" and suffix != "cal") or (name in products and suffix != kind):
             continue
         products[name] = Product(
             name,

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import secrets
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,40 +19,30 @@ if TYPE_CHECKING:
 
 __all__ = ["make_folder", "save_figure", "whole_file"]
 
-_OF_NETCDF = re.compile(r"\b(NetCDF|HDF5?)\b")
-
 
 @contextmanager
 def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
     """Write a file whole or not at all.
 
-    Yields the path of a temporary file beside `path`, which takes its place when the block ends well and is
-    removed when it does not. Where `path` is a symbolic link, what it points at is replaced.
-
-    Raises
-    ------
-    FileError
-        If the folder does not exist or cannot be written, `path` is no ordinary file, or the disk is full.
-
-    Notes
-    -----
-    A process that is killed leaves its temporary file behind. The next one that writes the same `path` on that
-    machine removes it.
+    Yields a temporary file beside `path`, which takes its place when the block ends well and is removed when it does
+    not; of a symbolic link, what it points at is replaced. What a killed process left behind, the next one that writes
+    the same `path` on that machine removes. FileError if the folder does not exist or cannot be written, `path` is no
+    ordinary file, or the disk is full.
     """
     target = _target(path)
     _remove_abandoned(target)
     temporary = target.with_name(f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(8)}{target.suffix}")
     try:
         try:
-            with temporary.open("x"):  # refuses a file or link that somebody else put there
-                pass
+            temporary.open("x").close()  # refuses a file or link that somebody else put there
             yield temporary
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         # A RuntimeError is of the disk where the NetCDF library raised it; else it is of a computation.
-        if isinstance(error, XtaError) or (isinstance(error, RuntimeError) and not _OF_NETCDF.search(str(error))):
+        origin = Path(traceback.extract_tb(error.__traceback__)[-1].filename).stem
+        if isinstance(error, XtaError) or (isinstance(error, RuntimeError) and origin != "_netCDF4"):
             raise
         msg = f"cannot write {target}: {error}; is the folder writable and the disk not full?"
         raise FileError(msg) from error
@@ -110,13 +101,7 @@ def _target(path: "str | os.PathLike[str]") -> Path:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, with those above it, if it is not there.
-
-    Raises
-    ------
-    FileError
-        If it cannot be made.
-    """
+    """Make a folder, with those above it, if it is not there; FileError if it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

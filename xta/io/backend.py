@@ -1,7 +1,6 @@
 """Open JWST imaging products as lazy, labeled datasets: ``xr.open_dataset(path, engine="jwst")``."""
 
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from xarray.backends import BackendEntrypoint
 from xarray.backends.locks import SerializableLock
 
 from xta import model
-from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, warn
+from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, filtered, warn
 from xta.geometry import wcs
 from xta.io import readout
 from xta.io.fitsfile import array, keyword, number, opened
@@ -66,15 +65,10 @@ def open_exposure(
     XtaWarning
         If something in the file cannot be trusted and is left out: it names what and why.
     """
-    from astropy.io.fits import HDUList
-
-    if not isinstance(source, HDUList):
-        if not isinstance(source, str | bytes | os.PathLike):
-            raise _not_a_source(source)
-        return xr.open_dataset(
-            os.fsdecode(source), engine=JwstBackendEntrypoint, chunks=chunks, backend_kwargs={"origin": origin}
-        )
-    return rechunk(_build(source, None, readout.check_origin(origin)), chunks)
+    if isinstance(source, str | bytes | os.PathLike):
+        options = {"origin": origin}
+        return xr.open_dataset(os.fsdecode(source), engine=JwstBackendEntrypoint, chunks=chunks, backend_kwargs=options)
+    return rechunk(_open(source, origin), chunks)
 
 
 def rechunk(ds: xr.Dataset, chunks: Any) -> xr.Dataset:
@@ -82,10 +76,6 @@ def rechunk(ds: xr.Dataset, chunks: Any) -> xr.Dataset:
     if chunks is None:
         return ds
     return ds.chunk(chunks or {dim: 1 if dim == "integration" else -1 for dim in ds.sizes})
-
-
-def _not_a_source(source: Any) -> ArgumentError:
-    return ArgumentError(f"cannot open a {type(source).__name__}: give a path or an astropy HDUList")
 
 
 class JwstBackendEntrypoint(BackendEntrypoint):
@@ -102,39 +92,39 @@ class JwstBackendEntrypoint(BackendEntrypoint):
         origin: tuple[int, int] | None = None,
     ) -> xr.Dataset:
         """Open a product; see `open_exposure`."""
-        from astropy.io.fits import HDUList
-
-        first = readout.check_origin(origin)
-        if isinstance(filename_or_obj, HDUList):
-            ds = _build(filename_or_obj, None, first)
-        elif isinstance(filename_or_obj, str | os.PathLike):
-            ds = _open_path(os.fsdecode(filename_or_obj), first)
-        else:
-            raise _not_a_source(filename_or_obj)
-        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
-        kept = ds.drop_vars(dropped, errors="ignore")
+        ds = _open(filename_or_obj, origin)
+        kept = ds.drop_vars(drop_variables or (), errors="ignore")
         kept.set_close(ds.close)  # a new dataset does not know its file
         return kept
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Claim a path whose file is FITS with TELESCOP = JWST in its first header."""
-        if not isinstance(filename_or_obj, str | os.PathLike):
-            return False
-        path = Path(filename_or_obj)
-        if not path.name.lower().endswith((".fits", ".fits.gz")):
-            return False
-        return _is_jwst(path)
+        is_path = isinstance(filename_or_obj, str | os.PathLike)
+        return (
+            is_path and os.fspath(filename_or_obj).lower().endswith((".fits", ".fits.gz")) and _is_jwst(filename_or_obj)
+        )
 
 
-def _is_jwst(path: Path) -> bool:
+def _is_jwst(path: "str | os.PathLike[str]") -> bool:
     from astropy.io import fits
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is only a guess; opening will complain
+        with filtered("ignore", Warning):  # it is only a guess; opening will complain
             return bool(fits.getheader(path, 0).get("TELESCOP") == "JWST")
     except damage():
         return False
+
+
+def _open(source: Any, origin: tuple[int, int] | None) -> xr.Dataset:
+    from astropy.io.fits import HDUList
+
+    first = readout.check_origin(origin)
+    if isinstance(source, HDUList):
+        return _build(source, None, first)
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fsdecode(source), first)
+    msg = f"cannot open a {type(source).__name__}: give a path or an astropy HDUList"
+    raise ArgumentError(msg)
 
 
 def _open_path(path: str, origin: tuple[int, int] | None) -> xr.Dataset:
@@ -144,14 +134,12 @@ def _open_path(path: str, origin: tuple[int, int] | None) -> xr.Dataset:
     path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - pathlib would drop "..", not resolve it
     manager = opened(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)
+        with filtered("ignore", AstropyUserWarning):
             ds = _build(manager.acquire(), manager, origin)
-    except XtaError:
-        manager.close()
-        raise
     except damage() as error:
         manager.close()
+        if isinstance(error, XtaError):
+            raise
         msg = f"{path} cannot be read as a JWST product ({error}); is it damaged? Fetch it again"
         raise FileError(msg) from error
     ds.encoding["source"] = path
@@ -165,7 +153,7 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.
     ds = xr.Dataset(_variables(hdus, manager, label), attrs=_attributes(hdus, label))
     corner = readout.corner(ds, hdus, label=label, origin=origin)
     ny, nx = ds.sizes["y"], ds.sizes["x"]
-    x0, y0 = corner if corner is not None else (0, 0)
+    x0, y0 = corner or (0, 0)
     ds = ds.assign_coords(
         x=("x", np.arange(x0, x0 + nx), model.attrs("x")), y=("y", np.arange(y0, y0 + ny), model.attrs("y"))
     )
@@ -185,12 +173,7 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.
 
 def _written_positions(hdus: "HDUList", label: str) -> dict[str, float]:
     """Read the star and the mask that `to_fits` wrote (1-based in the header)."""
-    cards = {
-        "target_x": "STARCENX",
-        "target_y": "STARCENY",
-        "mask_x": "MASKCENX",
-        "mask_y": "MASKCENY",
-    }
+    cards = {"target_x": "STARCENX", "target_y": "STARCENY", "mask_x": "MASKCENX", "mask_y": "MASKCENY"}
     values = {name: number(hdus, card, label=label) for name, card in cards.items()}
     return {name: float(value) - 1 for name, value in values.items() if value is not None}
 
@@ -235,17 +218,15 @@ def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variab
     units = {"sci": unit, "err": unit, "dq": "1"}
     lock = SerializableLock()
     variables = {}
-    for name in EXTENSIONS:
-        if name.upper() not in hdus:
-            continue
+    for name in [name for name in EXTENSIONS if name.upper() in hdus]:
         hdu = hdus[name.upper()]
-        if not hdu.is_image:
-            warn(f"{label}: {name.upper()} is no image but {type(hdu).__name__}; it is left out")
+        if hdu.is_image and not hdu.shape:
             continue
-        if not hdu.shape:
-            continue
-        if hdu.shape != shape:
-            warn(f"{label}: {name.upper()} has the shape {hdu.shape}, SCI {shape}; it is left out")
+        if not hdu.is_image or hdu.shape != shape:
+            what = (
+                f"has the shape {hdu.shape}, SCI {shape}" if hdu.is_image else f"is no image but {type(hdu).__name__}"
+            )
+            warn(f"{label}: {name.upper()} {what}; it is left out")
             continue
         attrs = model.attrs(name, units=units.get(name, f"({unit})2" if unit else ""))
         if name == "dq":

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
-from xta.errors import FileError, damage, warn
+from xta.errors import FileError, damage, filtered, warn
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -35,53 +34,32 @@ OTHERS = {
 BLOCK = 1 << 22  # [byte] read at a time to measure what a compressed file holds
 
 
-def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
+def _open_fits(path: str) -> "HDUList":
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
-    with warnings.catch_warnings():
-        # astropy warns of a truncated file; `_check_whole` and `FitsArray` raise.
-        warnings.simplefilter("ignore", AstropyUserWarning)
+    # astropy warns of a truncated file; `_check_whole` and `FitsArray` raise.
+    with filtered("ignore", AstropyUserWarning), ExitStack() as stack:
         with Path(path).open("rb") as file:
             fits.getheader(file, 0)  # fits.open does not close a file whose first header is damaged
         # A memory map cannot scale the unsigned integers of DQ in sections.
-        hdus = fits.open(path, mode=mode, memmap=False)
-        with ExitStack() as stack:
-            stack.callback(hdus.close)
-            len(hdus)  # reads all headers
-            stack.pop_all()  # all well: it stays open
+        hdus = fits.open(path, memmap=False)
+        stack.callback(hdus.close)
+        len(hdus)  # reads all headers
+        stack.pop_all()  # all well: it stays open
     return hdus
 
 
 def opened(path: str, *, exact: bool = False) -> Any:
-    """Open a FITS file that is whole.
+    """Open a FITS file that is whole, at an absolute path: the file manager of an HDUList whose headers have been read.
 
-    Parameters
-    ----------
-    path : str
-        Absolute.
-    exact : bool
-        Refuse bytes after the last extension, too.
-
-    Returns
-    -------
-    xarray.backends.CachingFileManager
-        Of an astropy ``HDUList`` whose headers have been read.
-
-    Raises
-    ------
-    FileError
-        If the file is missing, cut short, damaged or not FITS.
-
-    Warns
-    -----
-    XtaWarning
-        If bytes after the last extension cannot be read.
+    FileError if it is missing, cut short, damaged or not FITS. Bytes after the last extension give a warning, or a
+    FileError if it has to be `exact`.
     """
     manager = None
     try:
         _check_kind(path)
-        manager = CachingFileManager(_open_fits, path, mode="readonly")
+        manager = CachingFileManager(_open_fits, path)
         _check_whole(path, manager.acquire(), exact)
     except damage() as error:
         if manager is not None:
@@ -165,19 +143,17 @@ class FitsArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        first, rest = key[0], key[1:]
-        rows = range(self.shape[0])[first]
         # Read the block of whole frames (or rows) that holds the request: one contiguous part of the file.
-        chosen = [rows] if isinstance(rows, int) else list(rows)
-        if not chosen:
+        rows, rest = range(self.shape[0])[key[0]], key[1:]
+        if isinstance(rows, int):
+            return self._block(rows, rows + 1)[(0, *rest)]
+        if not rows:
             return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *rest)]
-        start, stop = min(chosen), max(chosen) + 1
-        block = self._block(start, stop)
-        within = rows - start if isinstance(rows, int) else np.asarray(chosen) - start
-        return block[within][(*(() if isinstance(rows, int) else (slice(None),)), *rest)]
+        return self._block(min(rows), max(rows) + 1)[(slice(None, None, rows.step), *rest)]
 
     def _block(self, start: int, stop: int) -> Any:
         """Read frames (or rows) `start` to `stop`; the file may have changed since it was opened."""
+        cause: Exception | None = None
         try:
             with self.lock:
                 hdu = self.manager.acquire(needs_lock=False)[self.hdu]
@@ -185,15 +161,10 @@ class FitsArray(BackendArray):
                     return np.asarray(hdu.section[start:stop], dtype=self.dtype)
             change = f"extension {self.hdu} has the shape {hdu.shape}, it had {self.shape}"
         except damage() as error:
-            change = f"{type(error).__name__}: {error}"
-            raise self._changed(change) from error
-        raise self._changed(change)
-
-    def _changed(self, change: str) -> FileError:
-        path = self.manager._args[0]
-        return FileError(
-            f"{path} cannot be read any more ({change}); was it changed or removed since it was opened? Open it again"
-        )
+            cause, change = error, f"{type(error).__name__}: {error}"
+        advice = "was it changed or removed since it was opened? Open it again"
+        msg = f"{self.manager._args[0]} cannot be read any more ({change}); {advice}"
+        raise FileError(msg) from cause
 
 
 def array(hdus: "HDUList", hdu: Any, *, manager: Any, lock: Any) -> Any:

@@ -89,18 +89,17 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
 
 def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
     """Make every text a plain str: a join of several exposures mixes subclasses, and NaN where one is missing."""
-    values = np.array(variable.values, dtype=object)
-    missing = np.array([not isinstance(value, str) and pd.isna(value) is True for value in values.flat])
-    text = np.array([isinstance(value, str) for value in values.flat])
-    if not np.any(text):
+    values = np.asarray(variable.values, dtype=object)
+    if not any(isinstance(value, str) for value in values.flat):
         return variable  # no text; xarray knows what to make of it, or refuses it
-    if not np.all(text | missing):
-        kind = type(values.flat[int(np.argmin(text | missing))]).__name__
+    others = [value for value in values.flat if not isinstance(value, str) and pd.isna(value) is not True]
+    if others:
+        kind = type(others[0]).__name__
         msg = f"variable {name} holds text and a {kind} too, which NetCDF cannot; make it all text or drop it"
         raise ArgumentError(msg)
-    for index, value in np.ndenumerate(values):
-        values[index] = str(value) if isinstance(value, str) else ""
-    return xr.Variable(variable.dims, values, variable.attrs, fastpath=True)
+    texts = np.empty(values.shape, dtype=object)
+    texts.flat = [str(value) if isinstance(value, str) else "" for value in values.flat]
+    return xr.Variable(variable.dims, texts, variable.attrs, fastpath=True)
 
 
 def _define(ds: xr.Dataset, path: Path) -> Any:

@@ -19,13 +19,7 @@ LAST_DATE = 106_000.0  # [d] modified Julian date, year 2149
 
 
 def check_origin(origin: Any) -> tuple[int, int] | None:
-    """Check that an origin is None or two whole numbers that are not negative.
-
-    Raises
-    ------
-    ArgumentError
-        If it is something else.
-    """
+    """Check that an origin is None or two whole numbers that are not negative; ArgumentError if not."""
     if origin is None:
         return None
     try:
@@ -41,15 +35,7 @@ def check_origin(origin: Any) -> tuple[int, int] | None:
 def corner(ds: xr.Dataset, hdus: "HDUList", *, label: str, origin: tuple[int, int] | None) -> tuple[int, int] | None:
     """Find the pixel (x, y) of the readout at which the array begins; None where that cannot be known.
 
-    Raises
-    ------
-    ArgumentError
-        If `origin` puts the array outside the readout.
-
-    Warns
-    -----
-    XtaWarning
-        If other software cropped the array.
+    ArgumentError if `origin` puts the array outside the readout; a warning if other software cropped it.
     """
     nx, ny = ds.sizes["x"], ds.sizes["y"]
     full = ds.attrs.get("subsize1", nx), ds.attrs.get("subsize2", ny)
@@ -97,53 +83,43 @@ def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int
 
 
 def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
-    """Assign integration numbers and times: those of INT_TIMES, for an image that of EXPMID.
-
-    Warns
-    -----
-    XtaWarning
-        If INT_TIMES does not belong to these integrations; they have no times then.
-    """
+    """Assign integration numbers and times: those of INT_TIMES where it fits, for an image that of EXPMID."""
     if "integration" not in ds.dims:
         mid = number(hdus, "EXPMID", label=label)
         return ds if mid is None else ds.assign_coords(time=((), _datetime(mid), model.attrs("time")))
     count = ds.sizes["integration"]
-    table = _table(hdus, label)
-    rows = None if table is None else _rows(table, hdus, count)
-    if table is not None and rows is None:
-        warn(
-            f"{label}: INT_TIMES has {len(table)} rows for {count} integration(s), as in coadded or cut files; "
-            "the integrations have no times"
-        )
-    numbers = None if table is None or rows is None else _numbers(table, rows)
+    table = _table(hdus, count, label)
+    numbers = None if table is None else _numbers(table)
     if numbers is None:
         numbers = np.arange(count) + _first_number(hdus)
     ds = ds.assign_coords(integration=("integration", numbers, model.attrs("integration")))
-    if table is None or rows is None:
-        return ds
     for name, column in (("time", "int_mid_mjd_utc"), ("time_bjd_tdb", "int_mid_bjd_tdb")):
-        values = _column(table, column)
+        values = None if table is None else _column(table, column)
         if values is None:
             continue
-        days = _known(values[rows])
-        data = _datetime(days) if name == "time" else days
+        data = _datetime(values) if name == "time" else _known(values)
         # As the data: chunks that differ along a dimension break `Dataset.chunks` and `map_blocks`.
         encoding = {"preferred_chunks": {"integration": 1}}
         ds = ds.assign_coords({name: xr.Variable("integration", data, model.attrs(name), encoding)})
     return ds
 
 
-def _table(hdus: "HDUList", label: str) -> Any:
-    """Give the rows of INT_TIMES, None where there are none."""
-    if "INT_TIMES" not in hdus:
-        return None
-    table = hdus["INT_TIMES"].data
+def _table(hdus: "HDUList", count: int, label: str) -> Any:
+    """Read the rows of INT_TIMES of the integrations; None where there are none, with a warning if others are."""
+    table = hdus["INT_TIMES"].data if "INT_TIMES" in hdus else None
     if table is None or not len(table):
         return None
     if not hasattr(table, "names"):
         warn(f"{label}: INT_TIMES is not a table; the integrations have no times")
         return None
-    return table
+    rows = _rows(table, hdus, count)
+    if rows is not None:
+        return table[rows]
+    warn(
+        f"{label}: INT_TIMES has {len(table)} rows for {count} integration(s), as in coadded or cut files; "
+        "the integrations have no times"
+    )
+    return None
 
 
 def _column(table: Any, wanted: str) -> Any:
@@ -169,12 +145,12 @@ def _rows(table: Any, hdus: "HDUList", count: int) -> Any:
     return rows if np.array_equal(numbers[rows], np.arange(first, last + 1)) else None
 
 
-def _numbers(table: Any, rows: Any) -> Any:
-    """Read the integration numbers of rows; None where they do not count up from 1 or later."""
+def _numbers(table: Any) -> Any:
+    """Read the integration numbers; None where they do not count up from 1 or later."""
     numbers = _column(table, "integration_number")
-    if numbers is None or not np.all(numbers[rows] >= 1) or not np.all(np.diff(numbers[rows]) > 0):
+    if numbers is None or not np.all(numbers >= 1) or not np.all(np.diff(numbers) > 0):
         return None
-    return numbers[rows].astype(np.int64)
+    return numbers.astype(np.int64)
 
 
 def _first_number(hdus: "HDUList") -> int:

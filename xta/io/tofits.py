@@ -4,7 +4,6 @@ import copy
 import logging
 import os
 import textwrap
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning
+from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
 from xta.io.atomic import whole_file
-from xta.io.backend import open_exposure
+from xta.io.backend import EXTENSIONS, open_exposure
 
 __all__ = ["to_fits"]
 
@@ -23,15 +22,8 @@ logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
-ARRAYS = {
-    "sci": ("data", np.float32),
-    "err": ("err", np.float32),
-    "dq": ("dq", np.uint32),
-    "var_poisson": ("var_poisson", np.float32),
-    "var_rnoise": ("var_rnoise", np.float32),
-    "var_flat": ("var_flat", np.float32),
-}
-"""Variable of a dataset -> array of a JWST data model and its type."""
+ARRAYS = {name: "data" if name == "sci" else name for name in EXTENSIONS}
+"""Variable of a dataset -> array of a JWST data model."""
 
 EXPOSURE = ("visit_id", "exposure", "detector", "date_beg")
 """Attributes that together tell one exposure from any other."""
@@ -136,13 +128,8 @@ def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
 
 def _position(ds: xr.Dataset, name: str, first: dict[str, int]) -> tuple[float, float] | None:
     """Star ("target") or mask in pixels of the file, 1-based; None where it is not known."""
-    if f"{name}_x" not in ds.coords or f"{name}_y" not in ds.coords:
-        return None
-    values = [ds[f"{name}_{axis}"].values for axis in ("x", "y")]
-    if any(value.ndim or not np.isfinite(value) for value in values):
-        return None
-    x, y = (float(value) - first[axis] + 1 for axis, value in zip(("x", "y"), values, strict=True))
-    return x, y
+    x, y = (model.scalar(ds, f"{name}_{axis}") - first[axis] + 1 for axis in ("x", "y"))
+    return (x, y) if np.isfinite([x, y]).all() else None
 
 
 def _file_wcs(ds: xr.Dataset, first: dict[str, int]) -> Any:
@@ -187,9 +174,7 @@ def _template(ds: xr.Dataset, path: PathLike, first: dict[str, int]) -> Any:
     """Read the HDUs of the original product, without the arrays that are replaced or no longer fit."""
     from astropy.io import fits
 
-    with warnings.catch_warnings():
-        # What is wrong with the original was said when the dataset was opened.
-        warnings.simplefilter("ignore", XtaWarning)
+    with filtered("ignore", XtaWarning):  # they were said when the dataset was opened
         original = open_exposure(path)
     with original, fits.open(path, memmap=False) as hdus:
         _check_exposure(ds, original, path)
@@ -258,8 +243,9 @@ def _set_arrays(product: Any, ds: xr.Dataset) -> None:
     # One computation: the variables of a recentered dataset share their bad pixels.
     arrays = ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True).compute()
     for name in arrays:
-        attribute, dtype = ARRAYS[str(name)]
-        setattr(product, attribute, np.ascontiguousarray(arrays[name].transpose(*dims).values, dtype=dtype))
+        values = arrays[name].transpose(*dims).values
+        dtype = np.uint32 if name == "dq" else np.float32
+        setattr(product, ARRAYS[str(name)], np.ascontiguousarray(values, dtype=dtype))
     product.meta.bunit_data = ds["sci"].attrs.get("units")
     product.meta.bunit_err = ds["err"].attrs.get("units") if "err" in ds else None
 
@@ -315,8 +301,7 @@ def _set_wcs(product: Any, gwcs: Any, crpix: tuple[float, float]) -> None:
     if info.v3yangle is not None:
         product.meta.aperture.position_angle = (info.roll_ref + info.v3yangle) % 360
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "Failed to achieve requested SIP")
+        with filtered("error", Warning, "Failed to achieve requested SIP"):
             update_fits_wcsinfo(product, crpix=list(crpix))
     except (RuntimeWarning, ValueError) as error:
         msg = f"the WCS cannot be written as FITS keywords within 0.01 pixel over the whole array ({error}); crop it"
@@ -369,7 +354,7 @@ def _history(ds: xr.Dataset) -> list[str]:
 def _write(product: Any, target: Path) -> None:
     from astropy.io.fits.verify import VerifyWarning
 
-    with whole_file(target) as temporary, warnings.catch_warnings():
-        # Long keywords of other software in a template stay what they are: HIERARCH cards.
-        warnings.filterwarnings("ignore", ".*a HIERARCH card will be created", VerifyWarning)
+    # Long keywords of other software in a template stay what they are: HIERARCH cards.
+    hierarch = filtered("ignore", VerifyWarning, ".*a HIERARCH card will be created")
+    with whole_file(target) as temporary, hierarch:
         product.to_fits(temporary, overwrite=True)

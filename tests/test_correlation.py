@@ -121,23 +121,23 @@ def test_match_template_faults():
 def test_fine_refuses_maximum_farther_than_a_pixel(move):
     shape, good = (31, 33), np.ones((31, 33), dtype=bool)
     near, far = blob(16.4, 14.7, shape), blob(16 + move[0], 15 + move[1], shape)
-    model = blob(16, 15, shape), good
-    assert rules._fine((near, good), model, 20)[:2] == pytest.approx((0.4, -0.3), abs=2e-3)
+    near, far = (rules._overlap(image, good, blob(16, 15, shape), good, 0, 0)[1:] for image in (near, far))
+    assert rules._fine(*near, 20)[:2] == pytest.approx((0.4, -0.3), abs=2e-3)
     with pytest.raises(CentroidError, match="maximum"):
-        rules._fine((far, good), model, 20)
+        rules._fine(*far, 20)
 
 
-def test_window_leaves_out_margin_and_surroundings_of_holes():
+def test_overlap_leaves_out_margin_and_surroundings_of_holes():
     """Four pixels at each edge, a quarter of a narrow overlap, and two pixels about a hole of the model."""
     for shape, margin in (((21, 30), (4, 4)), ((9, 30), (2, 4)), ((30, 6), (4, 1))):
         good = np.ones(shape, dtype=bool)
-        use = rules._window((np.zeros(shape), good), (np.zeros(shape), good))[1]
+        use = rules._overlap(np.zeros(shape), good, np.zeros(shape), good, 0, 0)[2]
         expected = np.zeros(shape, dtype=bool)
         expected[margin[0] : -margin[0], margin[1] : -margin[1]] = True
         np.testing.assert_array_equal(use, expected)
     valid = np.ones((21, 30), dtype=bool)
     valid[10, 15] = False
-    use = rules._window((np.zeros(valid.shape), valid), (np.zeros(valid.shape), valid))[1]
+    use = rules._overlap(np.zeros(valid.shape), valid, np.zeros(valid.shape), valid, 0, 0)[2]
     assert np.argwhere(~use[4:-4, 4:-4]).tolist() == [
         [6 + j, 11 + i] for j in range(-2, 3) for i in range(-2, 3) if abs(i) + abs(j) <= 2
     ]

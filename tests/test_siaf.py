@@ -103,6 +103,15 @@ def test_oss_to_det_exchanges_row_and_column():
         assert siaf.oss_to_det(name, 1928.30737, 978.35867) == (1928.30737, 978.35867)
 
 
+def test_readout_nirspec_sub2048_has_whole_rows():
+    """SUBSTRT1/2 of its images are 1 and 975, its size is 2048 x 32."""
+    part = siaf.readout("NIRSPEC", "NRS_S1600A1_SLIT", "SUB2048")
+    whole = siaf.aperture("NIRSPEC", "NRS1_FULL")
+    for x, y in ((0, 0), (2047, 31)):
+        assert siaf.pixel_to_det(part, x, y) == whole.sci_to_det(1 + x, 975 + y)
+    assert (part.XSciSize, part.YSciSize) == (2048, 32)
+
+
 def test_readout_full_nircam():
     assert siaf.readout("NIRCAM", "NRCA5_TAMASK335R", "FULL").AperName == "NRCA5_FULL"
 

@@ -253,3 +253,11 @@ def test_sky_leaves_inputs_alone():
     ds.ta.assign_sky()
     ds.ta.sel_sky(*ds.ta.pixel_to_world(3.0, 4.0))
     xr.testing.assert_identical(ds, before)
+
+
+def test_nearest_reaches_half_a_label_step():
+    """Half a step itself belongs to the label, also where the subtraction of labels rounds."""
+    ds = xr.Dataset(coords={"x": [0.3, 0.4, 0.5, np.nan], "y": [7.0]})
+    wanted = [0.249, 0.25, 0.3499, 0.3501, 0.55, 0.551]
+    assert sky._nearest(ds, "x", wanted).tolist() == [-1, 0, 0, 1, 2, -1]
+    assert sky._nearest(ds, "y", [6.4, 6.5, 7.5, 7.6]).tolist() == [-1, 0, 0, -1]

@@ -255,3 +255,14 @@ def test_sky_jacobian_is_the_analytic_derivative(build_wcs):
 
 def test_rotation_between_equal_directions_is_the_identity():
     np.testing.assert_array_equal(sphere.rotation_between(201.15, -51.5, 201.15, -51.5), np.eye(3))
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(140.0, 25.0), (10.0, -40.0), (-30.0, 60.0), (10.0001, 20.0001), (10.0, 20.0)])
+def test_tangent_offset_agrees_with_astropy(ra, dec):
+    """Along great circles, near and in the other hemisphere."""
+    from astropy.coordinates import SkyCoord
+
+    origin, position = SkyCoord(10.0, 20.0, unit="deg"), SkyCoord(ra, dec, unit="deg")
+    length, angle = origin.separation(position).arcsec, origin.position_angle(position).rad
+    found = sphere.tangent_offset(10.0, 20.0, ra, dec)
+    assert found == pytest.approx((length * np.sin(angle), length * np.cos(angle)), abs=1e-7)

@@ -133,6 +133,12 @@ def test_published_accuracy_stands_in_for_unmeasured_part(analyzed, change, name
     assert "published accuracy" in source(ds, name)
 
 
+@pytest.mark.parametrize(("instrument", "radial"), [("MIRI", 14.0), ("NIRCAM", 5.5), ("NIRISS", 5.5), ("nirspec", 5.5)])
+def test_acquisition_accuracy_is_published_one_along_an_axis(instrument, radial):
+    """JWST User Documentation, "JWST Pointing Accuracy": 5.5 mas, and 14 mas for MIRI, radial."""
+    assert budget.acquisition_accuracy(instrument) == pytest.approx(radial / 2**0.5, rel=1e-12)
+
+
 def test_image_part_widens_for_other_position(analyzed):
     x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
     shifted = analyzed.assign_attrs(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()

@@ -1,9 +1,10 @@
 """Select a TA exposure, and look at the star in its image."""
 
+import numpy as np
 import pytest
 
 import xta
-from xta.acquisition.image import in_use
+from xta.acquisition.image import cutout, in_use, search_region
 from xta.errors import MissingError
 
 
@@ -60,3 +61,22 @@ def test_in_use_refuses_dataset_without_acquisition(attached, miri):
             in_use(ds)
     with pytest.raises(MissingError, match="attach"):
         in_use(attached.drop_attrs())
+
+
+@pytest.mark.parametrize(("exposure", "aperture", "width"), [(0, None, 48), (1, None, 16), (1, "MIRIM_FULL", 128)])
+def test_search_region_is_of_aperture_around_intended_position(attached, exposure, aperture, width):
+    """The outer TA regions of MIRI have 48 x 48 pixels, the inner ones 16 x 16; of a whole array 128 are searched."""
+    ds = attached if aperture is None else attached.assign_coords(ta_aperture=("ta_exposure", [aperture] * 3))
+    for axis, region in zip(("y", "x"), search_region(ds, exposure), strict=True):
+        labels, center = ds[f"ta_{axis}"].values, float(ds[f"ta_intended_{axis}"][exposure])
+        assert labels[region].tolist() == [n for n in labels if center - width / 2 <= n <= center + width / 2]
+        assert width <= labels[region].size <= width + 1
+
+
+def test_cutout_is_window_around_place(attached):
+    exposure = in_use(attached)
+    window = cutout(exposure, "ta_sci", 100.2, 60.0)
+    assert window["ta_x"].values.tolist() == list(range(96, 105))
+    assert window["ta_y"].values.tolist() == list(range(56, 65))
+    np.testing.assert_array_equal(window, exposure["ta_sci"].sel(ta_y=slice(56, 64), ta_x=slice(96, 104)))
+    assert cutout(exposure.drop_vars("ta_err"), "ta_err", 100.2, 60.0) is None

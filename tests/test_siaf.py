@@ -163,6 +163,17 @@ def test_tel_to_pixel_round_trip(name):
     assert siaf.tel_to_pixel(ap, v2, v3) == pytest.approx((51.25, 40.5), abs=1e-8)
 
 
+def test_tel_to_pixel_takes_few_steps(monkeypatch):
+    """Newton's method doubles the digits of each step; a wrong Jacobian would still arrive, but slowly."""
+    calls = []
+    convert = siaf.convert
+    monkeypatch.setattr(siaf, "convert", lambda *arguments: calls.append(1) or convert(*arguments))
+    ap = siaf.aperture("NIRCAM", "NRCA2_FULL_MASK335R")
+    v2, v3 = convert(ap, 51.25, 40.5, "pixel", "tel")
+    siaf.tel_to_pixel(ap, v2, v3)
+    assert len(calls) <= 5
+
+
 def test_releases_are_in_order():
     assert list(siaf.releases()) == sorted(siaf.releases())
     assert all((folder / "NIRCam_SIAF.xml").is_file() for folder in siaf.releases().values())

@@ -56,6 +56,16 @@ def test_world_to_pixel_names_point_that_does_not_converge(build_wcs, position):
     assert "1 of 2" in str(error.value)
 
 
+def test_world_to_pixel_takes_few_steps(build_wcs, monkeypatch):
+    """Newton's method doubles the digits of each step; a wrong Jacobian would still arrive, but slowly."""
+    steps = []
+    newton_step = wcs._newton_step
+    monkeypatch.setattr(wcs, "_newton_step", lambda *arguments: steps.append(1) or newton_step(*arguments))
+    gwcs = build_wcs()
+    wcs.world_to_pixel(gwcs, *wcs.pixel_to_world(gwcs, 20.25, 300.5))
+    assert len(steps) <= 2 + 5  # one for the handedness, one for the last look
+
+
 def test_world_to_pixel_keeps_nan(build_wcs):
     gwcs = build_wcs()
     ra, dec = wcs.pixel_to_world(gwcs, [5.0, np.nan], [7.0, 7.0])
@@ -266,3 +276,14 @@ def test_tangent_offset_agrees_with_astropy(ra, dec):
     length, angle = origin.separation(position).arcsec, origin.position_angle(position).rad
     found = sphere.tangent_offset(10.0, 20.0, ra, dec)
     assert found == pytest.approx((length * np.sin(angle), length * np.cos(angle)), abs=1e-7)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, 0.0), (359.5, -89.9999), (90.0, 45.0), (200.0, -12.5), (300.0, 90.0)])
+def test_position_inverts_unit_vector(ra, dec):
+    lon, lat = sphere.position(sphere.unit_vector(ra, dec))
+    assert lat == pytest.approx(dec, abs=1e-12)
+    assert np.cos(np.deg2rad(dec)) * (lon - ra) == pytest.approx(0, abs=1e-12)
+
+
+def test_position_just_below_zero_stays_below_360():
+    assert sphere.position(np.array([1.0, -1e-20, 0.0])) == (0.0, 0.0)

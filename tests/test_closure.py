@@ -90,6 +90,10 @@ FAULTS = {
     "counted from 0": (lambda a, _: replace(a, x_det=a.x_det - 1, y_det=a.y_det - 1), "counted from 0"),
     "1 too much": (lambda a, _: replace(a, x_det=a.x_det + 1, y_det=a.y_det + 1), "1 too large"),
     "axes exchanged": (lambda a, _: replace(a, x_det=a.y_det, y_det=a.x_det), "exchanged: column is given as row"),
+    "exchanged and counted from 0": (
+        lambda a, _: replace(a, x_det=a.y_det - 1, y_det=a.x_det - 1),
+        "exchanged and counted from 0",
+    ),
     "another detector": (lambda a, _: replace(a, detector="NRCA1"), "fit NRCA3_FULL"),
     "centroid of another visit": (
         lambda a, b: replace(a, x_det=b.x_det, y_det=b.y_det),

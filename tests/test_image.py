@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import xta
-from xta.acquisition.image import cutout, in_use, search_region
+from xta.acquisition.image import cutout, in_use, pixel_flags, search_region
 from xta.errors import MissingError
+from xta.images.centroid import ImageCentroid
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,17 @@ def test_cutout_is_window_around_place(attached):
     assert window["ta_y"].values.tolist() == list(range(56, 65))
     np.testing.assert_array_equal(window, exposure["ta_sci"].sel(ta_y=slice(56, 64), ta_x=slice(96, 104)))
     assert cutout(exposure.drop_vars("ta_err"), "ta_err", 100.2, 60.0) is None
+
+
+@pytest.mark.parametrize(
+    ("light", "beside", "hot"), [(50, 12, True), (50, 13, False), (10.5, 0, True), (9.5, 0, False)]
+)
+def test_pixel_flags_names_hot_pixel(attached, light, beside, hot):
+    """One of more than 4 times its brightest neighbor and a tenth of the peak; a star lights its neighbors."""
+    exposure = in_use(attached)
+    image = np.full(exposure["ta_sci"].shape, 7.0)
+    image[61, 105:107] += light, beside  # outside the window
+    image[62, 97:99] += light, beside
+    ds = exposure.assign(ta_sci=(("ta_y", "ta_x"), image), ta_dq=0 * exposure["ta_dq"])
+    flags = pixel_flags(ds, ImageCentroid(100.2, 60.0, 0.01, 0.01, peak=100.0, background=7.0))
+    assert flags == (["pixel (97, 62) of the TA image looks hot"] if hot else [])

@@ -45,6 +45,16 @@ def test_compute_offset_is_wcs_minus_centroid_in_every_frame(analyzed):
     assert c["offset_y"] == c["ta_target_y"] - c["centroid_y"]
 
 
+def test_inverse_error_is_analytic_minus_numerical(analyzed):
+    """By the inverse that the WCS itself carries, evaluated at the target."""
+    for text, pixel, error in (("ta_wcs", "ta_target", "ta_inverse_error"), ("wcs", "target", "inverse_error")):
+        inverse = wcs.load(analyzed[text].values.ravel()[0]).backward_transform
+        x, y = inverse(analyzed.attrs["target_ra"], analyzed.attrs["target_dec"], with_bounding_box=False)
+        assert float(analyzed[f"{error}_x"]) == pytest.approx(x - float(analyzed[f"{pixel}_x"]), abs=1e-9)
+        assert float(analyzed[f"{error}_y"]) == pytest.approx(y - float(analyzed[f"{pixel}_y"]), abs=1e-9)
+        assert np.hypot(float(analyzed[f"{error}_x"]), float(analyzed[f"{error}_y"])) > 1e-6
+
+
 def test_adjust_wcs_corrects_wcs_of_dataset(analyzed):
     x, y = analyzed.ta.world_to_pixel(analyzed["target_ra"], analyzed["target_dec"])
     assert (float(x), float(y)) == pytest.approx((float(analyzed["target_x"]), float(analyzed["target_y"])), abs=1e-8)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 from astropy.io import fits
 
 import xta
@@ -147,3 +148,52 @@ def test_same_exposure_by_time_and_detector_where_no_file_is_named(nircam):
     assert not pair.same_exposure(ta.assign_attrs(date_beg=""), replace(record, date_beg=""))
     assert not pair.same_exposure(ta, replace(record, detector="NRCB5"))
     assert not pair.same_exposure(ta, replace(named, filename="jw09990001001_09101_00001_nrcalong_uncal.fits"))
+
+
+BEGIN = np.datetime64("2024-03-10T06:00:00", "ns")
+
+
+def seconds(number):
+    return np.timedelta64(round(number * 1000), "ms")
+
+
+def acquisition(**attrs):
+    return xr.Dataset(attrs={"exp_type": "NRC_TACQ", "detector": "NRCALONG", "date_beg": f"{BEGIN}"} | attrs)
+
+
+@pytest.mark.parametrize(("late", "owned"), [(-5.1, False), (-5, True), (0, True), (600, True)])
+def test_pair_takes_block_from_five_seconds_before_its_exposure(late, owned):
+    block = osslog.Centroid(detector="NRCA5", start=BEGIN + seconds(late))
+    assert pair.pair([acquisition()], [block]) == ([[block]] if owned else [[]])
+
+
+def test_pair_warns_of_block_ten_minutes_late():
+    block = osslog.Centroid(detector="NRCA5", start=BEGIN + seconds(660))
+    with pytest.warns(XtaWarning, match="11 minutes"):
+        assert pair.pair([acquisition()], [block]) == [[block]]
+
+
+@pytest.mark.parametrize(("late", "owned"), [(-5.1, False), (-5, True), (65, True), (65.1, False)])
+def test_pair_by_time_of_logged_exposure(late, owned):
+    """Where no name of a product tells the exposure; five seconds are the difference of two clocks."""
+    logged = osslog.Exposure(BEGIN + seconds(60), "102001", "NRC_TACQ", start=BEGIN)
+    block = osslog.Centroid(detector="NRCA5", start=BEGIN + seconds(90))
+    ta = acquisition(date_beg=f"{BEGIN + seconds(late)}", filename="a.fits")
+    assert pair.pair([ta], [block], [logged]) == ([[block]] if owned else [[]])
+
+
+@pytest.mark.parametrize(
+    ("number", "points", "follow"), [(1, 3, True), (2, 3, True), (3, 3, False), (None, 3, False), (1, None, False)]
+)
+def test_pair_leaves_block_after_dithers_to_the_last(number, points, follow):
+    block = osslog.Centroid(detector="NRCA5", start=BEGIN)
+    ta = acquisition(dither_number=number, dither_points=points)
+    assert pair.pair([ta], [block]) == ([[]] if follow else [[block]])
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_readout_refuses_array_beyond_it(nircam, axis):
+    ta = xta.open_exposure(nircam.ta[0])
+    assert pair.readout(ta).XSciSize == ta[axis].size == 64
+    with pytest.raises(AcquisitionError, match="reaches"):
+        pair.readout(ta.assign_coords({axis: ta[axis] + 1}))

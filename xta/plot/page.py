@@ -97,8 +97,8 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         corners = (LEFT[1] - 0.25, LOWER), (LEFT[1] - 0.25, LOWER + TABLE + 0.1)
     else:
         corners = (LEFT[0], LOWER), (LEFT[1] - 0.25, LOWER)
-    for lines, (left, top) in zip((_numbers(ds), _facts(ds)), corners, strict=True):
-        panels.append((partial(_write, lines), (left, top, 3.15, TABLE)))
+    for lines, (left, top) in zip((_numbers, _facts), corners, strict=True):
+        panels.append((partial(_write, ds, lines), (left, top, 3.15, TABLE)))
     low = 3.2 if several else TABLE + 0.1 if len(images) > 1 else 0.0
     return panels, LOWER + low
 
@@ -124,9 +124,9 @@ def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
     return lines
 
 
-def _write(lines: list[dict[float, str]], *, ax: "Axes") -> None:
+def _write(ds: xr.Dataset, lines: Callable[[xr.Dataset], list[dict[float, str]]], *, ax: "Axes") -> None:
     ax.set_axis_off()
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 7}
-    for k, line in enumerate(lines):
+    for k, line in enumerate(lines(ds)):
         for x, text in line.items():
             ax.annotate(plain(text), (x, 1), (0, -11 * k), ha="right" if x else "left", **style, **VERBATIM)

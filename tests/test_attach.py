@@ -60,6 +60,14 @@ def test_attach_intended_positions_follow_dithers(tmp_path):
     assert ds.attrs["ta_in_use"] == 2
 
 
+@pytest.mark.parametrize(("number", "intended"), [(2, (29.5, 35.5)), ("2", (29.5, 35.5)), ("first", (31.5, 31.5))])
+def test_attach_intended_position_of_number_in_header(nircam, number, intended):
+    """Without a number that can be read the exposure is the first."""
+    ta = xta.open_exposure(nircam.ta[0]).assign_attrs(exposure=number)
+    ds = xta.open_exposure(nircam.science[0]).ta.attach(ta, oss=nircam.oss_log)
+    assert (ds["ta_intended_x"].item(), ds["ta_intended_y"].item()) == pytest.approx(intended)
+
+
 @pytest.fixture(scope="module")
 def dithered(tmp_path_factory):
     return datasets.make_visit(tmp_path_factory.mktemp("dithered"), mode="nircam", integrations=1, ta_dithers=True)

@@ -122,3 +122,14 @@ def test_find_ta_ranks_products_of_exposure(nircam, tmp_path):
     shutil.copy(nircam.science[0], tmp_path)
     found = products.ranked_products(find.find_ta(tmp_path, nircam.visit_id), find.KINDS)
     assert [group[0].path.name for group in found] == [nircam.ta[0].name]
+
+
+def test_best_log_of_single_row_is_none(nircam, tmp_path):
+    """One row is the mention of a neighbor, whatever the file is called; two are a log."""
+    row = "2024-03-10 09:00:00.000,60379.375,VISIT V09990001001 {},varchar\n"
+    mention, log = tmp_path / "09990001001_oss.csv", tmp_path / "oss.csv"
+    mention.write_text(row.format("STARTED"))
+    assert find.best_log([mention], nircam.visit_id) == (None, [])
+    log.write_text(row.format("STARTED") + row.format("ENDED"))
+    result, passed_over = find.best_log([log, mention], nircam.visit_id)
+    assert (len(result), passed_over) == (2, [])

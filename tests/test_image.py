@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xta
-from xta.acquisition.image import cutout, in_use, pixel_flags, search_region
+from xta.acquisition.image import cutout, image_centroid, in_use, pixel_flags, search_region
 from xta.errors import MissingError
 from xta.images.centroid import ImageCentroid
 
@@ -95,3 +95,14 @@ def test_pixel_flags_names_hot_pixel(attached, light, beside, hot):
     ds = exposure.assign(ta_sci=(("ta_y", "ta_x"), image), ta_dq=0 * exposure["ta_dq"])
     flags = pixel_flags(ds, ImageCentroid(100.2, 60.0, 0.01, 0.01, peak=100.0, background=7.0))
     assert flags == (["pixel (97, 62) of the TA image looks hot"] if hot else [])
+
+
+def test_image_centroid_is_in_pixels_of_readout(attached):
+    """A crop leaves the labels, and so the centroid, as they are."""
+    whole, part = image_centroid(attached), image_centroid(attached.isel(ta_x=slice(100, None), ta_y=slice(90, None)))
+    assert (part.x, part.y) == pytest.approx((whole.x, whole.y), abs=1e-9)
+    assert (whole.x, whole.y) == pytest.approx((attached.attrs["oss_x"], attached.attrs["oss_y"]), abs=0.1)
+
+
+def test_search_region_without_intended_position_is_whole_image(attached):
+    assert search_region(attached.assign_coords(ta_intended_x=("ta_exposure", [np.nan] * 3))) == (slice(None),) * 2

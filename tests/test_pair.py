@@ -183,6 +183,23 @@ def test_pair_by_time_of_logged_exposure(late, owned):
 
 
 @pytest.mark.parametrize(
+    ("name", "exposure", "late", "owned"),
+    [
+        ("jw09990001001_02102_00001_nrcalong_cal.fits", "102001", 900, True),
+        ("jw09990001001_02102_00001_nrcalong_cal.fits", "102002", 0, False),
+        ("jw09990001001_02102.fits", "102002", 0, True),
+        ("a_b_00001_c.fits", "102002", 0, True),
+        ("a_02102_b_c.fits", "102002", 0, True),
+    ],
+)
+def test_pair_by_name_of_product_before_time(name, exposure, late, owned):
+    logged = osslog.Exposure(BEGIN + seconds(60), exposure, "NRC_TACQ", start=BEGIN)
+    block = osslog.Centroid(detector="NRCA5", start=BEGIN + seconds(90))
+    ta = acquisition(date_beg=f"{BEGIN + seconds(late)}", filename=name)
+    assert pair.pair([ta], [block], [logged]) == ([[block]] if owned else [[]])
+
+
+@pytest.mark.parametrize(
     ("number", "points", "follow"), [(1, 3, True), (2, 3, True), (3, 3, False), (None, 3, False), (1, None, False)]
 )
 def test_pair_leaves_block_after_dithers_to_the_last(number, points, follow):

@@ -133,6 +133,21 @@ def test_published_accuracy_stands_in_for_unmeasured_part(analyzed, change, name
     assert "published accuracy" in source(ds, name)
 
 
+def test_image_part_is_along_the_axis_of_the_difference(analyzed):
+    moved = analyzed.assign_attrs(oss_y=float(analyzed["centroid_y"]) + 0.3).ta.compute_offset(centroid="oss")
+    x, y = part(moved.ta.adjust_wcs(), "image")
+    assert y == pytest.approx(0.3, abs=0.02)
+    assert x < 0.02
+
+
+def test_guiding_is_published_noise_of_two_exposures(analyzed):
+    """JWST User Documentation, "JWST Fine Guide Stability": 1 mas, and 6.7 mas of moving targets."""
+    for kind, noise in (("FIXED", 1.0), ("MOVING", 6.7)):
+        ds = budget.assign(analyzed.assign_attrs(target_type=kind))
+        mas = ds["target_x_err_part_mas"].sel(error_part="guiding").item()
+        assert mas == pytest.approx(2**0.5 * noise, rel=1e-6)
+
+
 @pytest.mark.parametrize(("instrument", "radial"), [("MIRI", 14.0), ("NIRCAM", 5.5), ("NIRISS", 5.5), ("nirspec", 5.5)])
 def test_acquisition_accuracy_is_published_one_along_an_axis(instrument, radial):
     """JWST User Documentation, "JWST Pointing Accuracy": 5.5 mas, and 14 mas for MIRI, radial."""

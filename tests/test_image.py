@@ -84,17 +84,22 @@ def test_cutout_is_window_around_place(attached):
 
 
 @pytest.mark.parametrize(
-    ("light", "beside", "hot"), [(50, 12, True), (50, 13, False), (10.5, 0, True), (9.5, 0, False)]
+    ("light", "beside", "peak", "hot"),
+    [(50, 12, 100, True), (50, 13, 100, False), (10.5, 0, 100, True), (9.5, 0, 100, False), (3, 0, 20, True)],
 )
-def test_pixel_flags_names_hot_pixel(attached, light, beside, hot):
-    """One of more than 4 times its brightest neighbor and a tenth of the peak; a star lights its neighbors."""
+@pytest.mark.parametrize("flagged", [False, True])
+def test_pixel_flags_names_hot_pixel(attached, light, beside, peak, hot, flagged):
+    """One of more than 4 times its brightest good neighbor and a tenth of the peak; a star lights its neighbors."""
     exposure = in_use(attached)
-    image = np.full(exposure["ta_sci"].shape, 7.0)
+    image, dq = np.full(exposure["ta_sci"].shape, 7.0), np.zeros(exposure["ta_sci"].shape, dtype=np.uint32)
     image[61, 105:107] += light, beside  # outside the window
     image[62, 97:99] += light, beside
-    ds = exposure.assign(ta_sci=(("ta_y", "ta_x"), image), ta_dq=0 * exposure["ta_dq"])
-    flags = pixel_flags(ds, ImageCentroid(100.2, 60.0, 0.01, 0.01, peak=100.0, background=7.0))
-    assert flags == (["pixel (97, 62) of the TA image looks hot"] if hot else [])
+    if flagged:
+        image[63, 97], dq[63, 97] = 1e5, 1
+    ds = exposure.assign(ta_sci=(("ta_y", "ta_x"), image), ta_dq=(("ta_y", "ta_x"), dq))
+    flags = pixel_flags(ds, ImageCentroid(100.2, 60.0, 0.01, 0.01, peak=peak, background=7.0))
+    expected = ["1 bad pixel(s) in the window"] if flagged else []
+    assert flags == expected + (["pixel (97, 62) of the TA image looks hot"] if hot else [])
 
 
 def test_image_centroid_is_in_pixels_of_readout(attached):

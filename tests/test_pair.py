@@ -167,9 +167,10 @@ def test_pair_takes_block_from_five_seconds_before_its_exposure(late, owned):
     assert pair.pair([acquisition()], [block]) == ([[block]] if owned else [[]])
 
 
-def test_pair_warns_of_block_ten_minutes_late():
-    block = osslog.Centroid(detector="NRCA5", start=BEGIN + seconds(660))
-    with pytest.warns(XtaWarning, match="11 minutes"):
+@pytest.mark.parametrize("minutes", [11, 100])
+def test_pair_warns_of_block_ten_minutes_late(minutes):
+    block = osslog.Centroid(detector="NRCA5", start=BEGIN + seconds(60 * minutes))
+    with pytest.warns(XtaWarning, match=f"{minutes} minutes"):
         assert pair.pair([acquisition()], [block]) == [[block]]
 
 
@@ -187,6 +188,7 @@ def test_pair_by_time_of_logged_exposure(late, owned):
     [
         ("jw09990001001_02102_00001_nrcalong_cal.fits", "102001", 900, True),
         ("jw09990001001_02102_00001_nrcalong_cal.fits", "102002", 0, False),
+        ("jw09990001001_02102_00001.fits", "102001", 900, True),
         ("jw09990001001_02102.fits", "102002", 0, True),
         ("a_b_00001_c.fits", "102002", 0, True),
         ("a_02102_b_c.fits", "102002", 0, True),

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -220,3 +221,27 @@ def test_closure_passes_with_siaf_younger_than_log(tmp_path):
 def test_closure_refuses_what_is_no_acquisition(record):
     with pytest.raises(ArgumentError, match="give one acquisition"):
         closure(record)
+
+
+def test_closure_reaches_oldest_release():
+    """Made from the SIAF: the two oldest releases have the same values, and no other has."""
+    oldest, second = list(siaf.releases())[:2]
+    ta, fgs = siaf.aperture("NIRCAM", "NRCA3_FP1", oldest), siaf.aperture("FGS", "FGS1_FULL_OSS", oldest)
+    v2, v3 = siaf.convert(ta, 1587.9, 1409.9, "det", "tel")
+    x, y = siaf.convert(fgs, fgs.V2Ref + ta.V2Ref - v2, fgs.V3Ref + ta.V3Ref - v3, "tel", "idl")
+    logged = osslog.Centroid(1587.9, 1409.9, detector="NRCA3", guider=1, target_v2=v2, target_v3=v3, sam_x=x, sam_y=y)
+    assert closure(logged, explain=False).prds == (oldest, second)
+
+
+def test_by_sam_chooses_by_larger_error(record):
+    """Not an aperture that lies on one line with where the SAM leads."""
+    prd = "PRDOPSSOC-059"
+    fgs = siaf.aperture("FGS", "FGS1_FULL_OSS", prd)
+    facts = replace(rules._facts(record, "NRCA3_FP1", 1), guider=1, v2=0.0, v3=0.0, sam_x=0.0, sam_y=0.0)
+    apertures = []
+    for name, position in (("near", (0.05, 0.06)), ("aligned", (0.001, 10.0))):
+        v2, v3 = siaf.convert(fgs, *position, "idl", "tel")
+        apertures.append(SimpleNamespace(AperName=name, V2Ref=v2 - fgs.V2Ref, V3Ref=v3 - fgs.V3Ref))
+    ((chosen, x, y),) = rules._by_sam(facts, prd, apertures)
+    assert chosen.AperName == "near"
+    assert (x, y) == pytest.approx((0.05, 0.06), abs=1e-9)

@@ -133,3 +133,9 @@ def test_best_log_of_single_row_is_none(nircam, tmp_path):
     log.write_text(row.format("STARTED") + row.format("ENDED"))
     result, passed_over = find.best_log([log, mention], nircam.visit_id)
     assert (len(result), passed_over) == (2, [])
+
+
+def test_find_ta_of_renamed_file(nircam, tmp_path):
+    """Files are told by their headers where none has the name of the visit."""
+    shutil.copy(nircam.ta[0], tmp_path / "acquisition_cal.fits")
+    assert [product.path.name for product in find.find_ta(tmp_path, nircam.visit_id)] == ["acquisition_cal.fits"]

@@ -32,7 +32,6 @@ __all__ = [
     "WCSError",
     "XtaError",
     "XtaWarning",
-    "filtered",
     "warn",
 ]
 

@@ -34,7 +34,7 @@ OTHERS = {
 BLOCK = 1 << 22  # [byte] read at a time to measure what a compressed file holds
 
 
-def _open_fits(path: str) -> "HDUList":
+def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
@@ -43,7 +43,7 @@ def _open_fits(path: str) -> "HDUList":
         with Path(path).open("rb") as file:
             fits.getheader(file, 0)  # fits.open does not close a file whose first header is damaged
         # A memory map cannot scale the unsigned integers of DQ in sections.
-        hdus = fits.open(path, memmap=False)
+        hdus = fits.open(path, mode=mode, memmap=False)
         stack.callback(hdus.close)
         len(hdus)  # reads all headers
         stack.pop_all()  # all well: it stays open
@@ -59,7 +59,7 @@ def opened(path: str, *, exact: bool = False) -> Any:
     manager = None
     try:
         _check_kind(path)
-        manager = CachingFileManager(_open_fits, path)
+        manager = CachingFileManager(_open_fits, path, mode="readonly")  # "no mode" is lost between processes
         _check_whole(path, manager.acquire(), exact)
     except damage() as error:
         if manager is not None:

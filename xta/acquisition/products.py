@@ -1,13 +1,12 @@
 """FITS products by their headers and names: the visit and the exposure that each belongs to."""
 
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xta.errors import damage
+from xta.errors import damage, filtered
 from xta.model import TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = ["SUFFIXES", "Product", "ranked_products", "read_product"]
@@ -52,8 +51,8 @@ def read_product(path: Path) -> Product:
     from astropy.io import fits
 
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a header that is cut or odd; opening the file will complain
+        # Of a header that is cut or odd opening the file will complain.
+        with path.open("rb") as file, filtered("ignore", Warning):
             header = fits.getheader(file, 0)
             keywords = ("TELESCOP", "VISIT_ID", "EXP_TYPE", "DETECTOR", "DATE-BEG")
             return Product(path, *(str(header.get(keyword, "")).strip() for keyword in keywords))

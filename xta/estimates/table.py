@@ -28,7 +28,7 @@ from xta.acquisition import find
 from xta.acquisition.budget import GUIDING, acquisition_accuracy, centroid_noise
 from xta.acquisition.image import cutout, image_centroid, in_use, pixel_flags
 from xta.acquisition.offset import acquired_target, target_position
-from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError
+from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError, filtered
 from xta.estimates.template import estimate_center
 from xta.geometry import siaf, sky, sphere, wcs
 from xta.images import dq
@@ -212,8 +212,6 @@ def _image(case: _Case) -> _Estimate:
 
 def _gaussian(case: _Case) -> _Estimate:
     """Fit a Gaussian, integrated over the pixels, by least squares."""
-    import warnings
-
     from astropy.utils.exceptions import AstropyUserWarning
     from photutils.psf import fit_2dgaussian
 
@@ -225,8 +223,7 @@ def _gaussian(case: _Case) -> _Estimate:
         bad |= ~(np.isfinite(err.values) & (err.values > 0))
         error = np.where(bad, 1.0, err.values)
     corner = float(light["ta_x"][0]), float(light["ta_y"][0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyUserWarning)  # the flags say it, too
+    with filtered("ignore", AstropyUserWarning):  # the flags say it, too
         fit = fit_2dgaussian(
             np.where(bad, 0.0, light.values - start.background),
             xypos=[(start.x - corner[0], start.y - corner[1])],

@@ -2,11 +2,10 @@
 
 import io
 import re
-import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from xta.errors import WCSError, damage
+from xta.errors import WCSError, damage, filtered
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -35,8 +34,7 @@ def _parsed(content: bytes) -> object:
     import asdf
 
     # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
-    with warnings.catch_warnings(), asdf.config_context() as config:
-        warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)
+    with filtered("ignore", asdf.exceptions.AsdfWarning), asdf.config_context() as config:
         config.validate_on_read = False
         try:
             # The tree stays usable after the file is closed: its arrays are inline or read here.

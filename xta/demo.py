@@ -11,6 +11,7 @@ import xarray as xr
 from xta import datasets, plot, psfsub, summary
 from xta.acquisition.analyze import analyze
 from xta.errors import XtaError
+from xta.identity import header
 from xta.io.atomic import make_folder, save_figure
 from xta.io.netcdf import to_netcdf
 
@@ -87,7 +88,7 @@ def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str
     show(f"\n{'star behind the mask [px, 0-based]':<52}{'x':>12}{'y':>12}{'from truth':>12}{'± on data':>12}")
     worst = 0.0
     for ds in exposures:
-        name = ds.attrs["filename"]
+        name = header(ds)["filename"]
         row = truth.sel(file=name)
         x, y = float(ds["target_x"]), float(ds["target_y"])
         error = math.hypot(x - float(row["star_x"]), y - float(row["star_y"]))

@@ -5,18 +5,17 @@ module takes them from here.
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xta.errors import MissingError, XtaError
+from xta.errors import XtaError
 
 __all__ = [
     "ADJUSTED",
     "ANALYSIS",
-    "ANALYSIS_ATTRS",
     "ATTRS",
     "CONVENTIONS",
     "INSTRUMENTS",
@@ -26,20 +25,15 @@ __all__ = [
     "TACONFIRM_TYPES",
     "TACQ_TYPES",
     "attrs",
-    "centroid_kind",
     "clean_attrs",
     "describe",
     "guider_aperture",
-    "guider_number",
-    "is_ta",
     "number",
     "prefixed",
-    "require",
     "require_pixels",
     "scalar",
     "text_variable",
     "with_history",
-    "words",
 ]
 
 CONVENTIONS = "CF-1.11"
@@ -65,6 +59,67 @@ ATTRS: dict[str, tuple[str, str]] = {
     "wcs_original": ("1", "GWCS as the file had it, before adjust_wcs, ASDF text"),
     "ra": ("degree", "right ascension (ICRS)"),
     "dec": ("degree", "declination (ICRS)"),
+    # identity of an exposure
+    "filename": ("", "file name of the exposure"),
+    "visit_id": ("", "visit (VISIT_ID)"),
+    "exposure_number": ("", "number of the exposure in its visit (EXPOSURE)"),
+    "instrument": ("", "instrument (INSTRUME)"),
+    "detector": ("", "detector (DETECTOR)"),
+    "channel": ("", "NIRCam channel (CHANNEL)"),
+    "module": ("", "NIRCam module (MODULE)"),
+    "filter": ("", "filter (FILTER)"),
+    "pupil": ("", "pupil element (PUPIL)"),
+    "coronagraphic_mask": ("", "coronagraphic mask (CORONMSK)"),
+    "exp_type": ("", "exposure type (EXP_TYPE)"),
+    "aperture": ("", "SIAF aperture (APERNAME)"),
+    "pps_aperture": ("", "SIAF aperture of the proposal (PPS_APER)"),
+    "subarray": ("", "subarray (SUBARRAY)"),
+    "target_name": ("", "target (TARGNAME)"),
+    "target_type": ("", "fixed or moving target (TARGTYPE)"),
+    "is_psf": ("1", "1 for a PSF reference star (IS_PSF)"),
+    "is_background": ("1", "1 for a background field (BKGDTARG)"),
+    "date_beg": ("", "start of the exposure, UTC (DATE-BEG)"),
+    "visit_start": ("", "start of the visit, UTC (VSTSTART)"),
+    "visit_end": ("", "end of the visit, UTC (VISITEND)"),
+    "dither_number": ("1", "number in the dither pattern (PATT_NUM)"),
+    "dither_points": ("1", "points of the dither pattern (NUMDTHPT)"),
+    "x_offset": ("arcsec", "dither from the start of the pattern, Ideal x (XOFFSET)"),
+    "y_offset": ("arcsec", "dither from the start of the pattern, Ideal y (YOFFSET)"),
+    "guide_star": ("", "guide star (GDSTARID)"),
+    "guider_aperture": ("", "SIAF aperture of the guider (FGS_APER)"),
+    "guide_star_x": ("arcsec", "guide star, Ideal x of the guider (GSIDL_X)"),
+    "guide_star_y": ("arcsec", "guide star, Ideal y of the guider (GSIDL_Y)"),
+    "substrt1": ("pixel", "first column of the subarray, 1-based (SUBSTRT1)"),
+    "substrt2": ("pixel", "first row of the subarray, 1-based (SUBSTRT2)"),
+    "subsize1": ("pixel", "columns of the subarray (SUBSIZE1)"),
+    "subsize2": ("pixel", "rows of the subarray (SUBSIZE2)"),
+    "pa_v3": ("degree", "position angle of the V3 axis at V1 (PA_V3)"),
+    "ra_ref": ("degree", "right ascension of the reference point (RA_REF)"),
+    "dec_ref": ("degree", "declination of the reference point (DEC_REF)"),
+    "roll_ref": ("degree", "position angle of the V3 axis at the reference point (ROLL_REF)"),
+    "v2_ref": ("arcsec", "V2 of the reference point (V2_REF)"),
+    "v3_ref": ("arcsec", "V3 of the reference point (V3_REF)"),
+    "v3i_yang": ("degree", "angle from V3 to the Ideal y axis (V3I_YANG)"),
+    "vparity": ("1", "parity of Ideal x and V2 (VPARITY)"),
+    "pixel_scale": ("arcsec", "width of a pixel, from PIXAR_A2"),
+    "prd_version": ("", "SIAF release of the product (PRD_VER)"),
+    "corrected_ra": ("arcsec", "correction that the file already has, of RA_REF (TADRA)"),
+    "corrected_dec": ("arcsec", "correction that the file already has, of DEC_REF (TADDEC)"),
+    "corrected_roll": ("arcsec", "correction that the file already has, of ROLL_REF (TADROLL)"),
+    "source": ("", "path of the file that was opened"),
+    # onboard centroid in use
+    "oss_x_det": ("pixel", "onboard (OSS) centroid, SIAF Det x, 1-based"),
+    "oss_y_det": ("pixel", "onboard (OSS) centroid, SIAF Det y, 1-based"),
+    "oss_x": ("pixel", "onboard (OSS) centroid, x of the TA readout, 0-based"),
+    "oss_y": ("pixel", "onboard (OSS) centroid, y of the TA readout, 0-based"),
+    "oss_time": ("", "time of the onboard centroid, UTC"),
+    "oss_status": ("", "SUCCESS, or why there is no onboard centroid"),
+    "oss_log": ("", "lines of the event log about the acquisition"),
+    "oss_prd": ("", "SIAF release that was onboard"),
+    "oss_closure_error": ("arcsec", "error of the loop of centroid, SIAF and maneuver"),
+    "centroid_source": ("", "what the centroid in use comes from"),
+    "centroid_kind": ("", "oss, targ_acq, image, manual or none"),
+    "ta_in_use": ("1", "label of the TA exposure in use"),
     # data
     "sci": ("", "science image"),
     "err": ("", "standard error of the science image"),
@@ -163,7 +218,7 @@ carries its own, and the unit of an image comes from BUNIT."""
 
 ADJUSTED = frozenset(
     {
-        *("target_x", "target_y", "target_ra", "target_dec", "mask_x", "mask_y", "residual_x", "residual_y"),
+        *("target_x", "target_y", "mask_x", "mask_y", "residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
         *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),
         *("error_part", "error_part_source", "target_x_err_part", "target_y_err_part"),
@@ -178,15 +233,6 @@ ANALYSIS = ADJUSTED | {
     *("check", "check_passed", "check_reason"),
 }
 """Coordinates that attach, compute_offset and adjust_wcs add; more of attach begin with ``ta_``."""
-
-ANALYSIS_ATTRS = frozenset(
-    {
-        *("oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_time", "oss_status", "oss_log"),
-        *("oss_prd", "oss_closure_error"),
-        *("centroid_source", "centroid_kind", "ta_in_use"),
-    }
-)
-"""Dataset attributes that attach and compute_offset add."""
 
 KEYWORDS: dict[str, str] = {
     "telescope": "TELESCOP",
@@ -205,7 +251,7 @@ KEYWORDS: dict[str, str] = {
     "program": "PROGRAM",
     "observation": "OBSERVTN",
     "visit": "VISIT",
-    "exposure": "EXPOSURE",
+    "exposure_number": "EXPOSURE",
     "target_name": "TARGNAME",
     "target_proposer": "TARGPROP",
     "target_type": "TARGTYPE",
@@ -232,6 +278,7 @@ KEYWORDS: dict[str, str] = {
     "guide_star_x": "GSIDL_X",
     "guide_star_y": "GSIDL_Y",
     "is_psf": "IS_PSF",
+    "is_background": "BKGDTARG",
     "substrt1": "SUBSTRT1",
     "substrt2": "SUBSTRT2",
     "subsize1": "SUBSIZE1",
@@ -271,41 +318,9 @@ NUMBERS = frozenset(
 """Attributes of `KEYWORDS` that are numbers; anything else in their place is not believed."""
 
 
-def is_ta(ds: xr.Dataset) -> bool:
-    """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
-    return ds.attrs.get("exp_type") in TACQ_TYPES | TACONFIRM_TYPES
-
-
 def guider_aperture(number: int | None) -> str:
     """Name the SIAF aperture of a guider, as in the keyword FGS_APER."""
     return f"FGS{number}_FULL_OSS"
-
-
-def guider_number(ds: xr.Dataset) -> int | None:
-    """Read the number of the guider from FGS_APER, 1 or 2; None where the header does not tell."""
-    return {"FGS1": 1, "FGS2": 2}.get(str(ds.attrs.get("guider_aperture", ""))[:4])
-
-
-def centroid_kind(ds: xr.Dataset) -> str:
-    """Read where the centroid in use comes from.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached.
-
-    Returns
-    -------
-    str
-        The attribute ``centroid_kind``: "oss" (event log), "targ_acq" (TARG_ACQ extension), "image" (measured in
-        the TA image), "manual" (by hand) or "none". xta 0.1 did not write it; of its datasets the kind is told
-        by the words of ``centroid_source``, which were fixed.
-    """
-    if "centroid_kind" in ds.attrs:
-        return str(ds.attrs["centroid_kind"])
-    words = {"OSS": "oss", "TARG_ACQ": "targ_acq", "TA image": "image", "given by hand": "manual"}
-    source = str(ds.attrs.get("centroid_source", ""))
-    return next((kind for start, kind in words.items() if source.startswith(start)), "none")
 
 
 def attrs(name: str, *, units: str | None = None, **more: Any) -> dict[str, Any]:
@@ -415,27 +430,6 @@ def _clean_array(values: Any) -> Any:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
-    """Check that a dataset has the variables, coordinates or attributes that a step needs.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-    *names : str
-    step : str
-        What would provide them, as a user calls it.
-
-    Raises
-    ------
-    MissingError
-        Naming what is missing and `step`.
-    """
-    missing = [str(name) for name in names if name not in ds.variables and name not in ds.attrs]
-    if missing:
-        msg = f"the dataset has no {', '.join(missing)}; call {step} first"
-        raise MissingError(msg)
-
-
 def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], advice: str, *, least: int = 1) -> None:
     """Raise an error with advice unless the labels ``x``, ``y`` are successive pixels, `least` of them or more."""
     for axis in ("x", "y"):
@@ -445,11 +439,6 @@ def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], ad
                 f"strided, reversed, binned or padded); {advice}"
             )
             raise error(msg)
-
-
-def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:
-    """Join attributes of a dataset, without those that are not there."""
-    return between.join(filter(None, (str(ds.attrs.get(name, "")).strip() for name in names)))
 
 
 def prefixed(**groups: Mapping[str, Any]) -> dict[str, Any]:

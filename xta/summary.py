@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from xta.model import ATTRS, scalar, words
+from xta.identity import header, words
+from xta.model import ATTRS, scalar
 
 __all__ = ["as_dict", "as_html", "as_table", "as_text"]
 
@@ -97,7 +98,7 @@ def as_dict(ds: xr.Dataset) -> dict[str, object]:
         adjust_wcs under its own name; units as in `xta.model.ATTRS`. What is not a number is None. Under "checks"
         True, False or None for each check, under "check_reasons" why.
     """
-    result = {name: ds.attrs[name] for name in ABOUT if name in ds.attrs}
+    result = {name: header(ds)[name] for name in ABOUT if name in header(ds)}
     scalars = [str(name) for name, coord in ds.coords.items() if coord.dtype.kind == "f" and not coord.ndim]
     values = {name: scalar(ds, name) for name in scalars if name in ATTRS}
     result |= {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -164,7 +165,7 @@ def _pair(ds: xr.Dataset, name: str, decimals: int, *, suffix: str = "", sign: b
 
 
 def _target(ds: xr.Dataset) -> str:
-    ra, dec = ds.attrs.get("target_ra"), ds.attrs.get("target_dec")
+    ra, dec = header(ds).get("target_ra"), header(ds).get("target_dec")
     numbers = [value for value in (ra, dec) if isinstance(value, int | float) and math.isfinite(value)]
     place = "RA {}, Dec {} deg".format(*(number(value, 6) for value in numbers)) if len(numbers) == 2 else ""
     return ", ".join(filter(None, (words(ds, "target_name"), place, _say("visit {}", words(ds, "visit_id")))))
@@ -173,7 +174,7 @@ def _target(ds: xr.Dataset) -> str:
 def _acquisition(ds: xr.Dataset) -> str:
     if count := len(ta_filenames(ds)):
         return f"{count} exposure{'s' if count != 1 else ''}, {words(ds, 'oss_status') or 'no status'}"
-    return "not attached" if "visit_id" in ds.attrs and "klip" not in ds.variables else ""
+    return "not attached" if "visit_id" in header(ds) and "klip" not in ds.variables else ""
 
 
 def _centroid(ds: xr.Dataset) -> str:
@@ -211,7 +212,7 @@ def _checks(ds: xr.Dataset, *, reasons: bool = False) -> str:
 
 def _wcs(ds: xr.Dataset) -> str:
     if "wcs" not in ds.variables:
-        return "none" if "visit_id" in ds.attrs else ""
+        return "none" if "visit_id" in header(ds) else ""
     if several := _several(ds, "wcs"):
         return several
     if "star_x" in ds.variables:

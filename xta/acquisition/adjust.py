@@ -5,12 +5,13 @@ from typing import Any
 
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.acquisition import budget, pair
 from xta.acquisition.image import in_use
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
 from xta.geometry import sky, sphere, wcs
+from xta.identity import header
 
 __all__ = ["adjust_wcs"]
 
@@ -53,9 +54,9 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     whose distortion stays. A turn about the target itself cannot be seen by one star and is left alone.
     Always starts from the file's WCS: calling it twice changes nothing more.
     """
-    model.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
-    if "corrected_ra" in ds.attrs:
-        name = ds.attrs.get("filename", "the file")
+    identity.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
+    if "corrected_ra" in header(ds):
+        name = header(ds).get("filename", "the file")
         msg = f"the WCS of {name} was corrected already; start from the original product"
         raise WCSError(msg)
     if "star_x" in ds.coords:
@@ -104,5 +105,5 @@ def _mask(ds: xr.Dataset) -> tuple[float, float]:
     try:
         return pair.intended_pixel(ds)
     except SiafError as error:
-        warn(f"{ds.attrs.get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
+        warn(f"{header(ds).get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
         return float("nan"), float("nan")

@@ -6,11 +6,12 @@ from typing import Any
 
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach, check_identity, find_acquisition
 from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
+from xta.identity import header
 from xta.io.backend import open_exposure, rechunk
 
 __all__ = ["analyze", "analyze_visit"]
@@ -108,8 +109,8 @@ def analyze_visit(
     if isinstance(files, str | bytes | os.PathLike | xr.Dataset) or not isinstance(files, Iterable):
         msg = f"files is {files!r}; give the exposures of a visit as a list, or use xta.analyze for one"
         raise ArgumentError(msg)
-    exposures = sorted((_opened(file, chunks) for file in files), key=lambda ds: str(ds.attrs.get("date_beg", "")))
-    science = [ds for ds in exposures if not model.is_ta(ds)]
+    exposures = sorted((_opened(file, chunks) for file in files), key=lambda ds: str(header(ds).get("date_beg", "")))
+    science = [ds for ds in exposures if not identity.is_ta(ds)]
     if not science:
         msg = f"there is no science exposure among the {len(exposures)} that were given; xta.analyze takes TA exposures"
         raise AcquisitionError(msg)
@@ -117,11 +118,11 @@ def analyze_visit(
         check_identity(ds)
     _check_one_visit(exposures)
     if acquisition is None:
-        acquisition = [ds for ds in exposures if model.is_ta(ds)] or None
+        acquisition = [ds for ds in exposures if identity.is_ta(ds)] or None
     acquisition = find_acquisition(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     result: dict[str, xr.Dataset] = {}
     for ds in science:
-        name = str(ds.attrs.get("filename", len(result)))
+        name = str(header(ds).get("filename", len(result)))
         if name in result:
             msg = f"{name} was given twice; each exposure counts once"
             raise ArgumentError(msg)
@@ -144,7 +145,7 @@ def _opened(source: Any, chunks: Any) -> xr.Dataset:
 def _check_one_visit(exposures: Iterable[xr.Dataset]) -> None:
     """Refuse exposures of which one acquisition cannot be the acquisition of all."""
     for name, what in (("visit_id", "visits"), ("instrument", "instruments"), ("guide_star", "guide stars")):
-        values = {str(ds.attrs[name]): str(ds.attrs.get("filename", "?")) for ds in exposures if name in ds.attrs}
+        values = {str(header(ds)[name]): str(header(ds).get("filename", "?")) for ds in exposures if name in header(ds)}
         if len(values) > 1:
             pairs = ", ".join(f"{value} ({file})" for value, file in sorted(values.items()))
             msg = f"the exposures are of several {what}, which have a pointing error each: {pairs}; give one at a time"

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.acquisition import checks, pair
 from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_beside, targ_acqs
 from xta.acquisition.products import Product
 from xta.acquisition.targ_acq import TargAcq
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import sky
+from xta.identity import header
 from xta.images import dq
 from xta.io.backend import open_exposure
 from xta.osslog import Centroid
@@ -95,22 +96,21 @@ def attach(
     bare, exposures = forget(ds), acquisition.exposures
     _check_belong(bare, exposures)
     stacked = _stack(exposures)
-    images = ("ta_sci", "ta_err", "ta_dq")
-    result = bare.assign(stacked).set_coords([name for name in stacked if name not in images])
-    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in model.TACQ_TYPES]
-    result = result.assign_attrs(ta_in_use=tacq[-1] if tacq else len(exposures) - 1)
+    result = bare.assign_coords(stacked)
+    tacq = [k for k, ta in enumerate(exposures) if header(ta).get("exp_type") in model.TACQ_TYPES]
+    result = identity.assign(result, {"ta_in_use": tacq[-1] if tacq else len(exposures) - 1})
     result = _with_centroid(result, acquisition)
     _check_readouts(exposures)
-    files = ", ".join(str(ta.attrs.get("filename", "?")) for ta in exposures)
-    logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), bare.attrs["visit_id"], files)
-    return model.with_history(result, f"attach {files}; centroid: {result.attrs['centroid_source']}")
+    files = ", ".join(str(header(ta).get("filename", "?")) for ta in exposures)
+    logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), header(bare)["visit_id"], files)
+    return model.with_history(result, f"attach {files}; centroid: {header(result)['centroid_source']}")
 
 
 def check_identity(ds: xr.Dataset) -> None:
     """Refuse an exposure whose header does not say of which visit and instrument it is."""
     for name, keyword in (("visit_id", "VISIT_ID"), ("instrument", "INSTRUME")):
-        if name not in ds.attrs:
-            msg = f"{ds.attrs.get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_attrs({name}=...)"
+        if name not in header(ds):
+            msg = f"{header(ds).get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_coords({name}=...)"
             raise AcquisitionError(msg)
 
 
@@ -123,7 +123,7 @@ def find_acquisition(
     beside = [] if acquisition is not None and targ_acq is not None else ta_beside(bare)
     exposures = sorted(
         _exposures(bare, acquisition, beside, offline),
-        key=lambda ta: (ta.attrs.get("date_beg", ""), ta.attrs.get("filename", "")),
+        key=lambda ta: (header(ta).get("date_beg", ""), header(ta).get("filename", "")),
     )
     records = targ_acqs(bare, targ_acq, beside)
     # A centroid that lies beside the file is worth more than a journey to the archive.
@@ -137,7 +137,7 @@ def _with_centroid(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
     blocks: list[list[Centroid]] = [[] for _ in exposures]
     onboard = pair.Onboard(reason=acquisition.search.reason)
     if log is not None:
-        visit = ds.attrs["visit_id"]
+        visit = header(ds)["visit_id"]
         blocks = pair.pair(exposures, log.centroids(visit), log.exposures(visit))
         onboard = pair.from_log(blocks, log, visit)
     if onboard.record is None:
@@ -161,9 +161,7 @@ def forget(ds: xr.Dataset) -> xr.Dataset:
     """Take back an earlier analysis: drop what attach and later steps added, restore the WCS of the file."""
     ds = unadjusted(ds)
     added = [name for name in ds.variables if str(name).startswith("ta_") or name in model.ANALYSIS]
-    result = ds.drop_vars(added)
-    result.attrs = {key: value for key, value in ds.attrs.items() if key not in model.ANALYSIS_ATTRS}
-    return result
+    return identity.forget(ds.drop_vars(added))
 
 
 def _exposures(
@@ -172,7 +170,7 @@ def _exposures(
     from astropy.io.fits import HDUList
 
     if acquisition is None:
-        if model.is_ta(ds):
+        if identity.is_ta(ds):
             return [ds]
         return open_acquisition(ds, beside, offline=offline)
     if isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
@@ -190,9 +188,9 @@ def _exposures(
 def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
     """Refuse a TA exposure of another visit, guide star or instrument."""
     for ta in exposures:
-        label = ta.attrs.get("filename", "the TA exposure")
-        if not model.is_ta(ta):
-            msg = f"{label} is not a target acquisition: its EXP_TYPE is {ta.attrs.get('exp_type')!r}, not *_TACQ"
+        label = header(ta).get("filename", "the TA exposure")
+        if not identity.is_ta(ta):
+            msg = f"{label} is not a target acquisition: its EXP_TYPE is {header(ta).get('exp_type')!r}, not *_TACQ"
             raise AcquisitionError(msg)
         for name, what in (("visit_id", "visit"), ("instrument", "instrument"), ("guide_star", "guide star")):
             _check_same(ds, ta, name, what)
@@ -205,8 +203,8 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
 
 def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
     """Compare an attribute of the exposure with that of a TA exposure."""
-    label = ta.attrs.get("filename", "the TA exposure")
-    value, other = ds.attrs.get(name), ta.attrs.get(name)
+    label = header(ta).get("filename", "the TA exposure")
+    value, other = header(ds).get(name), header(ta).get(name)
     if other is None and name != "guide_star":
         msg = f"{label} does not say its {what}, so it cannot be known to belong to the exposure"
         raise AcquisitionError(msg)
@@ -215,7 +213,7 @@ def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
         warn(f"{silent} does not say its {what}; that it is the same in both is not known")
     elif value != other:
         msg = (
-            f"{label} belongs to {what} {other}, the exposure {ds.attrs.get('filename', '')} to {value}: "
+            f"{label} belongs to {what} {other}, the exposure {header(ds).get('filename', '')} to {value}: "
             f"its pointing error is another one; give a TA exposure of the same {what}"
         )
         raise AcquisitionError(msg)
@@ -248,10 +246,10 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
         variables[f"ta_{dim}"] = xr.Variable((f"ta_{dim}",), axis, model.attrs(f"ta_{dim}"))
     columns: dict[str, Any] = {"exposure": np.arange(len(exposures))}
     for name in ("filename", "aperture", "subarray", "exp_type", "detector", "filter"):
-        columns[name] = [str(ta.attrs.get(name, "")) for ta in exposures]
+        columns[name] = [str(header(ta).get(name, "")) for ta in exposures]
     columns["time"] = np.array([pair.begin(ta) for ta in exposures], dtype="datetime64[ns]")
     for name in ("target_ra", "target_dec", "guide_star_x", "guide_star_y"):
-        columns[name] = [model.number(ta.attrs.get(name)) for ta in exposures]
+        columns[name] = [model.number(header(ta).get(name)) for ta in exposures]
     columns["intended_x"], columns["intended_y"] = np.array([_intended(ta) for ta in exposures]).T
     for name, column in columns.items():
         variables[f"ta_{name}"] = xr.Variable(("ta_exposure",), column, model.attrs(f"ta_{name}"))
@@ -280,8 +278,8 @@ def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> d
 
 def _intended(ta: xr.Dataset) -> tuple[float, float]:
     """Compute where the star was meant to be; only acquisitions are dithered, not the images that confirm them."""
-    a = ta.attrs
-    number = str(a.get("exposure")) if a.get("exp_type") in model.TACQ_TYPES else ""
+    a = header(ta)
+    number = str(a.get("exposure_number")) if a.get("exp_type") in model.TACQ_TYPES else ""
     try:
         pair.readout(ta)
         return pair.intended_pixel(ta, int(number) if number.isdecimal() else 1)

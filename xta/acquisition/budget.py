@@ -36,11 +36,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.acquisition import pair
 from xta.acquisition.image import WINDOW, image_centroid, in_use
 from xta.errors import SiafError, WCSError, XtaError
 from xta.geometry import siaf, sky, wcs
+from xta.identity import header
 
 if TYPE_CHECKING:
     from pysiaf import JwstAperture
@@ -106,8 +107,8 @@ class _Place:
     @property
     def is_acquisition(self) -> bool:
         """Whether the exposure is the TA exposure itself."""
-        named = str(self.ds.attrs.get("filename", "")) == str(self.ta["ta_filename"].item())
-        return named and model.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
+        named = str(header(self.ds).get("filename", "")) == str(self.ta["ta_filename"].item())
+        return named and identity.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
 
     def moved(self, x: float, y: float, source: str) -> _Part:
         """Take an error of the centroid to the exposure."""
@@ -120,7 +121,7 @@ class _Place:
 
     def unknown(self, reason: str) -> _Part:
         """Let the published accuracy of an acquisition stand in."""
-        mas = acquisition_accuracy(str(self.ds.attrs["instrument"]))
+        mas = acquisition_accuracy(str(header(self.ds)["instrument"]))
         return self.same(mas, f"{reason}; the published accuracy of a target acquisition, {mas:.1f} mas")
 
 
@@ -155,7 +156,7 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
     Of the onboard one with the window and the last step of the iteration that the log tells of, else of that of the
     image. NaN where the image has no errors.
     """
-    if not (onboard_one and ds.attrs.get("oss_time")):
+    if not (onboard_one and header(ds).get("oss_time")):
         star = image_centroid(ds)
         return star.x_err, star.y_err
     facts = pair.logged_facts(ds)
@@ -166,7 +167,7 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
 
 
 def _centroid(place: _Place) -> _Part:
-    kind = model.centroid_kind(place.ds)
+    kind = identity.centroid_kind(place.ds)
     if kind == "manual":
         return place.unknown("a centroid by hand has no error")
     try:
@@ -194,7 +195,7 @@ def _image(place: _Place) -> _Part:
 def _guiding(place: _Place) -> _Part:
     if place.is_acquisition:
         return _Part(0.0, 0.0, "the exposure is the acquisition itself")
-    moving = str(place.ds.attrs.get("target_type", "")).upper() == "MOVING"
+    moving = str(header(place.ds).get("target_type", "")).upper() == "MOVING"
     noise = GUIDING_MOVING if moving else GUIDING
     return place.same(math.sqrt(2) * noise, f"{noise:g} mas of the guider in each of two exposures")
 
@@ -202,7 +203,7 @@ def _guiding(place: _Place) -> _Part:
 def _distortion(place: _Place) -> _Part:
     if place.is_acquisition:
         return _Part(0.0, 0.0, "the exposure is the acquisition itself")
-    a, ta = place.ds.attrs, place.ta
+    a, ta = header(place.ds), place.ta
     if not math.isfinite(float(ta["ta_intended_x"])):
         return place.unknown("the readout of the acquisition is not known")
     try:
@@ -226,7 +227,7 @@ def _ways(place: _Place, start: "JwstAperture", end: "JwstAperture") -> tuple[An
     pixels = [place.centroid, place.star]
     original = sky.the_wcs(place.ds, "wcs_original")
     readouts, systems = [start, end], [wcs.load(place.ta["ta_wcs"].item()), original]
-    if str(place.ta["ta_detector"].item()) == str(place.ds.attrs.get("detector")):
+    if str(place.ta["ta_detector"].item()) == str(header(place.ds).get("detector")):
         x, y = siaf.det_to_pixel(end, *siaf.pixel_to_det(start, *place.centroid))
         pixels[0], readouts[0], systems[0] = (float(x), float(y)), end, original
     by_wcs = [wcs.pixel_to_v(gwcs, *pixel) for gwcs, pixel in zip(systems, pixels, strict=True)]
@@ -241,7 +242,7 @@ def _inverse(place: _Place) -> _Part:
 
 
 def _mask_reference(place: _Place) -> _Part:
-    a = place.ds.attrs
+    a = header(place.ds)
     given = a.get("prd_version")
     if siaf.release(given) != (given or siaf.release()):
         return _Part(math.nan, math.nan, f"the release {given} of the product is not at hand")

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.acquisition import pair
 from xta.acquisition.budget import acquisition_accuracy
 from xta.acquisition.closure import Closure, closure
 from xta.acquisition.image import flagged, image_centroid, in_use, pixel_flags
 from xta.errors import SiafError, XtaError, warn
 from xta.geometry import siaf, wcs
+from xta.identity import header
 from xta.images.centroid import ImageCentroid
 from xta.osslog import Centroid
 
@@ -57,7 +58,7 @@ def check_acquisition(
     """
     closed = _closure(ds, onboard)
     if closed.passed:
-        ds = ds.assign_attrs(oss_prd=closed.prd, oss_closure_error=closed.error)
+        ds = identity.assign(ds, {"oss_prd": closed.prd, "oss_closure_error": closed.error})
     results = {
         "converged": _converged(ds, onboard),
         "closes": _closes(closed),
@@ -68,13 +69,13 @@ def check_acquisition(
     for name in ("closes", "TARG_ACQ agrees"):
         passed, reason = results[name]
         if passed is False:
-            warn(f"visit {ds.attrs['visit_id']}: {reason}")
+            warn(f"visit {header(ds)['visit_id']}: {reason}")
     return _assign(ds, results)
 
 
 def check_image(ds: xr.Dataset) -> xr.Dataset:
     """Check the TA image in use, and the centroid in use against it; the offset has to be computed."""
-    model.require(ds, "ta_sci", step="ds.ta.attach()")
+    identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds)
     try:
         star = image_centroid(ds)
@@ -112,7 +113,7 @@ def _converged(ds: xr.Dataset, onboard: pair.Onboard) -> Check:
         return False if onboard.failed else None, onboard.reason or "no event log"
     if onboard.failed:
         return False, "the last onboard centroid did not converge; an earlier one is used"
-    return True, f"{ds.attrs['centroid_source']}: the onboard centroid converged"
+    return True, f"{header(ds)['centroid_source']}: the onboard centroid converged"
 
 
 def _closure(ds: xr.Dataset, onboard: pair.Onboard) -> Closure:
@@ -120,7 +121,7 @@ def _closure(ds: xr.Dataset, onboard: pair.Onboard) -> Closure:
         return Closure(reason="no onboard centroid of an event log is in use")
     aperture = str(in_use(ds)["ta_aperture"].item()) or None
     try:
-        return closure(onboard.record, prd=ds.attrs.get("prd_version"), aperture=aperture, explain=False)
+        return closure(onboard.record, prd=header(ds).get("prd_version"), aperture=aperture, explain=False)
     except SiafError as error:
         return Closure(reason=str(error))
 
@@ -134,7 +135,7 @@ def _closes(closed: Closure) -> Check:
 
 
 def _prd(ds: xr.Dataset) -> Check:
-    given = ds.attrs.get("prd_version")
+    given = header(ds).get("prd_version")
     if not given:
         return None, f"the product names no SIAF release (PRD_VER); {siaf.release()} is used"
     used = siaf.release(str(given))
@@ -145,21 +146,21 @@ def _prd(ds: xr.Dataset) -> Check:
 def _guide_star(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
     """Tell whether all headers name the guide star; that they name the same one was seen to before."""
     for exposure in (ds, *exposures):
-        if "guide_star" not in exposure.attrs:
-            return None, f"{exposure.attrs.get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
-    return True, f"guide star {ds.attrs['guide_star']}"
+        if "guide_star" not in header(exposure):
+            return None, f"{header(exposure).get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
+    return True, f"guide star {header(ds)['guide_star']}"
 
 
 def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterable[TargAcq]") -> Check:
     """Compare the centroid in the header of the acquisition in use with that of the log."""
-    used = exposures[ds.attrs["ta_in_use"]]
+    used = exposures[header(ds)["ta_in_use"]]
     record = next((record for record in records if pair.same_exposure(used, record)), None)
     if record is None:
         return None, "no TARG_ACQ extension of the TA exposure in use is at hand"
-    if not ds.attrs.get("oss_time"):
+    if not header(ds).get("oss_time"):
         return None, "there is no centroid of an event log to compare TARG_ACQ with"
-    logged = ds.attrs["oss_x_det"], ds.attrs["oss_y_det"]
-    x, y = siaf.oss_to_det(str(ds.attrs["instrument"]), record.x_det, record.y_det)
+    logged = header(ds)["oss_x_det"], header(ds)["oss_y_det"]
+    x, y = siaf.oss_to_det(str(header(ds)["instrument"]), record.x_det, record.y_det)
     says = f"{x:.5f}, {y:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
     if record.successful and max(abs(x - logged[0]), abs(y - logged[1])) <= SAME_CENTROID:
         return True, f"{record.filename} has the centroid of the log"
@@ -171,11 +172,11 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
 
 def _agrees(ds: xr.Dataset, ta: xr.Dataset, star: ImageCentroid) -> Check:
     """Compare the centroid in use with that of the image."""
-    if model.centroid_kind(ds) == "image":
+    if identity.centroid_kind(ds) == "image":
         return None, "the centroid in use is that of the image itself"
     x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
     scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), x, y)
-    accuracy = acquisition_accuracy(str(ds.attrs["instrument"])) / (1e3 * scale)
+    accuracy = acquisition_accuracy(str(header(ds)["instrument"])) / (1e3 * scale)
     far = x - star.x, y - star.y
     limits = [AGREES * float(np.hypot(accuracy, np.nan_to_num(err))) for err in (star.x_err, star.y_err)]
     passed = all(abs(difference) <= limit for difference, limit in zip(far, limits, strict=True))

@@ -24,6 +24,8 @@ from xta.errors import (
     XtaWarning,
     warn,
 )
+from xta.identity import header
+from xta.identity import source as path_of
 from xta.io.backend import open_exposure
 
 if TYPE_CHECKING:
@@ -71,12 +73,12 @@ def find_ta(folder: Path, visit_id: str) -> list[Product]:
 
 def ta_beside(ds: xr.Dataset) -> list[list[Product]]:
     """Find the TA products of an exposure's visit in each folder beside its file."""
-    return [find_ta(folder, ds.attrs["visit_id"]) for folder in _folders(ds)]
+    return [find_ta(folder, header(ds)["visit_id"]) for folder in _folders(ds)]
 
 
 def _folders(ds: xr.Dataset) -> list[Path]:
     """Folders beside the file of a dataset: that of its name, and, for a link, that of the file itself."""
-    source = ds.encoding.get("source")
+    source = path_of(ds)
     if not source:
         return []
     path = Path(source).absolute()
@@ -98,11 +100,11 @@ def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, off
         return opened
     from xta import archive
 
-    visit = ds.attrs["visit_id"]
+    visit = header(ds)["visit_id"]
     places = ", ".join(map(str, _folders(ds))) or "no folder, for the dataset does not know its file"
     looked = f"beside the file (*{', *'.join(KINDS)}.fits with EXP_TYPE *_TACQ in {places})"
     try:
-        files = archive.fetch_visit(visit, instrument=ds.attrs["instrument"], log=False, offline=offline).files
+        files = archive.fetch_visit(visit, instrument=header(ds)["instrument"], log=False, offline=offline).files
     except (ArchiveError, AcquisitionError) as error:
         msg = (
             f"no TA exposure of visit {visit} {looked}, and none from the archive: {error} "
@@ -140,18 +142,18 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
     from xta import archive, osslog
     from xta.osslog.text import parse_times
 
-    visit = ds.attrs["visit_id"]
+    visit = header(ds)["visit_id"]
     if oss is None:
         log = next(filter(None, (_log_in(folder, visit) for folder in _folders(ds))), None)
         if log is not None:
             return LogSearch(log)
-        times: list[Any] = [ds.attrs.get(name) for name in ("visit_start", "visit_end")]
+        times: list[Any] = [header(ds).get(name) for name in ("visit_start", "visit_end")]
         window: dict[str, Any] = {} if None in times else {"start": times[0], "end": times[1]}
         if window and not operator.lt(*parse_times(times)):
             text = " to ".join(map(repr, times))
             return LogSearch(None, f"no event log beside the file, and the header's visit times are damaged ({text})")
         try:
-            oss = archive.event_log(visit, instrument=ds.attrs["instrument"], offline=offline, **window)
+            oss = archive.event_log(visit, instrument=header(ds)["instrument"], offline=offline, **window)
         except ArchiveError as error:
             logger.info("no event log: %s", error)
             reason = f"no event log beside the file, and none from the archive ({type(error).__name__})"
@@ -233,8 +235,8 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any, beside: Iterable[Iterable[Product]]
         raise ArgumentError(msg)
     records = [item if isinstance(item, TargAcq) else read_targ_acq(item) for item in given]
     for record in records:
-        if record.visit_id != ds.attrs["visit_id"]:
-            msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {ds.attrs['visit_id']}"
+        if record.visit_id != header(ds)["visit_id"]:
+            msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {header(ds)['visit_id']}"
             raise AcquisitionError(msg)
     return records
 

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.errors import CentroidError, MissingError
 from xta.geometry import siaf
+from xta.identity import header
 from xta.images import dq
 from xta.images.centroid import ImageCentroid, floating_window
 
@@ -34,8 +35,8 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
     It works on any selection of the TA exposures, in any order. The result has no dimension ``ta_exposure``, and its
     scalar coordinates ``ta_...`` are in memory.
     """
-    model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
-    label = ds.attrs.get("ta_in_use") if exposure is None else exposure
+    identity.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
+    label = header(ds).get("ta_in_use") if exposure is None else exposure
     labels = np.atleast_1d(ds["ta_exposure"].values).tolist()
     if label not in labels:
         msg = (
@@ -55,7 +56,7 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout (MIRI, full
     arrays) the search is limited to it.
     """
-    model.require(ds, "ta_sci", step="ds.ta.attach()")
+    identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
     rows, columns = search_region(ds, exposure)
     image = ta["ta_sci"].values[rows, columns]
@@ -91,8 +92,8 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     center = {dim: float(ta[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in center.values()):
         return slice(None), slice(None)
-    model.require(ta, "instrument", "ta_aperture", step="xta.open_exposure")
-    ap = siaf.aperture(ta.attrs["instrument"], str(ta["ta_aperture"].item()), ta.attrs.get("prd_version"))
+    identity.require(ta, "instrument", "ta_aperture", step="xta.open_exposure")
+    ap = siaf.aperture(header(ta)["instrument"], str(ta["ta_aperture"].item()), header(ta).get("prd_version"))
     result = {}
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
         half = min(size or LARGEST_REGION, LARGEST_REGION) / 2

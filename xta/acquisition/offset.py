@@ -6,11 +6,12 @@ from typing import Any
 
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.acquisition import attach, checks
 from xta.acquisition.image import image_centroid, in_use
 from xta.errors import AcquisitionError, ArgumentError, warn
 from xta.geometry import sphere, wcs
+from xta.identity import header
 
 __all__ = ["acquired_target", "compute_offset", "target_position"]
 
@@ -63,7 +64,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     `adjust_wcs` back.
     """
     if "ta_wcs" not in ds.variables:
-        if not model.is_ta(ds):
+        if not identity.is_ta(ds):
             msg = "no target acquisition is attached; call ds.ta.attach() first"
             raise AcquisitionError(msg)
         ds = attach.attach(ds)
@@ -84,24 +85,26 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         ta_reference={axis: float(ta[f"ta_intended_{axis}"]) for axis in ("x", "y")},
         offset={"x": target_x - x, "y": target_y - y, "ra": offset_ra, "dec": offset_dec, "east": east, "north": north},
     )
-    logger.info("visit %s: centroid %.5f, %.5f px of the TA readout (%s)", ds.attrs["visit_id"], x, y, source)
+    logger.info("visit %s: centroid %.5f, %.5f px of the TA readout (%s)", header(ds)["visit_id"], x, y, source)
     logger.info("target by the TA WCS: %.4f, %.4f px", target_x, target_y)
     logger.info("offset WCS minus centroid: %.4f, %.4f px", values["offset_x"], values["offset_y"])
     logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", offset_ra, offset_dec)
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
-    result = ds.assign_coords(model.describe(values)).assign_attrs(centroid_source=source, centroid_kind=kind)
+    result = identity.assign(
+        ds.assign_coords(model.describe(values)), {"centroid_source": source, "centroid_kind": kind}
+    )
     result = checks.check_image(result)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
 
 def target_position(ds: xr.Dataset) -> tuple[float, float]:
     """Read the target position of an exposure [deg, ICRS]; an `AcquisitionError` where it has none."""
-    ra, dec = (model.number(ds.attrs.get(name)) for name in ("target_ra", "target_dec"))
+    ra, dec = (model.number(header(ds).get(name)) for name in ("target_ra", "target_dec"))
     if not (math.isfinite(ra) and abs(dec) <= 90):
         msg = (
-            f"{ds.attrs.get('filename', 'the exposure')} has no usable target position "
-            f"(TARG_RA, TARG_DEC = {ds.attrs.get('target_ra')}, {ds.attrs.get('target_dec')}); "
-            "set it: ds.assign_attrs(target_ra=..., target_dec=...) [deg]"
+            f"{header(ds).get('filename', 'the exposure')} has no usable target position "
+            f"(TARG_RA, TARG_DEC = {header(ds).get('target_ra')}, {header(ds).get('target_dec')}); "
+            "set it: ds.assign_coords(target_ra=..., target_dec=...) [deg]"
         )
         raise AcquisitionError(msg)
     return ra, dec
@@ -120,13 +123,13 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     ra, dec = model.scalar(ta, "ta_target_ra"), model.scalar(ta, "ta_target_dec")
     if not math.isfinite(ra + dec):
         return target
-    if str(ds.attrs.get("target_type", "")).upper() == "MOVING":
+    if str(header(ds).get("target_type", "")).upper() == "MOVING":
         return ra, dec
     apart = math.hypot(*sphere.sky_offset(*target, ra, dec))
     if apart > SAME_TARGET:
         warn(
             f"the target of the exposure and of its acquisition are {apart:.2f} arcsec apart in their headers "
-            f"(TARG_RA, TARG_DEC); the position of {ds.attrs.get('filename', 'the exposure')} is used for both"
+            f"(TARG_RA, TARG_DEC); the position of {header(ds).get('filename', 'the exposure')} is used for both"
         )
     return target
 
@@ -138,9 +141,9 @@ def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str, st
     if centroid not in {"auto", "oss", "image"}:
         msg = f"centroid is {centroid!r}; give 'auto', 'oss', 'image' or a pixel (x, y)"
         raise ArgumentError(msg)
-    status = ds.attrs.get("oss_status", "no event log")
+    status = header(ds).get("oss_status", "no event log")
     if centroid in {"auto", "oss"} and status == "SUCCESS":
-        return float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), *_onboard(ds)
+        return float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), *_onboard(ds)
     if centroid == "oss":
         msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
         raise AcquisitionError(msg)
@@ -149,17 +152,17 @@ def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str, st
     if centroid == "auto":
         source = f"TA image, no onboard centroid ({status})"
         warn(
-            f"visit {ds.attrs['visit_id']}: there is no onboard centroid ({status}); the star was centroided in the TA "
-            f"image, at ({star.x:.3f}, {star.y:.3f}) px"
+            f"visit {header(ds)['visit_id']}: there is no onboard centroid ({status}); the star was centroided in the "
+            f"TA image, at ({star.x:.3f}, {star.y:.3f}) px"
         )
     return star.x, star.y, source, "image"
 
 
 def _onboard(ds: xr.Dataset) -> tuple[str, str]:
     """Name the source of the onboard centroid, and its kind; only a log has its time."""
-    if ds.attrs.get("oss_time"):
+    if header(ds).get("oss_time"):
         return "OSS event log", "oss"
-    return str(ds.attrs["centroid_source"]) if model.centroid_kind(ds) == "targ_acq" else "TARG_ACQ", "targ_acq"
+    return str(header(ds)["centroid_source"]) if identity.centroid_kind(ds) == "targ_acq" else "TARG_ACQ", "targ_acq"
 
 
 def _by_hand(ds: xr.Dataset, centroid: Any) -> tuple[float, float]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xta import model, osslog
+from xta import identity, model, osslog
 from xta.acquisition.image import in_use
 from xta.errors import AcquisitionError, warn
 from xta.geometry import siaf
+from xta.identity import header
 from xta.osslog import Centroid
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ LATE = np.timedelta64(10, "m")
 def begin(ta: xr.Dataset) -> np.datetime64:
     """Read the start of a TA exposure (DATE-BEG); NaT where the header has none."""
     try:
-        return np.datetime64(str(ta.attrs["date_beg"]), "ns")
+        return np.datetime64(str(header(ta)["date_beg"]), "ns")
     except (KeyError, ValueError):
         return np.datetime64("NaT", "ns")
 
@@ -77,8 +78,8 @@ def last_converged(blocks: Sequence[Centroid]) -> Centroid | None:
 
 def _owner(exposures: Sequence[xr.Dataset], centroid: Centroid, acquisitions: "Sequence[Exposure]") -> int | None:
     """Index of the TA exposure that a block of the log was made from."""
-    tacq = [k for k, ta in enumerate(exposures) if ta.attrs.get("exp_type") in model.TACQ_TYPES]
-    candidates = [k for k in tacq if _same_detector(exposures[k].attrs.get("detector"), centroid.detector)]
+    tacq = [k for k, ta in enumerate(exposures) if header(ta).get("exp_type") in model.TACQ_TYPES]
+    candidates = [k for k in tacq if _same_detector(header(exposures[k]).get("detector"), centroid.detector)]
     # The log names the exposure; where it does not, it is the last one that began before the block.
     before = [exposure for exposure in acquisitions if exposure.start <= centroid.start]
     if before:
@@ -92,14 +93,14 @@ def _owner(exposures: Sequence[xr.Dataset], centroid: Centroid, acquisitions: "S
         minutes = (centroid.start - begin(exposures[k])) / np.timedelta64(60, "s")
         warn(
             f"the onboard centroid of {centroid.start} comes {minutes:.0f} minutes after its TA exposure "
-            f"{exposures[k].attrs.get('filename')} began; is a later TA exposure missing?"
+            f"{header(exposures[k]).get('filename')} began; is a later TA exposure missing?"
         )
     return k
 
 
 def _is_logged(ta: xr.Dataset, exposure: "Exposure") -> bool:
     """Tell whether a TA exposure is the one that the log names: by its product's name, else by its time."""
-    parts = str(ta.attrs.get("filename", "")).split("_")
+    parts = str(header(ta).get("filename", "")).split("_")
     if len(parts) >= 3 and re.fullmatch(r"[0-9a-z]{5}", parts[1]) and parts[2][:5].isdigit():
         return exposure.exposure == f"{parts[1][2:]}{int(parts[2][:5]):03d}"
     return bool(exposure.start - CLOCK_TOLERANCE <= begin(ta) <= exposure.time + CLOCK_TOLERANCE)
@@ -107,8 +108,8 @@ def _is_logged(ta: xr.Dataset, exposure: "Exposure") -> bool:
 
 def _more_dithers_follow(ta: xr.Dataset) -> bool:
     """Tell whether the acquisition goes on after this exposure: a dithered one is centroided at its end."""
-    number, points = (ta.attrs.get(name) for name in ("dither_number", "dither_points"))
-    return isinstance(number, int) and isinstance(points, int) and number < points
+    number, points = (header(ta).get(name) for name in ("dither_number", "dither_points"))
+    return number is not None and points is not None and number < points
 
 
 def _same_detector(header: Any, logged: str | None) -> bool:
@@ -119,7 +120,7 @@ def _same_detector(header: Any, logged: str | None) -> bool:
 
 def readout(ta: xr.Dataset) -> "JwstAperture":
     """Find the readout of a TA exposure, and check that it is the exposure's array."""
-    a = ta.attrs
+    a = header(ta)
     if "aperture" not in a:
         msg = f"{a.get('filename', 'the TA exposure')} has no APERNAME, so its onboard centroid has no pixel"
         raise AcquisitionError(msg)
@@ -139,25 +140,25 @@ def readout(ta: xr.Dataset) -> "JwstAperture":
 
 def intended_pixel(ds: xr.Dataset, exposure: int = 1) -> tuple[float, float]:
     """Compute where the star of an exposure was meant to be, by the SIAF of its product [0-based pixel]."""
-    a = ds.attrs
+    a = header(ds)
     place, prd = (a["instrument"], a.get("aperture", ""), a.get("subarray")), a.get("prd_version")
     return siaf.intended_pixel(*place, exposure=exposure, prd=prd, detector=a.get("detector"))
 
 
 def _aperture(ta: xr.Dataset, subarray: str | None) -> "JwstAperture":
-    a = ta.attrs
+    a = header(ta)
     return siaf.readout(a["instrument"], a["aperture"], subarray, a.get("prd_version"), detector=a.get("detector"))
 
 
 def _det(ta: xr.Dataset, record: "Centroid | TargAcq") -> tuple[float, float]:
     """Convert an onboard centroid to SIAF Det: NIRISS and NIRSpec log column and row the other way round."""
-    return siaf.oss_to_det(str(ta.attrs["instrument"]), float(record.x_det), float(record.y_det))
+    return siaf.oss_to_det(str(header(ta)["instrument"]), float(record.x_det), float(record.y_det))
 
 
 def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]:
     """Convert a Det position to the 0-based readout pixel of a TA exposure, checked against SUBSTRT1/2."""
     x, y = siaf.det_to_pixel(readout(ta), x_det, y_det)
-    a = ta.attrs
+    a = header(ta)
     if {"substrt1", "substrt2"} <= a.keys():
         x_sci, y_sci = _aperture(ta, "FULL").det_to_sci(x_det, y_det)
         if max(abs(x_sci - a["substrt1"] - x), abs(y_sci - a["substrt2"] - y)) > 0.5:
@@ -244,7 +245,7 @@ def assign_centroids(
         {f"ta_oss_{name}": ("ta_exposure", column, model.attrs(f"ta_oss_{name}")) for name, column in columns.items()}
     )
     lines = "\n".join(line for centroid in centroids if centroid is not None for line in centroid.lines)
-    return ds.assign_attrs({"oss_log": lines} | _in_use(exposures, onboard))
+    return identity.assign(ds, {"oss_log": lines} | _in_use(exposures, onboard))
 
 
 def _block(ta: xr.Dataset, block: Centroid | None) -> dict[str, Any]:
@@ -279,7 +280,7 @@ COLUMNS |= dict.fromkeys(Facts._fields, "f8") | {"guider": "i1"}
 
 
 def _facts(ta: xr.Dataset, block: Centroid) -> Facts:
-    instrument = str(ta.attrs["instrument"])
+    instrument = str(header(ta)["instrument"])
     columns, rows = (np.nan if side is None else float(side) for side in (block.n_cols, block.n_rows))
     window = siaf.oss_to_det(instrument, columns, rows)
     step = siaf.oss_to_det(instrument, block.last_dx, block.last_dy)
@@ -294,9 +295,9 @@ def logged_facts(ds: xr.Dataset) -> Facts:
     ta = in_use(ds)
     if "ta_oss_guider" in ta.coords:
         return Facts(*(ta[f"ta_oss_{name}"].item() for name in Facts._fields))
-    lines = ds.attrs.get("oss_log")
+    lines = header(ds).get("oss_log")
     blocks = osslog.read(f"{lines}\n").centroids() if lines else []
-    used = ds.attrs.get("oss_x_det"), ds.attrs.get("oss_y_det")
+    used = header(ds).get("oss_x_det"), header(ds).get("oss_y_det")
     block = next((block for block in blocks if _det(ds, block) == used), last_converged(blocks))
     return _facts(ds, block or Centroid())
 
@@ -325,7 +326,7 @@ def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
     ap = readout(ta)
     if not (-0.5 <= x <= ap.XSciSize - 0.5 and -0.5 <= y <= ap.YSciSize - 0.5):
         msg = (
-            f"the onboard centroid falls on pixel ({x:.1f}, {y:.1f}) of {ta.attrs.get('filename')}, outside its "
+            f"the onboard centroid falls on pixel ({x:.1f}, {y:.1f}) of {header(ta).get('filename')}, outside its "
             f"readout of {ap.XSciSize} x {ap.YSciSize}: the log belongs to another aperture or visit"
         )
         raise AcquisitionError(msg)
@@ -333,8 +334,8 @@ def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
 
 def same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:
     """Tell whether a TARG_ACQ extension is of a TA exposure: by the product's name, else by time and detector."""
-    name, other = (str(text).rpartition("_")[0] for text in (ta.attrs.get("filename", ""), record.filename))
+    name, other = (str(text).rpartition("_")[0] for text in (header(ta).get("filename", ""), record.filename))
     if name and other:
         return name == other
-    same_start = bool(record.date_beg) and record.date_beg == ta.attrs.get("date_beg")
-    return same_start and _same_detector(ta.attrs.get("detector"), record.detector)
+    same_start = bool(record.date_beg) and record.date_beg == header(ta).get("date_beg")
+    return same_start and _same_detector(header(ta).get("detector"), record.detector)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.errors import ArgumentError, RecenterError, warn
 from xta.geometry import sky, sphere, wcs
 from xta.images import dq, shift
@@ -93,7 +93,7 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
 
 def _star(ds: xr.Dataset) -> dict[str, float]:
     """Star's pixel in the labels, checked."""
-    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if "star_x" in ds.coords:
         msg = "the dataset is recentered already"
         raise RecenterError(msg)
@@ -214,6 +214,6 @@ def assign_polar(ds: xr.Dataset) -> xr.Dataset:
 
     They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0.
     """
-    model.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
+    identity.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
     function = partial(_polar, float(ds["target_x"]), float(ds["target_y"]))
     return sky.derive(ds, function, ("separation", "position_angle"))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xta import model, osslog
+from xta import identity, model, osslog
 from xta.acquisition import find
 from xta.acquisition.budget import GUIDING, acquisition_accuracy, centroid_noise
 from xta.acquisition.image import cutout, image_centroid, in_use, pixel_flags
@@ -31,6 +31,7 @@ from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError, filtered
 from xta.estimates.template import estimate_center
 from xta.geometry import siaf, sky, sphere, wcs
+from xta.identity import header
 from xta.images import dq
 from xta.osslog.maneuvers import NetManeuver, net_maneuver
 
@@ -81,7 +82,7 @@ class _Case:
 
     @property
     def instrument(self) -> str:
-        return str(self.ds.attrs["instrument"]).upper()
+        return str(header(self.ds)["instrument"]).upper()
 
     @property
     def accuracy(self) -> float:
@@ -90,7 +91,7 @@ class _Case:
 
     @property
     def onboard(self) -> bool:
-        return self.ds.attrs.get("oss_status") == "SUCCESS"
+        return header(self.ds).get("oss_status") == "SUCCESS"
 
 
 def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Dataset:
@@ -131,7 +132,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     ----------
     JWST User Documentation, "JWST Pointing Accuracy" and "JWST Fine Guide Stability".
     """
-    model.require(ds, "target_x", "ta_wcs", "wcs_original", step="ds.ta.adjust_wcs()")
+    identity.require(ds, "target_x", "ta_wcs", "wcs_original", step="ds.ta.adjust_wcs()")
     if "star_x" in ds.coords:
         msg = "the dataset is recentered, its pixels are not those of the readout; take the exposure before recenter()"
         raise MissingError(msg)
@@ -161,7 +162,7 @@ def _table(case: _Case, results: dict[str, _Estimate]) -> xr.Dataset:
     labels = columns.pop("estimate")
     table = xr.Dataset(columns, {"estimate": labels})
     table["agrees"] = table["agrees"].astype(np.int8)
-    about = {key: ds.attrs[key] for key in ("visit_id", "filename", "centroid_source") if key in ds.attrs}
+    about = {key: header(ds)[key] for key in ("visit_id", "filename", "centroid_source") if key in header(ds)}
     return table.assign_attrs(about, adopted_x=adopted[0], adopted_y=adopted[1])
 
 
@@ -194,14 +195,14 @@ def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], not
 def _oss(case: _Case) -> _Estimate:
     ds = case.ds
     if not case.onboard:
-        msg = f"there is no onboard centroid ({ds.attrs.get('oss_status', 'no event log')})"
+        msg = f"there is no onboard centroid ({header(ds).get('oss_status', 'no event log')})"
         raise AcquisitionError(msg)
     sigma, note = (math.nan, math.nan), ""
     try:
         sigma = centroid_noise(ds, onboard_one=True)
     except (CentroidError, MissingError):
         note = "its photon noise is not known"
-    return _from_ta(case, float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"]), sigma=sigma, note=note)
+    return _from_ta(case, float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), sigma=sigma, note=note)
 
 
 def _image(case: _Case) -> _Estimate:
@@ -256,7 +257,7 @@ def _sam(case: _Case) -> _Estimate:
     net = _net(case, prd)
     _, to_sky = _v_frame(case.original)
     v2, v3 = (float(value) for value in to_sky.inverse(*case.target))
-    a = case.ds.attrs
+    a = header(case.ds)
     place, detector = (a["instrument"], a["aperture"], a.get("subarray")), a.get("detector")
     home = siaf.readout(*place, prd, detector=detector)
     x, y = siaf.tel_to_pixel(home, float(sphere.wrap_degrees(v2 / 3600)) * 3600 - net.v2, v3 - net.v3)
@@ -268,9 +269,9 @@ def _sam(case: _Case) -> _Estimate:
 
 def _onboard_prd(case: _Case) -> tuple[str | None, str]:
     """Name the SIAF release that was onboard, by the closure that `attach` made; else that of the product."""
-    if onboard_prd := case.ds.attrs.get("oss_prd"):
+    if onboard_prd := header(case.ds).get("oss_prd"):
         return onboard_prd, f"SIAF onboard {onboard_prd}"
-    prd = case.ds.attrs.get("prd_version")
+    prd = header(case.ds).get("prd_version")
     return prd, f"SIAF of the product, {siaf.release(prd)}, for which was onboard is not known"
 
 
@@ -279,13 +280,13 @@ def _net(case: _Case, prd: str | None) -> NetManeuver:
     ds = case.ds
     log = None if case.oss is False else find.event_log(ds, case.oss, offline=True).log
     if log is None:
-        if not ds.attrs.get("oss_log"):
+        if not header(ds).get("oss_log"):
             msg = "no event log is at hand; give oss="
             raise AcquisitionError(msg)
-        log = osslog.read(f"{ds.attrs['oss_log']}\n")
+        log = osslog.read(f"{header(ds)['oss_log']}\n")
     tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(model.TACQ_TYPES))]
     regions = [str(name) for name in tacq] if case.instrument == "MIRI" else []
-    guider = model.guider_number(ds)
+    guider = identity.guider_number(ds)
     net = net_maneuver(log, instrument=case.instrument, regions=regions, guider=guider, prd=prd)
     dithers = sum(sam.kind == "dither" for sam in net.sams)
     if case.instrument == "NIRCAM" and dithers != tacq.size - 1:
@@ -297,18 +298,18 @@ def _net(case: _Case, prd: str | None) -> NetManeuver:
 def _guide_star(case: _Case) -> _Estimate:
     """Turn the star with the guide star from the TA to the science exposure."""
     ds = case.ds
-    if "guide_star_x" not in ds.attrs or "ta_guide_star_x" not in case.ta:
+    if "guide_star_x" not in header(ds) or "ta_guide_star_x" not in case.ta:
         msg = "the headers of TA and science exposure do not both say where the guide star was (GSIDL_X, GSIDL_Y)"
         raise MissingError(msg)
     if case.acquired != case.target:
         msg = "the target moves, and the guide star with it by more than the maneuver"
         raise AcquisitionError(msg)
     before = float(case.ta["ta_guide_star_x"]), float(case.ta["ta_guide_star_y"])
-    after = float(ds.attrs["guide_star_x"]), float(ds.attrs["guide_star_y"])
+    after = float(header(ds)["guide_star_x"]), float(header(ds)["guide_star_y"])
     if not all(abs(value) < GUIDER_FIELD for value in (*before, *after)):
         msg = f"the headers have no usable Ideal coordinates of the guide star (GSIDL_X, GSIDL_Y): {before}, {after}"
         raise MissingError(msg)
-    guider = siaf.aperture("FGS", str(ds.attrs.get("guider_aperture", "")), ds.attrs.get("prd_version"))
+    guider = siaf.aperture("FGS", str(header(ds).get("guider_aperture", "")), header(ds).get("prd_version"))
     start, end = ([float(v) / 3600 for v in siaf.convert(guider, *idl, "idl", "tel")] for idl in (before, after))
     to_v, _ = _v_frame(wcs.load(case.ta["ta_wcs"].item()))
     _, to_sky = _v_frame(case.original)
@@ -324,7 +325,7 @@ def _guide_star(case: _Case) -> _Estimate:
 
 def _centroid_sigma(case: _Case) -> tuple[float, float]:
     """Return the standard error of the centroid in use, in the science frame; 0 where it is not known."""
-    onboard_one = case.onboard and float(case.ds["centroid_x"]) == float(case.ds.attrs["oss_x"])
+    onboard_one = case.onboard and float(case.ds["centroid_x"]) == float(header(case.ds)["oss_x"])
     result = _attempt(_oss if onboard_one else _image, case)
     x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (result.x_sigma, result.y_sigma))
     return x_sigma, y_sigma

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import model
+from xta import identity, model
 from xta.errors import ArgumentError, FileError, ProductError, damage
 from xta.images import dq
 from xta.images.correlation import match_template
@@ -79,7 +79,7 @@ def estimate_center(
     residuals that it leaves. To use the
     result: ``ds.assign_coords(target_x=found.x, target_y=found.y)``.
     """
-    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image_of_star = read_template(template)
     x0, y0 = ((n - 1) / 2 for n in image_of_star.shape[::-1]) if center is None else center
     image, bad, err = _image(ds)

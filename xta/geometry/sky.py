@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from xta import model
+from xta import identity, model
 from xta.errors import ArgumentError, MissingError, WCSError
 from xta.geometry import wcs
 
@@ -96,7 +96,7 @@ def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> 
 
     ``function(text, x, y)`` returns one array for each name and must pickle. The names are keys of `model.ATTRS`.
     """
-    model.require(ds, "x", "y", "wcs", step="xta.open_exposure")
+    identity.require(ds, "x", "y", "wcs", step="xta.open_exposure")
     bare = ds.drop_vars(coord_names, errors="ignore")
     transform = _FromLabels(function, coord_names, bare)
     if transform.dims:
@@ -253,7 +253,7 @@ def sel_sky(ds: xr.Dataset, ra: Values, dec: Values) -> xr.Dataset:
     WCSError
         If the dataset has no WCS or several, or a position does not converge.
     """
-    model.require(ds, "x", "y", step="xta.open_exposure")
+    identity.require(ds, "x", "y", step="xta.open_exposure")
     if not (isinstance(ra, xr.DataArray) and isinstance(dec, xr.DataArray)):
         ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
         if ra.ndim > 1:

@@ -13,6 +13,7 @@ from xarray.backends.locks import SerializableLock
 from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, filtered, warn
 from xta.geometry import wcs
+from xta.identity import header, identify
 from xta.io import readout
 from xta.io.fitsfile import array, keyword, number, opened
 
@@ -135,7 +136,7 @@ def _open_path(path: str, origin: tuple[int, int] | None) -> xr.Dataset:
     manager = opened(path)
     try:
         with filtered("ignore", AstropyUserWarning):
-            ds = _build(manager.acquire(), manager, origin)
+            ds = _build(manager.acquire(), manager, origin, path)
     except damage() as error:
         manager.close()
         if isinstance(error, XtaError):
@@ -147,10 +148,11 @@ def _open_path(path: str, origin: tuple[int, int] | None) -> xr.Dataset:
     return ds
 
 
-def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.Dataset:
+def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None, path: str | None = None) -> xr.Dataset:
     label = str(hdus[0].header.get("FILENAME") or hdus.filename() or "HDUList")
     _check_product(hdus, label)
     ds = xr.Dataset(_variables(hdus, manager, label), attrs=_attributes(hdus, label))
+    ds = identify(ds, ds.attrs | ({} if path is None else {"source": path}))
     corner = readout.corner(ds, hdus, label=label, origin=origin)
     ny, nx = ds.sizes["y"], ds.sizes["x"]
     x0, y0 = corner or (0, 0)
@@ -160,7 +162,7 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None) -> xr.
     ds = readout.assign_times(ds, hdus, label=label)
     if corner is not None:
         ds = _assign_wcs(ds, hdus, label)
-    if "corrected_ra" in ds.attrs:
+    if "corrected_ra" in header(ds):
         ds = ds.assign_coords(model.describe(_written_positions(hdus, label)))
     if "IMSHIFTS" in hdus and hdus["IMSHIFTS"].is_image and np.any(hdus["IMSHIFTS"].data):
         shifts = np.array2string(np.asarray(hdus["IMSHIFTS"].data), precision=3, threshold=4)

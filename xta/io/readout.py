@@ -8,6 +8,7 @@ import xarray as xr
 
 from xta import model
 from xta.errors import ArgumentError, warn
+from xta.identity import header
 from xta.io.fitsfile import keyword, number
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def corner(ds: xr.Dataset, hdus: "HDUList", *, label: str, origin: tuple[int, in
     ArgumentError if `origin` puts the array outside the readout; a warning if other software cropped it.
     """
     nx, ny = ds.sizes["x"], ds.sizes["y"]
-    full = ds.attrs.get("subsize1", nx), ds.attrs.get("subsize2", ny)
+    full = header(ds).get("subsize1", nx), header(ds).get("subsize2", ny)
     if origin is not None:
         if origin[0] + nx > full[0] or origin[1] + ny > full[1]:
             msg = f"origin {origin} puts an array of {nx} x {ny} outside the readout of {full[0]} x {full[1]}"
@@ -66,9 +67,9 @@ def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int
     from xta.geometry import siaf
 
     crpix = [number(hdus, name, label=label) for name in ("CRPIX1", "CRPIX2")]
-    full = ds.attrs.get("subsize1"), ds.attrs.get("subsize2")
+    full = header(ds).get("subsize1"), header(ds).get("subsize2")
     try:
-        ap = siaf.aperture(*(ds.attrs.get(name, "") for name in ("instrument", "aperture", "prd_version")))
+        ap = siaf.aperture(*(header(ds).get(name, "") for name in ("instrument", "aperture", "prd_version")))
     except SiafError:
         return None
     if None in crpix or None in full or ap.XSciRef is None or (ap.XSciSize, ap.YSciSize) != full:

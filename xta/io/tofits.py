@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
+from xta.identity import header
 from xta.io.atomic import whole_file
 from xta.io.backend import EXTENSIONS, open_exposure
 
@@ -25,7 +26,7 @@ PathLike = str | os.PathLike[str]
 ARRAYS = {name: "data" if name == "sci" else name for name in EXTENSIONS}
 """Variable of a dataset -> array of a JWST data model."""
 
-EXPOSURE = ("visit_id", "exposure", "detector", "date_beg")
+EXPOSURE = ("visit_id", "exposure_number", "detector", "date_beg")
 """Attributes that together tell one exposure from any other."""
 
 FITS_TEXT = 72  # characters of a HISTORY card
@@ -81,7 +82,7 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     .. [1] jwst, https://jwst-pipeline.readthedocs.io: ``jwst.assign_wcs.util.update_fits_wcsinfo`` and
        ``update_s_region_imaging``.
     """
-    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     first = _first_pixel(ds)
     star, mask = _position(ds, "target", first), _position(ds, "mask", first)
     if star is None:
@@ -147,7 +148,7 @@ def _target(ds: xr.Dataset, path: PathLike, template: PathLike | None) -> Path:
     if target.suffix.lower() != ".fits":
         msg = f"{target} does not end in .fits; products of the pipeline do"
         raise ArgumentError(msg)
-    for original in (template, ds.encoding.get("source")):
+    for original in (template, identity.source(ds)):
         if original is not None and target.exists() and Path(original).exists() and target.samefile(original):
             msg = f"{target} is the original product, which would be lost; give another name"
             raise FileError(msg)
@@ -159,7 +160,7 @@ def _model(ds: xr.Dataset, template: PathLike | None, first: dict[str, int]) -> 
     from jwst.datamodels import CubeModel, ImageModel
 
     kind = CubeModel if "integration" in ds["sci"].dims else ImageModel
-    source = template if template is not None else ds.encoding.get("source")
+    source = template if template is not None else identity.source(ds)
     if source is not None:
         try:
             return kind(_template(ds, source, first))
@@ -183,8 +184,8 @@ def _template(ds: xr.Dataset, path: PathLike, first: dict[str, int]) -> Any:
 
 
 def _check_exposure(ds: xr.Dataset, original: xr.Dataset, path: PathLike) -> None:
-    model.require(ds, "visit_id", step="xta.open_exposure")
-    pairs = {model.KEYWORDS[name]: (original.attrs.get(name), ds.attrs.get(name)) for name in EXPOSURE}
+    identity.require(ds, "visit_id", step="xta.open_exposure")
+    pairs = {model.KEYWORDS[name]: (header(original).get(name), header(ds).get(name)) for name in EXPOSURE}
     units = original["sci"].attrs.get("units"), ds["sci"].attrs.get("units")
     if all(units):
         pairs["BUNIT"] = units
@@ -205,7 +206,7 @@ def _kept(hdu: Any, ds: xr.Dataset, original: xr.Dataset, first: dict[str, int])
         rows = _rows(ds, original)
         matched = rows is not None and len(hdu.data) == original.sizes["integration"]
         return fits.BinTableHDU(hdu.data[rows], header=hdu.header) if matched else empty
-    readout = tuple(original.attrs.get(f"subsize{k}", original.sizes[axis]) for k, axis in ((2, "y"), (1, "x")))
+    readout = tuple(header(original).get(f"subsize{k}", original.sizes[axis]) for k, axis in ((2, "y"), (1, "x")))
     maps = {readout, (original.sizes["y"], original.sizes["x"])}
     if not isinstance(hdu, fits.ImageHDU) or hdu.shape[-2:] not in maps:
         return hdu.copy()
@@ -227,8 +228,8 @@ def _rows(ds: xr.Dataset, original: xr.Dataset) -> Any:
 
 def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
     """Fill the header with the attributes that came from it."""
-    model.require(ds, "telescope", "instrument", step="xta.open_exposure")
-    for name, value in model.clean_attrs(ds.attrs).items():
+    identity.require(ds, "telescope", "instrument", step="xta.open_exposure")
+    for name, value in model.clean_attrs(header(ds)).items():
         paths = product.find_fits_keyword(model.KEYWORDS[name]) if name in model.KEYWORDS else []
         # Of two places, as for V2_REF, the first belongs to guider products.
         for place in paths[-1:]:
@@ -283,8 +284,8 @@ def _set_subarray(product: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
         corner = float(first[axis])
         if "star_x" in ds.coords:
             corner += float(ds[f"star_{axis}"]) - float(ds[f"target_{axis}"])
-        if keyword in ds.attrs:
-            setattr(subarray, f"{axis}start", int(ds.attrs[keyword]) + round(corner))
+        if keyword in header(ds):
+            setattr(subarray, f"{axis}start", int(header(ds)[keyword]) + round(corner))
 
 
 def _set_wcs(product: Any, gwcs: Any, crpix: tuple[float, float]) -> None:
@@ -336,7 +337,7 @@ def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tu
 def _history(ds: xr.Dataset) -> list[str]:
     """Lines for HISTORY: what was done, and the measurement behind it."""
     lines = str(ds.attrs["history"]).splitlines()
-    a = ds.attrs
+    a = header(ds)
     if "oss_x_det" in a:
         lines.append(
             f"xta: OSS centroid {a['oss_x_det']}, {a['oss_y_det']} px (SIAF Det, 1-based), {a.get('oss_time')}, "

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
-from xta.model import words
+from xta.identity import words
 from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
 from xta.plot.style import on_image
@@ -73,7 +73,7 @@ def recentered(
     """
     from xta.plot.figure import drawing
 
-    model.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
+    identity.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
     image = median_image(ds, integration).values
     marks = places.finite({"star": places.pixel(ds, "target"), "SIAF reference": places.pixel(ds, "mask")})
     with drawing(ax, height=1.6 + 2.6 * image.shape[0] / image.shape[1]) as axes:
@@ -160,7 +160,7 @@ def klip(
     """
     from xta.plot.figure import drawing
 
-    model.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
+    identity.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis
     if number not in given:

@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import model
+from xta import identity
 from xta.acquisition.image import search_region
 from xta.errors import ArgumentError, MissingError, SiafError
 from xta.geometry import sky, wcs
+from xta.identity import header, words
 from xta.images import dq
-from xta.model import scalar, words
+from xta.model import scalar
 from xta.plot import frame, places
 from xta.plot.places import Point
 from xta.summary import number
@@ -76,7 +77,7 @@ def acquisition(
     """
     from xta.plot.figure import drawing
 
-    model.require(ds, "ta_sci", "ta_exposure", step="ds.ta.attach()")
+    identity.require(ds, "ta_sci", "ta_exposure", step="ds.ta.attach()")
     chosen = places.one_exposure(ds, exposure)
     marks = places.acquisition_marks(chosen)
     cut, region = crop(chosen, marks)
@@ -158,8 +159,8 @@ def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
 def guider(ds: xr.Dataset) -> str:
     """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
     stored = int(ds["ta_oss_guider"].max()) if "ta_oss_guider" in ds.coords else 0
-    line = re.search(r"guider (\d)", str(ds.attrs.get("oss_log", "")))  # all that xta 0.1 kept
-    which = model.guider_number(ds) or stored or (line and line[1])
+    line = re.search(r"guider (\d)", str(header(ds).get("oss_log", "")))  # all that xta 0.1 kept
+    which = identity.guider_number(ds) or stored or (line and line[1])
     return f"FGS{which}" if which else ""
 
 
@@ -172,7 +173,7 @@ def _acquisition_caption(ds: xr.Dataset, count: int) -> list[str]:
         "  ".join(filter(None, (aperture, band, guider(ds)))),
         "  ".join(filter(None, (kind, which))),
     ]
-    source = words(ds, "centroid_source") if places.is_in_use(ds) and model.centroid_kind(ds) != "oss" else ""
+    source = words(ds, "centroid_source") if places.is_in_use(ds) and identity.centroid_kind(ds) != "oss" else ""
     return [*lines, f"centroid: {source}"] if source else lines
 
 
@@ -236,7 +237,7 @@ def science(
     """
     from xta.plot.figure import drawing
 
-    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image = median_image(ds, integration).values
     marks = places.science_marks(ds)
     star = next((label for label in ("WCS adjusted", "star", "WCS", "SIAF reference") if label in marks), None)

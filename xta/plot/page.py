@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError
 from xta.plot.centered import klip, recentered
@@ -68,7 +68,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
             figure = Page(figsize=(PAGE, height), dpi=DPI)
         for draw, (left, top, width, high) in panels:
             draw(ax=figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height)))
-        title = plain(model.words(ds, "target_name", "visit_id", "instrument", "filter", between="   "))
+        title = plain(identity.words(ds, "target_name", "visit_id", "instrument", "filter", between="   "))
         figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold", **VERBATIM)
     return figure
 
@@ -81,8 +81,8 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         draws = [partial(klip, ds, numbasis=number) for number in numbers]
         return list(zip(draws, places, strict=True)), places[-1][1] + 2.9
     images: list[Callable[..., object]] = [acquisition] if "ta_sci" in ds.variables else []
-    if not (images and model.is_ta(ds)):  # an acquisition by itself is not drawn twice
-        model.require(ds, "sci", step="xta.open_exposure")
+    if not (images and identity.is_ta(ds)):  # an acquisition by itself is not drawn twice
+        identity.require(ds, "sci", step="xta.open_exposure")
         images.append(recentered if "star_x" in ds.coords else science)
     boxes = [(left, IMAGES, SIDE, SIDE) for left in LEFT]
     panels: list[Panel] = [(partial(draw, ds), box) for draw, box in zip(images, boxes, strict=False)]
@@ -111,10 +111,10 @@ def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
 
 def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
     facts = {
-        "centroid": model.words(ds, "centroid_source"),
+        "centroid": identity.words(ds, "centroid_source"),
         "guider": guider(ds),
-        "mask": model.words(ds, "coronagraphic_mask"),
-        "SIAF": model.words(ds, "prd_version"),
+        "mask": identity.words(ds, "coronagraphic_mask"),
+        "SIAF": identity.words(ds, "prd_version"),
     }
     lines = []
     for what, fact in facts.items():

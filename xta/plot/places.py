@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.acquisition.image import in_use
 from xta.acquisition.offset import target_position
 from xta.errors import AcquisitionError, ArgumentError, WCSError
 from xta.geometry import sky, sphere, wcs
+from xta.identity import header
 from xta.model import scalar
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def one_exposure(ds: xr.Dataset, exposure: int | None) -> xr.Dataset:
 
 def is_in_use(ds: xr.Dataset) -> bool:
     """Tell whether one TA exposure, of `one_exposure`, is the one in use."""
-    return int(ds["ta_exposure"]) == ds.attrs.get("ta_in_use")
+    return int(ds["ta_exposure"]) == header(ds).get("ta_in_use")
 
 
 def star_mark(marks: Mapping[str, Point]) -> str | None:
@@ -76,14 +77,14 @@ def ta_wcs(ds: xr.Dataset, *, adjusted: bool = False) -> "WCS":
 def _centroids(ds: xr.Dataset) -> dict[str, Point]:
     """Find the onboard centroid of one TA exposure, and the one in use where that is another."""
     used = is_in_use(ds)
-    if used and "oss_x" in ds.attrs:
-        onboard = float(ds.attrs["oss_x"]), float(ds.attrs["oss_y"])
+    if used and "oss_x" in header(ds):
+        onboard = float(header(ds)["oss_x"]), float(header(ds)["oss_y"])
     elif int(ds["ta_oss_converged"]) == 0:
         onboard = math.nan, math.nan  # one that did not converge is no measurement
     else:
         onboard = pixel(ds, "ta_oss")
     marks = {"OSS centroid": onboard}
-    label = {"image": "image centroid", "manual": "centroid by hand"}.get(model.centroid_kind(ds))
+    label = {"image": "image centroid", "manual": "centroid by hand"}.get(identity.centroid_kind(ds))
     if label and used and "centroid_x" in ds.coords:
         marks[label] = pixel(ds, "centroid")
     return marks

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.acquisition.image import image_centroid
 from xta.acquisition.offset import target_position
 from xta.errors import ArgumentError, CentroidError, MissingError, SiafError
 from xta.geometry import sphere, wcs
-from xta.model import words
+from xta.identity import header, words
 from xta.plot import frame, places
 from xta.plot.places import Point
 from xta.plot.style import MARKS, VERBATIM, plain
@@ -119,7 +119,7 @@ def offsets(
     series = _table(ds) if table else _visit(ds)
     with drawing(ax, height=3.7) as axes:
         drawn = [_scatter(axes, points, kwargs) for points in series]
-        _dress(axes, series, float(ds.attrs.get("pixel_scale", 0.06)))
+        _dress(axes, series, float(header(ds).get("pixel_scale", 0.06)))
         if caption:
             frame.caption(axes, _caption(ds, series, [] if table else places.exposure_labels(ds)))
         if legend and len(series) > 1:
@@ -142,7 +142,7 @@ class _Points(NamedTuple):
 
 
 def _visit(ds: xr.Dataset) -> list[_Points]:
-    model.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
+    identity.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
     errors = of_exposures(ds)
     series = []
     for source in dict.fromkeys(error.source for error in errors):
@@ -151,13 +151,13 @@ def _visit(ds: xr.Dataset) -> list[_Points]:
         style = {"marker": mark.marker, "s": 49, "linewidths": 1.4} | ink
         points = [(error.east, error.north) for error in same]
         series.append(_Points(source, points, [str(error.exposure) for error in same], style))
-    used = [(error.east, error.north) for error in errors if error.exposure == ds.attrs.get("ta_in_use")]
+    used = [(error.east, error.north) for error in errors if error.exposure == header(ds).get("ta_in_use")]
     ring = {"marker": "o", "s": 160, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
     return [*series, *([_Points("in use", used, [], ring)] if used else [])]
 
 
 def _table(ds: xr.Dataset) -> list[_Points]:
-    model.require(ds, "offset_north", step="ds.ta.compute_offset()")
+    identity.require(ds, "offset_north", step="ds.ta.compute_offset()")
     east, north = ds["offset_east"], ds["offset_north"]
     if east.ndim != 1 or east.dims != north.dims:
         msg = f"offset_east has the dimensions {east.dims}, offset_north {north.dims}; a table has one, the same"

@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import model
+from xta import identity
 from xta.cubes.recenter import recenter
 from xta.errors import ArgumentError, KlipError, RecenterError
+from xta.identity import header
 from xta.images import dq, shift
 from xta.psfsub import north
 from xta.psfsub.north import Array
@@ -106,7 +107,7 @@ def _named(given: xr.Dataset | Iterable[object] | None, kind: str) -> list[tuple
         if not isinstance(ds, xr.Dataset):
             msg = f"{kind} holds {type(ds).__name__}, not a dataset; open files with xta.analyze(file) first"
             raise ArgumentError(msg)
-        named.append((str(ds.attrs.get("filename") or f"{kind}[{k}]"), ds))
+        named.append((str(header(ds).get("filename") or f"{kind}[{k}]"), ds))
     return named
 
 
@@ -123,10 +124,10 @@ def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
     first_name, first = exposures[0]
     for name, ds in exposures[1:]:
         for key in SETTING:
-            if key in first.attrs and key in ds.attrs and first.attrs[key] != ds.attrs[key]:
+            ours, theirs = header(first).get(key), header(ds).get(key)
+            if None not in {ours, theirs} and ours != theirs:
                 msg = (
-                    f"{key} of {name} is {ds.attrs[key]} and of {first_name} {first.attrs[key]}; "
-                    "give exposures of one instrument setting"
+                    f"{key} of {name} is {theirs} and of {first_name} {ours}; give exposures of one instrument setting"
                 )
                 raise KlipError(msg)
         units = [d["sci"].attrs.get("units", "") if "sci" in d else "" for d in (first, ds)]
@@ -136,7 +137,7 @@ def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
 
 
 def _recentered(name: str, ds: xr.Dataset) -> xr.Dataset:
-    model.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if set(ds["sci"].dims) - {"integration"} != {"y", "x"}:
         msg = f"sci of {name} has dimensions {ds['sci'].dims}; give each exposure by itself: (integration, y, x)"
         raise KlipError(msg)

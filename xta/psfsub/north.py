@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xta.errors import WCSError
 from xta.geometry import sky, sphere, wcs
+from xta.identity import header
 from xta.images import shift
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Arr
     coefficients = np.linalg.lstsq(powers, nodes, rcond=None)[0]
     worst = float(np.abs(powers @ coefficients - nodes).max())
     if not worst < FIT_TOLERANCE:
-        msg = f"the WCS of {ds.attrs.get('filename', 'the exposure')} is not smooth over its frame ({worst:.1g} px)"
+        msg = f"the WCS of {header(ds).get('filename', 'the exposure')} is not smooth over its frame ({worst:.1g} px)"
         raise WCSError(msg)
     east, north = np.broadcast_arrays(np.asarray(east) / scale, np.asarray(north) / scale)
     matrices = coefficients.T.reshape(2, DEGREE + 1, DEGREE + 1)

@@ -10,6 +10,7 @@ from xta import model
 from xta.cubes.recenter import assign_polar
 from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
+from xta.identity import header
 from xta.psfsub import north
 from xta.psfsub.components import Library
 from xta.psfsub.north import Array
@@ -32,7 +33,7 @@ def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
             msg = f"fwhm is {fwhm}; give a positive number of arcsec"
             raise ArgumentError(msg)
         return float(fwhm)
-    name = str(ds.attrs.get("filter", ""))
+    name = str(header(ds).get("filter", ""))
     number = re.match(r"F(\d{3,4})[A-Z]", name)  # the wavelength in units of 10 nm
     if number is None:
         msg = f"filter {name!r} does not tell the wavelength; give fwhm=, the resolution element in arcsec"
@@ -110,7 +111,7 @@ def dataset(
         "science": ", ".join(exposure.name for exposure in library.science),
         "reference": ", ".join(exposure.name for exposure in library.references),
     }
-    kept = {key: first.attrs[key] for key in KEPT if key in first.attrs}
+    kept = {key: header(first)[key] for key in KEPT if key in header(first)}
     ds.attrs = model.clean_attrs({"Conventions": model.CONVENTIONS} | kept | made_of | dict(options))
     what = f"klip, {library.mode}, of {made_of['science']}"
     return model.with_history(ds, f"{what}; references {made_of['reference']}" if library.references else what)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import xarray as xr
 
-from xta import model, plot
+from xta import identity, plot
 from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
+from xta.identity import header
 from xta.io.atomic import whole_file
 from xta.plot.places import Point, acquisition_marks, science_marks
 from xta.plot.style import COLUMN, DPI, STYLE
@@ -76,11 +77,11 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
     attrs = {key: CONTROL.sub("\ufffd", value) if isinstance(value, str) else value for key, value in ds.attrs.items()}
     small = [name for name, variable in ds.variables.items() if not {"x", "y"} & set(variable.dims)]
     ds = ds.merge(ds[small].compute(), overwrite_vars=small).assign_attrs(attrs)
-    title = model.words(ds, "target_name", "visit_id", between=" · ")
+    title = identity.words(ds, "target_name", "visit_id", between=" · ")
     body = fill(
         "exposure.html",
         back=tag("nav", tag("a", "All visits", href=back)) if back else None,
-        target=model.words(ds, "target_name") or "Unnamed target",
+        target=identity.words(ds, "target_name") or "Unnamed target",
         about=sections.about(ds),
         star=sections.star(ds),
         checks=sections.checks(ds),
@@ -95,9 +96,9 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
 
 def _require(ds: xr.Dataset) -> None:
     """Check that a dataset is one exposure, acquired and measured, with the TA exposure in use."""
-    model.require(ds, "ta_sci", step="ds.ta.attach()")
+    identity.require(ds, "ta_sci", step="ds.ta.attach()")
     in_use(ds)
-    model.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
+    identity.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
     if dims := ds["offset_x"].dims:
         along = ", ".join(map(str, dims))
         msg = f"the dataset holds several exposures, along {along}; give one, or a list of them to xta.report.index"
@@ -106,9 +107,9 @@ def _require(ds: xr.Dataset) -> None:
 
 def _pictures(ds: xr.Dataset) -> list[Html]:
     """Draw the pictures that an analyzed dataset has the data for."""
-    text = f"Target-acquisition image, exposure {ds.attrs['ta_in_use']}. {_describe(acquisition_marks(in_use(ds)))}"
+    text = f"Target-acquisition image, exposure {header(ds)['ta_in_use']}. {_describe(acquisition_marks(in_use(ds)))}"
     drawn = [picture(plot.acquisition, ds, text, height=4.2)]
-    if "sci" in ds.variables and not model.is_ta(ds):  # an acquisition by itself is not drawn twice
+    if "sci" in ds.variables and not identity.is_ta(ds):  # an acquisition by itself is not drawn twice
         if "star_x" in ds.coords:
             drawn.append(picture(plot.recentered, ds, "Recentered science image, the star in its middle.", height=4.2))
         else:

@@ -10,7 +10,8 @@ import xarray as xr
 from xta import summary
 from xta.errors import XtaError
 from xta.estimates.table import estimates
-from xta.model import scalar, words
+from xta.identity import header, words
+from xta.model import scalar
 from xta.plot.places import pixel
 from xta.report.markup import Html, join, region, section, table, tag
 from xta.summary import number
@@ -50,7 +51,7 @@ SOURCES = {
 def about(ds: xr.Dataset) -> Html:
     """Say which exposure the page is about, on two lines."""
     facts = [
-        f"Visit {ds.attrs['visit_id']}" if "visit_id" in ds.attrs else "",
+        f"Visit {header(ds)['visit_id']}" if "visit_id" in header(ds) else "",
         words(ds, "telescope", "instrument", "detector"),
         words(ds, "filter", "pupil"),
         words(ds, "exp_type", "aperture", "coronagraphic_mask", between=" · "),
@@ -174,7 +175,7 @@ def _other_ways(ds: xr.Dataset) -> Html | None:
 
 def log(ds: xr.Dataset) -> Html | None:
     """Show the lines of the onboard log that the result rests on."""
-    lines = str(ds.attrs.get("oss_log", "")).strip("\n")
+    lines = str(header(ds).get("oss_log", "")).strip("\n")
     text = region(tag("pre", lines), label="Lines of the onboard event log", class_="scroll log")
     return section("Onboard event log", text) if lines else None
 

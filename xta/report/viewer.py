@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xta.geometry import sphere, wcs
+from xta.identity import header
 from xta.images import dq
 from xta.plot.exposures import crop
 from xta.plot.places import Point, acquisition_marks, exposure_labels, one_exposure, star_mark, ta_wcs
@@ -161,7 +162,7 @@ def _levels(values: NDArray[Any], bad: NDArray[np.bool_]) -> list[float]:
 def viewer(ds: xr.Dataset) -> Html:
     """Make the interactive TA image: canvas, controls, readout, and the data."""
     drawn, exposures = images(ds), exposure_labels(ds)
-    used = exposures.index(ds.attrs["ta_in_use"])
+    used = exposures.index(header(ds)["ta_in_use"])
     shown = {label: mark for label, mark in MARKS.items() if any(label in image["marks"] for image in drawn)}
     marks = {
         label: {"path": OUTLINES[mark.marker], "color": mark.color, "radius": mark.size * 1.1}

@@ -10,8 +10,9 @@ import xarray as xr
 
 from xta import plot
 from xta.errors import ArgumentError
+from xta.identity import words
 from xta.io.atomic import make_folder
-from xta.model import scalar, words
+from xta.model import scalar
 from xta.report import sections
 from xta.report.markup import Html, document, fill, join, section, tag
 from xta.report.page import page, picture, write

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xta import model
+from xta import identity
 from xta.acquisition.analyze import analyze
 from xta.acquisition.attach import Acquisition, attach, find_acquisition
 from xta.acquisition.find import best_log, read_log, read_targ_acqs
@@ -18,6 +18,7 @@ from xta.acquisition.offset import compute_offset
 from xta.acquisition.pair import logged_facts
 from xta.errors import AcquisitionError, WCSError, XtaError, XtaWarning, damage, warn
 from xta.estimates.table import estimates as all_estimates
+from xta.identity import header
 from xta.io.backend import open_exposure
 from xta.surveys.files import VisitFiles
 from xta.surveys.table import ESTIMATE, FROM_ATTRS, METHODS, NUMBERS, Row
@@ -103,7 +104,7 @@ def _about(files: VisitFiles, acquisition: Acquisition, left_out: Mapping[str, s
 def _row(ds: xr.Dataset) -> Row:
     """Take the scalars that an analysis leaves in a dataset."""
     columns = {"date": "date_beg"} | {name: name for name in FROM_ATTRS}
-    row: Row = {column: str(ds.attrs[name]) for column, name in columns.items() if name in ds.attrs}
+    row: Row = {column: str(header(ds)[name]) for column, name in columns.items() if name in header(ds)}
     row |= {name: _json(ds[name].item()) for name in NUMBERS if name in ds.coords and not ds[name].ndim}
     row["checks"] = dict(zip(ds["check"].values.tolist(), ds["check_passed"].values.tolist(), strict=True))
     failed = ds.isel(check=ds["check_passed"].values == 0)
@@ -111,7 +112,7 @@ def _row(ds: xr.Dataset) -> Row:
     row["checks_failed"] = "; ".join(f"{name}: {reason}" for name, reason in pairs)
     facts = logged_facts(ds)
     row |= {"sam_x": _json(facts.sam_x), "sam_y": _json(facts.sam_y)}
-    return row | {"guider": model.guider_number(ds) or facts.guider}
+    return row | {"guider": identity.guider_number(ds) or facts.guider}
 
 
 def _json(value: float) -> float | None:

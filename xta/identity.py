@@ -1,0 +1,242 @@
+"""Which exposure a dataset is: scalar coordinates that say so, whatever the attributes say.
+
+xarray gives each dataset its own coordinates when it joins several, and keeps the attributes of the first. So
+everything that may differ between exposures is a coordinate here, and is read with `header`. Attributes repeat it
+for people.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import model
+from xta.errors import MissingError
+
+__all__ = [
+    "IDENTITY",
+    "ONBOARD",
+    "TA_IMAGES",
+    "assign",
+    "centroid_kind",
+    "current",
+    "forget",
+    "guider_number",
+    "header",
+    "identify",
+    "is_foreign",
+    "is_ta",
+    "require",
+    "source",
+    "words",
+]
+
+IDENTITY = (
+    *("filename", "visit_id", "exposure_number", "instrument", "detector", "channel", "module", "filter", "pupil"),
+    *("coronagraphic_mask", "exp_type", "aperture", "pps_aperture", "subarray", "target_name", "target_type"),
+    *("target_ra", "target_dec", "is_psf", "is_background", "date_beg", "visit_start", "visit_end"),
+    *("dither_number", "dither_points", "x_offset", "y_offset", "guide_star", "guider_aperture"),
+    *("guide_star_x", "guide_star_y", "substrt1", "substrt2", "subsize1", "subsize2", "pa_v3"),
+    *("ra_ref", "dec_ref", "roll_ref", "v2_ref", "v3_ref", "v3i_yang", "vparity", "pixel_scale", "prd_version"),
+    *("corrected_ra", "corrected_dec", "corrected_roll", "source"),
+)
+"""Scalar coordinates that every exposure has, from its header. An unknown text is "", an unknown number NaN."""
+
+ONBOARD = (
+    *("oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_time", "oss_status", "oss_log", "oss_prd"),
+    *("oss_closure_error", "centroid_source", "centroid_kind", "ta_in_use"),
+)
+"""Scalar coordinates of an acquisition, the centroid in use and the TA exposure that it was measured in."""
+
+TA_IMAGES = ("ta_sci", "ta_err", "ta_dq")
+"""Images of the acquisition. As coordinates they stay out of arithmetic, which would broadcast them."""
+
+NAMES = frozenset({*IDENTITY, *ONBOARD})
+ONBOARD_NUMBERS = {"oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_closure_error", "ta_in_use"}
+NUMERIC = frozenset({"pixel_scale", "is_psf", "is_background", *model.NUMBERS, *ONBOARD_NUMBERS})
+WHOLE = frozenset({"nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2"})
+WHOLE |= {"subsize1", "subsize2", "vparity", "is_psf", "is_background", "ta_in_use"}
+"""Numbers that are whole: where they are not known for some, an array of them is one of floats."""
+
+LEGACY = {"exposure_number": "exposure"}
+"""Coordinate -> the attribute that xta 0.1 wrote."""
+
+
+class Header(Mapping[str, Any]):
+    """What is known of an exposure, by name: a coordinate where there is one, else the attribute.
+
+    Of several exposures a name has a value where all have the same one.
+    """
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    def __getitem__(self, name: str) -> Any:
+        variable = self._ds.variables.get(name) if name in NAMES else None
+        if variable is None:
+            return self._ds.attrs[name if name in self._ds.attrs else LEGACY.get(name, name)]
+        values = np.atleast_1d(variable.values).ravel()
+        if variable.ndim and not (values.size and (values == values[0]).all()):
+            raise KeyError(name)
+        value = values[:1].tolist()[0]
+        if value == "" or (isinstance(value, float) and math.isnan(value)):
+            raise KeyError(name)
+        return int(value) if name in WHOLE else value
+
+    def __iter__(self) -> Iterator[str]:
+        names = {str(name) for name in self._ds.attrs} | {name for name in NAMES if name in self._ds.variables}
+        return (name for name in sorted(names) if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def header(ds: xr.Dataset) -> Header:
+    """Read what is known of an exposure: its keywords by the names of `xta.model.KEYWORDS`, and its acquisition.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"visit_id": "01386002001", "filter": ""}, attrs={"visit_id": "of another exposure"})
+    >>> header(ds)["visit_id"], header(ds).get("filter")
+    ('01386002001', None)
+    """
+    return Header(ds)
+
+
+def _variables(values: Mapping[Any, Any], names: tuple[str, ...]) -> dict[Hashable, xr.Variable]:
+    variables: dict[Hashable, xr.Variable] = {}
+    for name in names:
+        value = values.get(name, values.get(LEGACY.get(name, name)))
+        known = model.number(value) if name in NUMERIC else str("" if value is None else value)
+        whole = name in WHOLE and isinstance(known, float) and known.is_integer()
+        variables[name] = xr.Variable((), int(known) if whole else known, model.attrs(name))
+    return variables
+
+
+def identify(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
+    """Assign the coordinates `IDENTITY` from values by name; what is not among these is unknown."""
+    return ds.assign_coords(_variables(values, IDENTITY))
+
+
+def assign(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
+    """Assign all coordinates `ONBOARD`: the values that are given, of the others what the dataset has.
+
+    Attributes repeat what is known.
+    """
+    before = {name: header(ds)[name] for name in ONBOARD if name in header(ds)}
+    known = before | dict(values)
+    return ds.assign_coords(_variables(known, ONBOARD)).assign_attrs(model.clean_attrs(known))
+
+
+def forget(ds: xr.Dataset) -> xr.Dataset:
+    """Drop the coordinates `ONBOARD` and the attributes that repeat them."""
+    result = ds.drop_vars([name for name in ONBOARD if name in ds.variables])
+    result.attrs = {key: value for key, value in ds.attrs.items() if key not in ONBOARD}
+    return result
+
+
+def source(ds: xr.Dataset) -> str | None:
+    """Read the path of the product that an exposure was opened from; None where it is not known."""
+    path = header(ds).get("source") or ds.encoding.get("source")
+    return None if path is None else str(path)
+
+
+def is_foreign(ds: xr.Dataset) -> bool:
+    """Tell whether the attributes are those of another exposure: they contradict the coordinates."""
+    return any(name in ds.attrs and _differs(ds, name) for name in NAMES if name in ds.variables)
+
+
+def _differs(ds: xr.Dataset, name: str) -> bool:
+    told, attribute = header(ds).get(name), ds.attrs[name]
+    if told is None:
+        return str(attribute) != ""
+    return model.number(told) != model.number(attribute) if name in NUMERIC else str(told) != str(attribute)
+
+
+def current(ds: xr.Dataset) -> xr.Dataset:
+    """Bring the dataset of one exposure into the form that the steps work on.
+
+    Attributes of another exposure are dropped: those that contradict the coordinates, and with them all that came
+    from the same header. What xta 0.1 kept as attributes and data variables becomes coordinates. Rows of TA exposures
+    that were added to join the exposure with others go.
+    """
+    if "visit_id" not in ds.variables and "visit_id" in ds.attrs:
+        ds = identify(ds, ds.attrs)
+        if "ta_wcs" in ds.variables:
+            ds = assign(ds, {"centroid_kind": centroid_kind(ds)})
+    images = [name for name in TA_IMAGES if name in ds.data_vars]
+    ds = ds.set_coords(images) if images else ds
+    lazy = [name for name in NAMES if name in ds.variables and not ds.variables[name]._in_memory]
+    ds = ds.assign_coords({name: ds.variables[name].compute() for name in lazy}) if lazy else ds
+    if is_foreign(ds):
+        stale = {name for name in ds.attrs if name in NAMES and name in ds.variables and _differs(ds, str(name))}
+        if not stale <= set(ONBOARD):
+            stale |= {*model.KEYWORDS, *LEGACY.values(), "title"} - NAMES
+        ds = ds.copy(deep=False)
+        ds.attrs = {key: value for key, value in ds.attrs.items() if key not in stale}
+    if "ta_filename" in ds.variables and ds["ta_filename"].dims == ("ta_exposure",):
+        real = ds["ta_filename"].values != ""
+        ds = ds if real.all() else ds.isel(ta_exposure=real)
+    return ds
+
+
+def is_ta(ds: xr.Dataset) -> bool:
+    """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
+    return header(ds).get("exp_type") in model.TACQ_TYPES | model.TACONFIRM_TYPES
+
+
+def guider_number(ds: xr.Dataset) -> int | None:
+    """Read the number of the guider from FGS_APER, 1 or 2; None where the header does not tell."""
+    return {"FGS1": 1, "FGS2": 2}.get(str(header(ds).get("guider_aperture", ""))[:4])
+
+
+def centroid_kind(ds: xr.Dataset) -> str:
+    """Read where the centroid in use comes from.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+
+    Returns
+    -------
+    str
+        The coordinate ``centroid_kind``: "oss" (event log), "targ_acq" (TARG_ACQ extension), "image" (measured in
+        the TA image), "manual" (by hand) or "none". xta 0.1 did not write it; of its datasets the kind is told
+        by the words of ``centroid_source``, which were fixed.
+    """
+    about = header(ds)
+    if "centroid_kind" in about:
+        return str(about["centroid_kind"])
+    words = {"OSS": "oss", "TARG_ACQ": "targ_acq", "TA image": "image", "given by hand": "manual"}
+    source = str(about.get("centroid_source", ""))
+    return next((kind for start, kind in words.items() if source.startswith(start)), "none")
+
+
+def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
+    """Check that a dataset has the variables, coordinates or attributes that a step needs.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    *names : str
+    step : str
+        What would provide them, as a user calls it.
+
+    Raises
+    ------
+    MissingError
+        Naming what is missing and `step`.
+    """
+    about = header(ds)
+    missing = [str(name) for name in names if not (name in about if name in NAMES else name in ds.variables)]
+    if missing:
+        msg = f"the dataset has no {', '.join(missing)}; call {step} first"
+        raise MissingError(msg)
+
+
+def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:
+    """Join what is known of an exposure by these names, in words."""
+    return between.join(filter(None, (str(header(ds).get(name, "")).strip() for name in names)))

@@ -4,12 +4,12 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
+from xta import identity, summary
 from xta import plot as plots
-from xta import summary
 from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach
 from xta.acquisition.offset import compute_offset
@@ -67,8 +67,15 @@ class PlotAccessor:
 class TaAccessor:
     """Target acquisition of a JWST exposure: ``ds.ta.attach()``, ``ds.ta.compute_offset()`` and so on.
 
-    Every method returns a new object and leaves the dataset as it is.
+    Every method returns a new object and leaves the dataset as it is. Of a dataset that is none of JWST and has a
+    variable ``ta``, as models of the climate call the temperature of the air, ``ds.ta`` is that variable.
     """
+
+    def __new__(cls, obj: xr.Dataset) -> Any:
+        """Return the accessor, or a variable ``ta`` of a dataset that has nothing to do with JWST."""
+        if isinstance(obj, xr.Dataset) and "ta" in obj.variables and not identity.is_jwst(obj):
+            return obj["ta"]
+        return super().__new__(cls)
 
     def __init__(self, obj: xr.Dataset) -> None:
         self._obj = obj

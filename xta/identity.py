@@ -6,6 +6,7 @@ for people.
 """
 
 import math
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "header",
     "identify",
     "is_foreign",
+    "is_jwst",
     "is_ta",
     "require",
     "source",
@@ -52,6 +54,9 @@ ONBOARD = (
 
 TA_IMAGES = ("ta_sci", "ta_err", "ta_dq")
 """Images of the acquisition. As coordinates they stay out of arithmetic, which would broadcast them."""
+
+MARKS = frozenset({"visit_id", "exp_type", "wcs", "ta_wcs", "ta_sci", "target_x", "star_x", "klip"})
+"""Variables by which a dataset is told to be one of JWST."""
 
 NAMES = frozenset({*IDENTITY, *ONBOARD})
 ONBOARD_NUMBERS = {"oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_closure_error", "ta_in_use"}
@@ -180,6 +185,27 @@ def current(ds: xr.Dataset) -> xr.Dataset:
         real = ds["ta_filename"].values != ""
         ds = ds if real.all() else ds.isel(ta_exposure=real)
     return ds
+
+
+def is_jwst(ds: xr.Dataset) -> bool:
+    """Tell whether a dataset bears any mark of JWST or of xta.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+
+    Returns
+    -------
+    bool
+        True where it has the identity of an exposure, a WCS, an acquisition, a star or a history of xta.
+
+    Examples
+    --------
+    >>> is_jwst(xr.Dataset({"ta": ("time", [281.3])})), is_jwst(xr.Dataset(coords={"visit_id": "01386002001"}))
+    (False, True)
+    """
+    marked = not MARKS.isdisjoint(ds.variables) or ds.attrs.get("telescope") == "JWST" or "visit_id" in ds.attrs
+    return marked or re.search(r"^xta \d", str(ds.attrs.get("history", "")), re.MULTILINE) is not None
 
 
 def is_ta(ds: xr.Dataset) -> bool:

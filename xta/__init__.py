@@ -17,6 +17,7 @@ from xta.errors import XtaError, XtaWarning
 from xta.io.backend import open_exposure
 from xta.io.netcdf import to_netcdf
 from xta.psfsub import inject, klip, to_pyklip, to_vip
+from xta.stacks import stack
 from xta.surveys import survey, to_ecsv
 from xta.versions import show_versions
 
@@ -32,6 +33,7 @@ __all__ = [
     "open_exposure",
     "read_targ_acq",
     "show_versions",
+    "stack",
     "survey",
     "to_ecsv",
     "to_netcdf",

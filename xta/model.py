@@ -29,6 +29,7 @@ __all__ = [
     "describe",
     "guider_aperture",
     "number",
+    "ordered",
     "prefixed",
     "require_pixels",
     "scalar",
@@ -215,6 +216,9 @@ ATTRS: dict[str, tuple[str, str]] = {
 }
 """Units and long name of every variable and coordinate. Text, times and counts have no unit here: a time
 carries its own, and the unit of an image comes from BUNIT."""
+
+SHOWN = ("filter", "visit_id", "target_x_err", "target_y_err", "target_x", "target_y")
+"""Coordinates that stand last: of many, xarray prints the last six."""
 
 ADJUSTED = frozenset(
     {
@@ -463,7 +467,7 @@ def scalar(ds: xr.Dataset, name: str) -> float:
 
 
 def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
-    """Add one line to the history of a dataset: the version of xta and what it did.
+    """Add one line to the history of a dataset: the version of xta and what it did; put the star where it is seen.
 
     Parameters
     ----------
@@ -479,4 +483,10 @@ def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
 
     line = f"xta {__version__}: {operation}"
     before = ds.attrs.get("history")
-    return ds.assign_attrs(history=f"{before}\n{line}" if before else line)
+    return ordered(ds).assign_attrs(history=f"{before}\n{line}" if before else line)
+
+
+def ordered(ds: xr.Dataset) -> xr.Dataset:
+    """Put the star, its error, filter and visit where ``print(ds)`` shows them."""
+    last = {name: ds.variables[name] for name in SHOWN if name in ds.coords and name not in ds.dims}
+    return ds.drop_vars(list(last)).assign_coords(last)

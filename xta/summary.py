@@ -200,7 +200,7 @@ def _star(ds: xr.Dataset) -> str:
         return f"on the central pixel; it was at {before} px of the readout"
     if now and "klip" in ds.variables:
         return "on the central pixel"
-    return f"{now} px{_say(', ± {} px', spread)}" if now else ""
+    return f"{now} px{_say(', ± {} px', spread)}" if now else _several(ds, "target_x")
 
 
 def _checks(ds: xr.Dataset, *, reasons: bool = False) -> str:

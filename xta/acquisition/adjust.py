@@ -12,6 +12,7 @@ from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
 from xta.geometry import sky, sphere, wcs
 from xta.identity import header
+from xta.stacks import over_exposures
 
 __all__ = ["adjust_wcs"]
 
@@ -21,6 +22,7 @@ CLOSED = 1e-6
 """Largest closed-loop residual in the TA frame [pixel]."""
 
 
+@over_exposures
 def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     """Correct the WCS by the measured pointing error.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import identity, model
+from xta import identity, model, stacks
 from xta.acquisition import checks, pair
 from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_beside, targ_acqs
 from xta.acquisition.products import Product
@@ -90,9 +90,26 @@ def attach(
     converged. Any earlier analysis in `ds` is taken back.
     """
     if isinstance(acquisition, Acquisition):
-        check_identity(ds)
-    else:
-        acquisition = find_acquisition(ds, acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
+        return stacks.each(ds, lambda part: _attached(part, acquisition))
+    given: list[xr.Dataset] = []
+    if stacks.is_stack(ds) and acquisition is not None:
+        given = _opened(acquisition)
+    read: dict[tuple[str, ...], Acquisition] = {}
+
+    def attach_one(part: xr.Dataset) -> xr.Dataset:
+        visit = str(header(part).get("visit_id"))
+        own = (visit, str(header(part).get("filename"))) if identity.is_ta(part) else (visit,)
+        if own not in read:
+            mine = [ta for ta in given if header(ta).get("visit_id") == visit] or acquisition
+            read[own] = find_acquisition(part, mine, oss=oss, targ_acq=targ_acq, offline=offline)
+        return _attached(part, read[own])
+
+    return stacks.each(ds, attach_one)
+
+
+def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
+    """Attach an acquisition that was read to one exposure."""
+    check_identity(ds)
     bare, exposures = forget(ds), acquisition.exposures
     _check_belong(bare, exposures)
     stacked = _stack(exposures)
@@ -167,18 +184,25 @@ def forget(ds: xr.Dataset) -> xr.Dataset:
 def _exposures(
     ds: xr.Dataset, acquisition: Any, beside: Iterable[Iterable[Product]], offline: bool
 ) -> list[xr.Dataset]:
-    from astropy.io.fits import HDUList
-
     if acquisition is None:
         if identity.is_ta(ds):
             return [ds]
         return open_acquisition(ds, beside, offline=offline)
+    return _opened(acquisition)
+
+
+def _opened(acquisition: Any) -> list[xr.Dataset]:
+    """Open the TA exposures that are given."""
+    from astropy.io.fits import HDUList
+
     if isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
         acquisition = [acquisition]
     if not isinstance(acquisition, Iterable) or isinstance(acquisition, Mapping | bytes):
         msg = f"acquisition is {acquisition!r}; give paths, HDULists or datasets of TA exposures"
         raise ArgumentError(msg)
-    exposures = [item if isinstance(item, xr.Dataset) else open_exposure(item) for item in acquisition]
+    exposures: list[xr.Dataset] = []
+    for item in acquisition:
+        exposures += stacks.members_or_one(item) if isinstance(item, xr.Dataset) else [open_exposure(item)]
     if not exposures:
         msg = "acquisition is empty; give at least one TA exposure"
         raise ArgumentError(msg)

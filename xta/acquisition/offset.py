@@ -12,6 +12,7 @@ from xta.acquisition.image import image_centroid, in_use
 from xta.errors import AcquisitionError, ArgumentError, warn
 from xta.geometry import sphere, wcs
 from xta.identity import header
+from xta.stacks import over_exposures
 
 __all__ = ["acquired_target", "compute_offset", "target_position"]
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 Centroid = str | tuple[float, float]
 
 
+@over_exposures
 def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset:
     """Compute where the TA WCS puts the target, minus where the star was.
 

@@ -12,6 +12,7 @@ from xta import identity, model
 from xta.errors import ArgumentError, RecenterError, warn
 from xta.geometry import sky, sphere, wcs
 from xta.images import dq, shift
+from xta.stacks import over_images
 
 __all__ = ["assign_polar", "recenter"]
 
@@ -19,6 +20,7 @@ IMAGES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 Size = int | tuple[int, int] | None
 
 
+@over_images
 def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
     """Shift an exposure so that the star lies on its central pixel.
 

@@ -34,6 +34,7 @@ from xta.geometry import siaf, sky, sphere, wcs
 from xta.identity import header
 from xta.images import dq
 from xta.osslog.maneuvers import NetManeuver, net_maneuver
+from xta.stacks import tabulated
 
 if TYPE_CHECKING:
     from astropy.modeling import Model
@@ -94,6 +95,7 @@ class _Case:
         return header(self.ds).get("oss_status") == "SUCCESS"
 
 
+@tabulated
 def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Dataset:
     """Estimate where the star is in every way that the data allow.
 

@@ -18,6 +18,7 @@ from xta.errors import ArgumentError, FileError, ProductError, damage
 from xta.images import dq
 from xta.images.correlation import match_template
 from xta.io.fitsfile import opened
+from xta.stacks import tabulated
 
 __all__ = ["estimate_center", "read_template"]
 
@@ -37,6 +38,7 @@ ATTRS = {
 }
 
 
+@tabulated
 def estimate_center(
     ds: xr.Dataset, *, template: Any, center: tuple[float, float] | None = None, upsample: int = 20
 ) -> xr.Dataset:

@@ -14,8 +14,9 @@ from xta import identity, model
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
 from xta.identity import header
-from xta.io.atomic import whole_file
+from xta.io.atomic import make_folder, whole_file
 from xta.io.backend import EXTENSIONS, open_exposure
+from xta.stacks import is_stack, members_or_one
 
 __all__ = ["to_fits"]
 
@@ -42,7 +43,8 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
         or recentered (`recenter`). Dask arrays are computed in memory.
     path : path
         Of the new file, ``*.fits``; replaced if it exists, once the new file is complete. Other software takes
-        the stage of the product from the name: end it in ``_calints.fits``, or ``_cal.fits`` for an image.
+        the stage of the product from the name: end it in ``_calints.fits``, or ``_cal.fits`` for an image. Of a
+        stack of exposures a folder, made if it is not there: each file has the name of its original.
     template : path, optional
         The product that `ds` was read from. Its header and other extensions (INT_TIMES, AREA, tables) are kept
         where they fit the array. By default the file that `ds` was opened from, if it is still there;
@@ -82,6 +84,10 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     .. [1] jwst, https://jwst-pipeline.readthedocs.io: ``jwst.assign_wcs.util.update_fits_wcsinfo`` and
        ``update_s_region_imaging``.
     """
+    if is_stack(ds):
+        _to_folder(ds, Path(path).expanduser(), template)
+        return
+    ds = identity.current(ds)
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     first = _first_pixel(ds)
     star, mask = _position(ds, "target", first), _position(ds, "mask", first)
@@ -104,6 +110,18 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
         for line in _history(ds):
             product.add_history_entry(line)
         _write(product, target)
+
+
+def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None) -> None:
+    """Write each exposure of a stack under its own name."""
+    if template is not None or folder.suffix.lower() == ".fits":
+        what = "one template" if template is not None else f"the file {folder.name}"
+        msg = f"the dataset holds several exposures, for which {what} is not enough; give a folder, and no template"
+        raise ArgumentError(msg)
+    make_folder(folder)
+    for part in members_or_one(ds):
+        identity.require(part, "filename", step="xta.open_exposure")
+        to_fits(part, folder / f"{header(part)['filename'].removesuffix('.gz')}")
 
 
 def _first_pixel(ds: xr.Dataset) -> dict[str, int]:

@@ -12,6 +12,7 @@ from xta.geometry import sky, wcs
 from xta.identity import words
 from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
+from xta.plot.stacked import side_by_side
 from xta.plot.style import on_image
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 GRAY = "#808080"  # bad pixels on the inferno map
 
 
+@side_by_side
 def recentered(
     ds: xr.Dataset,
     /,

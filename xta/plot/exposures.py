@@ -18,6 +18,7 @@ from xta.images import dq
 from xta.model import scalar
 from xta.plot import frame, places
 from xta.plot.places import Point
+from xta.plot.stacked import side_by_side
 from xta.summary import number
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ FARTHEST = 64  # a mark that is farther from its middle does not widen it [pixel
 ZOOM, LARGEST_ZOOM = 3.0, 12.0  # half width of the inset [pixel]
 
 
+@side_by_side
 def acquisition(
     ds: xr.Dataset,
     /,
@@ -197,6 +199,7 @@ def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
     return image.transpose("y", "x")
 
 
+@side_by_side
 def science(
     ds: xr.Dataset,
     /,

@@ -16,6 +16,7 @@ from xta.plot.centered import klip, recentered
 from xta.plot.exposures import acquisition, guider, science
 from xta.plot.style import DPI, PAGE, STYLE, VERBATIM, plain
 from xta.plot.visits import offsets
+from xta.stacks import members
 from xta.summary import rows
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
     """
     import matplotlib as mpl
 
+    parts = members(ds)
+    if parts is not None:
+        return _pages(parts, figure)
+    ds = identity.current(ds)
     panels, height = _plan(ds)
     with mpl.rc_context(STYLE):
         if figure is None:
@@ -70,6 +75,19 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
             draw(ax=figure.add_axes((left / PAGE, 1 - (top + high) / height, width / PAGE, high / height)))
         title = plain(identity.words(ds, "target_name", "visit_id", "instrument", "filter", between="   "))
         figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=9.5, fontweight="bold", **VERBATIM)
+    return figure
+
+
+def _pages(parts: "list[xr.Dataset]", figure: "Figure | SubFigure | None") -> "Figure | SubFigure":
+    """Draw a page for each exposure, one below the other."""
+    heights = [_plan(part)[1] for part in parts]
+    if figure is None:
+        from xta.plot.figure import Page
+
+        figure = Page(figsize=(PAGE, sum(heights)), dpi=DPI)
+    below = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)
+    for part, place in zip(parts, below[:, 0], strict=True):
+        summary(part, figure=place)
     return figure
 
 

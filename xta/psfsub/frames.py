@@ -20,6 +20,7 @@ from xta.identity import header
 from xta.images import dq, shift
 from xta.psfsub import north
 from xta.psfsub.north import Array
+from xta.stacks import members_or_one
 
 __all__ = ["Datasets", "Exposure", "Frames", "import_engine", "prepare"]
 
@@ -102,13 +103,13 @@ def prepare(science: Datasets, reference: Datasets | None = None) -> Frames:
 
 def _named(given: xr.Dataset | Iterable[object] | None, kind: str) -> list[tuple[str, xr.Dataset]]:
     """List datasets with the names of their files, as far as they have one."""
-    named = []
-    for k, ds in enumerate([given] if isinstance(given, xr.Dataset) else given or ()):
+    exposures: list[xr.Dataset] = []
+    for ds in [given] if isinstance(given, xr.Dataset) else given or ():
         if not isinstance(ds, xr.Dataset):
             msg = f"{kind} holds {type(ds).__name__}, not a dataset; open files with xta.analyze(file) first"
             raise ArgumentError(msg)
-        named.append((str(header(ds).get("filename") or f"{kind}[{k}]"), ds))
-    return named
+        exposures += members_or_one(ds)
+    return [(str(header(ds).get("filename") or f"{kind}[{k}]"), ds) for k, ds in enumerate(exposures)]
 
 
 def _refuse_twice(exposures: Iterable[Exposure]) -> None:

@@ -8,10 +8,12 @@ from xta import identity, model
 from xta.errors import ArgumentError, RecenterError
 from xta.images import shift
 from xta.psfsub import north
+from xta.stacks import over_images
 
 __all__ = ["inject"]
 
 
+@over_images
 def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: float, psf: ArrayLike) -> xr.Dataset:
     """Add a point source to every frame of a recentered exposure.
 

@@ -4,7 +4,6 @@ A page holds its pictures, data, style and program. It asks for nothing from els
 policy forbids it to. Importing this package does not import matplotlib.
 """
 
-from xta.report.page import report
-from xta.report.visits import index
+from xta.report.visits import index, report
 
 __all__ = ["index", "report"]

@@ -1,7 +1,6 @@
 """One page about one exposure, and its pictures."""
 
 import io
-import os
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,49 +18,7 @@ from xta.report import sections, viewer
 from xta.report.markup import CONTROL, Html, document, fill, join, tag
 from xta.summary import number
 
-__all__ = ["page", "picture", "report", "write"]
-
-
-def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
-    """Write a report of an analyzed exposure: one HTML file that needs nothing else.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With an acquisition attached and the offset measured; with `adjust_wcs` done the page shows the star.
-    path : path
-        Of the file, which ends in ``.html``; replaced if it exists, once the new one is complete.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    ArgumentError
-        If `path` does not end in ``.html``, or `ds` holds several exposures.
-    MissingError
-        If a step of the analysis was not done; it names the step.
-    FileError
-        If the file cannot be written; nothing is left behind.
-
-    Notes
-    -----
-    The page holds the result, its checks and error budget if the dataset has them, the pictures, the TA images to
-    look into (zoom; pixel, RA, Dec and value under the cursor), the onboard log and the history. It opens without a
-    network. The same dataset gives the same file.
-
-    See Also
-    --------
-    xta.report.index : a page for each of many exposures, and a table of all.
-    """
-    target = Path(path).expanduser()
-    if target.suffix.lower() != ".html":
-        msg = f"{target.name!r} is no name of a page; end it with .html"
-        raise ArgumentError(msg)
-    write(page(ds), target)
-    return target
+__all__ = ["page", "picture", "write"]
 
 
 def write(text: str, path: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import xarray as xr
@@ -16,9 +16,10 @@ from xta.model import scalar
 from xta.report import sections
 from xta.report.markup import Html, document, fill, join, section, tag
 from xta.report.page import page, picture, write
+from xta.stacks import is_stack, members_or_one
 from xta.summary import number
 
-__all__ = ["index"]
+__all__ = ["index", "report"]
 
 INDEX = "index.html"
 NUMBERS = {"Star x [px]": 4, "Star y [px]": 4, "Offset east [″]": 4, "Offset north [″]": 4, "Offset [mas]": 1}
@@ -26,6 +27,51 @@ NUMBERS = {"Star x [px]": 4, "Star y [px]": 4, "Offset east [″]": 4, "Offset n
 
 TITLES = ("Visit", "Target", "Checks", "Instrument", "Filter", *NUMBERS, "Centroid", "Exposure")
 RANKS = {0: 0, -1: 1, None: 2, 1: 3}  # of checks when sorted: failures come first
+
+
+def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
+    """Write a report of an analyzed exposure: one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached and the offset measured; with `adjust_wcs` done the page shows the star.
+    path : path
+        Of the file, which ends in ``.html``; replaced if it exists, once the new one is complete. Of a stack of
+        exposures the folder of `index`.
+
+    Returns
+    -------
+    pathlib.Path
+        The file, or ``index.html`` of a stack.
+
+    Raises
+    ------
+    ArgumentError
+        If `path` does not end in ``.html``.
+    MissingError
+        If a step of the analysis was not done; it names the step.
+    FileError
+        If the file cannot be written; nothing is left behind.
+
+    Notes
+    -----
+    The page holds the result, its checks and error budget if the dataset has them, the pictures, the TA images to
+    look into (zoom; pixel, RA, Dec and value under the cursor), the onboard log and the history. It opens without a
+    network. The same dataset gives the same file.
+
+    See Also
+    --------
+    xta.report.index : a page for each of many exposures, and a table of all.
+    """
+    target = Path(path).expanduser()
+    if is_stack(ds):
+        return index([ds], target)
+    if target.suffix.lower() != ".html":
+        msg = f"{target.name!r} is no name of a page; end it with .html"
+        raise ArgumentError(msg)
+    write(page(ds), target)
+    return target
 
 
 def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "str | os.PathLike[str]") -> Path:
@@ -47,7 +93,7 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
     Raises
     ------
     ArgumentError
-        If there are no datasets, or one holds several exposures.
+        If there are no datasets.
     MissingError
         If a step of an analysis was not done; it names the step.
     FileError
@@ -62,10 +108,7 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
         datasets = datasets.values()
     pages: dict[str, str] = {}
     rows, errors = [], []
-    for ds in datasets:
-        if not isinstance(ds, xr.Dataset):
-            msg = f"an exposure is of the type {type(ds).__name__}; give a list of datasets, each of an analysis"
-            raise ArgumentError(msg)
+    for ds in _each(datasets):
         name = _name(words(ds, "filename") or words(ds, "visit_id"), taken={INDEX, *pages})
         pages[name] = page(ds, back=INDEX)
         rows.append(_row(name, ds))
@@ -78,6 +121,15 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
     for name, text in (pages | {INDEX: _index(rows, errors)}).items():
         write(text, target / name)
     return target / INDEX
+
+
+def _each(datasets: "Iterable[object]") -> "Iterator[xr.Dataset]":
+    """Yield the exposures one at a time, those of a stack too."""
+    for ds in datasets:
+        if not isinstance(ds, xr.Dataset):
+            msg = f"an exposure is of the type {type(ds).__name__}; give a list of datasets, each of an analysis"
+            raise ArgumentError(msg)
+        yield from members_or_one(ds)
 
 
 def _name(exposure: str, *, taken: set[str]) -> str:

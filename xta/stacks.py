@@ -1,0 +1,311 @@
+"""Several exposures in one dataset, along the dimension ``exposure``: joined, taken apart, worked on one by one."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
+import xarray as xr
+
+from xta import identity, model
+from xta.errors import ArgumentError
+from xta.geometry import sky
+from xta.identity import header
+
+__all__ = [
+    "DERIVED",
+    "each",
+    "is_stack",
+    "join",
+    "members",
+    "members_or_one",
+    "over_exposures",
+    "over_images",
+    "stack",
+    "tabulated",
+]
+
+DIM = "exposure"
+DERIVED = ("ra", "dec", "separation", "position_angle")
+"""Coordinates that follow from labels and WCS; they are derived anew instead of joined."""
+
+IMAGE_DIMS = {"integration", "y", "x"}
+RAGGED = ("ta_exposure", "ta_y", "ta_x", "error_part", "check")
+"""Dimensions that may be of another length in each exposure; what an exposure does not have is filled."""
+
+SCALE_TOLERANCE = 0.005  # relative difference of pixel scales; visits differ by 1e-4 by velocity aberration
+
+Options = ParamSpec("Options")
+
+
+def stack(exposures: Iterable[object]) -> xr.Dataset:
+    """Join exposures along the dimension ``exposure``, each with its own identity, acquisition and star.
+
+    Parameters
+    ----------
+    exposures : sequence of xarray.Dataset
+        Of `xta.open_exposure` or any later step, all of the same steps. Stacks count as their exposures.
+
+    Returns
+    -------
+    xarray.Dataset
+        Data variables and all coordinates but labels on ``exposure``, in the order given. Lazy images become
+        dask arrays. Each step of xta works on it as on one exposure, and ``isel(exposure=k)`` is the exposure.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no exposure, one is given twice, or they differ in instrument, shape, labels, pixel scale,
+        unit or in the steps that were done. Such exposures live side by side in a tree, see `xta.open_program`.
+
+    Examples
+    --------
+    >>> stack = xta.stack([xta.open_exposure(path) for path in paths])  # doctest: +SKIP
+    >>> stack.ta.attach().ta.compute_offset().ta.adjust_wcs()["target_x"]  # doctest: +SKIP
+    """
+    if isinstance(exposures, xr.Dataset | str | bytes) or not isinstance(exposures, Iterable):
+        msg = f"exposures is {type(exposures).__name__}; give a list of datasets, of xta.open_exposure"
+        raise ArgumentError(msg)
+    parts: list[xr.Dataset] = []
+    for ds in exposures:
+        if not isinstance(ds, xr.Dataset):
+            msg = f"exposures holds {type(ds).__name__}, not a dataset; open files with xta.open_exposure"
+            raise ArgumentError(msg)
+        parts += members_or_one(ds)
+    if not parts:
+        msg = "there is no exposure to stack; give one dataset or more"
+        raise ArgumentError(msg)
+    _check_alike(parts)
+    names = ", ".join(str(header(ds).get("filename", "?")) for ds in parts)
+    result = _derived(join([_chunked(ds) for ds in parts]))
+    result.set_close(functools.partial(_close, parts))
+    return model.with_history(result, f"stack of {names}")
+
+
+def _close(exposures: Sequence[xr.Dataset]) -> None:
+    for ds in exposures:
+        ds.close()
+
+
+def _check_alike(parts: Sequence[xr.Dataset]) -> None:
+    """Refuse exposures that cannot be one array."""
+    first = parts[0]
+    name = header(first).get("filename", "the first exposure")
+    seen: set[str] = set()
+    for ds in parts:
+        label = str(header(ds).get("filename", ""))
+        if label and label in seen:
+            msg = f"{label} is given twice; each exposure counts once"
+            raise ArgumentError(msg)
+        seen.add(label)
+        if different := next((text for text in _differences(first, ds)), None):
+            msg = (
+                f"{label or 'an exposure'} cannot be stacked with {name}: {different}; keep them side by side, "
+                "in a list or a tree (xta.open_program)"
+            )
+            raise ArgumentError(msg)
+
+
+def _differences(first: xr.Dataset, ds: xr.Dataset) -> Iterable[str]:
+    """Say in what two exposures differ that cannot be stacked."""
+    ours, theirs = header(first), header(ds)
+    if ours.get("instrument") != theirs.get("instrument"):
+        yield f"its instrument is {theirs.get('instrument')}, not {ours.get('instrument')}"
+    shapes = [{str(dim): size for dim, size in each.sizes.items() if dim in IMAGE_DIMS} for each in (first, ds)]
+    if shapes[0] != shapes[1]:
+        yield f"its shape is {shapes[1]}, not {shapes[0]}"
+    scales = [float(about.get("pixel_scale", np.nan)) for about in (ours, theirs)]
+    if abs(scales[1] / scales[0] - 1) > SCALE_TOLERANCE:
+        yield f"its pixels are {scales[1]:.5f} arcsec wide, not {scales[0]:.5f}"
+    for dim in sorted(IMAGE_DIMS & set(first.indexes)):
+        if not first.indexes[dim].equals(ds.indexes.get(dim)):
+            yield f"its labels {dim} are others"
+    if set(first.data_vars) != set(ds.data_vars):
+        yield f"it has the variables {sorted(map(str, ds.data_vars))}, not {sorted(map(str, first.data_vars))}"
+    units = [str(each["sci"].attrs.get("units", "")) if "sci" in each else "" for each in (first, ds)]
+    if units[0] != units[1]:
+        yield f"its unit is {units[1] or 'unknown'}, not {units[0] or 'unknown'}"
+    for coordinate, step in (("ta_wcs", "attach"), ("offset_x", "compute_offset"), ("target_x", "adjust_wcs")):
+        if (coordinate in first.coords) != (coordinate in ds.coords):
+            yield f"only one of them has {coordinate}; call ds.ta.{step}() on both or none"
+    if ("star_x" in first.coords) != ("star_x" in ds.coords):
+        yield "only one of them is recentered"
+
+
+def _chunked(ds: xr.Dataset) -> xr.Dataset:
+    """Make dask arrays of images that are not read yet, so that joining does not read them."""
+    lazy = {
+        name: variable.chunk(variable.encoding.get("preferred_chunks", {}))
+        for name, variable in ds.data_vars.variables.items()
+        if not variable._in_memory and variable.chunks is None
+    }
+    return ds.assign(lazy) if lazy else ds
+
+
+def members(ds: xr.Dataset) -> list[xr.Dataset] | None:
+    """Take a stack apart: its exposures, each in its own identity; None for one exposure by itself.
+
+    Raises
+    ------
+    ArgumentError
+        If several exposures were joined along more than one dimension, or without what says which is which.
+    """
+    dims = _stack_dims(ds)
+    if not dims:
+        return None
+    if len(dims) > 1:
+        msg = f"the exposures lie along {', '.join(sorted(dims))}; join them along one dimension, with xta.stack"
+        raise ArgumentError(msg)
+    (dim,) = dims
+    count = ds.sizes[dim]
+    if count > 1 and dim not in ds["filename" if "filename" in ds.variables else "wcs"].dims:
+        msg = (
+            f"sci has {count} exposures along {dim}, but there is one identity for all: xarray took the first one's. "
+            "Join them with xta.stack, or with coords='different', compat='equals'"
+        )
+        raise ArgumentError(msg)
+    bare = ds.drop_vars([name for name in DERIVED if name in ds.variables and dim in ds[name].dims])
+    parts = [identity.current(bare.isel({dim: k})) for k in range(count)]
+    return [part.drop_vars(dim) if dim in part.coords and dim not in ds.indexes else part for part in parts]
+
+
+def members_or_one(ds: xr.Dataset) -> list[xr.Dataset]:
+    """List the exposures of a stack, or the one exposure."""
+    parts = members(ds)
+    return [identity.current(ds)] if parts is None else parts
+
+
+def is_stack(ds: xr.Dataset) -> bool:
+    """Tell whether a dataset holds exposures along a dimension."""
+    return bool(_stack_dims(ds))
+
+
+def _stack_dims(ds: xr.Dataset) -> set[str]:
+    """Dimensions along which exposures were joined."""
+    names = [name for name in (*identity.IDENTITY, "wcs", "wcs_original") if name in ds.variables]
+    dims = {str(dim) for name in names for dim in ds.variables[name].dims}
+    if names and "sci" in ds.data_vars and not dims:
+        dims = {str(dim) for dim in ds["sci"].dims} - IMAGE_DIMS
+        dims = dims if dims == {DIM} else set()
+    return dims
+
+
+def join(exposures: Sequence[xr.Dataset], dim: str = DIM) -> xr.Dataset:
+    """Join exposures along a dimension; all coordinates but labels get it.
+
+    TA images, parts of the error and checks may be of another number or size in each: what an exposure does not have
+    is NaN, "" or flagged, and `members` takes it away again. Attributes that differ are dropped.
+    """
+    bare = [ds.drop_vars(DERIVED, errors="ignore") for ds in exposures]
+    names = {name: ds.variables[name] for ds in bare for name in ds.coords}
+    present = [ds.assign_coords({n: _absent(v) for n, v in names.items() if n not in ds.coords}) for ds in bare]
+    kept = {str(d) for ds in present for d in ds.dims} - set(RAGGED)
+    filled = {name: _filler(str(name), v) for name, v in names.items() if v.dtype.kind in "uiUO"}
+    aligned = xr.align(*present, join="outer", exclude=kept, fill_value=filled, copy=False)
+    labels = {name for ds in aligned for name in ds.indexes} - {dim}
+    coords = [name for name in names if name not in labels]
+    result = xr.concat(
+        [_with_texts(ds) for ds in aligned],
+        dim,
+        data_vars="all",
+        coords=coords,
+        compat="override",
+        join="override",
+        combine_attrs="drop_conflicts",
+    )
+    return _with_texts(result)
+
+
+def _filler(name: str, variable: xr.Variable) -> Any:
+    """Choose what stands where an exposure has no value."""
+    if variable.dtype.kind in "UO":
+        return ""
+    return {"ta_dq": 1, "ta_oss_guider": 0}.get(name, -1 if variable.dtype.kind == "i" else 0)
+
+
+def _absent(variable: xr.Variable) -> xr.Variable:
+    """Make a coordinate that an exposure does not have, of the shape that another one's has, without values."""
+    if variable.dtype.kind in "fiu":
+        data: Any = np.full(variable.shape, np.nan)
+    elif variable.dtype.kind in "mM":
+        data = np.full(variable.shape, "NaT", variable.dtype)
+    else:
+        data = np.full(variable.shape, "")
+    return xr.Variable(variable.dims, data, variable.attrs)
+
+
+def _with_texts(ds: xr.Dataset) -> xr.Dataset:
+    """Keep texts of WCSs the objects they are; xarray's filling makes bare object arrays of them."""
+    names = [name for name in ("wcs", "wcs_original", "ta_wcs") if name in ds.coords]
+    dims = {n: tuple(map(str, ds.variables[n].dims)) for n in names}
+    return ds.assign_coords({n: model.text_variable(n, ds[n].values, dims[n]) for n in names})
+
+
+def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, keeps: bool = True) -> xr.Dataset:
+    """Apply a step to an exposure, or to each exposure of a stack.
+
+    `keeps` says that the step leaves the data variables as they are: those of the stack then stay the arrays they are.
+    """
+    parts = members(ds)
+    if parts is None:
+        return function(identity.current(ds))
+    (dim,) = _stack_dims(ds)
+    results = [function(part) for part in parts]
+    if not keeps:
+        return _derived(join(results, dim))
+    joined = join([result.drop_vars(list(result.data_vars)) for result in results], dim)
+    data = ds[list(ds.data_vars)].reset_coords(drop=True)
+    result = data.drop_vars([name for name in data.coords if name not in data.indexes]).assign_coords(joined.coords)
+    result.attrs = joined.attrs
+    result.encoding = ds.encoding
+    result.set_close(ds.close)
+    return _derived(result)
+
+
+def _derived(ds: xr.Dataset) -> xr.Dataset:
+    """Derive the sky coordinates anew, and put the star last again."""
+    return model.ordered(sky.assign_sky(ds) if {"wcs", "x", "y"} <= set(ds.coords) else ds)
+
+
+def _stepped(
+    step: Callable[Concatenate[xr.Dataset, Options], xr.Dataset], *, keeps: bool
+) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
+    @functools.wraps(step)
+    def stepped(ds: xr.Dataset, /, *args: Options.args, **kwargs: Options.kwargs) -> xr.Dataset:
+        return each(ds, lambda part: step(part, *args, **kwargs), keeps=keeps)
+
+    return stepped
+
+
+def over_exposures(
+    step: Callable[Concatenate[xr.Dataset, Options], xr.Dataset],
+) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
+    """Make a step on the coordinates of one exposure one that works on a stack too, each exposure by itself."""
+    return _stepped(step, keeps=True)
+
+
+def over_images(
+    step: Callable[Concatenate[xr.Dataset, Options], xr.Dataset],
+) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
+    """Make a step on the images of one exposure one that works on a stack too, each exposure by itself."""
+    return _stepped(step, keeps=False)
+
+
+def tabulated(
+    measure: Callable[Concatenate[xr.Dataset, Options], xr.Dataset],
+) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
+    """Make a measurement on one exposure one that returns a table with a row for each exposure of a stack."""
+
+    @functools.wraps(measure)
+    def measured(ds: xr.Dataset, /, *args: Options.args, **kwargs: Options.kwargs) -> xr.Dataset:
+        parts = members(ds)
+        if parts is None:
+            return measure(identity.current(ds), *args, **kwargs)
+        (dim,) = _stack_dims(ds)
+        rows = [measure(part, *args, **kwargs) for part in parts]
+        table = xr.concat(rows, dim, coords="minimal", compat="override", combine_attrs="drop_conflicts")
+        return table.assign_coords(
+            {name: ds.variables[name] for name in ("filename", "visit_id", dim) if name in ds.coords}
+        )
+
+    return measured

@@ -7,10 +7,11 @@ import pytest
 
 import xta
 from tests.stars import assert_star, truth_of
-from xta.acquisition import find, products
+from xta.acquisition import find
 from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import AcquisitionError, FileError, XtaWarning
 from xta.estimates.template import read_template
+from xta.io import files
 
 
 def truncated(path, data):
@@ -120,7 +121,7 @@ def test_find_ta_ranks_products_of_exposure(nircam, tmp_path):
     for kind in ("rate", "cal", "rateints"):
         shutil.copy(nircam.ta[0], tmp_path / nircam.ta[0].name.replace("_cal", f"_{kind}"))
     shutil.copy(nircam.science[0], tmp_path)
-    found = products.ranked_products(find.find_ta(tmp_path, nircam.visit_id), find.KINDS)
+    found = files.ranked_products(find.find_ta(tmp_path, nircam.visit_id), files.TA_KINDS)
     assert [group[0].path.name for group in found] == [nircam.ta[0].name]
 
 

@@ -14,13 +14,13 @@ import xarray as xr
 from xta import identity, model, stacks
 from xta.acquisition import checks, pair
 from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_beside, targ_acqs
-from xta.acquisition.products import Product
 from xta.acquisition.targ_acq import TargAcq
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import sky
 from xta.identity import header
 from xta.images import dq
 from xta.io.backend import open_exposure
+from xta.io.files import Product
 from xta.osslog import Centroid
 
 __all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forget", "unadjusted"]

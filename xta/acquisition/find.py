@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import xarray as xr
 
-from xta.acquisition.products import SUFFIXES, Product, ranked_products, read_product
 from xta.acquisition.targ_acq import TargAcq, read_targ_acq
 from xta.errors import (
     AcquisitionError,
@@ -27,14 +26,12 @@ from xta.errors import (
 from xta.identity import header
 from xta.identity import source as path_of
 from xta.io.backend import open_exposure
+from xta.io.files import LOG_NAME, LOG_SUFFIXES, TA_KINDS, Product, listed, ranked_products, read_product
 
 if TYPE_CHECKING:
     from xta.osslog import OssLog
 
 __all__ = [
-    "KINDS",
-    "LOG_NAME",
-    "LOG_SUFFIXES",
     "LogSearch",
     "best_log",
     "event_log",
@@ -50,21 +47,10 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-KINDS = ("_cal", "_calints", "_rate", "_rateints")
-"""Product kinds in which a TA exposure is looked for, best first."""
-
-LOG_SUFFIXES = (".csv", ".txt")
-LOG_NAME = r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event"
-"""What marks an event log in a folder: end of its name, and pattern in it (lower case), besides its visit."""
-
 
 def find_ta(folder: Path, visit_id: str) -> list[Product]:
     """Find the TA products of a visit in a folder, of all kinds; a file that cannot be read is warned of."""
-
-    def listed(start: str) -> list[Path]:
-        return sorted(path for end in SUFFIXES for path in folder.glob(f"{start}*{end}"))
-
-    products = [read_product(path) for path in listed(f"jw{visit_id}") or listed("")]
+    products = [read_product(path) for path in listed(folder, f"jw{visit_id}") or listed(folder)]
     for product in products:
         if product.error and product.visit_id in {"", visit_id}:
             warn(f"a file is passed over: {product.error}")
@@ -95,14 +81,14 @@ def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, off
 
     They are taken from `beside`, what `ta_beside` returns, or from the cache and the archive.
     """
-    opened = [exposure for group in _first(beside, KINDS) if (exposure := _open_best(group)) is not None]
+    opened = [exposure for group in _first(beside, TA_KINDS) if (exposure := _open_best(group)) is not None]
     if opened:
         return opened
     from xta import archive
 
     visit = header(ds)["visit_id"]
     places = ", ".join(map(str, _folders(ds))) or "no folder, for the dataset does not know its file"
-    looked = f"beside the file (*{', *'.join(KINDS)}.fits with EXP_TYPE *_TACQ in {places})"
+    looked = f"beside the file (*{', *'.join(TA_KINDS)}.fits with EXP_TYPE *_TACQ in {places})"
     try:
         files = archive.fetch_visit(visit, instrument=header(ds)["instrument"], log=False, offline=offline).files
     except (ArchiveError, AcquisitionError) as error:

@@ -1,0 +1,286 @@
+"""Find JWST products and event logs in files and folders, and tell by header and name what each of them is.
+
+This is the one place that looks for files: for the acquisition of an exposure, for a program, for a survey.
+"""
+
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from xta.errors import ArgumentError, FileError, damage, filtered, warn
+from xta.model import TACONFIRM_TYPES, TACQ_TYPES
+
+__all__ = [
+    "LOG_NAME",
+    "LOG_SUFFIXES",
+    "ROLES",
+    "SCIENCE_KINDS",
+    "SUFFIXES",
+    "TA_KINDS",
+    "Catalog",
+    "PathLike",
+    "Product",
+    "find_files",
+    "listed",
+    "ranked_products",
+    "read_product",
+]
+
+logger = logging.getLogger(__name__)
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+SUFFIXES = (".fits", ".fits.gz")
+"""How the name of a product ends."""
+
+SCIENCE_KINDS = ("_calints", "_cal", "_rateints", "_rate")
+"""Product kinds in which a science exposure is opened, best first."""
+
+TA_KINDS = ("_cal", "_calints", "_rate", "_rateints")
+"""Product kinds in which a TA exposure is opened, best first."""
+
+ROLES = ("science", "reference", "background", "acquisition")
+"""What an exposure is for."""
+
+LOG_SUFFIXES = (".csv", ".txt")
+LOG_NAME = r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event"
+"""What marks an event log in a folder: end of its name, and pattern in it (lower case), besides its visit."""
+
+KEYWORDS = {"telescope": "TELESCOP", "visit_id": "VISIT_ID", "exp_type": "EXP_TYPE", "detector": "DETECTOR"}
+KEYWORDS |= {"date": "DATE-BEG", "filter": "FILTER", "pupil": "PUPIL", "target": "TARGNAME"}
+FLAGS = {"is_psf": "IS_PSF", "is_background": "BKGDTARG"}
+"""What is read of a primary header -> keyword."""
+
+LOG = re.compile(rf"{LOG_NAME}|\d{{11}}")
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the primary header of a product says; empty where a keyword is absent.
+
+    With an `error`, why the header cannot be read, `visit_id` is that of the name of the file.
+    """
+
+    path: Path
+    telescope: str = ""
+    visit_id: str = ""
+    exp_type: str = ""
+    detector: str = ""
+    date: str = ""
+    filter: str = ""
+    pupil: str = ""
+    target: str = ""
+    is_psf: bool = False
+    is_background: bool = False
+    error: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Name of the file without what follows the first dot."""
+        return self.path.name.partition(".")[0]
+
+    @property
+    def exposure(self) -> str:
+        """Name of the exposure: that of the file without its kind."""
+        return self.stem.rpartition("_")[0]
+
+    @property
+    def kind(self) -> str:
+        """Kind of the product, such as "_cal"."""
+        return "_" + self.stem.rpartition("_")[2]
+
+    @property
+    def is_ta(self) -> bool:
+        """True for a target acquisition, or the image that confirms one."""
+        return self.exp_type in TACQ_TYPES | TACONFIRM_TYPES
+
+    @property
+    def is_guider(self) -> bool:
+        """True for a product of the guiders, which is never an exposure of a target."""
+        return self.exp_type.startswith("FGS_")
+
+    @property
+    def role(self) -> str:
+        """One of `ROLES`, by EXP_TYPE, BKGDTARG and IS_PSF; without any of these marks "science"."""
+        if self.is_ta:
+            return "acquisition"
+        if self.is_background:
+            return "background"
+        return "reference" if self.is_psf else "science"
+
+    @property
+    def band(self) -> str:
+        """Name of the filter that the light went through.
+
+        A filter of NIRCam or NIRISS that sits in the pupil wheel decides, and not the one that it is crossed with.
+        """
+        return self.pupil if re.match(r"F\d", self.pupil) else self.filter
+
+
+def read_product(path: Path) -> Product:
+    """Read what the primary header of a file says; a damaged file is a product with an `error`."""
+    from astropy.io import fits
+
+    try:
+        # Of a header that is cut or odd opening the file will complain.
+        with path.open("rb") as file, filtered("ignore", Warning):
+            header = fits.getheader(file, 0)
+            texts = {name: _text(header.get(keyword)) for name, keyword in KEYWORDS.items()}
+            texts["target"] = texts["target"] or _text(header.get("TARGPROP"))
+            flags = {name: header.get(keyword) == 1 for name, keyword in FLAGS.items()}
+            return Product(path, **texts, **flags)  # type: ignore[arg-type]
+    except damage() as error:
+        match = re.match(r"jw(\d{11})_", path.name)
+        text = f"{path} cannot be read ({str(error) or type(error).__name__}); fetch it again"
+        return Product(path, visit_id=match[1] if match else "", error=text)
+
+
+def _text(value: Any) -> str:
+    """Make a text of the value of a keyword; "" where it is absent, undefined or N/A."""
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return "" if text == "N/A" else text
+
+
+def ranked_products(products: Iterable[Product], kinds: Sequence[str]) -> list[list[Product]]:
+    """Sort products of some kinds (best first) by exposure: a list for each, in time order, the best product first."""
+    exposures: dict[str, list[Product]] = defaultdict(list)
+    for product in products:
+        if product.kind in kinds:
+            exposures[product.exposure].append(product)
+    best_first = [sorted(group, key=lambda p: (kinds.index(p.kind), p.path)) for group in exposures.values()]
+    return sorted(best_first, key=lambda group: (group[0].date or "~", group[0].path.name))
+
+
+def listed(folder: Path, start: str = "") -> list[Path]:
+    """List the paths in a folder, not below it, that are called like a product and begin with `start`."""
+    return sorted(path for end in SUFFIXES for path in folder.glob(f"{start}*{end}"))
+
+
+@dataclass
+class Catalog:
+    """What files and folders hold: the products and logs of each visit, and what is left out."""
+
+    products: dict[str, dict[str, Product]] = field(default_factory=lambda: defaultdict(dict))
+    """Visit -> name of the file -> product. Damaged products whose names say the visit are among them."""
+    logs: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    """Visit -> event logs that mention it."""
+    passed_over: dict[Path, str] = field(default_factory=dict)
+    """File that is of no use -> why."""
+    duplicates: dict[Path, Path] = field(default_factory=dict)
+    """Product that is there a second time -> the one that is taken."""
+
+    def add(self, path: Path, *, given: bool) -> None:
+        """Take a file, given by the user or found in a folder."""
+        name = path.name.lower()
+        if name.endswith(LOG_SUFFIXES):
+            visits = _visits_of_log(path) if given or LOG.search(name) else set()
+            for visit in visits:
+                self.logs[visit].append(path)
+            why = "" if visits or not given else "no row of it names a visit"
+        else:
+            why = self._add_product(path) if given or name.endswith(SUFFIXES) else ""
+        if why:
+            self.passed_over[path] = why
+            (warn if given else logger.info)(f"{path} is passed over: {why}")
+
+    def _add_product(self, path: Path) -> str:
+        """Take a product; a text says why it is none of a visit."""
+        product = read_product(path)
+        if product.error and not product.visit_id:
+            return product.error
+        if not product.error and (product.telescope != "JWST" or not re.fullmatch(r"\d{11}", product.visit_id)):
+            keywords = f"TELESCOP={product.telescope!r}, VISIT_ID={product.visit_id!r}"
+            return f"its header is not that of a JWST visit ({keywords})"
+        files, name = self.products[product.visit_id], path.name.removesuffix(".gz")
+        first = files.setdefault(name, product)
+        if first is not product:
+            whole = first.path.name == path.name and first.path.is_file() and path.is_file()
+            if whole and first.path.stat().st_size != path.stat().st_size:
+                warn(f"{first.path} and {path} are not the same; the first is taken, so leave out the wrong one")
+            if first.error:
+                files[name] = product
+            self.duplicates[first.path if first.error else path] = files[name].path
+        return ""
+
+
+def find_files(paths: "PathLike | Iterable[PathLike]") -> Catalog:
+    """Find the products and event logs in files and folders.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        A file that was given is warned of if it is no product. Folders are searched with all folders below them;
+        links to folders below are not followed, and names that begin with a dot are passed over.
+
+    Returns
+    -------
+    Catalog
+        A product belongs to the visit in its keyword VISIT_ID, or, where its header cannot be read, in its name. Of a
+        product that is there twice the first is taken, in the order of `paths` and, within a folder, of the names.
+
+    Raises
+    ------
+    ArgumentError
+        If `paths` are no paths, or there is no JWST product.
+    FileError
+        If a path does not exist.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths) if isinstance(paths, Iterable) else []
+    if not given:
+        msg = f"got {paths!r} for files and folders; give at least one"
+        raise ArgumentError(msg)
+    catalog, seen = Catalog(), set()
+    for path, explicit in _walk(given):
+        if (real := path.resolve() if path.exists() else path) not in seen:
+            seen.add(real)
+            catalog.add(path, given=explicit)
+    if not catalog.products:
+        where = ", ".join(map(str, given[:5])) + (", ..." if len(given) > 5 else "")
+        others = f"{len(catalog.passed_over)} files are something else"
+        msg = f"no JWST product in {where} ({others}); give the folder of the visits"
+        raise ArgumentError(msg)
+    return catalog
+
+
+def _walk(given: "Iterable[PathLike]") -> Iterator[tuple[Path, bool]]:
+    """Yield every file, and whether it is one that was given; all paths are checked before the first."""
+    start = []
+    for item in given:
+        try:
+            start.append(Path(os.fsdecode(item)).expanduser().absolute())
+        except TypeError:
+            msg = f"got {item!r} among its files and folders; give paths"
+            raise ArgumentError(msg) from None
+        if not os.path.lexists(start[-1]):
+            msg = f"{start[-1]} does not exist; give files or folders that do"
+            raise FileError(msg)
+    for path in start:
+        if not path.is_dir():
+            yield path, True
+            continue
+        for folder, below, files in os.walk(path, onerror=_unreadable):
+            # A folder that is called like a product is a damaged product; it is not searched.
+            named = [name for name in below if name.lower().endswith(SUFFIXES)]
+            below[:] = sorted(name for name in below if not name.startswith(".") and name not in named)
+            for name in sorted(files + named):
+                if not name.startswith("."):
+                    yield Path(folder, name), False
+
+
+def _unreadable(error: OSError) -> None:
+    warn(f"the folder {error.filename} cannot be searched: {error.strerror}")
+
+
+def _visits_of_log(path: Path) -> set[str]:
+    """Collect the visits that a text mentions, 11 digits each; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return {visit.decode() for line in file for visit in re.findall(rb"V(\d{11})", line)}
+    except OSError as error:
+        logger.warning("%s is passed over: %s", path, error)
+        return set()

@@ -63,7 +63,7 @@ def test_attach_intended_positions_follow_dithers(tmp_path):
 @pytest.mark.parametrize(("number", "intended"), [(2, (29.5, 35.5)), ("2", (29.5, 35.5)), ("first", (31.5, 31.5))])
 def test_attach_intended_position_of_number_in_header(nircam, number, intended):
     """Without a number that can be read the exposure is the first."""
-    ta = xta.open_exposure(nircam.ta[0]).assign_attrs(exposure=number)
+    ta = xta.open_exposure(nircam.ta[0]).assign_coords(exposure_number=number)
     ds = xta.open_exposure(nircam.science[0]).ta.attach(ta, oss=nircam.oss_log)
     assert (ds["ta_intended_x"].item(), ds["ta_intended_y"].item()) == pytest.approx(intended)
 

@@ -63,7 +63,7 @@ def star(ds):
 def test_guiding_is_of_two_exposures(analyzed):
     mas = float(analyzed["target_x_err_part_mas"].sel(error_part="guiding"))
     assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING, rel=1e-6)
-    moving = budget.assign(analyzed.assign_attrs(target_type="MOVING"))
+    moving = budget.assign(analyzed.assign_coords(target_type="MOVING"))
     mas = float(moving["target_x_err_part_mas"].sel(error_part="guiding"))
     assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING_MOVING, rel=1e-6)
 
@@ -134,7 +134,7 @@ def test_published_accuracy_stands_in_for_unmeasured_part(analyzed, change, name
 
 
 def test_image_part_is_along_the_axis_of_the_difference(analyzed):
-    moved = analyzed.assign_attrs(oss_y=float(analyzed["centroid_y"]) + 0.3).ta.compute_offset(centroid="oss")
+    moved = analyzed.assign_coords(oss_y=float(analyzed["centroid_y"]) + 0.3).ta.compute_offset(centroid="oss")
     x, y = part(moved.ta.adjust_wcs(), "image")
     assert y == pytest.approx(0.3, abs=0.02)
     assert x < 0.02
@@ -143,7 +143,7 @@ def test_image_part_is_along_the_axis_of_the_difference(analyzed):
 def test_guiding_is_published_noise_of_two_exposures(analyzed):
     """JWST User Documentation, "JWST Fine Guide Stability": 1 mas, and 6.7 mas of moving targets."""
     for kind, noise in (("FIXED", 1.0), ("MOVING", 6.7)):
-        ds = budget.assign(analyzed.assign_attrs(target_type=kind))
+        ds = budget.assign(analyzed.assign_coords(target_type=kind))
         mas = ds["target_x_err_part_mas"].sel(error_part="guiding").item()
         assert mas == pytest.approx(2**0.5 * noise, rel=1e-6)
 
@@ -156,7 +156,7 @@ def test_acquisition_accuracy_is_published_one_along_an_axis(instrument, radial)
 
 def test_image_part_widens_for_other_position(analyzed):
     x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
-    shifted = analyzed.assign_attrs(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
+    shifted = analyzed.assign_coords(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
     along = np.hypot(*part(shifted, "image"))
     assert along == pytest.approx(0.3, abs=0.02)
     assert y == float(shifted["centroid_y"])
@@ -191,7 +191,7 @@ def test_distortion_ignores_shift_between_filters(analyzed):
 def test_is_acquisition_needs_file_name(nircam):
     science, ta = (xta.open_exposure(path) for path in (nircam.science[0], nircam.ta[0]))
     for ds in (science, ta):
-        del ds.attrs["filename"]
+        ds.coords["filename"] = ""
     ds = science.ta.attach(ta, oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
     assert part(ds, "guiding")[0] > 0.02
     assert part(ds, "distortion")[0] > 0.1
@@ -204,7 +204,7 @@ def test_centroid_part_refuses_errors_that_are_none(analyzed, err):
 
 
 def test_mask_reference_is_unknown_for_release_not_at_hand(analyzed):
-    ds = budget.assign(analyzed.assign_attrs(prd_version="PRDOPSSOC-999"))
+    ds = budget.assign(analyzed.assign_coords(prd_version="PRDOPSSOC-999"))
     assert np.isnan(part(ds, "mask reference")).all()
     assert "not at hand" in source(ds, "mask reference")
     assert np.isfinite(float(ds["target_x_err"]))
@@ -286,7 +286,7 @@ def test_assign_interval_holds_star_in_68_percent(newest, mode, light, onboard):
         if onboard:
             found = image_centroid(trial, window=9 if mode == "nircam" else 5)
             x, y = (found.x, found.y) + step * rng.standard_normal(2)
-            trial = trial.assign_attrs(oss_x=float(x), oss_y=float(y))
+            trial = trial.assign_coords(oss_x=float(x), oss_y=float(y))
         trial = trial.ta.compute_offset(centroid="oss" if onboard else "image").ta.adjust_wcs()
         truth = in_science + guider * rng.standard_normal(2)
         errors = float(trial["target_x_err"]), float(trial["target_y_err"])

@@ -34,7 +34,7 @@ def with_guide_star(ds, visit, path):
     ta = [fits.getheader(one) for one in visit.ta]
     here = fits.getheader(path)
     coords = {f"ta_guide_star_{k.lower()}": ("ta_exposure", [h[f"GSIDL_{k}"] for h in ta]) for k in "XY"}
-    return ds.assign_coords(coords).assign_attrs(guide_star_x=here["GSIDL_X"], guide_star_y=here["GSIDL_Y"])
+    return ds.assign_coords(coords).assign_coords(guide_star_x=here["GSIDL_X"], guide_star_y=here["GSIDL_Y"])
 
 
 def analyzed(visit):
@@ -123,8 +123,7 @@ def test_estimates_leave_input(science, model):
 def test_estimates_give_reason_where_not_possible(science):
     ds = science[0].drop_vars(["ta_guide_star_x", "ta_sci"])
     ds.encoding = {}
-    ds.attrs["oss_log"] = ""
-    ds.attrs["oss_status"] = "FAILED: cloudy"
+    ds = ds.assign_coords(oss_log="", oss_status="FAILED: cloudy")
     table = estimates(ds)
     assert (table["agrees"] == -1).all()
     assert table["x"].isnull().all()
@@ -181,7 +180,7 @@ def test_sam_refuses_log_of_other_visit(science, miri, tmp_path):
 @pytest.mark.parametrize(("value", "agrees"), [(1.0, 0), (np.nan, -1), (-999.0, -1)])
 def test_guide_star_elsewhere(science, value, agrees):
     ds = science[0]
-    ds = ds.assign_attrs(guide_star_x=ds.attrs["guide_star_x"] + value)
+    ds = ds.assign_coords(guide_star_x=ds.attrs["guide_star_x"] + value)
     assert row(estimates(ds), "guide star")["agrees"] == agrees
 
 

@@ -406,7 +406,7 @@ def test_resolution_by_filter_or_fwhm(make_exposure):
     assert abs(result.resolution(ds, None) - 0.1409) < 1e-4
     assert result.resolution(ds, 0.2) == 0.2
     with pytest.raises(ArgumentError, match="give fwhm="):
-        result.resolution(ds.assign_attrs(filter="FND"), None)
+        result.resolution(ds.assign_coords(filter="FND"), None)
     with pytest.raises(ArgumentError, match="positive"):
         result.resolution(ds, 0.0)
 
@@ -466,7 +466,7 @@ def test_klip_crops_reference_of_other_size(make_exposure):
 
 
 def changed(ds, **attrs):
-    return ds.assign_attrs(attrs)
+    return ds.assign_coords(attrs)
 
 
 BAD = {

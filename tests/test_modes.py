@@ -431,7 +431,7 @@ def test_attach_niriss_and_nirspec_count_columns_along_y(visit_of, analyzed):
 def test_attach_refuses_subarray_that_starts_elsewhere(visit_of, case):
     visit = visit_of(case)
     images = [xta.open_exposure(path) for path in visit.ta]
-    shifted = [ds.assign_attrs(substrt1=ds.attrs["substrt1"] + 3) for ds in images]
+    shifted = [ds.assign_coords(substrt1=ds.attrs["substrt1"] + 3) for ds in images]
     with pytest.raises(AcquisitionError, match="do not belong together"):
         shifted[0].ta.attach(shifted, oss=visit.oss_log, offline=True)
 

@@ -195,7 +195,7 @@ def test_compute_offset_warns_of_fixed_target_in_two_places(nircam, edited):
 @pytest.mark.parametrize("value", [np.nan, None])
 def test_compute_offset_refuses_target_without_position(nircam, value):
     ds = xta.open_exposure(nircam.science[0]).ta.attach()
-    broken = ds.assign_attrs(target_ra=value)
+    broken = ds.assign_coords(target_ra=value)
     with pytest.raises(AcquisitionError, match="no usable target position"):
         broken.ta.compute_offset()
 

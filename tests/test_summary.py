@@ -92,7 +92,7 @@ def test_as_html_asks_for_nothing(analyzed):
 def test_as_html_escapes_text_of_files(analyzed):
     evil = '<script src="//x">alert(1)</script>&"\''
     for name in ("target_name", "instrument", "aperture", "visit_id", "oss_status", "centroid_source"):
-        ds = analyzed.assign_attrs({name: evil})
+        ds = analyzed.assign_coords({name: evil})
         html = summary.as_html(ds)
         assert "<script" not in html
         assert any(evil in cell for cell in read(html).cells), name

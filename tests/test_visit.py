@@ -156,7 +156,7 @@ FAULTS = {
 
 def no_visit(visit):
     ds = xta.open_exposure(visit.science[0])
-    del ds.attrs["visit_id"]
+    ds.coords["visit_id"] = ""
     return ds
 
 

@@ -178,7 +178,7 @@ def current(ds: xr.Dataset) -> xr.Dataset:
     if is_foreign(ds):
         stale = {name for name in ds.attrs if name in NAMES and name in ds.variables and _differs(ds, str(name))}
         if not stale <= set(ONBOARD):
-            stale |= {*model.KEYWORDS, *LEGACY.values(), "title"} - NAMES
+            stale |= {*model.KEYWORDS, *LEGACY.values(), "title", "history"} - NAMES
         ds = ds.copy(deep=False)
         ds.attrs = {key: value for key, value in ds.attrs.items() if key not in stale}
     if "ta_filename" in ds.variables and ds["ta_filename"].dims == ("ta_exposure",):

@@ -9,7 +9,7 @@ import xarray as xr
 
 from xta import identity, model
 from xta.errors import ArgumentError
-from xta.geometry import sky
+from xta.geometry import sky, wcs
 from xta.identity import header
 
 __all__ = [
@@ -235,10 +235,14 @@ def _absent(variable: xr.Variable) -> xr.Variable:
 
 
 def _with_texts(ds: xr.Dataset) -> xr.Dataset:
-    """Keep texts of WCSs the objects they are; xarray's filling makes bare object arrays of them."""
-    names = [name for name in ("wcs", "wcs_original", "ta_wcs") if name in ds.coords]
-    dims = {n: tuple(map(str, ds.variables[n].dims)) for n in names}
-    return ds.assign_coords({n: model.text_variable(n, ds[n].values, dims[n]) for n in names})
+    """Make texts of WCSs the objects they were; xarray's filling mixes them with others."""
+    coords = {}
+    for name in [name for name in ("wcs", "wcs_original", "ta_wcs") if name in ds.coords]:
+        variable = ds.variables[name]
+        texts = np.empty(variable.shape, dtype=object)
+        texts.flat = [wcs.WcsText(str(text)) for text in variable.values.flat]
+        coords[name] = model.text_variable(name, texts, tuple(map(str, variable.dims)))
+    return ds.assign_coords(coords)
 
 
 def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, keeps: bool = True) -> xr.Dataset:
@@ -263,8 +267,11 @@ def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, keeps:
 
 
 def _derived(ds: xr.Dataset) -> xr.Dataset:
-    """Derive the sky coordinates anew, and put the star last again."""
-    return model.ordered(sky.assign_sky(ds) if {"wcs", "x", "y"} <= set(ds.coords) else ds)
+    """Derive the coordinates on the sky anew, and put the star last again."""
+    if {"wcs", "x", "y"} <= set(ds.coords):
+        ds = sky.assign_sky(ds)
+        ds = sky.assign_polar(ds) if "star_x" in ds.coords else ds
+    return model.ordered(ds)
 
 
 def _stepped(

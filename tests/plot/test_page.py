@@ -10,7 +10,7 @@ from xta import plot
 
 
 def test_summary_of_several_exposures_without_target(small_miri):
-    bare = small_miri.drop_vars(["centroid_ra", "centroid_dec"]).assign_attrs(target_ra=float("nan"))
+    bare = small_miri.drop_vars(["centroid_ra", "centroid_dec"]).assign_coords(target_ra=float("nan"))
     assert len(plot.summary(bare).axes) == 4
 
 

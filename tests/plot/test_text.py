@@ -95,6 +95,8 @@ def odd(request, small, small_miri, small_klip):
     ds = make.get(request.param, lambda: small)().copy(deep=True)
     for name in ("target_name", "visit_id", "filename", "filter", "aperture", "mode", "coronagraphic_mask"):
         ds.attrs[name] = ODD
+        if name in ds.coords:
+            ds.coords[name] = ODD
     for name in ("ta_filename", "ta_filter", "ta_exp_type"):
         if "ta_exposure" in ds.dims:
             ds = ds.assign_coords({name: ("ta_exposure", [ODD] * ds.sizes["ta_exposure"])})
@@ -119,7 +121,7 @@ def test_functions_show_header_text_verbatim(odd, ax):
 
 def test_summary_shows_header_text_verbatim(small, small_klip):
     for ds in (small, small_klip):
-        page = plot.summary(ds.assign_attrs(target_name=ODD, centroid_source=f"OSS {ODD}"))
+        page = plot.summary(ds.assign_coords(target_name=ODD, centroid_source=f"OSS {ODD}"))
         page.savefig(io.BytesIO(), format="pdf")
         assert page._suptitle.get_text().startswith(SHOWN)
 
@@ -140,7 +142,7 @@ def test_plain_is_printable(text):
 
 def test_science_breaks_long_caption(small):
     name = "jw01234001001_02102_00001_nrcalong_" + "a" * 60
-    drawn = plot.science(small.assign_attrs(filename=f"{name}_cal.fits"))
+    drawn = plot.science(small.assign_coords(filename=f"{name}_cal.fits"))
     drawn.figure.savefig(io.BytesIO(), format="png")
     title = drawn.axes._left_title
     assert title.get_text().replace("\n", "").startswith(f"{name}_cal")

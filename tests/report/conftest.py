@@ -29,9 +29,9 @@ def small(build_wcs):
 def pages(analyzed, analyzed_miri, tmp_path_factory):
     """Write the pages that are looked at in a browser: name -> path."""
     folder = tmp_path_factory.mktemp("pages")
-    other = analyzed_miri.assign_attrs(visit_id="01386008001", target_name="HIP 65426")
+    other = analyzed_miri.assign_coords(visit_id="01386008001", target_name="HIP 65426")
     other = other.assign_coords(offset_east=0.9, offset_north=-0.1)
-    third = analyzed.assign_attrs(visit_id="01386010001", filename="z.fits").drop_vars(["target_x", "check_passed"])
+    third = analyzed.assign_coords(visit_id="01386010001", filename="z.fits").drop_vars(["target_x", "check_passed"])
     return {
         "nircam": analyzed.ta.report(folder / "nircam.html"),
         "miri": report(analyzed_miri, folder / "miri.html"),

@@ -34,7 +34,7 @@ def test_index_refuses_no_datasets_and_no_folder(small, tmp_path):
 def test_index_names_of_pages(small, tmp_path):
     attrs = [{"filename": name} for name in ("a.fits", "A.fits", "a.fits", "index.fits", "../b c.fits", "")]
     attrs += [{"filename": "", "visit_id": ""}]
-    path = index((small.assign_attrs(one) for one in attrs), tmp_path)
+    path = index((small.assign_coords(one) for one in attrs), tmp_path)
     names = {"a.html", "A-2.html", "a-3.html", "index-2.html", "b-c.html", "01234001001.html", "exposure.html"}
     assert {page.name for page in tmp_path.iterdir()} == names | {"index.html"}
     assert names == {value for _, name, value in read(path).attrs if name == "href"}

@@ -10,11 +10,11 @@ import xarray as xr
 
 from xta import identity, model
 from xta.errors import ArgumentError, RecenterError, warn
-from xta.geometry import sky, sphere, wcs
+from xta.geometry import sky, wcs
 from xta.images import dq, shift
 from xta.stacks import over_images
 
-__all__ = ["assign_polar", "recenter"]
+__all__ = ["recenter"]
 
 IMAGES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 Size = int | tuple[int, int] | None
@@ -201,21 +201,4 @@ def _assign_wcs(result: xr.Dataset, ds: xr.Dataset, center: dict[str, float]) ->
     if "wcs" not in ds.coords:
         return result
     moved = wcs.shift(sky.the_wcs(ds), center["x"], center["y"])
-    return assign_polar(sky.assign_wcs(result, wcs.dump(moved)))
-
-
-def _polar(x0: float, y0: float, text: str, x: Any, y: Any) -> tuple[Any, Any]:
-    gwcs = wcs.load(text)
-    ra0, dec0 = wcs.pixel_to_world(gwcs, x0, y0)
-    east, north = sphere.tangent_offset(float(ra0), float(dec0), *wcs.pixel_to_world(gwcs, x, y))
-    return np.hypot(east, north), np.rad2deg(np.arctan2(east, north)) % 360
-
-
-def assign_polar(ds: xr.Dataset) -> xr.Dataset:
-    """Derive the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north] from labels and WCS.
-
-    They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0.
-    """
-    identity.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
-    function = partial(_polar, float(ds["target_x"]), float(ds["target_y"]))
-    return sky.derive(ds, function, ("separation", "position_angle"))
+    return sky.assign_polar(sky.assign_wcs(result, wcs.dump(moved)))

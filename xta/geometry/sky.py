@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from xta import identity, model
 from xta.errors import ArgumentError, MissingError, WCSError
-from xta.geometry import wcs
+from xta.geometry import sphere, wcs
 
 if TYPE_CHECKING:
     from gwcs import WCS
 
 __all__ = [
+    "assign_polar",
     "assign_sky",
     "assign_wcs",
     "derive",
@@ -34,21 +35,22 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int_]
 Arrays: TypeAlias = Mapping[str, xr.DataArray]
 Values: TypeAlias = ArrayLike | xr.DataArray
-Function: TypeAlias = Callable[[str, Floats, Floats], tuple[Floats, ...]]
+Function: TypeAlias = Callable[..., tuple[Floats, ...]]
 
 
 class _FromLabels(xr.indexes.CoordinateTransform):
     """Coordinates computed from the labels x, y and the WCS text when their values are asked for.
 
-    `function` takes (WCS text, x, y) and returns one array for each coordinate name.
+    `function` takes (WCS text, x, y), and the values `of` the exposure, and returns one array for each coordinate name.
     """
 
-    def __init__(self, function: Function, coord_names: tuple[str, ...], ds: xr.Dataset) -> None:
+    def __init__(self, function: Function, coord_names: tuple[str, ...], ds: xr.Dataset, of: tuple[str, ...]) -> None:
         self.function = function
         self.labels = {name: np.asarray(ds[name].values, dtype=float) for name in ("x", "y")}
         self.label_dims = {name: tuple(str(dim) for dim in ds[name].dims) for name in ("x", "y")}
         self.texts: Any = ds["wcs"].values
         self.text_dims = tuple(str(dim) for dim in ds["wcs"].dims)
+        self.of = [np.broadcast_to(ds[name].values, self.texts.shape) for name in of]
         dims = (*self.text_dims, *self.label_dims["y"], *self.label_dims["x"])
         super().__init__(coord_names, {dim: ds.sizes[dim] for dim in dims}, dtype=np.dtype(float))
         self._cache: tuple[tuple[str, ...], dict[Hashable, Any]] | None = None
@@ -65,7 +67,7 @@ class _FromLabels(xr.indexes.CoordinateTransform):
         if self.text_dims:
             result = self._each([positions[dim] for dim in self.text_dims], x, y)
         else:
-            result = self.function(self.texts.item(), x, y)
+            result = self.function(self.texts.item(), x, y, *(values.item() for values in self.of))
         return dict(zip(self.coord_names, result, strict=True))
 
     def _each(self, which: list[Ints], x: Floats, y: Floats) -> tuple[Floats, ...]:
@@ -76,7 +78,8 @@ class _FromLabels(xr.indexes.CoordinateTransform):
             if not isinstance(text, str) or not text:
                 continue  # filled by an outer join, or a file's way to say so: no exposure there
             inside = np.all([np.broadcast_to(w, x.shape) == k for w, k in zip(which, index, strict=True)], axis=0)
-            for whole, part in zip(result, self.function(text, x[inside], y[inside]), strict=True):
+            parts = self.function(text, x[inside], y[inside], *(values[index] for values in self.of))
+            for whole, part in zip(result, parts, strict=True):
                 whole[inside] = part
         return result
 
@@ -91,14 +94,15 @@ class _FromLabels(xr.indexes.CoordinateTransform):
         return self is other
 
 
-def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...]) -> xr.Dataset:
+def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...], of: tuple[str, ...] = ()) -> xr.Dataset:
     """Add coordinates that follow from ``x``, ``y`` and ``wcs``; they are evaluated when first used and have no index.
 
-    ``function(text, x, y)`` returns one array for each name and must pickle. The names are keys of `model.ATTRS`.
+    ``function(text, x, y)`` returns one array for each name and must pickle. The names are keys of `model.ATTRS`. It is
+    also given the coordinates `of` each exposure, scalars like the text.
     """
     identity.require(ds, "x", "y", "wcs", step="xta.open_exposure")
     bare = ds.drop_vars(coord_names, errors="ignore")
-    transform = _FromLabels(function, coord_names, bare)
+    transform = _FromLabels(function, coord_names, bare, of)
     if transform.dims:
         index = xr.indexes.CoordinateTransformIndex(transform)
         bare = bare.assign_coords(xr.Coordinates.from_xindex(index)).drop_indexes(coord_names)
@@ -136,6 +140,22 @@ def assign_sky(ds: xr.Dataset) -> xr.Dataset:
         If there are no labels or no WCS.
     """
     return derive(ds, _world, ("ra", "dec"))
+
+
+def _polar(text: str, x: Any, y: Any, x0: float, y0: float) -> tuple[Any, Any]:
+    gwcs = wcs.load(text)
+    ra0, dec0 = wcs.pixel_to_world(gwcs, x0, y0)
+    east, north = sphere.tangent_offset(float(ra0), float(dec0), *wcs.pixel_to_world(gwcs, x, y))
+    return np.hypot(east, north), np.rad2deg(np.arctan2(east, north)) % 360
+
+
+def assign_polar(ds: xr.Dataset) -> xr.Dataset:
+    """Derive the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north] from labels and WCS.
+
+    They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0.
+    """
+    identity.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
+    return derive(ds, _polar, ("separation", "position_angle"), of=("target_x", "target_y"))
 
 
 def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:

@@ -97,7 +97,7 @@ def recentered(
 
 
 def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
-    from xta.cubes.recenter import assign_polar
+    from xta.geometry.sky import assign_polar
 
     polar = ds if "separation" in ds.coords else assign_polar(ds)
     separation = polar["separation"].transpose("y", "x").values

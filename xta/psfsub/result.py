@@ -7,7 +7,6 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.cubes.recenter import assign_polar
 from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
 from xta.identity import header
@@ -106,7 +105,7 @@ def dataset(
     star = sky.pixel_to_world(first, 0.0, 0.0)
     position = {"target_x": 0.0, "target_y": 0.0, "target_ra": star[0], "target_dec": star[1]}
     ds = ds.assign_coords(model.describe(position))
-    ds = assign_polar(sky.assign_wcs(ds, wcs.dump(north.north_up(*star, scale))))
+    ds = sky.assign_polar(sky.assign_wcs(ds, wcs.dump(north.north_up(*star, scale))))
     made_of = {
         "science": ", ".join(exposure.name for exposure in library.science),
         "reference": ", ".join(exposure.name for exposure in library.references),

@@ -198,6 +198,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "target_y_err": ("pixel", "standard error of target_y"),
     "target_x_err_mas": ("milliarcsecond", "standard error of target_x, as an angle"),
     "target_y_err_mas": ("milliarcsecond", "standard error of target_y, as an angle"),
+    "target_xy_corr": ("1", "correlation of the errors of target_x, target_y"),
+    "target_xy_corr_part": ("1", "correlation, of a part of the error"),
     "error_part": ("", "what a part of the error of target_x, target_y comes from"),
     "error_part_source": ("", "what a part of the error was taken from"),
     "target_x_err_part": ("pixel", "part of the standard error of target_x"),
@@ -225,6 +227,7 @@ ADJUSTED = frozenset(
         *("target_x", "target_y", "mask_x", "mask_y", "residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
         *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),
+        *("target_xy_corr", "target_xy_corr_part"),
         *("error_part", "error_part_source", "target_x_err_part", "target_y_err_part"),
         *("target_x_err_part_mas", "target_y_err_part_mas"),
     }

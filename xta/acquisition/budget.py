@@ -1,4 +1,4 @@
-"""How well the star's position is known: the parts of its error, and where each comes from.
+r"""How well the star's position is known: the parts of its error, and where each comes from.
 
 =================  =============================================================================================
 part               standard error of one axis
@@ -16,6 +16,10 @@ mask reference     of ``mask_x``, ``mask_y``: what the newest SIAF at hand has m
                    are compared
 =================  =============================================================================================
 
+Each part is a covariance: the errors along x and y, and their correlation. An error of the centroid goes to the
+exposure as J C J\ :sup:`T`, where J is the derivative of the star's pixel by that of the centroid; where the two
+frames are rotated against each other, independent errors in the one are correlated in the other.
+
 An aberration that makes the center of light another place than the star's is in no part: it is the same for
 star and companion in the science exposures. Where a part cannot be measured, the published accuracy of a target
 acquisition [2]_ stands in for it.
@@ -29,7 +33,7 @@ References
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +50,16 @@ from xta.identity import header
 if TYPE_CHECKING:
     from pysiaf import JwstAperture
 
-__all__ = ["GUIDING", "GUIDING_MOVING", "PARTS", "acquisition_accuracy", "assign", "centroid_noise"]
+__all__ = [
+    "GUIDING",
+    "GUIDING_MOVING",
+    "PARTS",
+    "Part",
+    "acquisition_accuracy",
+    "assign",
+    "centroid_noise",
+    "coordinates",
+]
 
 GUIDING = 1.0
 """Noise of the guider, one axis, one sigma [mas] [1]_."""
@@ -56,6 +69,9 @@ GUIDING_MOVING = 6.7
 
 MASKED = frozenset({"NRC_CORON", "MIR_4QPM", "MIR_LYOT"})
 """Exposure types whose reference point is the measured place of a mask."""
+
+OF_THE_MASK = frozenset({"mask reference"})
+"""Parts that are no part of the star's error."""
 
 SMALL_WINDOW = 5  # [pixel]; of the windows that OSS uses the smallest
 SMALLEST_WINDOW = 3  # [pixel]; less holds no star
@@ -76,12 +92,16 @@ def acquisition_accuracy(instrument: str) -> float:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A part of the error along x and y of the exposure [pixel], and its source in words."""
+class Part:
+    """A part of the error along x and y of the exposure [pixel], its source in words, and the correlation of the two.
+
+    Together they are a covariance: ``[[x**2, corr * x * y], [corr * x * y, y**2]]``.
+    """
 
     x: float
     y: float
     source: str
+    corr: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,16 +130,17 @@ class _Place:
         named = str(header(self.ds).get("filename", "")) == str(self.ta["ta_filename"].item())
         return named and identity.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
 
-    def moved(self, x: float, y: float, source: str) -> _Part:
-        """Take an error of the centroid to the exposure."""
-        x, y = np.sqrt(self.to_science**2 @ np.square([x, y])).tolist()
-        return _Part(x, y, source)
+    def moved(self, x: float, y: float, source: str) -> Part:
+        """Take an error of the centroid, whose axes are independent, to the exposure: J C J^T."""
+        covariance = self.to_science @ np.diag(np.square([x, y])) @ self.to_science.T
+        x, y = np.sqrt(np.diag(covariance)).tolist()
+        return Part(x, y, source, _correlation(x, y, float(covariance[0, 1])))
 
-    def same(self, mas: float, source: str) -> _Part:
+    def same(self, mas: float, source: str) -> Part:
         """Make a part that is the same along all directions [mas]."""
-        return _Part(mas / (1e3 * self.scale), mas / (1e3 * self.scale), source)
+        return Part(mas / (1e3 * self.scale), mas / (1e3 * self.scale), source)
 
-    def unknown(self, reason: str) -> _Part:
+    def unknown(self, reason: str) -> Part:
         """Let the published accuracy of an acquisition stand in."""
         mas = acquisition_accuracy(str(header(self.ds)["instrument"]))
         return self.same(mas, f"{reason}; the published accuracy of a target acquisition, {mas:.1f} mas")
@@ -128,9 +149,10 @@ class _Place:
 def assign(ds: xr.Dataset) -> xr.Dataset:
     """Add the error budget to an exposure whose WCS is adjusted.
 
-    One standard error along each axis [pixel and mas], ``target_x_err`` and so on, and its parts along ``error_part``
-    (the labels are `PARTS`) with what each was taken from. The parts are taken as independent and add in quadrature:
-    the interval of plus and minus one error holds the star in 68 % of cases, each axis for itself.
+    One standard error along each axis [pixel and mas], ``target_x_err`` and so on, the correlation of the two axes,
+    ``target_xy_corr``, and the same of each part along ``error_part`` (the labels are `PARTS`) with what it was taken
+    from. The parts are taken as independent, so their covariances add: the interval of plus and minus one error holds
+    the star in 68 % of cases, each axis for itself.
     """
     ta = in_use(ds)
     science = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
@@ -138,16 +160,46 @@ def assign(ds: xr.Dataset) -> xr.Dataset:
     # A move of the centroid moves the sky, by the TA's Jacobian, and so the star, by the inverse of the other.
     scale = math.sqrt(abs(float(np.linalg.det(science))))
     place = _Place(ds, ta, np.linalg.solve(science, acquisition), scale)
-    parts = [part(place) for part in PARTS.values()]
-    values: dict[str, Any] = {}
-    for axis, each in zip("xy", np.array([(part.x, part.y) for part in parts]).T, strict=True):
-        total = float(np.sqrt(np.sum(each[:-1] ** 2)))
-        for suffix, factor in (("", 1.0), ("_mas", 1e3 * scale)):
-            values[f"target_{axis}_err{suffix}"] = ((), total * factor)
-            values[f"target_{axis}_err_part{suffix}"] = (("error_part",), each * factor)
-    values["error_part"] = (("error_part",), list(PARTS))
-    values["error_part_source"] = (("error_part",), [part.source for part in parts])
-    return ds.assign_coords({name: (*value, model.attrs(name)) for name, value in values.items()})
+    return ds.assign_coords(coordinates({name: part(place) for name, part in PARTS.items()}, scale=scale))
+
+
+def coordinates(parts: Mapping[str, Part], *, scale: float) -> dict[str, xr.Variable]:
+    """Make coordinates of parts of the star's error and of their sum.
+
+    Parameters
+    ----------
+    parts : mapping of str to Part
+        Independent of each other. Those of `OF_THE_MASK` are listed, but are no part of the sum.
+    scale : float
+        Size of a pixel at the star [arcsec]; NaN where it is not known, and so are the errors as angles.
+
+    Returns
+    -------
+    dict of str to xarray.Variable
+        The correlation of a part without an error is 0, that of one whose error is not known is NaN.
+    """
+    x, y, corr = np.array([(part.x, part.y, part.corr) for part in parts.values()]).T
+    corr = np.where(np.isfinite(x + y), np.where(x * y == 0, 0.0, corr), np.nan)
+    adds = np.array([name not in OF_THE_MASK for name in parts])
+    totals = {axis: float(np.sqrt(np.sum(each[adds] ** 2))) for axis, each in (("x", x), ("y", y))}
+    covariance = float(np.sum((corr * x * y)[adds]))
+    values: dict[str, Any] = {"error_part": list(parts), "error_part_source": [part.source for part in parts.values()]}
+    values |= {"target_xy_corr": _correlation(totals["x"], totals["y"], covariance), "target_xy_corr_part": corr}
+    for suffix, factor in (("", 1.0), ("_mas", 1e3 * scale)):
+        for axis, each in (("x", x), ("y", y)):
+            values[f"target_{axis}_err{suffix}"] = totals[axis] * factor
+            values[f"target_{axis}_err_part{suffix}"] = each * factor
+    return {
+        name: xr.Variable(("error_part",) if np.ndim(value) else (), value, model.attrs(name))
+        for name, value in values.items()
+    }
+
+
+def _correlation(x: float, y: float, covariance: float) -> float:
+    """Correlation of two errors; 0 where one of them is 0, NaN where one is not known."""
+    if x == 0 or y == 0:
+        return 0.0
+    return float(np.clip(covariance / (x * y), -1.0, 1.0))
 
 
 def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
@@ -166,7 +218,7 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
     return math.hypot(star.x_err, dx), math.hypot(star.y_err, dy)
 
 
-def _centroid(place: _Place) -> _Part:
+def _centroid(place: _Place) -> Part:
     kind = identity.centroid_kind(place.ds)
     if kind == "manual":
         return place.unknown("a centroid by hand has no error")
@@ -180,7 +232,7 @@ def _centroid(place: _Place) -> _Part:
     return place.moved(x, y, f"photon noise of the TA image{what}")
 
 
-def _image(place: _Place) -> _Part:
+def _image(place: _Place) -> Part:
     try:
         large, small = image_centroid(place.ds), image_centroid(place.ds, window=SMALL_WINDOW)
     except XtaError as error:
@@ -192,17 +244,17 @@ def _image(place: _Place) -> _Part:
     return place.moved(x, y, "centroids of the TA image with windows of 9 and 5 px against the one in use")
 
 
-def _guiding(place: _Place) -> _Part:
+def _guiding(place: _Place) -> Part:
     if place.is_acquisition:
-        return _Part(0.0, 0.0, "the exposure is the acquisition itself")
+        return Part(0.0, 0.0, "the exposure is the acquisition itself")
     moving = str(header(place.ds).get("target_type", "")).upper() == "MOVING"
     noise = GUIDING_MOVING if moving else GUIDING
     return place.same(math.sqrt(2) * noise, f"{noise:g} mas of the guider in each of two exposures")
 
 
-def _distortion(place: _Place) -> _Part:
+def _distortion(place: _Place) -> Part:
     if place.is_acquisition:
-        return _Part(0.0, 0.0, "the exposure is the acquisition itself")
+        return Part(0.0, 0.0, "the exposure is the acquisition itself")
     a, ta = header(place.ds), place.ta
     if not math.isfinite(float(ta["ta_intended_x"])):
         return place.unknown("the readout of the acquisition is not known")
@@ -235,25 +287,25 @@ def _ways(place: _Place, start: "JwstAperture", end: "JwstAperture") -> tuple[An
     return np.subtract(by_wcs[1], by_wcs[0]), np.subtract(by_siaf[1], by_siaf[0])
 
 
-def _inverse(place: _Place) -> _Part:
+def _inverse(place: _Place) -> Part:
     residual = float(place.ds["residual_x"]), float(place.ds["residual_y"])
     x, y = (max(abs(value), wcs.TOLERANCE) for value in residual)
     return place.moved(x, y, "closed loop in the TA frame, round trip of the numerical inverse")
 
 
-def _mask_reference(place: _Place) -> _Part:
+def _mask_reference(place: _Place) -> Part:
     a = header(place.ds)
     given = a.get("prd_version")
     if siaf.release(given) != (given or siaf.release()):
-        return _Part(math.nan, math.nan, f"the release {given} of the product is not at hand")
+        return Part(math.nan, math.nan, f"the release {given} of the product is not at hand")
     try:
         used, newest = (siaf.aperture(a["instrument"], a.get("aperture", ""), prd) for prd in (given, None))
         x, y = np.subtract([newest.XDetRef, newest.YDetRef], [used.XDetRef, used.YDetRef]).astype(float).tolist()
     except (TypeError, SiafError):
-        return _Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
+        return Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
     if a.get("exp_type") in MASKED:  # elsewhere it is a pixel by definition
         x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, used.XDetRef), (y, used.YDetRef)))
-    return _Part(abs(x), abs(y), f"reference point in {siaf.release(given)} against {siaf.release()}")
+    return Part(abs(x), abs(y), f"reference point in {siaf.release(given)} against {siaf.release()}")
 
 
 def _digit(value: float) -> float:
@@ -262,7 +314,7 @@ def _digit(value: float) -> float:
     return float(10.0 ** -len(decimals))
 
 
-PARTS: dict[str, Callable[[_Place], _Part]] = {
+PARTS: dict[str, Callable[[_Place], Part]] = {
     "centroid": _centroid,
     "image": _image,
     "guiding": _guiding,
@@ -270,4 +322,4 @@ PARTS: dict[str, Callable[[_Place], _Part]] = {
     "inverse": _inverse,
     "mask reference": _mask_reference,
 }
-"""Labels of the dimension ``error_part``; all but the last add up, in quadrature, to the star's error."""
+"""Labels of the dimension ``error_part``; all but those `OF_THE_MASK` add up, as covariances, to the star's error."""

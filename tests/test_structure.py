@@ -16,7 +16,7 @@ import xta
 from xta import model, plot, report
 from xta.accessor import PlotAccessor, TaAccessor
 from xta.acquisition import adjust, attach, offset
-from xta.cubes import recenter
+from xta.cubes import coadd, recenter
 from xta.errors import XtaError
 from xta.estimates import table, template
 from xta.geometry import sky
@@ -128,6 +128,8 @@ METHODS = {
         "compute_offset": offset.compute_offset,
         "adjust_wcs": adjust.adjust_wcs,
         "recenter": recenter.recenter,
+        "coadd": coadd.coadd,
+        "subtract": coadd.subtract,
         "report": report.report,
         "to_fits": tofits.to_fits,
         "estimates": table.estimates,

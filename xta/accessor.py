@@ -13,6 +13,7 @@ from xta import plot as plots
 from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach
 from xta.acquisition.offset import compute_offset
+from xta.cubes.coadd import coadd, subtract
 from xta.cubes.recenter import recenter
 from xta.estimates.table import estimates
 from xta.estimates.template import estimate_center
@@ -97,6 +98,8 @@ class TaAccessor:
     estimates = _method(estimates)
     estimate_center = _method(estimate_center)
     recenter = _method(recenter)
+    coadd = _method(coadd)
+    subtract = _method(subtract)
     report = _method(report)
     to_fits = _method(to_fits)
     assign_sky = _method(assign_sky)

@@ -27,9 +27,11 @@ __all__ = [
     "guider_number",
     "header",
     "identify",
+    "is_combined",
     "is_foreign",
     "is_jwst",
     "is_ta",
+    "refuse_combined",
     "require",
     "source",
     "words",
@@ -64,6 +66,14 @@ NUMERIC = frozenset({"pixel_scale", "is_psf", "is_background", *model.NUMBERS, *
 WHOLE = frozenset({"nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2"})
 WHOLE |= {"subsize1", "subsize2", "vparity", "is_psf", "is_background", "ta_in_use"}
 """Numbers that are whole: where they are not known for some, an array of them is one of floats."""
+
+ALIKE = ("is_psf", "is_background", "target_type", "corrected_roll")
+"""Coordinates in which most exposures are alike, and that nobody assigns by hand."""
+
+COMBINED = (
+    "it was computed from several exposures, and xarray drops what differs between them; "
+    "ds.ta.subtract(other, scale=...) computes a difference that stays an exposure"
+)
 
 LEGACY = {"exposure_number": "exposure"}
 """Coordinate -> the attribute that xta 0.1 wrote."""
@@ -213,6 +223,29 @@ def is_ta(ds: xr.Dataset) -> bool:
     return header(ds).get("exp_type") in model.TACQ_TYPES | model.TACONFIRM_TYPES
 
 
+def is_combined(ds: xr.Dataset) -> bool:
+    """Tell whether a dataset is what arithmetic made of several exposures.
+
+    xarray keeps in ``a - b`` the coordinates that are the same in both. Two exposures differ in the names of their
+    files; some of `ALIKE` are left.
+    """
+    unnamed = "filename" not in ds.variables and "source" not in header(ds)
+    return unnamed and any(name in ds.variables for name in ALIKE)
+
+
+def refuse_combined(ds: xr.Dataset) -> None:
+    """Refuse what arithmetic made of several exposures: whose star and WCS it has is not known.
+
+    Raises
+    ------
+    MissingError
+        Naming what to call instead.
+    """
+    if is_combined(ds):
+        msg = f"the dataset has no filename: {COMBINED}"
+        raise MissingError(msg)
+
+
 def guider_number(ds: xr.Dataset) -> int | None:
     """Read the number of the guider from FGS_APER, 1 or 2; None where the header does not tell."""
     return {"FGS1": 1, "FGS2": 2}.get(str(header(ds).get("guider_aperture", ""))[:4])
@@ -259,7 +292,8 @@ def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
     about = header(ds)
     missing = [str(name) for name in names if not (name in about if name in NAMES else name in ds.variables)]
     if missing:
-        msg = f"the dataset has no {', '.join(missing)}; call {step} first"
+        what = f": {COMBINED}" if is_combined(ds) else f"; call {step} first"
+        msg = f"the dataset has no {', '.join(missing)}{what}"
         raise MissingError(msg)
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "ANALYSIS",
     "ATTRS",
     "CONVENTIONS",
+    "IMAGES",
     "INSTRUMENTS",
     "KEYWORDS",
     "MJD_ZERO",
@@ -38,6 +39,9 @@ __all__ = [
 ]
 
 CONVENTIONS = "CF-1.11"
+
+IMAGES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
+"""Variables that are images of the exposure; a product has them as extensions of the same names, in capitals."""
 
 MJD_ZERO = np.datetime64("1858-11-17", "us")
 """Zero of modified Julian dates, UTC."""

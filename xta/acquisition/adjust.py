@@ -56,6 +56,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     whose distortion stays. A turn about the target itself cannot be seen by one star and is left alone.
     Always starts from the file's WCS: calling it twice changes nothing more.
     """
+    identity.refuse_combined(ds)
     identity.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
     if "corrected_ra" in header(ds):
         name = header(ds).get("filename", "the file")

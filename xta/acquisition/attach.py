@@ -1,6 +1,5 @@
 """Attach the target acquisition to an exposure: find it, check that it belongs, stack it."""
 
-import functools
 import logging
 import math
 import os
@@ -11,14 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import identity, model, stacks
+from xta import identity, model, pixels, stacks
 from xta.acquisition import checks, pair
 from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_beside, targ_acqs
 from xta.acquisition.targ_acq import TargAcq
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import sky
 from xta.identity import header
-from xta.images import dq
+from xta.images import combine
 from xta.io.backend import open_exposure
 from xta.io.files import Product
 from xta.osslog import Centroid
@@ -125,6 +124,7 @@ def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
 
 def check_identity(ds: xr.Dataset) -> None:
     """Refuse an exposure whose header does not say of which visit and instrument it is."""
+    identity.refuse_combined(ds)
     for name, keyword in (("visit_id", "VISIT_ID"), ("instrument", "INSTRUME")):
         if name not in header(ds):
             msg = f"{header(ds).get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_coords({name}=...)"
@@ -248,17 +248,10 @@ def _image(ta: xr.Dataset, name: str) -> Any:
     values: Any = ta[name].transpose(..., "y", "x").values
     if "integration" not in ta[name].dims:
         return values
-    flags = ta["dq"].transpose(..., "y", "x").values if "dq" in ta else None
-    good = ~dq.bad_pixels(ta["sci"].transpose(..., "y", "x").values, flags)
-    n = good.sum(axis=0)
+    used = ~pixels.bad_pixels(ta).transpose(..., "y", "x").values
     if name == "dq":
-        joined = functools.reduce(np.bitwise_or, values)
-        return np.where(n > 0, joined & ~np.uint32(dq.DO_NOT_USE), joined)
-    power = 2 if name == "err" else 1
-    total = np.where(good, values, 0.0) ** power
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total.sum(axis=0) / n  # NaN where no integration is good
-        return np.sqrt(mean / n) if name == "err" else mean
+        return combine.combine_flags(values, used)
+    return combine.combine_error(values, used) if name == "err" else combine.combine(values, used)
 
 
 def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
@@ -285,6 +278,7 @@ def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> d
     """Stack the images that all exposures have; what a smaller readout does not have is NaN and DO_NOT_USE."""
     shape = (len(exposures), axes["y"].size, axes["x"].size)
     stacked: dict[str, xr.Variable] = {}
+    exposures = [pixels.converted(ta, names=("sci", "err", "dq")) if "sci" in ta else ta for ta in exposures]
     for name, fill, dtype in (("sci", np.nan, np.float32), ("err", np.nan, np.float32), ("dq", 1, np.uint32)):
         if not all(name in ta for ta in exposures):
             continue

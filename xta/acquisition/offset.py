@@ -65,6 +65,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     offset is measured on the WCS as the file had it, so the step can be repeated; it takes an earlier
     `adjust_wcs` back.
     """
+    identity.refuse_combined(ds)
     if "ta_wcs" not in ds.variables:
         if not identity.is_ta(ds):
             msg = "no target acquisition is attached; call ds.ta.attach() first"

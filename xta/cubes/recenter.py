@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import identity, model
+from xta import identity, model, pixels
 from xta.errors import ArgumentError, RecenterError, warn
 from xta.geometry import sky, wcs
 from xta.images import dq, shift
@@ -16,7 +16,6 @@ from xta.stacks import over_images
 
 __all__ = ["recenter"]
 
-IMAGES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 Size = int | tuple[int, int] | None
 
 
@@ -51,8 +50,11 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     RecenterError
         If there is no star position, the dataset is recentered already, the labels are not successive pixels
         (a strided or averaged cube), or no pixel of the result would hold data.
+    MissingError
+        If there is no image, or it was computed from several exposures.
     ArgumentError
-        If `method` or `size` is not of the form above.
+        If `method` or `size` is not of the form above, or arithmetic left pixels, errors or flags that cannot be moved,
+        see `xta.pixels`.
 
     Notes
     -----
@@ -71,12 +73,13 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
         raise ArgumentError(msg) from None
     star = _star(ds)
     model.require_pixels(ds["sci"], RecenterError, "recenter before such a selection")
+    ds = pixels.checked(ds)
     position = {axis: star[axis] - float(ds[axis][0]) for axis in ("x", "y")}
     ny, nx = _shape(ds, size)
     whole = {axis: float(round(value)) if method == "integer" else value for axis, value in position.items()}
     options = {"x0": whole["x"], "y0": whole["y"], "shape": (ny, nx), "method": method}
-    images = {name: ds[name] for name in IMAGES if name in ds}
-    bad = _bad(images)
+    images = {name: ds[name] for name in model.IMAGES if name in ds}
+    bad = pixels.bad_pixels(ds)
     moved = {name: _move(name, image, bad, options, fill) for name, image in images.items()}
     rest = ds.drop_vars(["ra", "dec", *images], errors="ignore")
     others = [name for name, variable in rest.variables.items() if {"x", "y"} & set(variable.dims)]
@@ -96,6 +99,7 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
 def _star(ds: xr.Dataset) -> dict[str, float]:
     """Star's pixel in the labels, checked."""
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.refuse_combined(ds)
     if "star_x" in ds.coords:
         msg = "the dataset is recentered already"
         raise RecenterError(msg)
@@ -129,17 +133,10 @@ def _shape(ds: xr.Dataset, size: Size) -> tuple[int, int]:
     return int(ny), int(nx)
 
 
-def _bad(images: dict[str, xr.DataArray]) -> xr.DataArray:
-    arrays = [images[name] for name in ("sci", "dq") if name in images]
-    bad: xr.DataArray = xr.apply_ufunc(dq.bad_pixels, *arrays, dask="parallelized", output_dtypes=[bool])
-    return bad
-
-
 def _move(
     name: str, image: xr.DataArray, bad: xr.DataArray, options: dict[str, Any], fill: float | None
 ) -> xr.DataArray:
     """Resample one variable, frame by frame, chunk by chunk."""
-    image = _converted(name, image)
     lazy = image.chunks is not None
     value = fill if name == "sci" and fill is not None else np.nan
     arrays: tuple[xr.DataArray, ...] = (image,) if name == "dq" else (image, bad)
@@ -158,16 +155,6 @@ def _move(
         keep_attrs=True,
     )
     return moved.transpose(*image.dims)
-
-
-def _converted(name: str, image: xr.DataArray) -> xr.DataArray:
-    """Convert an image to the type that it has after the shift: flags stay, counts become floats."""
-    if name == "dq":
-        return image.astype(image.dtype.newbyteorder("="), copy=False)
-    if image.dtype.kind not in "fiub":
-        return image  # `shift` says why it cannot be moved
-    single = image.dtype.kind == "f" and image.dtype.itemsize <= np.dtype(np.float32).itemsize
-    return image.astype(np.float32 if single else np.float64, copy=False)
 
 
 def _resample_with(name: str, image: Any, bad: Any = None, *, fill: float, workers: int, **options: Any) -> Any:

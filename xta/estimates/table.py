@@ -134,6 +134,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     ----------
     JWST User Documentation, "JWST Pointing Accuracy" and "JWST Fine Guide Stability".
     """
+    identity.refuse_combined(ds)
     identity.require(ds, "target_x", "ta_wcs", "wcs_original", step="ds.ta.adjust_wcs()")
     if "star_x" in ds.coords:
         msg = "the dataset is recentered, its pixels are not those of the readout; take the exposure before recenter()"

@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import identity, model
+from xta import identity, model, pixels
 from xta.errors import ArgumentError, FileError, ProductError, damage
-from xta.images import dq
+from xta.images import combine
 from xta.images.correlation import match_template
 from xta.io.fitsfile import opened
 from xta.stacks import tabulated
@@ -144,14 +144,16 @@ def _of_array(values: Any) -> Floats:
 def _image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
     """Average the integrations: image, bad pixels, standard error (None where the dataset has none)."""
     model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
-    arrays = {name: ds[name].transpose(..., "y", "x").values for name in ("sci", "dq", "err") if name in ds}
-    sci = arrays["sci"]
-    axes = tuple(range(sci.ndim - 2))
-    good = ~dq.bad_pixels(sci, arrays.get("dq"))
-    number = good.sum(axis=axes)
-    some = np.maximum(number, 1)
-    mean = np.where(good, sci, 0).sum(axis=axes) / some
-    if "err" not in arrays:
-        return mean, number == 0, None
-    variance = np.where(good, arrays["err"].astype(float) ** 2, 0).sum(axis=axes) / some**2
-    return mean, number == 0, np.sqrt(variance)
+    ds = pixels.checked(ds, names=("sci", "err", "dq"))
+    used = ~_frames(pixels.bad_pixels(ds))
+    none = ~used.any(axis=0)
+    mean = np.where(none, 0.0, combine.combine(_frames(ds["sci"]).astype(float), used))
+    if "err" not in ds:
+        return mean, none, None
+    return mean, none, np.where(none, 0.0, combine.combine_error(_frames(ds["err"]).astype(float), used))
+
+
+def _frames(image: xr.DataArray) -> NDArray[Any]:
+    """Read frames, shape (n, y, x)."""
+    values = image.transpose(..., "y", "x").values
+    return values.reshape(-1, *values.shape[-2:])

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["JwstBackendEntrypoint", "open_exposure", "rechunk"]
 
 PRODUCTS = ("_calints", "_cal", "_rateints", "_rate")
-EXTENSIONS = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
 IMAGE_NDIM, CUBE_NDIM = 2, 3
 
 
@@ -220,7 +219,7 @@ def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variab
     units = {"sci": unit, "err": unit, "dq": "1"}
     lock = SerializableLock()
     variables = {}
-    for name in [name for name in EXTENSIONS if name.upper() in hdus]:
+    for name in [name for name in model.IMAGES if name.upper() in hdus]:
         hdu = hdus[name.upper()]
         if hdu.is_image and not hdu.shape:
             continue

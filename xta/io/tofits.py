@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta import identity, model
+from xta import identity, model, pixels
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
 from xta.identity import header
 from xta.io.atomic import make_folder, whole_file
-from xta.io.backend import EXTENSIONS, open_exposure
+from xta.io.backend import open_exposure
 from xta.stacks import is_stack, members_or_one
 
 __all__ = ["to_fits"]
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
-ARRAYS = {name: "data" if name == "sci" else name for name in EXTENSIONS}
+ARRAYS = {name: "data" if name == "sci" else name for name in model.IMAGES}
 """Variable of a dataset -> array of a JWST data model."""
 
 EXPOSURE = ("visit_id", "exposure_number", "detector", "date_beg")
@@ -62,7 +62,8 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     FileError
         If a file cannot be read or written, or `path` is that of the original product.
     ArgumentError
-        If `path` does not end in ``.fits``.
+        If `path` does not end in ``.fits``, or arithmetic left pixels, errors or flags that cannot be written, see
+        `xta.pixels`.
 
     Notes
     -----
@@ -90,6 +91,7 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     ds = identity.current(ds)
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     first = _first_pixel(ds)
+    ds = pixels.checked(ds)
     star, mask = _position(ds, "target", first), _position(ds, "mask", first)
     if star is None:
         msg = (
@@ -135,7 +137,10 @@ def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
         raise ProductError(msg)
     for name in ARRAYS.keys() & ds.data_vars.keys():
         if set(ds[name].dims) != dims:
-            msg = f"{name} has the dimensions {ds[name].dims}, sci {ds['sci'].dims}; they have to be the same"
+            msg = (
+                f"{name} has the dimensions {ds[name].dims}, sci {ds['sci'].dims}; they have to be the same: "
+                f"combine integrations with {pixels.COADD}, or drop {name}"
+            )
             raise ProductError(msg)
     model.require_pixels(ds, WCSError, "write it before such a step")
     first = {axis: float(ds[axis][0]) for axis in ("x", "y")}

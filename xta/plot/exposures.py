@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import identity
+from xta import identity, pixels
 from xta.acquisition.image import search_region
 from xta.errors import ArgumentError, MissingError, SiafError
 from xta.geometry import sky, wcs
@@ -188,6 +188,7 @@ def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
             msg = f"integration is {integration!r}; the dataset has {labels[0]} to {labels[-1]}"
             raise ArgumentError(msg)
         data = data.isel(integration=labels.index(integration))
+    data = pixels.converted(data, names=("sci", "dq"))
     image = data["sci"].where((data["dq"] & dq.DO_NOT_USE) == 0) if "dq" in data else data["sci"]
     if "integration" in image.dims:
         with warnings.catch_warnings():  # a pixel that is bad in all integrations is drawn as bad

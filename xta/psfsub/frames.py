@@ -13,11 +13,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import identity
+from xta import identity, model, pixels
 from xta.cubes.recenter import recenter
 from xta.errors import ArgumentError, KlipError, RecenterError
 from xta.identity import header
-from xta.images import dq, shift
+from xta.images import shift
 from xta.psfsub import north
 from xta.psfsub.north import Array
 from xta.stacks import members_or_one
@@ -29,6 +29,7 @@ Datasets: TypeAlias = xr.Dataset | Iterable[xr.Dataset]
 SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
 """Attributes that have to agree: with another value the PSF is another one."""
 
+USED = ("sci", "dq")  # of the images
 DERIVED = ("ra", "dec", "separation", "position_angle")
 SCALE_TOLERANCE = 0.005  # relative difference of pixel scales; visits differ by 1e-4 by velocity aberration
 CENTERED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
@@ -142,6 +143,7 @@ def _recentered(name: str, ds: xr.Dataset) -> xr.Dataset:
     if set(ds["sci"].dims) - {"integration"} != {"y", "x"}:
         msg = f"sci of {name} has dimensions {ds['sci'].dims}; give each exposure by itself: (integration, y, x)"
         raise KlipError(msg)
+    ds = pixels.checked(ds.drop_vars(set(model.IMAGES) - set(USED), errors="ignore"), names=USED)
     if "star_x" not in ds.coords:
         try:
             ds = recenter(ds)
@@ -186,8 +188,8 @@ def _reach(name: str, ds: xr.Dataset, axis: str) -> int:
 def _exposure(name: str, ds: xr.Dataset, half: dict[str, int]) -> Exposure:
     # Derived coordinates would be evaluated by the selection.
     ds = ds.drop_vars(DERIVED, errors="ignore").sel({axis: slice(-reach, reach) for axis, reach in half.items()})
-    images = [ds[key].transpose(..., "y", "x").values for key in ("sci", "dq") if key in ds]
-    frames = np.where(dq.bad_pixels(*images), np.nan, images[0]).astype(float)
+    good = ds["sci"].where(~pixels.bad_pixels(ds)).transpose(..., "y", "x")
+    frames = good.values.astype(float)
     exposure = Exposure(name, ds, frames.reshape(-1, *frames.shape[-2:]))
     for label, frame in zip(exposure.labels, exposure.frames, strict=True):
         if not np.isfinite(frame).any():

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from xta import identity, model
+from xta import model, pixels
 from xta.errors import ArgumentError, RecenterError
 from xta.images import shift
 from xta.psfsub import north
@@ -52,7 +52,7 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
     --------
     >>> fake = inject(cube, separation=0.9, position_angle=40, flux=120, psf=psf)  # doctest: +SKIP
     """
-    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    ds = pixels.checked(ds, names=("sci",))
     if "star_x" not in ds.coords:
         msg = "the dataset is not recentered; call ds.ta.recenter() first"
         raise RecenterError(msg)

@@ -53,6 +53,7 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
 
 def _require(ds: xr.Dataset) -> None:
     """Check that a dataset is one exposure, acquired and measured, with the TA exposure in use."""
+    identity.refuse_combined(ds)
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     in_use(ds)
     identity.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")

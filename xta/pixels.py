@@ -1,0 +1,154 @@
+"""Check the pixels of an exposure before a step reads them: what arithmetic did to them is put right or refused."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta import identity, model
+from xta.errors import ArgumentError
+from xta.images import dq
+
+__all__ = ["COADD", "SUBTRACT", "bad_pixels", "checked", "converted"]
+
+COADD = "ds.ta.coadd(), which combines err, var_* and dq as well"
+SUBTRACT = "ds.ta.subtract(other), which combines err, var_* and dq as well"
+"""What messages advise to call instead of bare arithmetic."""
+
+
+def checked(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Dataset:
+    """Check that a dataset is one whose pixels a step can read, and convert them.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+    names : iterable of str
+        The images that the step reads, of `xta.model.IMAGES`. All but ``sci`` may be missing.
+
+    Returns
+    -------
+    xarray.Dataset
+        With these images as `converted` returns them; all else as it was.
+
+    Raises
+    ------
+    MissingError
+        If there is no ``sci``, ``x`` or ``y``, or what tells one exposure from another is lost, as after ``a - b``.
+    ArgumentError
+        If an image is not of the form that `converted` asks for.
+    """
+    identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
+    identity.refuse_combined(ds)
+    return converted(ds, names=names)
+
+
+def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Dataset:
+    """Convert images to the types and dimensions that the steps work with.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Images that it does not have are passed over. Dask arrays are converted, and their values checked, when they
+        are computed.
+    names : iterable of str
+        Of `xta.model.IMAGES`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``sci``, ``err`` and ``var_*``: single precision stays, other real numbers and booleans become double.
+
+        ``dq``: integers stay. What became a float, as by ``where``, is made uint32 again: a flag that is missing
+        (NaN) is DO_NOT_USE. Of booleans True is DO_NOT_USE.
+
+        An image that lacks a dimension of ``sci``, such as one mask for all integrations, is repeated along it.
+
+    Raises
+    ------
+    ArgumentError
+        If ``sci`` is empty or has no dimensions ``y``, ``x``; an image has a dimension that ``sci`` has not, as when
+        ``sci`` alone was averaged; it does not hold real numbers; flags are fractions, as after ``mean``, or negative;
+        or ``err`` is negative, as after a subtraction of errors. The message names what to call instead.
+    """
+    present = [name for name in names if name in ds.variables]
+    dims = ds["sci"].dims
+    if not {"y", "x"} <= set(dims):
+        msg = f"sci has the dimensions {dims}; an image has y and x, take the dataset before they were dropped"
+        raise ArgumentError(msg)
+    if not ds["sci"].size:
+        msg = f"sci is empty ({dict(ds['sci'].sizes)}); take the dataset before this selection"
+        raise ArgumentError(msg)
+    images = {}
+    for name in present:
+        image = _converted(name, ds[name].variable)
+        if extra := [dim for dim in image.dims if dim not in dims]:
+            msg = f"{name} has the dimension {extra[0]} and sci has not; combine with {COADD}, or drop {name}"
+            raise ArgumentError(msg)
+        images[name] = (
+            image if image.dims == dims else image.set_dims({dim: ds.sizes[dim] for dim in dims}).transpose(*dims)
+        )
+    return ds.assign(images) if any(images[name] is not ds.variables[name] for name in images) else ds
+
+
+def bad_pixels(ds: xr.Dataset) -> xr.DataArray:
+    """Mark the pixels of a checked dataset that no measurement may use: not finite, or flagged DO_NOT_USE."""
+    arrays = [ds[name] for name in ("sci", "dq") if name in ds]
+    bad: xr.DataArray = xr.apply_ufunc(dq.bad_pixels, *arrays, dask="parallelized", output_dtypes=[bool])
+    return bad
+
+
+def _converted(name: str, image: xr.Variable) -> xr.Variable:
+    if image.dtype.kind not in "fiub":
+        advice = f"take its real part: ds.assign({name}=ds['{name}'].real)"
+        if image.dtype.kind != "c":
+            advice = f"convert it: ds.assign({name}=ds['{name}'].astype(float))"
+        msg = f"{name} holds {image.dtype}, not real numbers; {advice}"
+        raise ArgumentError(msg)
+    if name == "dq":
+        integers = image.dtype.kind in "iu"
+        dtype = image.dtype.newbyteorder("=") if integers else np.dtype(np.uint32)
+        return _mapped(_integers if integers else _flags, image, dtype)
+    single = image.dtype.kind == "f" and image.dtype.itemsize <= np.dtype(np.float32).itemsize
+    dtype = np.dtype(np.float32 if single else np.float64)
+    return _mapped(partial(_errors if name == "err" else _numbers, dtype=dtype), image, dtype)
+
+
+def _mapped(function: Callable[[Any], Any], image: xr.Variable, dtype: np.dtype[Any]) -> xr.Variable:
+    """Apply a function of arrays to a variable, chunk by chunk where it has chunks."""
+    if image.chunks is None:
+        values = image.values
+        result = function(values)
+        return image if result is values and image._in_memory else image.copy(data=result)
+    return image.copy(data=image.data.map_blocks(function, dtype=dtype, meta=np.empty((0,) * image.ndim, dtype)))
+
+
+def _numbers(values: Any, *, dtype: np.dtype[Any]) -> Any:
+    return np.asarray(values).astype(dtype, copy=False)
+
+
+def _integers(values: Any) -> Any:
+    return np.asarray(values).astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _errors(values: Any, *, dtype: np.dtype[Any]) -> Any:
+    """Convert errors; refuse what can be no errors."""
+    err = _numbers(values, dtype=dtype)
+    if (err < 0).any():
+        msg = f"err is negative at {int((err < 0).sum())} pixels, as after a subtraction of errors; use {SUBTRACT}"
+        raise ArgumentError(msg)
+    return err
+
+
+def _flags(values: Any) -> Any:
+    """Convert flags that became floats or booleans back to integers; a missing one is DO_NOT_USE."""
+    flags = np.where(np.isnan(values), dq.DO_NOT_USE, values)
+    wrong = (flags < 0) | (flags > np.iinfo(np.uint32).max) | (np.floor(flags) != flags)
+    if wrong.any():
+        msg = (
+            f"dq holds {flags[wrong].flat[0]:g}, which is no set of flags, as after a mean or a difference; "
+            f"combine integrations with {COADD}, exposures with {SUBTRACT}"
+        )
+        raise ArgumentError(msg)
+    return flags.astype(np.uint32)

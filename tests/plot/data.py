@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from xta import model
+from xta import identity, model
 from xta.geometry import sky, wcs
 
 TARGET = (150.001, -30.0005)
@@ -63,7 +63,8 @@ def exposure(gwcs, attrs, images, dqs, *, corner=(0, 0)):
     if "integration" in dims:
         coords["integration"] = ("integration", np.arange(1, len(images) + 1))
     ra, dec = TARGET
-    ds = ds.assign_coords(coords).assign_attrs(attrs | {"target_ra": ra, "target_dec": dec})
+    attrs = attrs | {"target_ra": ra, "target_dec": dec}
+    ds = identity.identify(ds.assign_coords(coords).assign_attrs(attrs), attrs)
     return sky.assign_wcs(ds, wcs.dump(gwcs))
 
 
@@ -71,7 +72,7 @@ def acquired(ta, science, star):
     """Attach TA exposures and put an onboard centroid where the star is in the last one."""
     ds = science.ta.attach(ta, offline=True)
     attrs = {"oss_x": star[0], "oss_y": star[1], "oss_time": "2024-03-10T03:20:00", "oss_status": "SUCCESS"}
-    ds = ds.assign_attrs(attrs | {"centroid_source": "OSS event log", "centroid_kind": "oss"})
+    ds = identity.assign(ds, attrs | {"centroid_source": "OSS event log", "centroid_kind": "oss"})
     ds["ta_oss_x"].values[-1], ds["ta_oss_y"].values[-1] = star
     return ds
 

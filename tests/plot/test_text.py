@@ -32,10 +32,7 @@ def test_acquisition_caption(small, ax):
 
 
 def test_acquisition_guider_from_log(small, ax):
-    bare = small.drop_attrs(deep=False).assign_attrs(
-        {key: value for key, value in small.attrs.items() if key != "guider_aperture"}
-        | {"oss_log": "From guiding: guider 1 X ideal = 3.2"}
-    )
+    bare = small.assign_coords(guider_aperture="", oss_log="From guiding: guider 1 X ideal = 3.2")
     plot.acquisition(bare, ax=ax)
     assert "FGS1" in ax.get_title(loc="left")
 

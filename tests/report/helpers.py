@@ -43,7 +43,7 @@ def judged(ds, checks=CHECKS):
 def evil(ds):
     """Write where headers and logs can write what nobody should."""
     texts = ("target_name", "visit_id", "detector", "filter", "aperture", "filename", "oss_log", "pupil")
-    ds = judged(ds, {EVIL: (1, EVIL)}).assign_coords(dict.fromkeys(texts, EVIL), centroid_source=f"OSS {EVIL}")
+    ds = judged(ds, {EVIL: (1, EVIL)}).assign_coords(dict.fromkeys(texts, EVIL) | {"centroid_source": f"OSS {EVIL}"})
     count = ds.sizes["ta_exposure"]
     names = {name: ("ta_exposure", [EVIL] * count) for name in ("ta_filename", "ta_exp_type", "ta_filter")}
     ds = ds.assign_coords(names).assign_coords(error_part=[EVIL, EVIL])

@@ -15,7 +15,7 @@ import xarray as xr
 import xta
 from xta import model, plot, report
 from xta.accessor import PlotAccessor, TaAccessor
-from xta.acquisition import adjust, attach, offset
+from xta.acquisition import adjust, attach, offset, star
 from xta.cubes import coadd, recenter
 from xta.errors import XtaError
 from xta.estimates import table, template
@@ -127,6 +127,7 @@ METHODS = {
         "attach": attach.attach,
         "compute_offset": offset.compute_offset,
         "adjust_wcs": adjust.adjust_wcs,
+        "set_star": star.set_star,
         "recenter": recenter.recenter,
         "coadd": coadd.coadd,
         "subtract": coadd.subtract,

@@ -13,6 +13,7 @@ from xta import plot as plots
 from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach
 from xta.acquisition.offset import compute_offset
+from xta.acquisition.star import set_star
 from xta.cubes.coadd import coadd, subtract
 from xta.cubes.recenter import recenter
 from xta.estimates.table import estimates
@@ -95,6 +96,7 @@ class TaAccessor:
     attach = _method(attach)
     compute_offset = _method(compute_offset)
     adjust_wcs = _method(adjust_wcs)
+    set_star = _method(set_star)
     estimates = _method(estimates)
     estimate_center = _method(estimate_center)
     recenter = _method(recenter)

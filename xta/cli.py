@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 import xarray as xr
@@ -32,7 +32,16 @@ __all__ = ["main"]
 PATH = click.Path(path_type=Path)
 FILES = click.argument("files", nargs=-1, required=True, type=PATH)
 OFFLINE = click.option("--offline", is_flag=True, help="Do not use the network.")
+CENTER = click.option(
+    "--center",
+    multiple=True,
+    metavar="X,Y",
+    help="The star's pixel, 0-based, in files that are then not analyzed. Once, or once a file in their order.",
+)
 PICTURES = (".png", ".pdf", ".svg")
+
+
+Pixel: TypeAlias = tuple[float, float]
 
 
 def _say(message: str) -> None:
@@ -107,12 +116,25 @@ def main(verbose: bool) -> None:
 def _centroid(text: str) -> "Centroid":
     if text in {"auto", "oss", "image"}:
         return text
+    return _pixel(text, "none of auto, oss, image or X,Y", option="--centroid")
+
+
+def _pixel(text: str, problem: str, *, option: str) -> Pixel:
     try:
         x, y = (float(part) for part in text.split(","))
     except ValueError:
-        msg = f"{text!r} is none of auto, oss, image or X,Y"
-        raise click.BadParameter(msg, param_hint="--centroid") from None
+        msg = f"{text!r} is {problem}"
+        raise click.BadParameter(msg, param_hint=option) from None
     return x, y
+
+
+def _centers(texts: Sequence[str], count: int) -> list[Pixel | None]:
+    """Read the star's pixel in each of some files: one for all, one for each, or none."""
+    pixels = [_pixel(text, "no pixel X,Y, such as 150.0,174.0", option="--center") for text in texts]
+    if len(pixels) not in {0, 1, count}:
+        msg = f"--center is given {len(pixels)} times for {count} files; give it once, or once for each file"
+        raise click.UsageError(msg)
+    return [None] * count if not pixels else [*pixels] * (count // len(pixels))
 
 
 def _outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path]:
@@ -209,24 +231,38 @@ def _save(figure: "Figure | SubFigure", path: Path) -> None:
 @click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; with several FILES a folder.")
 @click.option("--method", default="fourier", show_default=True, help="fourier, spline, lanczos or integer.")
 @click.option("--size", type=int, help="Width of the result [pixel], odd. Default: that of the input.")
+@CENTER
 @OFFLINE
-def recenter(files: tuple[Path, ...], output: Path, method: str, size: int | None, offline: bool) -> None:
+def recenter(
+    files: tuple[Path, ...], output: Path, method: str, size: int | None, center: tuple[str, ...], offline: bool
+) -> None:
     """Put the star of each of FILES on the central pixel, in bounded memory.
 
     A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
     """
     failed: list[str] = []
-    for file, netcdf in zip(files, _outputs(output, files, "_centered.nc"), strict=True):
-        with _going_on(failed, file), _opened(file, offline=offline) as ds:
+    outputs, stars = _outputs(output, files, "_centered.nc"), _centers(center, len(files))
+    for file, netcdf, star in zip(files, outputs, stars, strict=True):
+        with _going_on(failed, file), _opened(file, offline=offline, center=star) as ds:
             xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=True)
             _say(f"wrote {netcdf}")
     _end(failed, len(files))
 
 
-def _opened(file: Path, *, offline: bool) -> xr.Dataset:
-    """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed."""
-    if not is_netcdf_name(file):
-        return xta.analyze(file, chunks={}, offline=offline)
+def _opened(file: Path, *, offline: bool, center: Pixel | None = None) -> xr.Dataset:
+    """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed.
+
+    Where the star is known, a product is only opened.
+    """
+    if center is not None:
+        ds = _opened_netcdf(file) if is_netcdf_name(file) else xta.open_exposure(file, chunks={})
+        star: xr.Dataset = ds.ta.set_star(*center, source="option --center")
+        star.set_close(ds.close)  # a new dataset does not know its file
+        return star
+    return _opened_netcdf(file) if is_netcdf_name(file) else xta.analyze(file, chunks={}, offline=offline)
+
+
+def _opened_netcdf(file: Path) -> xr.Dataset:
     try:
         return xr.open_dataset(file, chunks={})
     except damage() as error:
@@ -275,6 +311,7 @@ def _each(files: Sequence[Path], failed: list[str], *, offline: bool) -> Iterato
 @click.option("--mode", type=click.Choice(["ADI", "RDI", "ADI+RDI"]), help="Default: from what is given.")
 @click.option("-o", "--output", type=PATH, required=True, help="NetCDF file.")
 @click.option("--plot", "picture", type=PATH, help="Picture of the result (.png, .pdf, .svg).")
+@CENTER
 @OFFLINE
 def klip(
     science: tuple[Path, ...],
@@ -285,22 +322,27 @@ def klip(
     mode: str | None,
     output: Path,
     picture: Path | None,
+    center: tuple[str, ...],
     offline: bool,
 ) -> None:
     """Subtract the star's PSF from SCIENCE, one or more exposures, with pyKLIP.
 
-    Files are products (_calints), which are analyzed first, or the NetCDF of an analysis or of a recentered cube.
+    Files are products (_calints), which are analyzed first, or the NetCDF of an analysis or of a recentered cube. With
+    --center once a file, it is in the order of SCIENCE and then of the references.
     """
     from xta import plot, psfsub
 
     _check_picture(picture)
     _outputs(output, science[:1], "_klip.nc", *science, *reference)
+    files = *science, *reference
     with ExitStack() as stack:
-        targets = [stack.enter_context(_opened(file, offline=offline)) for file in science]
-        references = [stack.enter_context(_opened(file, offline=offline)) for file in reference]
+        exposures = [
+            stack.enter_context(_opened(file, offline=offline, center=star))
+            for file, star in zip(files, _centers(center, len(files)), strict=True)
+        ]
         ds = psfsub.klip(
-            targets,
-            reference=references or None,
+            exposures[: len(science)],
+            reference=exposures[len(science) :] or None,
             numbasis=_numbers(numbasis),
             annuli=annuli,
             subsections=subsections,

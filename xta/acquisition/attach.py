@@ -164,13 +164,12 @@ def _with_centroid(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
 
 
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:
-    """Take back `adjust_wcs`: restore the WCS of the file, drop the star and what else that step added."""
+    """Take back `adjust_wcs` or `set_star`: restore the WCS of the file, drop the star and what else they added."""
     if "star_x" in ds.coords:
         msg = "the dataset is recentered, its pixels are not those of the readout; start from the exposure"
         raise AcquisitionError(msg)
-    if "wcs_original" not in ds.coords:
-        return ds
-    ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
+    if "wcs_original" in ds.coords:
+        ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
     return ds.drop_vars([name for name in model.ADJUSTED if name in ds.variables])
 
 

@@ -33,9 +33,12 @@ from xta.osslog import Centroid
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
 
-__all__ = ["CHECKS", "check_acquisition", "check_image"]
+__all__ = ["CHECKS", "check_acquisition", "check_image", "forget_image"]
 
 CHECKS = ("converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees", "not saturated", "agrees")
+
+IMAGE = ("not saturated", "agrees")
+"""Those of `check_image`."""
 
 AGREES = 3.0  # standard errors, each axis
 SAME_CENTROID = 1e-4  # [pixel]; the log has nine digits
@@ -87,6 +90,11 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
     wrong = pixel_flags(ta, star)
     clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
     return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, ta, star)})
+
+
+def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
+    """Take back what `check_image` found, and say why; a dataset without checks stays as it is."""
+    return _assign(ds, dict.fromkeys(IMAGE, (None, reason))) if "check" in ds.variables else ds
 
 
 def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:

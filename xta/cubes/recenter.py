@@ -26,8 +26,8 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     Parameters
     ----------
     ds : xarray.Dataset
-        With the star's pixel ``target_x``, ``target_y``: of `adjust_wcs`, or assigned by hand,
-        ``ds.assign_coords(target_x=..., target_y=...)``, in the labels ``x``, ``y``.
+        With the star's pixel ``target_x``, ``target_y``: of `adjust_wcs`, or given by hand
+        (`set_star`), in the labels ``x``, ``y``.
     method : "fourier", "spline", "lanczos" or "integer"
         Interpolation, see `xta.images.shift`. "integer" moves by whole pixels: the star is then up to half a pixel
         off the central one, and ``target_x``, ``target_y`` say by how much.
@@ -106,7 +106,7 @@ def _star(ds: xr.Dataset) -> dict[str, float]:
     if "target_x" not in ds.coords or "target_y" not in ds.coords:
         msg = (
             "the star's pixel is not known; call ds.ta.adjust_wcs() first, or give it by hand: "
-            "ds.assign_coords(target_x=..., target_y=...)"
+            "ds.ta.set_star(x, y, source=...)"
         )
         raise RecenterError(msg)
     star = {}

@@ -304,6 +304,7 @@ def _guide_star(case: _Case) -> _Estimate:
     if "guide_star_x" not in header(ds) or "ta_guide_star_x" not in case.ta:
         msg = "the headers of TA and science exposure do not both say where the guide star was (GSIDL_X, GSIDL_Y)"
         raise MissingError(msg)
+    identity.require(ds, "centroid_x", step="ds.ta.compute_offset()")
     if case.acquired != case.target:
         msg = "the target moves, and the guide star with it by more than the maneuver"
         raise AcquisitionError(msg)

@@ -79,7 +79,7 @@ def estimate_center(
     pixel without noise, 0.003 to 0.007 pixel (long, short channel) with the 2 nm of wavefront drift that sample
     visits have. On real data the model decides; what is wrong with it enters the standard error only by the
     residuals that it leaves. To use the
-    result: ``ds.assign_coords(target_x=found.x, target_y=found.y)``.
+    result: ``ds.ta.set_star(found.x, found.y, x_err=found.x_sigma, y_err=found.y_sigma, source="template")``.
     """
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image_of_star = read_template(template)

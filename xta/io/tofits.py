@@ -96,7 +96,7 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     if star is None:
         msg = (
             "the star's pixel is not known; call ds.ta.adjust_wcs() first, or give it by hand: "
-            "ds.assign_coords(target_x=..., target_y=...)"
+            "ds.ta.set_star(x, y, source=...)"
         )
         raise MissingError(msg)
     gwcs = _file_wcs(ds, first)

@@ -40,8 +40,8 @@ def klip(
     Parameters
     ----------
     science : xarray.Dataset or iterable of them
-        Exposures of the target with a star position: analyzed, or with one given by hand,
-        ``ds.assign_coords(target_x=..., target_y=...)``. Those not recentered yet are recentered here. Every
+        Exposures of the target with a star position: analyzed, or with one given by hand
+        (`set_star`). Those not recentered yet are recentered here. Every
         integration is a frame.
     reference : xarray.Dataset or iterable of them, optional
         The same of reference stars.

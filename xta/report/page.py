@@ -56,8 +56,9 @@ def _require(ds: xr.Dataset) -> None:
     identity.refuse_combined(ds)
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     in_use(ds)
-    identity.require(ds, "offset_x", "centroid_x", step="ds.ta.compute_offset()")
-    if dims := ds["offset_x"].dims:
+    measured = "offset_x" if "offset_x" in ds.variables else "target_x"  # a star by hand has no offset
+    identity.require(ds, measured, step="ds.ta.compute_offset()")
+    if dims := ds[measured].dims:
         along = ", ".join(map(str, dims))
         msg = f"the dataset holds several exposures, along {along}; give one, or a list of them to xta.report.index"
         raise ArgumentError(msg)

@@ -1,0 +1,157 @@
+"""Enter a star's position that was found by other means, in place of that of the acquisition."""
+
+import math
+from contextlib import suppress
+from typing import Any
+
+import xarray as xr
+
+from xta import identity, model
+from xta.acquisition import budget, checks, pair
+from xta.errors import ArgumentError, RecenterError, SiafError, WCSError
+from xta.geometry import sky, wcs
+from xta.identity import header
+
+__all__ = ["set_star"]
+
+BY_HAND = "given by hand"
+"""Label of the one part of the error."""
+
+KEPT = frozenset(
+    {
+        *("mask_x", "mask_y", "wcs_original", "adjust_ra", "adjust_dec", "adjust_roll"),
+        *("check", "check_passed", "check_reason"),
+    }
+)
+"""Results of an analysis that do not depend on where the star is; all others go."""
+
+
+def set_star(
+    ds: xr.Dataset,
+    x: float,
+    y: float,
+    *,
+    x_err: float | None = None,
+    y_err: float | None = None,
+    xy_corr: float = 0.0,
+    source: str,
+) -> xr.Dataset:
+    """Set the star's position by hand.
+
+    For a star that was found by other means, such as a fit of its speckles or a publication, and for files whose
+    acquisition is not at hand. Recentering, PSF subtraction and everything else then work as after an analysis.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One exposure, with or without an analysis; not recentered.
+    x, y : float
+        The star in the labels ``x``, ``y`` of the dataset [0-based pixel of the readout]. It may be off the array,
+        by as much as the array is wide.
+    x_err, y_err : float, optional
+        Standard errors [pixel]; by default, or where NaN, not known.
+    xy_corr : float
+        Correlation of the two errors, from -1 to 1.
+    source : str
+        What the position was taken from, in words.
+
+    Returns
+    -------
+    xarray.Dataset
+        With ``target_x/y``; the errors ``target_x_err/y_err``, ``target_xy_corr`` with one ``error_part``,
+        "given by hand"; ``mask_x/y``, where the SIAF knows it; ``centroid_kind`` "manual" and ``centroid_source``.
+        What an earlier analysis says of another star is dropped: centroid, offset, residuals and errors. Checks of
+        the TA image become not tested.
+
+    Raises
+    ------
+    ArgumentError
+        If the position is not finite, or off the array by more than its width; an error is negative or infinite;
+        the correlation is not from -1 to 1; or `source` is empty.
+    MissingError
+        If the dataset has no labels ``x``, ``y``.
+    RecenterError
+        If the dataset is recentered.
+
+    Notes
+    -----
+    Neither the WCS nor the target's coordinates change: ``wcs`` stays as it is, adjusted if it was, and
+    ``target_ra/dec`` are those of the header. A position on the detector does not say how far the telescope's
+    pointing was off unless these are right, and for stars with a large proper motion they often are not.
+    ``ds.ta.pixel_to_world(x, y)`` is the star by the WCS. Later calls of `compute_offset` and `adjust_wcs`
+    replace the position by that of the acquisition.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"x": range(320), "y": range(320)})
+    >>> star = set_star(ds, 150.0, 174.0, x_err=0.02, y_err=0.02, source="satellite spots")
+    >>> star["target_x"].item(), star["target_y_err"].item(), header(star)["centroid_source"]
+    (150.0, 0.02, 'satellite spots')
+    """
+    if "star_x" in ds.variables:
+        msg = "the dataset is recentered, its labels are offsets from a star; set the star before recenter()"
+        raise RecenterError(msg)
+    star = _position(ds, x, y)
+    part = _part(x_err, y_err, xy_corr, source)
+    bare = ds.drop_vars([name for name in ds.variables if name in model.ANALYSIS - KEPT])
+    scale = math.nan
+    with suppress(WCSError):  # no WCS: the errors are known as pixels only
+        scale = wcs.pixel_scale(sky.the_wcs(bare), star["x"], star["y"])
+    values = model.describe(model.prefixed(target=star) | _mask(bare))
+    result = bare.assign_coords(values | budget.coordinates({BY_HAND: part}, scale=scale))
+    result = identity.assign(result, {"centroid_kind": "manual", "centroid_source": part.source})
+    result = checks.forget_image(result, f"the star was {BY_HAND}")
+    return model.with_history(result, f"set_star; star at {star['x']:.6f}, {star['y']:.6f}; {part.source}")
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        msg = f"{name} is {value!r}; give a number"
+        raise ArgumentError(msg) from None
+
+
+def _position(ds: xr.Dataset, x: Any, y: Any) -> dict[str, float]:
+    """Check a position: finite, and not farther off the array than that is wide."""
+    identity.require(ds, "x", "y", step="xta.open_exposure")
+    star = {"x": _number(x, "x"), "y": _number(y, "y")}
+    for axis, value in star.items():
+        low, high = float(ds[axis].min()), float(ds[axis].max())
+        width = high - low + 1
+        if not low - width <= value <= high + width:
+            msg = (
+                f"{axis} is {value:g}, and the labels {axis} are {low:g} to {high:g}; give the star's pixel in these, "
+                "0-based: one number for each axis"
+            )
+            raise ArgumentError(msg)
+    return star
+
+
+def _part(x_err: Any, y_err: Any, xy_corr: Any, source: Any) -> budget.Part:
+    """Check the errors, and where they come from."""
+    given = {"x_err": x_err, "y_err": y_err}
+    errors = {name: math.nan if value is None else _number(value, name) for name, value in given.items()}
+    for name, value in errors.items():
+        if value < 0 or math.isinf(value):
+            msg = f"{name} is {value:g}; a standard error is 0 or more, or NaN where it is not known [pixel]"
+            raise ArgumentError(msg)
+    corr = _number(xy_corr, "xy_corr")
+    if not abs(corr) <= 1:
+        msg = f"xy_corr is {corr:g}; a correlation is from -1 to 1"
+        raise ArgumentError(msg)
+    if not isinstance(source, str) or not source.strip():
+        msg = f"source is {source!r}; say in words what the star's position was taken from"
+        raise ArgumentError(msg)
+    return budget.Part(errors["x_err"], errors["y_err"], " ".join(source.split()), corr)
+
+
+def _mask(ds: xr.Dataset) -> dict[str, float]:
+    """Compute the reference point of the mask where labels and SIAF tell it and no analysis did; else nothing."""
+    if "mask_x" in ds.variables or "wcs" not in ds.variables or "instrument" not in header(ds):
+        return {}
+    try:
+        x, y = pair.intended_pixel(ds)
+    except SiafError:
+        return {}
+    return {"mask_x": x, "mask_y": y}

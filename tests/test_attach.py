@@ -203,7 +203,7 @@ def test_attach_without_acquisition_says_where_it_looked(nircam, tmp_path):
 
 def test_attach_of_dataset_without_file_needs_acquisition(nircam):
     ds = xta.open_exposure(nircam.science[0])
-    ds.encoding = {}
+    ds.coords["source"] = ""
     with pytest.raises(AcquisitionError, match="does not know its file"):
         ds.ta.attach()
 

@@ -122,7 +122,7 @@ def test_estimates_leave_input(science, model):
 
 def test_estimates_give_reason_where_not_possible(science):
     ds = science[0].drop_vars(["ta_guide_star_x", "ta_sci"])
-    ds.encoding = {}
+    ds.coords["source"] = ""
     ds = ds.assign_coords(oss_log="", oss_status="FAILED: cloudy")
     table = estimates(ds)
     assert (table["agrees"] == -1).all()
@@ -149,7 +149,7 @@ def test_estimates_of_failed_acquisition(tmp_path, model):
 
 def test_sam_from_kept_log_lines_single_acquisition(science, table):
     ds = science[0].copy()
-    ds.encoding = {}
+    ds.coords["source"] = ""
     alone = estimates(ds)
     for name in ("x", "y"):
         assert alone[name].sel(estimate="sam") == pytest.approx(float(table[name].sel(estimate="sam")), abs=1e-9)
@@ -157,7 +157,7 @@ def test_sam_from_kept_log_lines_single_acquisition(science, table):
 
 def test_sam_refuses_kept_log_lines_dithered_acquisition(tmp_path):
     ds, _ = analyzed(datasets.make_visit(tmp_path, integrations=1, ta_dithers=True))
-    ds.encoding = {}
+    ds.coords["source"] = ""
     one = row(estimates(ds), "sam")
     assert one["agrees"] == -1
     assert "0 dither SAMs before the TA SAM for 3 TA exposures" in one["why"]

@@ -88,7 +88,7 @@ def records_of(visit, statuses):
 
 def attached(visit, statuses):
     ds = xta.open_exposure(visit.science[0])
-    ds.encoding = {}  # it does not know its folder, so that there is no log
+    ds.coords["source"] = ""  # it does not know its folder, so that there is no log
     return ds.ta.attach(visit.ta[:2], targ_acq=records_of(visit, statuses))
 
 

@@ -38,7 +38,7 @@ def test_targ_acq_of_other_exposure_is_not_used(miri):
     card = fits.Header({"TASTATUS": "SUCCESSFUL", "DTCENCOL": x_det, "DTCENROW": y_det})
     record = fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(name="TARG_ACQ", header=card)])
     science = xta.open_exposure(miri.science[0])
-    science.encoding = {}
+    science.coords["source"] = ""
     with pytest.warns(XtaWarning, match="of none of the TA exposures"):
         ds = science.ta.attach(miri.ta[0], targ_acq=record)
     assert ds.attrs["oss_status"] != "SUCCESS"

@@ -327,7 +327,7 @@ def decorated(analyzed, nircam, edited):
     """The exposure as opened from a product with more in it."""
     source = edited(nircam.science[0], with_extensions, name="decorated_calints.fits")
     ds = analyzed.copy()
-    ds.encoding["source"] = str(source)
+    ds.coords["source"] = str(source)
     return ds
 
 
@@ -357,7 +357,7 @@ def test_to_fits_keeps_extensions_that_fit(decorated, name, path):
 def test_to_fits_star_by_hand(nircam, decorated, path):
     """Without an analysis: no mask, no correction, and CRPIX on the star."""
     with xta.open_exposure(nircam.science[0]) as ds:
-        ds.encoding["source"] = decorated.encoding["source"]
+        ds.coords["source"] = decorated["source"].item()
         to_fits(ds.assign_coords(target_x=140.25, target_y=150.5), path)
     header = headers(path)[1]
     assert (header["STARCENX"], header["STARCENY"]) == (header["CRPIX1"], header["CRPIX2"]) == (141.25, 151.5)
@@ -489,7 +489,7 @@ def test_to_fits_template_without_wcs(analyzed, nircam, edited, path, name):
 
 def test_to_fits_original_is_gone(analyzed, path, caplog):
     ds = analyzed.copy()
-    ds.encoding["source"] = str(path.parent / "gone_calints.fits")
+    ds.coords["source"] = str(path.parent / "gone_calints.fits")
     with caplog.at_level("INFO", logger="xta.io.tofits"):
         to_fits(ds, path)
     assert "gone_calints.fits does not exist" in caplog.text

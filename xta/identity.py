@@ -27,6 +27,7 @@ __all__ = [
     "guider_number",
     "header",
     "identify",
+    "in_memory",
     "is_combined",
     "is_foreign",
     "is_jwst",
@@ -154,7 +155,7 @@ def forget(ds: xr.Dataset) -> xr.Dataset:
 
 def source(ds: xr.Dataset) -> str | None:
     """Read the path of the product that an exposure was opened from; None where it is not known."""
-    path = header(ds).get("source") or ds.encoding.get("source")
+    path = header(ds).get("source") if "source" in ds.variables else ds.encoding.get("source")
     return None if path is None else str(path)
 
 
@@ -170,6 +171,17 @@ def _differs(ds: xr.Dataset, name: str) -> bool:
     return model.number(told) != model.number(attribute) if name in NUMERIC else str(told) != str(attribute)
 
 
+def in_memory(ds: xr.Dataset) -> xr.Dataset:
+    """Load the coordinates that are no images: texts of dask arrays do not survive a selection."""
+    lazy = [
+        name
+        for name, variable in ds.coords.variables.items()
+        if not {"y", "x", "ta_y", "ta_x"} & set(variable.dims)
+        and (variable.chunks is not None or (name in NAMES and not variable._in_memory))
+    ]
+    return ds.assign_coords({name: ds.variables[name].compute() for name in lazy}) if lazy else ds
+
+
 def current(ds: xr.Dataset) -> xr.Dataset:
     """Bring the dataset of one exposure into the form that the steps work on.
 
@@ -183,8 +195,7 @@ def current(ds: xr.Dataset) -> xr.Dataset:
             ds = assign(ds, {"centroid_kind": centroid_kind(ds)})
     images = [name for name in TA_IMAGES if name in ds.data_vars]
     ds = ds.set_coords(images) if images else ds
-    lazy = [name for name in NAMES if name in ds.variables and not ds.variables[name]._in_memory]
-    ds = ds.assign_coords({name: ds.variables[name].compute() for name in lazy}) if lazy else ds
+    ds = in_memory(ds)
     if is_foreign(ds):
         stale = {name for name in ds.attrs if name in NAMES and name in ds.variables and _differs(ds, str(name))}
         if not stale <= set(ONBOARD):

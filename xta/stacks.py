@@ -164,7 +164,8 @@ def members(ds: xr.Dataset) -> list[xr.Dataset] | None:
             "Join them with xta.stack, or with coords='different', compat='equals'"
         )
         raise ArgumentError(msg)
-    bare = ds.drop_vars([name for name in DERIVED if name in ds.variables and dim in ds[name].dims])
+    derived = [name for name in DERIVED if name in ds.variables and dim in ds[name].dims]
+    bare = identity.in_memory(ds.drop_vars(derived))
     parts = [identity.current(bare.isel({dim: k})) for k in range(count)]
     return [part.drop_vars(dim) if dim in part.coords and dim not in ds.indexes else part for part in parts]
 

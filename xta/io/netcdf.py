@@ -66,14 +66,14 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
 
     Notes
     -----
-    Text is written as text, missing text as "".
+    Text is written as text, missing text as "". The coordinate ``source``, a path of this machine, is left out.
     """
     from dask.diagnostics.progress import ProgressBar
 
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
         msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
         raise ArgumentError(msg)
-    clean = ds.copy()
+    clean = ds.drop_vars("source", errors="ignore")  # of this machine, and the file has a place of its own
     clean.attrs = model.clean_attrs(ds.attrs)
     for name, variable in ds.variables.items():
         if variable.dtype == object:

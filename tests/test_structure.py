@@ -13,14 +13,14 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import model, plot, report
-from xta.accessor import PlotAccessor, TaAccessor
+from xta import model, plot, programs, report
+from xta.accessor import PlotAccessor, TaAccessor, TreeAccessor
 from xta.acquisition import adjust, attach, offset, star
 from xta.cubes import coadd, recenter
 from xta.errors import XtaError
 from xta.estimates import table, template
 from xta.geometry import sky
-from xta.io import tofits
+from xta.io import netcdf, tofits
 
 PACKAGE = Path(xta.__file__).parent
 
@@ -142,6 +142,13 @@ METHODS = {
     },
     PlotAccessor: {"__call__": plot.summary}
     | {name: getattr(plot, name) for name in plot.__all__ if name != "summary"},
+    TreeAccessor: {
+        "analyze": programs.analyze,
+        "recenter": programs.recenter,
+        "stack": programs.stack,
+        "klip": programs.klip,
+        "to_netcdf": netcdf.to_netcdf,
+    },
 }
 NAMED = [(kind, name, function) for kind, functions in METHODS.items() for name, function in functions.items()]
 
@@ -159,7 +166,7 @@ def test_method_has_signature_and_documentation_of_function(kind, name, function
     assert inspect.signature(getattr(kind(xr.Dataset()), name)) == signature.replace(parameters=options)
     for method in (getattr(kind, name), getattr(kind(xr.Dataset()), name)):
         text = pydoc.render_doc(method, renderer=pydoc.plaintext)
-        assert not re.search(r"\bds\s*:", text)
+        assert not re.search(r"\b(ds|tree)\s*:", text)
         assert inspect.getdoc(function).splitlines()[0] in text
         assert all(option.name in text for option in options)
 

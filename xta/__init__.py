@@ -9,13 +9,14 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-from xta.accessor import TaAccessor
+from xta.accessor import TaAccessor, TreeAccessor
 from xta.acquisition.analyze import analyze, analyze_visit
 from xta.acquisition.closure import closure
 from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import XtaError, XtaWarning
 from xta.io.backend import open_exposure
 from xta.io.netcdf import to_netcdf
+from xta.programs import open_program
 from xta.psfsub import inject, klip, to_pyklip, to_vip
 from xta.stacks import stack
 from xta.surveys import survey, to_ecsv
@@ -23,6 +24,7 @@ from xta.versions import show_versions
 
 __all__ = [
     "TaAccessor",
+    "TreeAccessor",
     "XtaError",
     "XtaWarning",
     "analyze",
@@ -31,6 +33,7 @@ __all__ = [
     "inject",
     "klip",
     "open_exposure",
+    "open_program",
     "read_targ_acq",
     "show_versions",
     "stack",

@@ -3,12 +3,12 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import xarray as xr
 
-from xta import identity, summary
+from xta import identity, programs, summary
 from xta import plot as plots
 from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach
@@ -19,28 +19,39 @@ from xta.cubes.recenter import recenter
 from xta.estimates.table import estimates
 from xta.estimates.template import estimate_center
 from xta.geometry.sky import assign_sky, pixel_to_world, sel_sky, world_to_pixel
+from xta.io.netcdf import to_netcdf
 from xta.io.tofits import to_fits
+from xta.io.tree import table_of
 from xta.report import report
 
-__all__ = ["PlotAccessor", "TaAccessor"]
+__all__ = ["PlotAccessor", "TaAccessor", "TreeAccessor"]
 
+Object = TypeVar("Object")
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 
+class _Accessor(Protocol[Object]):
+    """What holds the object that it is the accessor of."""
+
+    _obj: Object
+
+
 def _documentation(function: Callable[..., object]) -> str:
-    """Copy the documentation of a function, without the parameter that is the dataset."""
-    text = re.sub(r"^ds : .*\n(    .*\n|\n(?=    ))*", "", inspect.getdoc(function) or "", count=1, flags=re.MULTILINE)
+    """Copy the documentation of a function, without the parameter that is the dataset or the tree."""
+    text = re.sub(
+        r"^(ds|tree) : .*\n(    .*\n|\n(?=    ))*", "", inspect.getdoc(function) or "", count=1, flags=re.MULTILINE
+    )
     return re.sub(r"^Parameters\n-+\n\n", "", text, flags=re.MULTILINE)
 
 
 def _method(
-    function: Callable[Concatenate[xr.Dataset, Options], Result],
-) -> "Callable[Concatenate[TaAccessor | PlotAccessor, Options], Result]":
+    function: Callable[Concatenate[Object, Options], Result],
+) -> "Callable[Concatenate[_Accessor[Object], Options], Result]":
     """Make a method of a function of a dataset, with its name, documentation and types, and `self` for the dataset."""
 
     @functools.wraps(function)
-    def method(self: "TaAccessor | PlotAccessor", /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
+    def method(self: "_Accessor[Object]", /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
         return function(self._obj, *args, **kwargs)
 
     signature = inspect.signature(function)
@@ -108,3 +119,39 @@ class TaAccessor:
     sel_sky = _method(sel_sky)
     pixel_to_world = _method(pixel_to_world)
     world_to_pixel = _method(world_to_pixel)
+
+
+@xr.register_datatree_accessor("ta")
+class TreeAccessor:
+    """The exposures of a program: ``tree.ta.analyze()``, ``tree.ta.recenter()`` and so on.
+
+    Every method returns a new object and leaves the tree as it is. Of a tree that is none of JWST and has a variable or
+    group ``ta``, ``tree.ta`` is that.
+    """
+
+    def __new__(cls, obj: xr.DataTree) -> Any:
+        """Return the accessor, or the variable or group ``ta`` of a tree that has nothing to do with JWST."""
+        if isinstance(obj, xr.DataTree) and "ta" in obj and not any(map(identity.is_jwst, _datasets(obj))):
+            return obj["ta"]
+        return super().__new__(cls)
+
+    def __init__(self, obj: xr.DataTree) -> None:
+        self._obj = obj
+
+    def __repr__(self) -> str:
+        return summary.as_files(self.files)
+
+    @property
+    def files(self) -> xr.Dataset | None:
+        """The table of the files of the program: in which group each was opened, or why it was left out."""
+        return table_of(self._obj) if isinstance(self._obj, xr.DataTree) else None
+
+    analyze = _method(programs.analyze)
+    recenter = _method(programs.recenter)
+    stack = _method(programs.stack)
+    klip = _method(programs.klip)
+    to_netcdf = _method(to_netcdf)
+
+
+def _datasets(tree: xr.DataTree) -> Iterator[xr.Dataset]:
+    return (node.to_dataset(inherit=False) for node in tree.subtree)

@@ -438,6 +438,16 @@ def survey(
         raise SystemExit(1)
 
 
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@click.option("-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated.")
+def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
+    """List the exposures in PATHS, files and folders, by filter and role, and what is left out."""
+    tree = xta.open_program(paths, reference=reference)
+    click.echo(tree.ta)
+    tree.close()
+
+
 @main.group()
 def cache() -> None:
     """See or empty the folder in which fetched files are kept."""

@@ -18,6 +18,7 @@ __all__ = [
     "ANALYSIS",
     "ATTRS",
     "CONVENTIONS",
+    "CORONAGRAPHIC_TYPES",
     "IMAGES",
     "INSTRUMENTS",
     "KEYWORDS",
@@ -52,6 +53,9 @@ INSTRUMENTS = {"NRC": "NIRCam", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSpec"
 TACQ_TYPES = frozenset({"NRC_TACQ", "MIR_TACQ", "NIS_TACQ", "NRS_TACQ", "NRS_WATA", "NRS_MSATA", "NRS_TASLIT"})
 TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", "NRS_TACONFIRM", "NRS_CONFIRM"})
 """Exposure types of target acquisitions, and of the images that confirm them after the move."""
+
+CORONAGRAPHIC_TYPES = frozenset({"NRC_CORON", "MIR_4QPM", "MIR_LYOT"})
+"""Exposure types of a star behind a mask."""
 
 ATTRS: dict[str, tuple[str, str]] = {
     # coordinates of an exposure

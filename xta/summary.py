@@ -4,6 +4,7 @@ The card is made for looking: it shows what is there, and raises for no dataset,
 """
 
 import html
+import itertools
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +16,7 @@ import xarray as xr
 from xta.identity import header, words
 from xta.model import ATTRS, scalar
 
-__all__ = ["as_dict", "as_html", "as_table", "as_text"]
+__all__ = ["as_dict", "as_files", "as_html", "as_table", "as_text"]
 
 QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     # (what, x or RA or east, y or Dec or north, decimals; None for a power of ten)
@@ -38,6 +39,8 @@ ABOUT = (
     *("prd_version", "centroid_source", "oss_status", "oss_x_det", "oss_y_det", "oss_time"),
 )
 NOTHING = "<xta: no JWST exposure; open one with xta.open_exposure(path)>"
+NO_PROGRAM = "<xta: no table of files; open a program with xta.open_program(folder)>"
+FILES = ("role", "filter", "visit_id", "detector", "target_name")
 CELL = "padding:0.15em 0.8em;text-align:left;vertical-align:top;font-weight:"
 FRAME = "display:inline-block;max-width:100%;overflow-wrap:anywhere;"
 FRAME += "border:1px solid currentColor;border-radius:0.4em;padding:0.3em"
@@ -126,6 +129,28 @@ def as_table(ds: xr.Dataset) -> str:
         *(f"    {what:<36}{x:>16}{y:>16}" for what, x, y in rows(ds, minus="-")),
     ]
     return "\n".join(filter(None, lines))
+
+
+def as_files(table: xr.Dataset | None) -> str:
+    """Write the table of the files of a program as lines of text: what each is, or why it was left out.
+
+    Parameters
+    ----------
+    table : xarray.Dataset or None
+        The root of a tree of `xta.open_program`, see `xta.io.tree`.
+    """
+    if table is None:
+        return NO_PROGRAM
+    left_out = table["status"].values == 0
+    names = [path.replace("\\", "/").rpartition("/")[2] for path in table["path"].values.tolist()]
+    columns = [table[name].values[~left_out].tolist() for name in FILES]
+    lines = list(zip(*columns, itertools.compress(names, ~left_out), strict=True))
+    widths = [max(map(len, column), default=0) for column in zip(*lines, strict=True)]
+    shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    pairs = zip(names, table["reason"].values.tolist(), strict=True)
+    reasons = [f"  {name}: {reason}" for name, reason in itertools.compress(pairs, left_out)]
+    counts = f"{len(names)} files: {int((table['status'].values == 1).sum())} exposures, {len(reasons)} left out"
+    return "\n".join([*shown, counts, *reasons])
 
 
 def _say(form: str, text: str) -> str:

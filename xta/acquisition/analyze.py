@@ -1,20 +1,20 @@
 """The whole way in one call, for an exposure or for all of a visit: open, attach, measure the offset, adjust."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
 
 from xta import identity
 from xta.acquisition.adjust import adjust_wcs
-from xta.acquisition.attach import attach, check_identity, find_acquisition
+from xta.acquisition.attach import Acquisition, attach, check_identity, find_acquisition
 from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.identity import header
 from xta.io.backend import open_exposure, rechunk
 
-__all__ = ["analyze", "analyze_visit"]
+__all__ = ["analyze", "analyze_each", "analyze_visit", "check_one_visit"]
 
 
 def analyze(
@@ -114,25 +114,34 @@ def analyze_visit(
     if not science:
         msg = f"there is no science exposure among the {len(exposures)} that were given; xta.analyze takes TA exposures"
         raise AcquisitionError(msg)
-    for ds in exposures:
-        check_identity(ds)
-    _check_one_visit(exposures)
+    check_one_visit(exposures)
     if acquisition is None:
         acquisition = [ds for ds in exposures if identity.is_ta(ds)] or None
     acquisition = find_acquisition(science[0], acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
-    result: dict[str, xr.Dataset] = {}
+    named: dict[str, xr.Dataset] = {}
     for ds in science:
-        name = str(header(ds).get("filename", len(result)))
-        if name in result:
+        name = str(header(ds).get("filename", len(named)))
+        if name in named:
             msg = f"{name} was given twice; each exposure counts once"
             raise ArgumentError(msg)
+        named[name] = ds
+    result = analyze_each(named, acquisition, centroid=centroid)
+    if not result:
+        msg = f"none of the {len(science)} science exposures has an imaging WCS; analyze the acquisition itself"
+        raise WCSError(msg)
+    return result
+
+
+def analyze_each(
+    exposures: Mapping[str, xr.Dataset], acquisition: Acquisition, *, centroid: Centroid = "auto"
+) -> dict[str, xr.Dataset]:
+    """Analyze the exposures of a visit, by name; one without an imaging WCS is left out with a warning."""
+    result: dict[str, xr.Dataset] = {}
+    for name, ds in exposures.items():
         try:
             result[name] = analyze(ds, acquisition=acquisition, centroid=centroid)
         except WCSError as error:
             warn(f"{name} is left out: {error}")
-    if not result:
-        msg = f"none of the {len(science)} science exposures has an imaging WCS; analyze the acquisition itself"
-        raise WCSError(msg)
     return result
 
 
@@ -142,8 +151,10 @@ def _opened(source: Any, chunks: Any) -> xr.Dataset:
     return open_exposure(os.fspath(source) if isinstance(source, os.PathLike) else source, chunks=chunks)
 
 
-def _check_one_visit(exposures: Iterable[xr.Dataset]) -> None:
+def check_one_visit(exposures: Sequence[xr.Dataset]) -> None:
     """Refuse exposures of which one acquisition cannot be the acquisition of all."""
+    for ds in exposures:
+        check_identity(ds)
     for name, what in (("visit_id", "visits"), ("instrument", "instruments"), ("guide_star", "guide stars")):
         values = {str(header(ds)[name]): str(header(ds).get("filename", "?")) for ds in exposures if name in header(ds)}
         if len(values) > 1:

@@ -67,7 +67,7 @@ GUIDING = 1.0
 GUIDING_MOVING = 6.7
 """The same while a moving target is tracked [mas] [1]_."""
 
-MASKED = frozenset({"NRC_CORON", "MIR_4QPM", "MIR_LYOT"})
+MASKED = model.CORONAGRAPHIC_TYPES
 """Exposure types whose reference point is the measured place of a mask."""
 
 OF_THE_MASK = frozenset({"mask reference"})

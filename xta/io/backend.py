@@ -1,7 +1,8 @@
 """Open JWST imaging products as lazy, labeled datasets: ``xr.open_dataset(path, engine="jwst")``."""
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, filtered, warn
 from xta.geometry import wcs
 from xta.identity import header, identify
-from xta.io import readout
+from xta.io import readout, tree
 from xta.io.fitsfile import array, keyword, number, opened
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ def rechunk(ds: xr.Dataset, chunks: Any) -> xr.Dataset:
 
 
 class JwstBackendEntrypoint(BackendEntrypoint):
-    """The xarray engine "jwst"."""
+    """The xarray engine "jwst": a product is a dataset, a folder of products a tree."""
 
-    description = "JWST imaging products (calints, cal, rateints, rate) as labeled datasets"
+    description = "JWST imaging products (calints, cal, rateints, rate) as labeled datasets, folders of them as trees"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "origin")
+    supports_groups = True
 
     def open_dataset(
         self,
@@ -96,6 +98,29 @@ class JwstBackendEntrypoint(BackendEntrypoint):
         kept = ds.drop_vars(drop_variables or (), errors="ignore")
         kept.set_close(ds.close)  # a new dataset does not know its file
         return kept
+
+    def open_datatree(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        reference: str | Sequence[str] | None = None,
+    ) -> xr.DataTree:
+        """Open the products in files and folders as a tree; see `xta.open_program`."""
+        return tree.build(filename_or_obj, read=self._reader(drop_variables), reference=reference)
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        reference: str | Sequence[str] | None = None,
+    ) -> dict[str, xr.Dataset]:
+        """Open the products in files and folders by the path of their group in the tree."""
+        return tree.groups(filename_or_obj, read=self._reader(drop_variables), reference=reference)
+
+    def _reader(self, drop_variables: str | Iterable[str] | None) -> Callable[[str], xr.Dataset]:
+        return functools.partial(self.open_dataset, drop_variables=drop_variables)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Claim a path whose file is FITS with TELESCOP = JWST in its first header."""

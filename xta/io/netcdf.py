@@ -44,13 +44,13 @@ def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
     return result
 
 
-def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool = False) -> None:
-    """Write a dataset to a NetCDF-4 file, whole or not at all.
+def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, progress: bool = False) -> None:
+    """Write a dataset, or the datasets of a tree, to a NetCDF-4 file, whole or not at all.
 
     Parameters
     ----------
-    ds : xarray.Dataset
-        With dask arrays it is written chunk by chunk, in bounded memory.
+    ds : xarray.Dataset or xarray.DataTree
+        With dask arrays it is written chunk by chunk, in bounded memory. Of a part of a tree only that is written.
     path : path
         Replaced if it exists, once the new file is complete; also when `ds` reads from it.
     progress : bool
@@ -66,25 +66,36 @@ def to_netcdf(ds: xr.Dataset, path: "str | os.PathLike[str]", *, progress: bool 
 
     Notes
     -----
-    Text is written as text, missing text as "". The coordinate ``source``, a path of this machine, is left out.
+    Text is written as text, missing text as "". The coordinate ``source``, a path of this machine, is left out; the
+    table of files of a program keeps its paths. `xarray.open_datatree` reads a tree again.
     """
     from dask.diagnostics.progress import ProgressBar
 
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
         msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
         raise ArgumentError(msg)
-    clean = ds.drop_vars("source", errors="ignore")  # of this machine, and the file has a place of its own
+    with whole_file(path) as temporary:
+        task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)
+        with ProgressBar(out=sys.stderr) if progress else nullcontext():  # type: ignore[no-untyped-call]
+            task.compute()
+
+
+def _clean(ds: xr.Dataset) -> xr.Dataset:
+    """Make all attributes and texts what NetCDF can hold, and forget how variables were stored before."""
+    clean = ds.drop_vars("source", errors="ignore").copy()  # a path of this machine; the file has a place of its own
     clean.attrs = model.clean_attrs(ds.attrs)
-    for name, variable in ds.variables.items():
+    for name, variable in dict(clean.variables).items():
         if variable.dtype == object:
             clean[name] = _plain_text(name, variable)
     for variable in clean.variables.values():
         variable.attrs = model.clean_attrs(variable.attrs)
         variable.encoding = {}
-    with whole_file(path) as temporary:
-        task = _define(clean, temporary)
-        with ProgressBar(out=sys.stderr) if progress else nullcontext():  # type: ignore[no-untyped-call]
-            task.compute()
+    return clean
+
+
+def _clean_tree(tree: xr.DataTree) -> xr.DataTree:
+    clean = {path: _clean(node.to_dataset(inherit=False)) for path, node in tree.subtree_with_keys}
+    return xr.DataTree.from_dict({"/" if path == "." else path: ds for path, ds in clean.items()}, name=tree.name)
 
 
 def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
@@ -102,14 +113,20 @@ def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
     return xr.Variable(variable.dims, texts, variable.attrs, fastpath=True)
 
 
-def _define(ds: xr.Dataset, path: Path) -> Any:
+def _define(clean: xr.Dataset | xr.DataTree, path: Path) -> Any:
     """Write all but the dask arrays, and give the task that writes these."""
+    tree = clean if isinstance(clean, xr.DataTree) else xr.DataTree(clean)
+    datasets = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+    stored = {group: encoding(ds) for group, ds in datasets.items()}
     try:
-        return ds.to_netcdf(path, engine="netcdf4", encoding=encoding(ds), compute=False)
+        if isinstance(clean, xr.DataTree):
+            return clean.to_netcdf(path, engine="netcdf4", encoding=stored, compute=False)
+        return clean.to_netcdf(path, engine="netcdf4", encoding=stored["/"], compute=False)
     except XtaError:
         raise
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        msg = f"the dataset cannot be written as NetCDF: {_culprit(ds)}{error}; change or drop it"
+        what = next(filter(None, map(_culprit, datasets.values())), "")
+        msg = f"the dataset cannot be written as NetCDF: {what}{error}; change or drop it"
         raise ArgumentError(msg) from error
 
 

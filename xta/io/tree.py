@@ -1,0 +1,249 @@
+"""Open the files of a program as a tree: by filter and role, with a table of what was found and what was left out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+import numpy as np
+import xarray as xr
+
+from xta import model
+from xta.errors import ProductError, XtaError, warn
+from xta.io.files import (
+    ROLES,
+    SCIENCE_KINDS,
+    TA_KINDS,
+    Catalog,
+    PathLike,
+    Product,
+    find_files,
+    ranked_products,
+)
+
+__all__ = ["COLUMNS", "LEFT_OUT", "NEEDED", "NO_FILTER", "OPENED", "build", "groups", "table_of"]
+
+Read: TypeAlias = Callable[[str], xr.Dataset]
+"""What opens a product, given its path."""
+
+LEFT_OUT, OPENED, NEEDED = 0, 1, 2
+"""Values of the status flag: left out, opened as a group, read when an acquisition is attached."""
+
+NO_FILTER = "no_filter"
+"""Name of the group of exposures without FILTER."""
+
+COLUMNS = {
+    "path": "file",
+    "role": "science, reference, background or acquisition; event log; empty where it is not known",
+    "filter": "filter that the light went through",
+    "visit_id": "visit (VISIT_ID)",
+    "detector": "detector (DETECTOR)",
+    "target_name": "target (TARGNAME)",
+    "exp_type": "exposure type (EXP_TYPE)",
+    "group": "group of the tree; empty where the file was not opened",
+    "reason": "why the file was left out, or what it serves for",
+}
+"""Columns of text of the table of files -> long name."""
+
+TITLE = "Program of JWST exposures"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file in the table of a program."""
+
+    product: Product
+    role: str = ""
+    status: int = LEFT_OUT
+    group: str = ""
+    reason: str = ""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The columns of text."""
+        product = self.product
+        about = {"filter": product.band, "visit_id": product.visit_id, "detector": product.detector}
+        about |= {"target_name": product.target, "exp_type": product.exp_type}
+        return about | {"path": str(product.path), "role": self.role, "group": self.group, "reason": self.reason}
+
+
+@dataclass
+class Opened:
+    """Exposures that are open, by group, and the rows of all files."""
+
+    groups: dict[str, tuple[Product, xr.Dataset]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+
+def build(
+    paths: "PathLike | Iterable[PathLike]", *, read: Read, reference: str | Sequence[str] | None = None
+) -> xr.DataTree:
+    """Build the tree of a program.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        As in `xta.io.files.find_files`.
+    read : callable
+        Opens a product.
+    reference : str or sequence of str, optional
+        Names of targets that are references, where the keyword IS_PSF does not say so.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/<filter>/<science|reference|background>/<name of the file>`` and ``/acquisition/<name of the file>``, in the
+        order of filter, role and time; the root holds the table of files along ``file``.
+
+    Raises
+    ------
+    ArgumentError, FileError
+        Of `find_files`.
+    ProductError
+        If no exposure can be opened: the message has the reasons.
+    """
+    datasets = groups(paths, read=read, reference=reference)
+    tree = xr.DataTree.from_dict(datasets)
+    for group, ds in datasets.items():
+        tree[group].set_close(ds.close)  # a node is a new dataset, which does not know its file
+    return tree
+
+
+def groups(
+    paths: "PathLike | Iterable[PathLike]", *, read: Read, reference: str | Sequence[str] | None = None
+) -> dict[str, xr.Dataset]:
+    """Open the exposures of a program by the path of their group; see `build`."""
+    catalog = find_files(paths)
+    names = {reference} if isinstance(reference, str) else set(reference or ())
+    opened = Opened()
+    with ExitStack() as stack:
+        for _, files in sorted(catalog.products.items()):
+            _open_visit(list(files.values()), opened, stack, read=read, names=names)
+        opened.rows += _others(catalog)
+        if not opened.groups:
+            reasons = " ".join(row.reason for row in opened.rows if row.reason)
+            msg = f"none of the {len(opened.rows)} files can be opened as an exposure: {reasons:.2000}"
+            raise ProductError(msg)
+        stack.pop_all()
+    _tell_unmarked(opened)
+    order = sorted(opened.groups, key=lambda group: _order(group, opened.groups[group][0]))
+    parents = {str(parent): xr.Dataset() for group in order for parent in reversed(PurePosixPath(group).parents)}
+    return parents | {"/": _table(opened.rows)} | {group: opened.groups[group][1] for group in order}
+
+
+def _order(group: str, product: Product) -> tuple[bool, str, int, str, str]:
+    """Sort by filter, role and time; the acquisitions come last."""
+    role = _role_of_group(group)
+    band = "" if role == "acquisition" else group.split("/")[1]
+    return role == "acquisition", band, ROLES.index(role), product.date or "~", group
+
+
+def _role_of_group(group: str) -> str:
+    return group.split("/")[-2]
+
+
+def _open_visit(products: list[Product], opened: Opened, stack: ExitStack, *, read: Read, names: set[str]) -> None:
+    """Open the best product of each exposure of a visit; say of the others why they are left out."""
+    usable = [product for product in products if not product.error and not product.is_guider]
+    opened.rows += [_left_out(product) for product in products if product not in usable]
+    for ta, kinds in ((False, SCIENCE_KINDS), (True, TA_KINDS)):
+        mine = [product for product in usable if product.is_ta == ta]
+        opened.rows += [_left_out(product) for product in mine if product.kind not in kinds]
+        for ranked in ranked_products(mine, kinds):
+            role = "reference" if ranked[0].target in names and not ta else ranked[0].role
+            _open_exposure(ranked, role, opened, stack, read)
+
+
+def _open_exposure(ranked: Sequence[Product], role: str, opened: Opened, stack: ExitStack, read: Read) -> None:
+    """Open the first product of an exposure that can be read."""
+    best: Product | None = None
+    for product in ranked:
+        if best is not None:
+            opened.rows.append(Row(product, role, reason=f"{best.path.name} is the better product of this exposure"))
+            continue
+        try:
+            ds = read(str(product.path))
+        except XtaError as error:
+            opened.rows.append(Row(product, role, reason=str(error)))
+            continue
+        stack.callback(ds.close)
+        best, group = product, _group(product, role, opened)
+        opened.groups[group] = product, ds
+        opened.rows.append(Row(product, role, OPENED, group))
+
+
+def _group(product: Product, role: str, opened: Opened) -> str:
+    """Name the group of an exposure; a name that is there already, in another visit, gets that of the visit."""
+    band = (product.band or NO_FILTER).replace("/", "_")
+    folder = "/acquisition" if role == "acquisition" else f"/{band}/{role}"
+    name = f"{folder}/{product.stem}"
+    return name if name not in opened.groups else f"{name}_{product.visit_id}"
+
+
+def _left_out(product: Product) -> Row:
+    """Say why a product is not opened, or what an _uncal serves for."""
+    if product.error:
+        return Row(product, reason=product.error)
+    if product.is_guider:
+        return Row(product, reason="it is of the guiders")
+    if product.kind == "_uncal" and product.is_ta:
+        return Row(
+            product, product.role, NEEDED, reason="its TARG_ACQ extension, if it has one, serves the acquisition"
+        )
+    kinds = ", ".join(TA_KINDS if product.is_ta else SCIENCE_KINDS)
+    return Row(product, product.role, reason=f"it is a product {product.kind}; opened are {kinds}")
+
+
+def _others(catalog: Catalog) -> list[Row]:
+    """Make the rows of event logs, of second copies and of what is no product."""
+    visits: dict[Path, list[str]] = {}
+    for visit, logs in catalog.logs.items():
+        for path in logs:
+            visits.setdefault(path, []).append(visit)
+    rows = [_log(path, named) for path, named in sorted(visits.items())]
+    others = {path: f"{first} is taken" for path, first in catalog.duplicates.items()} | catalog.passed_over
+    return rows + [Row(Product(path), reason=why) for path, why in sorted(others.items())]
+
+
+def _log(path: Path, visits: Sequence[str]) -> Row:
+    """Make the row of an event log. It mentions the visits before and after too; its name may say which is its own."""
+    own = next((visit for visit in visits if visit in path.name), visits[0] if len(visits) == 1 else "")
+    mentioned = f"it mentions {len(visits)} visit{'s' * (len(visits) > 1)}: {', '.join(sorted(visits)[:5])}"
+    return Row(Product(path, visit_id=own), "event log", NEEDED, reason=mentioned)
+
+
+def _tell_unmarked(opened: Opened) -> None:
+    """Warn where coronagraphic exposures are of several targets of which no keyword marks one as the reference."""
+    mine = [product for group, (product, _) in opened.groups.items() if _role_of_group(group) in ROLES[:2]]
+    masked = [product for product in mine if product.exp_type in model.CORONAGRAPHIC_TYPES]
+    targets = sorted({product.target for product in masked if product.target})
+    roles = {_role_of_group(group) for group, (product, _) in opened.groups.items() if product in masked}
+    if len(targets) > 1 and roles == {"science"}:
+        msg = (
+            f"of the targets {', '.join(targets)} none is marked as a reference (IS_PSF), so all are science; "
+            "name the references: xta.open_program(folder, reference=[...])"
+        )
+        warn(msg)
+
+
+def _table(rows: Sequence[Row]) -> xr.Dataset:
+    """Make the table of files: columns of text, and the status, along ``file``."""
+    last = len(ROLES)
+    place = {role: number for number, role in enumerate(ROLES)}
+    order = sorted(rows, key=lambda row: (row.status == LEFT_OUT, place.get(row.role, last), str(row.product.path)))
+    texts = [row.texts for row in order]
+    data: dict[str, xr.Variable] = {
+        name: xr.Variable(("file",), np.array([text[name] for text in texts], str), {"long_name": long_name})
+        for name, long_name in COLUMNS.items()
+    }
+    flags = {"flag_values": np.arange(3, dtype=np.int8), "flag_meanings": "left_out opened read_when_needed"}
+    about = {"long_name": "what was done with the file", "standard_name": "status_flag", **flags}
+    data["status"] = xr.Variable(("file",), np.array([row.status for row in order], np.int8), about)
+    return xr.Dataset(data, attrs={"Conventions": model.CONVENTIONS, "title": TITLE})
+
+
+def table_of(tree: xr.DataTree) -> xr.Dataset | None:
+    """Return the table of files of a tree, or of a part of one; None where there is none."""
+    ds = tree.root.to_dataset(inherit=False)
+    return ds[[*COLUMNS, "status"]] if {*COLUMNS, "status"} <= set(ds.variables) else None

@@ -185,6 +185,109 @@ def test_check_image_is_not_tested_without_star(analyzed):
         assert "no star stands out" in reason
 
 
+def second_star(hdus, x, y):
+    """A star three times as bright, 14 pixels to the right and 12 below: 1.2 arcsec."""
+    image = hdus["SCI"].data
+    star = image[y - 5 : y + 6, x - 5 : x + 6] - np.nanmedian(image)
+    image[y - 17 : y - 6, x + 9 : x + 20] += 3 * np.nan_to_num(star)
+
+
+def hot_block(hdus, x, y):
+    """Four hot pixels side by side, which look like a star."""
+    image = hdus["SCI"].data
+    image[y + 11 : y + 13, x + 12 : x + 14] = 4 * np.nanmax(image)
+
+
+@pytest.mark.parametrize("spoil", [second_star, hot_block])
+@pytest.mark.parametrize("onboard", [True, False])
+def test_check_plausible_fails_for_what_is_not_the_star(nircam, edited, spoil, onboard):
+    x, y = (round(float(nircam.truth[f"star_{axis}"].sel(file=nircam.ta[0].name))) for axis in "xy")
+    ta = edited(nircam.ta[0], lambda hdus: spoil(hdus, x, y))
+    if onboard:
+        ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log, centroid="image")
+    else:
+        with pytest.warns(XtaWarning, match="no onboard centroid"):
+            ds = xta.analyze(nircam.science[0], acquisition=ta, oss=short_log(nircam))
+    assert np.hypot(float(ds["centroid_x"]) - x, float(ds["centroid_y"]) - y) > 10
+    passed, reason = state(ds, "centroid plausible")
+    assert passed == 0
+    assert "px from the intended position" in reason
+    assert ("onboard" in reason) == onboard
+
+
+@pytest.mark.parametrize("mode", ["nircam", "miri"])
+@pytest.mark.parametrize("onboard", [True, False])
+def test_check_plausible_passes_for_star_off_the_intended_position(mode, onboard, request):
+    """The pointing of the samples is 0.31 arcsec off, 5 pixels of NIRCam."""
+    visit = request.getfixturevalue(mode)
+    if onboard:
+        ds = xta.analyze(visit.science[0], centroid="image")
+    else:
+        with pytest.warns(XtaWarning, match="no onboard centroid"):
+            ds = xta.analyze(visit.science[0], oss=short_log(visit))
+    assert state(ds, "centroid plausible")[0] == 1
+    assert ("onboard" in state(ds, "centroid plausible")[1]) == onboard
+
+
+@pytest.mark.parametrize(("px", "expected"), [(0.9, 1), (7.5, 1), (15.0, 0)])
+def test_check_plausible_of_centroid_by_hand(analyzed, px, expected):
+    """Five times the 0.1 arcsec of the pointing are 7.9 pixels of NIRCam's long-wave channel."""
+    x, y = float(analyzed["ta_reference_x"]), float(analyzed["ta_reference_y"])
+    far = analyzed.assign_attrs(oss_x=0.0, oss_y=0.0).assign_coords(oss_x=0.0, oss_y=0.0)
+    assert state(far.ta.compute_offset(centroid=(x - px, y)), "centroid plausible")[0] == expected
+
+
+def test_check_plausible_takes_the_other_centroid(analyzed):
+    """A star that is far from where it was meant to be, and both centroids are there."""
+    far = analyzed.assign_coords(ta_intended_x=analyzed["ta_intended_x"] + 20)
+    for centroid in ("oss", "image"):
+        assert state(far.ta.compute_offset(centroid=centroid), "centroid plausible")[0] == 1
+    dark = far.assign(ta_sci=xr.zeros_like(far["ta_sci"])).ta.compute_offset(centroid="oss")
+    assert state(dark, "centroid plausible")[0] == 0
+    unknown = analyzed.assign_coords(ta_intended_x=np.nan * analyzed["ta_intended_x"])
+    dark = unknown.assign(ta_sci=xr.zeros_like(unknown["ta_sci"])).ta.compute_offset(centroid="oss")
+    assert state(dark, "centroid plausible")[0] == -1
+
+
+@pytest.mark.parametrize(("px", "expected"), [(0.0, 1), (15.0, 1), (17.0, 0), (100.0, 0)])
+def test_check_mask_fails_for_star_an_arcsecond_off(analyzed, px, expected):
+    """An arcsecond is 15.9 pixels of NIRCam's long-wave channel."""
+    x, y = float(analyzed["mask_x"]), float(analyzed["mask_y"])
+    passed, reason = state(analyzed.ta.set_star(x - px, y, source="a test"), "star near mask")
+    assert passed == expected
+    assert f"{px * 0.063:.1f}"[:2] in reason
+
+
+def test_check_mask_is_of_the_last_star(analyzed):
+    assert state(analyzed, "star near mask")[0] == 1
+    x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
+    off = analyzed.ta.compute_offset(centroid=(x - 25, y))
+    assert state(off, "star near mask") == (-1, "not tested yet")
+    passed, reason = state(off.ta.adjust_wcs(), "star near mask")
+    assert passed == 0
+    assert "1.5" in reason or "1.6" in reason
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"exp_type": "NRC_TSIMAGE"}, "NRC_TSIMAGE has no mask"),
+        ({"exp_type": ""}, "unknown has no mask"),
+        ({"is_background": 1}, "background field"),
+        ({"aperture": "NRCA5_MASKLWB"}, "along the bar"),
+        ({"mask_x": np.nan}, "not known"),
+    ],
+)
+def test_check_mask_is_not_tested_without_mask(analyzed, change, said):
+    passed, reason = state(checks.check_star(analyzed.assign_coords(change)), "star near mask")
+    assert passed == -1
+    assert said in reason
+
+
+def test_check_mask_is_not_tested_for_acquisition(nircam):
+    assert state(xta.analyze(nircam.ta[0]), "star near mask")[0] == -1
+
+
 # TARG_ACQ beside the log
 
 
@@ -264,7 +367,7 @@ def test_summary_holds_errors_and_checks(analyzed):
     assert set(found["checks"]) == set(found["check_reasons"]) == set(checks.CHECKS)
     assert found["target_x_err"] == float(analyzed["target_x_err"])
     text = summary.as_table(analyzed)
-    assert "checks: 6 passed, 1 not tested\n" in text
+    assert "checks: 9 passed, 1 not tested\n" in text
     assert f"{float(analyzed['target_x_err']):.4f}" in text
     off = analyzed.ta.compute_offset(centroid=(10.0, 10.0))
     assert "failed: agrees (centroid in use minus that of the image" in summary.as_table(off)

@@ -186,10 +186,10 @@ def test_card_shows_error_and_checks(nircam):
     ds = xta.analyze(nircam.science[0])
     described = summary.card(ds)
     assert described["star"].endswith(f"± {float(ds.target_x_err):.4f}, {float(ds.target_y_err):.4f} px")
-    assert described["checks"] == "6 passed, 1 not tested"
+    assert described["checks"] == "9 passed, 1 not tested"
     x = float(ds["centroid_x"])
     off = ds.ta.compute_offset(centroid=(x + 1, float(ds["centroid_y"])))
-    assert summary.card(off)["checks"] == "5 passed, 1 not tested, failed: agrees"
+    assert summary.card(off)["checks"] == "7 passed, 2 not tested, failed: agrees"
 
 
 def test_number_is_written_for_people():

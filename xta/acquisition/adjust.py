@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from xta import identity, model
-from xta.acquisition import budget, pair
+from xta.acquisition import budget, checks, pair
 from xta.acquisition.image import in_use
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
@@ -39,7 +39,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
         of the aperture in the product's own PRD), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
         ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
-        `xta.acquisition.budget`.
+        `xta.acquisition.budget`; and the check that the star is near the mask.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     logger.info("star behind the mask: %.4f, %.4f px (0-based)", x, y)
     result = ds.assign_coords(wcs_original=model.text_variable("wcs_original", text))
     result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
-    result = budget.assign(result)
+    result = checks.check_star(budget.assign(result))
     return model.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}")
 
 

@@ -26,6 +26,12 @@ __all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forge
 
 logger = logging.getLogger(__name__)
 
+SOLVED = 1 / 3600
+"""By how much the pointing of a TA exposure may differ from its header [deg].
+
+Software that solves it anew leaves the keywords. The offset is then that of the new solution, and a check says so.
+"""
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -81,6 +87,9 @@ def attach(
         If no TA exposure is found, or it is of another visit, guide star or instrument.
     FileError, ProductError, OssLogError
         If a file cannot be read.
+    WCSError
+        If a TA exposure has no WCS or one that was corrected already, or the WCS of an exposure is not that of its
+        own header (V2_REF, V3_REF, RA_REF, DEC_REF, ROLL_REF).
 
     Notes
     -----
@@ -111,6 +120,8 @@ def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
     check_identity(ds)
     bare, exposures = forget(ds), acquisition.exposures
     _check_belong(bare, exposures)
+    for exposure in (bare, *exposures):
+        sky.check_reference(exposure, pointing=SOLVED if identity.is_ta(exposure) else sky.SAME_REFERENCE)
     stacked = _stack(exposures)
     result = bare.assign_coords(stacked)
     tacq = [k for k, ta in enumerate(exposures) if header(ta).get("exp_type") in model.TACQ_TYPES]
@@ -202,6 +213,8 @@ def _opened(acquisition: Any) -> list[xr.Dataset]:
     exposures: list[xr.Dataset] = []
     for item in acquisition:
         exposures += stacks.members_or_one(item) if isinstance(item, xr.Dataset) else [open_exposure(item)]
+    # A TA exposure that was analyzed counts with the WCS of its file, like any other.
+    exposures = [unadjusted(ta) if "wcs_original" in ta.variables else ta for ta in exposures]
     if not exposures:
         msg = "acquisition is empty; give at least one TA exposure"
         raise ArgumentError(msg)
@@ -221,6 +234,9 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
             if name not in ta.coords:
                 msg = f"{label} has no {name}, so its centroid cannot be put on the sky"
                 raise WCSError(msg)
+        if "corrected_ra" in header(ta) and "corrected_ra" not in header(ds):
+            msg = f"the WCS of {label} was corrected already, so it has no pointing error; give the original product"
+            raise WCSError(msg)
         model.require_pixels(ta, AcquisitionError, f"attach the TA exposure {label} as it was opened")
 
 

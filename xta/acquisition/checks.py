@@ -3,6 +3,8 @@
 They are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) and ``check_reason`` along the
 dimension ``check``, whose labels are those of `CHECKS`:
 
+- *WCS matches header*: the WCS of each exposure was made with the reference point of its header. `attach` refuses one
+  that is of another exposure; what is left is a TA exposure whose pointing was solved anew.
 - *converged*: the onboard centroid did.
 - *closes*: centroid, target location and maneuver of the log agree with the SIAF, see `xta.closure`.
 - *PRD known*: the SIAF release that the product was made with is at hand, for masks and intended positions.
@@ -11,6 +13,14 @@ dimension ``check``, whose labels are those of `CHECKS`:
 - *TARG_ACQ agrees*: the centroid in the header of the ``_uncal`` product is that of the log.
 - *not saturated*: nor are there bad or hot pixels near the star in the TA image.
 - *agrees*: the centroid in use and the one measured in the TA image are of one place.
+- *centroid plausible*: the centroid in use is near where the star was meant to be, within the pointing accuracy before
+  an acquisition, or near another centroid: the onboard one, or of an onboard one that of the image. Else it may be of
+  another star, or of hot pixels.
+- *star near mask*: the star is within an arcsecond of the mask's reference point, of exposures that have a mask.
+
+References
+----------
+JWST User Documentation, "JWST Pointing Accuracy": 0.10 arcsec without a target acquisition (1 sigma, radial).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +31,11 @@ import xarray as xr
 
 from xta import identity, model
 from xta.acquisition import pair
-from xta.acquisition.budget import acquisition_accuracy
+from xta.acquisition.budget import MASKED, acquisition_accuracy
 from xta.acquisition.closure import Closure, closure
 from xta.acquisition.image import flagged, image_centroid, in_use, pixel_flags
-from xta.errors import SiafError, XtaError, warn
-from xta.geometry import siaf, wcs
+from xta.errors import SiafError, WCSError, XtaError, warn
+from xta.geometry import siaf, sky, sphere, wcs
 from xta.identity import header
 from xta.images.centroid import ImageCentroid
 from xta.osslog import Centroid
@@ -33,18 +43,28 @@ from xta.osslog import Centroid
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
 
-__all__ = ["CHECKS", "check_acquisition", "check_image", "forget_image"]
+__all__ = ["CHECKS", "check_acquisition", "check_image", "check_star", "forget_image"]
 
-CHECKS = ("converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees", "not saturated", "agrees")
+CHECKS = (
+    *("WCS matches header", "converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees"),
+    *("not saturated", "agrees", "centroid plausible", "star near mask"),
+)
 
-IMAGE = ("not saturated", "agrees")
+IMAGE = ("not saturated", "agrees", "centroid plausible")
 """Those of `check_image`."""
 
 AGREES = 3.0  # standard errors, each axis
+POINTING = 0.10
+"""Accuracy of the pointing before an acquisition, radial, one sigma [arcsec]."""
+
+FAR, FAR_PIXELS = 5.0, 1.0  # standard errors and pixels; a centroid that is off by more than both is of something else
+NEAR_MASK = 1.0  # [arcsec] the pointing error of an acquisition that failed, or another mistake, is larger
 SAME_CENTROID = 1e-4  # [pixel]; the log has nine digits
 
 Check: TypeAlias = tuple[bool | None, str]
 """Passed, failed or not tested, and why."""
+
+NOT_YET: Check = (None, "not tested yet")
 
 
 def check_acquisition(
@@ -63,6 +83,7 @@ def check_acquisition(
     if closed.passed:
         ds = identity.assign(ds, {"oss_prd": closed.prd, "oss_closure_error": closed.error})
     results = {
+        "WCS matches header": _reference(ds, exposures),
         "converged": _converged(ds, onboard),
         "closes": _closes(closed),
         "PRD known": _prd(ds),
@@ -86,10 +107,17 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
         said = f"the TA image is of no use: {error}"
         wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
         spoilt: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
-        return _assign(ds, {"not saturated": spoilt, "agrees": (None, said)})
+        results: dict[str, Check] = {"not saturated": spoilt, "agrees": (None, said)}
+        return _assign(ds, results | {"centroid plausible": _plausible(ds, ta, None), "star near mask": NOT_YET})
     wrong = pixel_flags(ta, star)
     clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
-    return _assign(ds, {"not saturated": clean, "agrees": _agrees(ds, ta, star)})
+    results = {"not saturated": clean, "agrees": _agrees(ds, ta, star), "star near mask": NOT_YET}
+    return _assign(ds, results | {"centroid plausible": _plausible(ds, ta, star)})
+
+
+def check_star(ds: xr.Dataset) -> xr.Dataset:
+    """Check the star against the mask; the star has to be known."""
+    return _assign(ds, {"star near mask": _near_mask(ds)})
 
 
 def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
@@ -99,7 +127,7 @@ def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
 
 def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
     """Enter checks into a dataset, in place of earlier ones of the same names."""
-    table: dict[str, Check] = dict.fromkeys(CHECKS, (None, "not tested yet"))
+    table: dict[str, Check] = dict.fromkeys(CHECKS, NOT_YET)
     if all(name in ds.coords and ds[name].dims == ("check",) for name in ("check_passed", "check_reason")):
         rows = zip(*(ds[name].values for name in ("check", "check_passed", "check_reason")), strict=True)
         table |= {str(name): (None if state < 0 else bool(state), str(reason)) for name, state, reason in rows}
@@ -114,6 +142,15 @@ def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
         check_passed=("check", states, flags),
         check_reason=("check", reasons, model.attrs("check_reason")),
     )
+
+
+def _reference(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
+    compared = {str(header(each).get("filename", "?")): sky.other_reference(each) for each in (ds, *exposures)}
+    if wrong := [f"{name}: {differ}" for name, differ in compared.items() if differ]:
+        return False, ". ".join(wrong)
+    if None in compared.values():
+        return None, "a header does not say where the reference point is, or the exposure has no imaging WCS"
+    return True, "reference points of header and WCS agree, to 1e-6 deg"
 
 
 def _converged(ds: xr.Dataset, onboard: pair.Onboard) -> Check:
@@ -190,3 +227,51 @@ def _agrees(ds: xr.Dataset, ta: xr.Dataset, star: ImageCentroid) -> Check:
     passed = all(abs(difference) <= limit for difference, limit in zip(far, limits, strict=True))
     reason = f"centroid in use minus that of the image: {far[0]:+.3f}, {far[1]:+.3f} px"
     return passed, f"{reason}, allowed {limits[0]:.3f}, {limits[1]:.3f}"
+
+
+def _plausible(ds: xr.Dataset, ta: xr.Dataset, star: ImageCentroid | None) -> Check:
+    """Compare the centroid in use with where the star was meant to be, and with another centroid; one has to be near.
+
+    `star` is the centroid of the image, if there is one.
+    """
+    kind = identity.centroid_kind(ds)
+    place = float(ds["centroid_x"]), float(ds["centroid_y"])
+    scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), *place)
+    accuracy = np.sqrt(2) * acquisition_accuracy(str(header(ds)["instrument"])) / 1e3
+    noise = float(np.nan_to_num(np.hypot(star.x_err, star.y_err))) if star is not None else 0.0
+    others = {"the intended position": (float(ta["ta_intended_x"]), float(ta["ta_intended_y"]), POINTING)}
+    if kind not in {"oss", "targ_acq"} and "oss_x" in header(ds):
+        others["the onboard centroid"] = (float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), accuracy)
+    elif kind != "image" and star is not None:
+        others["the centroid of the image"] = (star.x, star.y, accuracy)
+    near, reasons = [], []
+    for what, (x, y, error) in others.items():
+        apart = float(np.hypot(place[0] - x, place[1] - y))
+        limit = max(FAR_PIXELS, FAR * float(np.hypot(error / scale, noise)))
+        if np.isfinite(apart):
+            near.append(apart <= limit)
+            reasons.append(f"{apart:.2f} px from {what} (allowed {limit:.2f})")
+    if not near:
+        return None, "neither the intended position of the star nor another centroid is known"
+    return any(near), f"the centroid in use is {', '.join(reasons)}"
+
+
+def _near_mask(ds: xr.Dataset) -> Check:
+    """Compare the star with the reference point of the mask."""
+    about = header(ds)
+    kind, aperture = about.get("exp_type"), str(about.get("aperture", ""))
+    if kind not in MASKED:
+        return None, f"an exposure of the type {kind or 'unknown'} has no mask"
+    if about.get("is_background"):
+        return None, "the exposure is of a background field"
+    if aperture.endswith(("MASKSWB", "MASKLWB")):
+        return None, f"{aperture} does not say where along the bar the star is"
+    mask, star = ([model.scalar(ds, f"{name}_{axis}") for axis in ("x", "y")] for name in ("mask", "target"))
+    if not np.isfinite([*mask, *star]).all():
+        return None, "where star or mask is, is not known"
+    try:
+        ra, dec = wcs.pixel_to_world(sky.the_wcs(ds), *np.transpose([mask, star]))
+    except WCSError as error:
+        return None, str(error)
+    apart = float(np.hypot(*sphere.sky_offset(ra[0], dec[0], ra[1], dec[1])))
+    return apart <= NEAR_MASK, f"the star is {apart:.3f} arcsec from the mask, allowed {NEAR_MASK:g}"

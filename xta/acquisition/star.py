@@ -100,7 +100,7 @@ def set_star(
     values = model.describe(model.prefixed(target=star) | _mask(bare))
     result = bare.assign_coords(values | budget.coordinates({BY_HAND: part}, scale=scale))
     result = identity.assign(result, {"centroid_kind": "manual", "centroid_source": part.source})
-    result = checks.forget_image(result, f"the star was {BY_HAND}")
+    result = checks.check_star(checks.forget_image(result, f"the star was {BY_HAND}"))
     return model.with_history(result, f"set_star; star at {star['x']:.6f}, {star['y']:.6f}; {part.source}")
 
 

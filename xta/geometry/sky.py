@@ -23,7 +23,9 @@ __all__ = [
     "assign_polar",
     "assign_sky",
     "assign_wcs",
+    "check_reference",
     "derive",
+    "other_reference",
     "pixel_to_world",
     "sel_sky",
     "the_wcs",
@@ -177,6 +179,72 @@ def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
 def the_wcs(ds: xr.Dataset, name: str = "wcs") -> "WCS":
     """Parse the one WCS of a dataset, from the coordinate `name`."""
     return wcs.load(wcs_text(ds, name))
+
+
+REFERENCE = {"v2_ref": "arcsec", "v3_ref": "arcsec", "ra_ref": "deg", "dec_ref": "deg", "roll_ref": "deg"}
+"""Keywords of the header that a WCS was made with -> unit."""
+
+SAME_REFERENCE = 1e-6  # [deg] a WCS that differs by more was made with another header
+
+
+def check_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> None:
+    """Refuse an exposure whose WCS is not that of its own header.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One exposure, see `other_reference`.
+    pointing : float
+        By how much the right ascension and the declination may differ [deg, on the sky].
+
+    Raises
+    ------
+    WCSError
+        If they differ, with the numbers.
+    """
+    if differ := other_reference(ds, pointing=pointing):
+        msg = (
+            f"the WCS of {identity.header(ds).get('filename', 'the exposure')} is not the one of its header: {differ}. "
+            "It is that of another exposure, or one of the two was changed; fetch the product again or run assign_wcs"
+        )
+        raise WCSError(msg)
+
+
+def other_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> str | None:
+    """Compare a WCS with the header of its exposure.
+
+    A GWCS holds the reference point that it was made with, which the header repeats: V2_REF, V3_REF, RA_REF, DEC_REF,
+    ROLL_REF. Where a WCS is adjusted, that of the file is compared. What the header does not say is not compared.
+
+    Returns
+    -------
+    str or None
+        What differs, in numbers: by more than 1e-6 degrees, or for right ascension and declination `pointing` [deg].
+        Empty where nothing does; None where there is nothing to compare, or the WCS is not one of an image.
+    """
+    name = "wcs_original" if "wcs_original" in ds.variables else "wcs"
+    about = identity.header(ds)
+    told = {key: float(about[key]) for key in REFERENCE if key in about}
+    if name not in ds.variables or ds[name].ndim or not told:
+        return None
+    try:
+        held = wcs.reference(the_wcs(ds, name))
+    except WCSError:  # the step that needs an imaging WCS says so
+        return None
+    limits = dict.fromkeys(REFERENCE, SAME_REFERENCE) | dict.fromkeys(("ra_ref", "dec_ref"), pointing)
+    differ = [key for key in told if abs(_difference(key, told, held)) > limits[key]]
+    return "; ".join(
+        f"{key.upper()} {told[key]:.7f} by the header, {held[key]:.7f} {REFERENCE[key]} by the WCS" for key in differ
+    )
+
+
+def _difference(key: str, told: Mapping[str, float], held: Mapping[str, float]) -> float:
+    """Difference of a quantity of the reference point [deg], on the sky."""
+    difference = told[key] - held[key]
+    if REFERENCE[key] == "arcsec":
+        return difference / 3600
+    scale = np.cos(np.deg2rad(held["dec_ref"])) if key == "ra_ref" else 1.0
+    return float(sphere.wrap_degrees(difference) * scale)
 
 
 def _apply(function: Callable[..., object], a: Values, b: Values, called: tuple[str, str]) -> tuple[Any, Any]:

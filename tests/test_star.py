@@ -169,7 +169,7 @@ def test_files_take_star_by_hand(by_hand, nircam, tmp_path):
     xta.to_netcdf(by_hand, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         for name in ("target_x", "target_xy_corr", "error_part_source", "centroid_kind"):
-            xr.testing.assert_equal(again[name].load(), by_hand[name])
+            assert again[name].load().variable.equals(by_hand[name].variable), name
         assert np.isfinite(again.ta.recenter()["separation"]).any()
 
 

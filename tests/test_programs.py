@@ -11,7 +11,16 @@ import xta
 from tests.surveys.visits import STEP, add_spectrum, add_targ_acq, base_visit, clones
 from tests.test_tree import keyed
 from xta.accessor import TreeAccessor
-from xta.errors import AcquisitionError, ArgumentError, KlipError, WCSError, XtaWarning
+from xta.cubes.background import mean_exposure
+from xta.errors import (
+    AcquisitionError,
+    ArgumentError,
+    KlipError,
+    MissingError,
+    RecenterError,
+    WCSError,
+    XtaWarning,
+)
 
 BACKGROUND = "10009001001"
 
@@ -166,7 +175,7 @@ def test_analyze_without_acquisition_names_visit(folder, tmp_path):
         xta.open_program(tmp_path).ta.analyze()
 
 
-@pytest.mark.parametrize("step", ["analyze", "recenter", "stack", "klip"])
+@pytest.mark.parametrize("step", ["analyze", "recenter", "coadd", "stack", "klip"])
 def test_steps_of_tree_without_exposures(step):
     tree = xr.DataTree.from_dict({"/a": xr.Dataset({"t": 1})})
     if step in {"analyze", "klip"}:
@@ -209,6 +218,91 @@ def test_klip_leaves_out_filter_without_science(analyzed):
     cubes["F999W/reference/a"] = xr.DataTree(cubes[path].to_dataset())
     with pytest.warns(XtaWarning, match="F999W is left out"):
         assert list(cubes.ta.klip(numbasis=1).children) == ["F444W"]
+
+
+def flat(path, target, value, error, **cards):
+    """Write an exposure of the same setting that is `value` with the standard error `error` in every good pixel."""
+    from astropy.io import fits
+
+    keyed(path, target, BKGDTARG=True, **cards)
+    with fits.open(target, mode="update", memmap=False) as hdus:
+        hdus["SCI"].data[...] = value
+        hdus["ERR"].data[...] = error
+        hdus["DQ"].data[...] = 0
+    return target
+
+
+@pytest.fixture
+def with_fields(folder, tmp_path):
+    """A science exposure with its acquisition, and two exposures of background fields: 7 +- 2 and 9 +- 4."""
+    for path in folder.glob("*10000*"):
+        shutil.copy(path, tmp_path)
+    (science,) = tmp_path.glob("jw10000*calints.fits")
+    for number, (value, error) in enumerate(((7.0, 2.0), (9.0, 4.0)), start=1):
+        visit = f"1000{number}009001"
+        name = science.name.replace("10000001001", visit)
+        flat(science, tmp_path / name, value, error, VISIT_ID=visit)
+    return tmp_path
+
+
+def test_subtract_background_is_mean_of_fields(with_fields):
+    tree = xta.open_program(with_fields).ta.analyze()
+    (path,) = paths(tree, "science")
+    result = tree.ta.subtract_background()
+    before, after = (each[path].to_dataset() for each in (tree, result))
+    good = np.isfinite(before["sci"]) & ((before["dq"].astype(np.uint32) & 1) == 0)
+    np.testing.assert_allclose(after["sci"].where(good), before["sci"].where(good) - 8.0, rtol=1e-6)
+    error = np.hypot(before["err"], np.hypot(2.0, 4.0) / 2)
+    np.testing.assert_allclose(after["err"].where(good), error.where(good), rtol=1e-6)
+    assert float(after["target_x"]) == float(before["target_x"])
+    for other in (*paths(tree, "background"), *paths(tree, "acquisition")):
+        xr.testing.assert_identical(result[other].to_dataset(), tree[other].to_dataset())
+    part = tree["F444W/science"].ta.subtract_background()
+    xr.testing.assert_identical(part.leaves[0].to_dataset(), after)
+    assert float(result.ta.recenter()[path]["target_x"]) == 0
+
+
+def test_subtract_background_without_field(analyzed):
+    tree = analyzed.filter(lambda node: "background" not in node.path)
+    with pytest.raises(MissingError, match="no background exposure"):
+        tree.ta.subtract_background()
+
+
+def test_subtract_background_of_other_setting(with_fields):
+    """Another filter or subarray has another background."""
+    (science,) = with_fields.glob("jw10000001001*calints.fits")
+    keyed(science, with_fields / science.name.replace("03105", "03106"), FILTER="F335M")
+    tree = xta.open_program(with_fields)
+    with pytest.warns(XtaWarning, match="F335M/science/.* stay as they are"):
+        result = tree.ta.subtract_background()
+    (path,) = [path for path in paths(tree, "science") if "F335M" in path]
+    xr.testing.assert_identical(result[path].to_dataset(), tree[path].to_dataset())
+
+
+def test_subtract_background_after_recenter(with_fields):
+    tree = xta.open_program(with_fields).ta.analyze().ta.recenter(size=51)
+    with pytest.raises(RecenterError, match="before recenter"):
+        tree.ta.subtract_background()
+
+
+def test_coadd_equals_coadd_of_each(nircam):
+    tree = xta.open_program([*nircam.science, *nircam.ta])
+    result = tree.ta.coadd(method="median")
+    (path,) = paths(tree, "science")
+    xr.testing.assert_identical(result[path].to_dataset(), tree[path].to_dataset().ta.coadd(method="median"))
+    (ta,) = paths(tree, "acquisition")
+    xr.testing.assert_identical(result[ta].to_dataset(), tree[ta].to_dataset())
+    xr.testing.assert_identical(result.ta.coadd(), result)
+
+
+def test_mean_exposure_refuses(nircam):
+    ds = xta.open_exposure(nircam.science[0])
+    with pytest.raises(ArgumentError, match="no exposure"):
+        mean_exposure([])
+    with pytest.raises(ArgumentError, match="another pixels"):
+        mean_exposure([ds, ds.isel(x=slice(1, None))])
+    with pytest.raises(ArgumentError, match="another detector"):
+        mean_exposure([ds, ds.assign_coords(detector="NRCBLONG")])
 
 
 def test_stack_holds_each_exposure(analyzed, made):

@@ -145,6 +145,8 @@ METHODS = {
     TreeAccessor: {
         "analyze": programs.analyze,
         "recenter": programs.recenter,
+        "coadd": programs.coadd,
+        "subtract_background": programs.subtract_background,
         "stack": programs.stack,
         "klip": programs.klip,
         "to_netcdf": netcdf.to_netcdf,

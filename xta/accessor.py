@@ -148,6 +148,8 @@ class TreeAccessor:
 
     analyze = _method(programs.analyze)
     recenter = _method(programs.recenter)
+    coadd = _method(programs.coadd)
+    subtract_background = _method(programs.subtract_background)
     stack = _method(programs.stack)
     klip = _method(programs.klip)
     to_netcdf = _method(to_netcdf)

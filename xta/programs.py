@@ -18,8 +18,10 @@ from xta.acquisition.analyze import analyze_each, check_one_visit
 from xta.acquisition.attach import find_acquisition
 from xta.acquisition.find import best_log, read_targ_acqs
 from xta.acquisition.offset import Centroid
-from xta.cubes import recenter as cubes
-from xta.errors import ArgumentError, KlipError, WCSError, warn
+from xta.cubes import coadd as cubes
+from xta.cubes.background import mean_exposure
+from xta.cubes.recenter import recenter as recenter_exposure
+from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, WCSError, warn
 from xta.identity import header
 from xta.io.backend import open_exposure
 from xta.io.files import ROLES, PathLike
@@ -28,10 +30,14 @@ from xta.psfsub import subtract
 from xta.stacks import is_stack, members_or_one
 from xta.stacks import stack as stack_exposures
 
-__all__ = ["analyze", "klip", "open_program", "recenter", "role", "stack"]
+__all__ = ["analyze", "coadd", "klip", "open_program", "recenter", "role", "stack", "subtract_background"]
 
 Exposures: TypeAlias = dict[str, xr.Dataset]
 """Exposures by the path of their group."""
+
+Setting: TypeAlias = tuple[Any, ...]
+SETTING = ("instrument", "detector", "filter", "pupil", "substrt1", "substrt2", "subsize1", "subsize2")
+"""What a background has to have in common with an exposure."""
 
 
 def open_program(
@@ -281,7 +287,94 @@ def recenter(
     ArgumentError, RecenterError
         Of `xta.cubes.recenter.recenter`.
     """
-    return each(tree, with_star(tree), partial(cubes.recenter, method=method, size=size, fill=fill))
+    return each(tree, with_star(tree), partial(recenter_exposure, method=method, size=size, fill=fill))
+
+
+def coadd(tree: xr.DataTree, *, method: str = "mean", sigma: float = 3.0) -> xr.DataTree:
+    """Combine the integrations of each exposure of a tree into one image.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+    method, sigma : optional
+        As in `xta.cubes.coadd.coadd`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With images in place of cubes. Exposures that are images already, and acquisitions, stay as they are.
+
+    Raises
+    ------
+    ArgumentError
+        Of `xta.cubes.coadd.coadd`.
+    """
+    found = {path: ds for path, ds in exposures(tree).items() if "integration" in ds["sci"].dims}
+    found = {path: ds for path, ds in found.items() if role(tree, path, ds) != "acquisition"}
+    return each(tree, found, partial(cubes.coadd, method=method, sigma=sigma))
+
+
+def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTree:
+    """Subtract the background from the exposures of targets and references.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Of `open_program`, or a part of one; analyzed or not, but not recentered.
+    method : "mean", "median" or "sigma_clip"
+        How the integrations of all background exposures are combined, as in `xta.cubes.coadd.coadd`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With the background subtracted from each integration; errors, variances and flags follow. Backgrounds and
+        acquisitions stay as they are.
+
+    Raises
+    ------
+    MissingError
+        If the program has no background exposure of any filter and detector of the tree.
+    RecenterError
+        If an exposure is recentered, so that its pixels are not those of the background.
+    ArgumentError
+        Of `xta.cubes.coadd.subtract`.
+
+    Warns
+    -----
+    XtaWarning
+        If there is none for some exposures, which stay as they are.
+
+    Notes
+    -----
+    The background of an exposure is the mean of all integrations of the background exposures of its instrument,
+    detector, filter and subarray in the whole tree, also for a part of it. A scene that moved between them, such as a
+    star in one, is not taken out unless by ``method="median"``.
+    """
+    found = with_star(tree)
+    fields: dict[Setting, list[xr.Dataset]] = defaultdict(list)
+    for path, ds in exposures(tree.root).items():
+        if role(tree.root, path, ds) == "background":
+            for part in members_or_one(ds):
+                fields[_setting(part)].append(part)
+    settings = {path: _setting(members_or_one(ds)[0]) for path, ds in found.items()}
+    without = [path for path, setting in settings.items() if setting not in fields]
+    if len(without) == len(found):
+        msg = "the program has no background exposure (BKGDTARG) of the filters and detectors of the tree; open some"
+        raise MissingError(msg)
+    if without:
+        warn(f"there is no background of their filter and detector for {', '.join(without)}; they stay as they are")
+    if centered := [path for path in found if path not in without and "star_x" in found[path].coords]:
+        msg = f"{', '.join(centered)}: the pixels are not those of the background; subtract it before recenter"
+        raise RecenterError(msg)
+    needed = {setting for path, setting in settings.items() if path not in without}
+    means = {setting: mean_exposure(fields[setting], method=method) for setting in needed}
+    done = {path: cubes.subtract(found[path], means[settings[path]]) for path in found if path not in without}
+    return replaced(tree, done)
+
+
+def _setting(ds: xr.Dataset) -> Setting:
+    """Say with which pixels through which filter an exposure was taken."""
+    return tuple(header(ds).get(name) for name in SETTING)
 
 
 def stack(tree: xr.DataTree) -> xr.DataTree:

@@ -420,19 +420,19 @@ BROKEN = {
     "no WCS": (lambda ds: ds.drop_vars("wcs"), WCSError, "has no wcs"),
     "several WCSs": (
         lambda ds: ds.assign_coords(wcs=model.text_variable("wcs", [sky.wcs_text(ds)] * 2, ("exposure",))),
-        WCSError,
-        "select one exposure",
+        ArgumentError,
+        "several exposures",
     ),
     "a stride": (lambda ds: ds.isel(x=slice(None, None, 2)), WCSError, "labels x"),
     "reversed": (lambda ds: ds.isel(y=slice(None, None, -1)), WCSError, "labels y"),
     "binned": (lambda ds: ds.coarsen(y=2, x=2).mean(), WCSError, "labels"),
     "between pixels": (lambda ds: ds.assign_coords(x=ds["x"] + 0.25), WCSError, "labels x"),
     "one column": (lambda ds: ds.isel(x=100), ProductError, "dimensions"),
-    "exposures joined": (lambda ds: ds.expand_dims(exposure=2), ProductError, "dimensions"),
+    "exposures joined": (lambda ds: ds.expand_dims(exposure=2), ArgumentError, "several exposures"),
     "an error of another shape": (lambda ds: ds.assign(err=ds["err"].mean("integration")), ProductError, "err has"),
     "nothing": (lambda ds: ds.isel(integration=slice(0)), ProductError, "empty"),
     "far beyond the detector": (lambda ds: ds.ta.recenter(method="integer", size=2401), WCSError, "0.01 pixel"),
-    "no header": (lambda ds: ds.drop_attrs().drop_encoding(), MissingError, "telescope"),
+    "no header": (lambda ds: ds.drop_attrs().assign_coords(source=""), MissingError, "telescope"),
 }
 
 

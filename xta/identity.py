@@ -63,7 +63,8 @@ MARKS = frozenset({"visit_id", "exp_type", "wcs", "ta_wcs", "ta_sci", "target_x"
 
 NAMES = frozenset({*IDENTITY, *ONBOARD})
 ONBOARD_NUMBERS = {"oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_closure_error", "ta_in_use"}
-NUMERIC = frozenset({"pixel_scale", "is_psf", "is_background", *model.NUMBERS, *ONBOARD_NUMBERS})
+NUMERIC = frozenset({"pixel_scale", "is_psf", "is_background", "guide_star_x", "guide_star_y"})
+NUMERIC |= {*model.NUMBERS, *ONBOARD_NUMBERS}
 WHOLE = frozenset({"nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2"})
 WHOLE |= {"subsize1", "subsize2", "vparity", "is_psf", "is_background", "ta_in_use"}
 """Numbers that are whole: where they are not known for some, an array of them is one of floats."""
@@ -301,7 +302,7 @@ def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
         Naming what is missing and `step`.
     """
     about = header(ds)
-    missing = [str(name) for name in names if not (name in about if name in NAMES else name in ds.variables)]
+    missing = [str(name) for name in names if name not in about and (name in NAMES or name not in ds.variables)]
     if missing:
         what = f": {COMBINED}" if is_combined(ds) else f"; call {step} first"
         msg = f"the dataset has no {', '.join(missing)}{what}"

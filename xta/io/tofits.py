@@ -256,7 +256,7 @@ def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
         paths = product.find_fits_keyword(model.KEYWORDS[name]) if name in model.KEYWORDS else []
         # Of two places, as for V2_REF, the first belongs to guider products.
         for place in paths[-1:]:
-            product[place] = bool(value) if name == "is_psf" else value
+            product[place] = bool(value) if name in {"is_psf", "is_background"} else value
     product.meta.coordinates.reference_frame = "ICRS"
     product.meta.cal_step.assign_wcs = "COMPLETE"
     return product

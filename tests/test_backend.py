@@ -13,7 +13,7 @@ import xarray as xr
 from astropy.io import fits
 
 import xta
-from xta import model
+from xta import identity
 from xta.errors import ArgumentError, FileError, ProductError, XtaError, XtaWarning
 from xta.geometry import sky, wcs
 from xta.io.backend import JwstBackendEntrypoint
@@ -281,7 +281,7 @@ def test_open_exposure_warns_of_shifted_pixels(calints, edited):
 
 def test_open_exposure_with_few_keywords(calints, edited):
     def edit(hdus):
-        for keyword in model.KEYWORDS.values():
+        for keyword in identity.KEYWORDS.values():
             if keyword not in {"TELESCOP", "SUBSIZE1", "SUBSIZE2"}:
                 hdus[0].header.remove(keyword, ignore_missing=True)
                 hdus["SCI"].header.remove(keyword, ignore_missing=True)

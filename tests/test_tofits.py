@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xta
-from xta import model
+from xta import identity, model
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning
 from xta.geometry import sky, wcs
 from xta.io.tofits import ARRAYS, to_fits
@@ -281,7 +281,7 @@ def test_to_fits_header_of_attributes(exposure, path):
     to_fits(exposure.copy().drop_encoding(), path)
     pointing = {"ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "filename"}
     with xta.open_exposure(path) as again:
-        for name in (model.KEYWORDS.keys() & exposure.attrs.keys()) - pointing:
+        for name in (identity.KEYWORDS.keys() & exposure.attrs.keys()) - pointing:
             assert again.attrs[name] == exposure.attrs[name], name
 
 

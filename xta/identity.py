@@ -18,6 +18,8 @@ from xta.errors import MissingError
 
 __all__ = [
     "IDENTITY",
+    "KEYWORDS",
+    "NUMBERS",
     "ONBOARD",
     "TA_IMAGES",
     "assign",
@@ -37,6 +39,89 @@ __all__ = [
     "source",
     "words",
 ]
+
+KEYWORDS: dict[str, str] = {
+    "telescope": "TELESCOP",
+    "instrument": "INSTRUME",
+    "detector": "DETECTOR",
+    "channel": "CHANNEL",
+    "module": "MODULE",
+    "filter": "FILTER",
+    "pupil": "PUPIL",
+    "coronagraphic_mask": "CORONMSK",
+    "exp_type": "EXP_TYPE",
+    "aperture": "APERNAME",
+    "pps_aperture": "PPS_APER",
+    "subarray": "SUBARRAY",
+    "visit_id": "VISIT_ID",
+    "program": "PROGRAM",
+    "observation": "OBSERVTN",
+    "visit": "VISIT",
+    "exposure_number": "EXPOSURE",
+    "target_name": "TARGNAME",
+    "target_proposer": "TARGPROP",
+    "target_type": "TARGTYPE",
+    "target_ra": "TARG_RA",
+    "target_dec": "TARG_DEC",
+    "mu_ra": "MU_RA",
+    "mu_dec": "MU_DEC",
+    "mu_epoch": "MU_EPOCH",
+    "date_beg": "DATE-BEG",
+    "date_end": "DATE-END",
+    "visit_start": "VSTSTART",
+    "visit_end": "VISITEND",
+    "readpatt": "READPATT",
+    "nints": "NINTS",
+    "ngroups": "NGROUPS",
+    "exposure_time": "EFFEXPTM",
+    "dither_number": "PATT_NUM",
+    "dither_points": "NUMDTHPT",
+    "x_offset": "XOFFSET",
+    "y_offset": "YOFFSET",
+    "guide_star": "GDSTARID",
+    "guide_mode": "GUIDEMODE",
+    "guider_aperture": "FGS_APER",
+    "guide_star_x": "GSIDL_X",
+    "guide_star_y": "GSIDL_Y",
+    "is_psf": "IS_PSF",
+    "is_background": "BKGDTARG",
+    "substrt1": "SUBSTRT1",
+    "substrt2": "SUBSTRT2",
+    "subsize1": "SUBSIZE1",
+    "subsize2": "SUBSIZE2",
+    "ra_v1": "RA_V1",
+    "dec_v1": "DEC_V1",
+    "pa_v3": "PA_V3",
+    "ra_ref": "RA_REF",
+    "dec_ref": "DEC_REF",
+    "roll_ref": "ROLL_REF",
+    "v2_ref": "V2_REF",
+    "v3_ref": "V3_REF",
+    "v3i_yang": "V3I_YANG",
+    "vparity": "VPARITY",
+    "va_scale": "VA_SCALE",
+    "pixel_area": "PIXAR_A2",
+    "pixel_area_sr": "PIXAR_SR",
+    "prd_version": "PRD_VER",
+    "corrected_ra": "TADRA",
+    "corrected_dec": "TADDEC",
+    "corrected_roll": "TADROLL",
+    "oss_version": "OSS_VER",
+    "crds_context": "CRDS_CTX",
+    "cal_version": "CAL_VER",
+    "filename": "FILENAME",
+}
+"""Dataset attribute of an exposure -> JWST keyword it is read from (primary or SCI header)."""
+
+NUMBERS = frozenset(
+    {
+        *("target_ra", "target_dec", "mu_ra", "mu_dec", "x_offset", "y_offset", "exposure_time"),
+        *("nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2", "subsize1", "subsize2"),
+        *("ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "v2_ref", "v3_ref", "v3i_yang", "vparity"),
+        *("va_scale", "pixel_area", "pixel_area_sr", "corrected_ra", "corrected_dec", "corrected_roll"),
+    }
+)
+"""Attributes of `KEYWORDS` that are numbers; anything else in their place is not believed."""
 
 IDENTITY = (
     *("filename", "visit_id", "exposure_number", "instrument", "detector", "channel", "module", "filter", "pupil"),
@@ -64,7 +149,7 @@ MARKS = frozenset({"visit_id", "exp_type", "wcs", "ta_wcs", "ta_sci", "target_x"
 NAMES = frozenset({*IDENTITY, *ONBOARD})
 ONBOARD_NUMBERS = {"oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_closure_error", "ta_in_use"}
 NUMERIC = frozenset({"pixel_scale", "is_psf", "is_background", "guide_star_x", "guide_star_y"})
-NUMERIC |= {*model.NUMBERS, *ONBOARD_NUMBERS}
+NUMERIC |= {*NUMBERS, *ONBOARD_NUMBERS}
 WHOLE = frozenset({"nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2"})
 WHOLE |= {"subsize1", "subsize2", "vparity", "is_psf", "is_background", "ta_in_use"}
 """Numbers that are whole: where they are not known for some, an array of them is one of floats."""
@@ -111,7 +196,7 @@ class Header(Mapping[str, Any]):
 
 
 def header(ds: xr.Dataset) -> Header:
-    """Read what is known of an exposure: its keywords by the names of `xta.model.KEYWORDS`, and its acquisition.
+    """Read what is known of an exposure: its keywords by the names of `KEYWORDS`, and its acquisition.
 
     Examples
     --------
@@ -200,7 +285,7 @@ def current(ds: xr.Dataset) -> xr.Dataset:
     if is_foreign(ds):
         stale = {name for name in ds.attrs if name in NAMES and name in ds.variables and _differs(ds, str(name))}
         if not stale <= set(ONBOARD):
-            stale |= {*model.KEYWORDS, *LEGACY.values(), "title", "history"} - NAMES
+            stale |= {*KEYWORDS, *LEGACY.values(), "title", "history"} - NAMES
         ds = ds.copy(deep=False)
         ds.attrs = {key: value for key, value in ds.attrs.items() if key not in stale}
     if "ta_filename" in ds.variables and ds["ta_filename"].dims == ("ta_exposure",):

@@ -21,9 +21,9 @@ __all__ = [
     "CORONAGRAPHIC_TYPES",
     "IMAGES",
     "INSTRUMENTS",
-    "KEYWORDS",
     "MJD_ZERO",
-    "NUMBERS",
+    "SHOWN",
+    "STEPS",
     "TACONFIRM_TYPES",
     "TACQ_TYPES",
     "attrs",
@@ -65,7 +65,6 @@ ATTRS: dict[str, tuple[str, str]] = {
     "time": ("", "mid-integration time (UTC)"),
     "time_bjd_tdb": ("d", "mid-integration barycentric time (TDB), modified Julian date"),
     "wcs": ("1", "generalized world coordinate system (GWCS) of the readout, ASDF text"),
-    "wcs_original": ("1", "GWCS as the file had it, before adjust_wcs, ASDF text"),
     "ra": ("degree", "right ascension (ICRS)"),
     "dec": ("degree", "declination (ICRS)"),
     # identity of an exposure
@@ -84,6 +83,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "pps_aperture": ("", "SIAF aperture of the proposal (PPS_APER)"),
     "subarray": ("", "subarray (SUBARRAY)"),
     "target_name": ("", "target (TARGNAME)"),
+    "target_ra": ("degree", "right ascension of the target (ICRS)"),
+    "target_dec": ("degree", "declination of the target (ICRS)"),
     "target_type": ("", "fixed or moving target (TARGTYPE)"),
     "is_psf": ("1", "1 for a PSF reference star (IS_PSF)"),
     "is_background": ("1", "1 for a background field (BKGDTARG)"),
@@ -116,19 +117,6 @@ ATTRS: dict[str, tuple[str, str]] = {
     "corrected_dec": ("arcsec", "correction that the file already has, of DEC_REF (TADDEC)"),
     "corrected_roll": ("arcsec", "correction that the file already has, of ROLL_REF (TADROLL)"),
     "source": ("", "path of the file that was opened"),
-    # onboard centroid in use
-    "oss_x_det": ("pixel", "onboard (OSS) centroid, SIAF Det x, 1-based"),
-    "oss_y_det": ("pixel", "onboard (OSS) centroid, SIAF Det y, 1-based"),
-    "oss_x": ("pixel", "onboard (OSS) centroid, x of the TA readout, 0-based"),
-    "oss_y": ("pixel", "onboard (OSS) centroid, y of the TA readout, 0-based"),
-    "oss_time": ("", "time of the onboard centroid, UTC"),
-    "oss_status": ("", "SUCCESS, or why there is no onboard centroid"),
-    "oss_log": ("", "lines of the event log about the acquisition"),
-    "oss_prd": ("", "SIAF release that was onboard"),
-    "oss_closure_error": ("arcsec", "error of the loop of centroid, SIAF and maneuver"),
-    "centroid_source": ("", "what the centroid in use comes from"),
-    "centroid_kind": ("", "oss, targ_acq, image, manual or none"),
-    "ta_in_use": ("1", "label of the TA exposure in use"),
     # data
     "sci": ("", "science image"),
     "err": ("", "standard error of the science image"),
@@ -141,6 +129,7 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_x": ("pixel", "0-based pixel column of the TA readout"),
     "ta_y": ("pixel", "0-based pixel row of the TA readout"),
     "ta_sci": ("", "target-acquisition image"),
+    "ta_err": ("", "standard error of the target-acquisition image"),
     "ta_dq": ("1", "data quality flags of the target-acquisition image"),
     "ta_wcs": ("1", "GWCS of the TA readout as its file had it, ASDF text"),
     "ta_time": ("", "start time of the TA exposure (UTC)"),
@@ -169,6 +158,19 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_oss_sam_x": ("arcsec", "small-angle maneuver asked for after the TA exposure, Ideal x of the guider"),
     "ta_oss_sam_y": ("arcsec", "small-angle maneuver asked for after the TA exposure, Ideal y of the guider"),
     "ta_oss_guider": ("1", "guider during the TA exposure, 1 or 2, 0 unknown"),
+    # onboard centroid in use
+    "oss_x_det": ("pixel", "onboard (OSS) centroid, SIAF Det x, 1-based"),
+    "oss_y_det": ("pixel", "onboard (OSS) centroid, SIAF Det y, 1-based"),
+    "oss_x": ("pixel", "onboard (OSS) centroid, x of the TA readout, 0-based"),
+    "oss_y": ("pixel", "onboard (OSS) centroid, y of the TA readout, 0-based"),
+    "oss_time": ("", "time of the onboard centroid, UTC"),
+    "oss_status": ("", "SUCCESS, or why there is no onboard centroid"),
+    "oss_log": ("", "lines of the event log about the acquisition"),
+    "oss_prd": ("", "SIAF release that was onboard"),
+    "oss_closure_error": ("arcsec", "error of the loop of centroid, SIAF and maneuver"),
+    "centroid_source": ("", "what the centroid in use comes from"),
+    "centroid_kind": ("", "oss, targ_acq, image, manual or none"),
+    "ta_in_use": ("1", "label of the TA exposure in use"),
     # compute_offset
     "centroid_x": ("pixel", "star in the TA exposure in use, 0-based x of its readout"),
     "centroid_y": ("pixel", "star in the TA exposure in use, 0-based y of its readout"),
@@ -189,8 +191,6 @@ ATTRS: dict[str, tuple[str, str]] = {
     # adjust_wcs
     "target_x": ("pixel", "star behind the mask, 0-based, in the label x"),
     "target_y": ("pixel", "star behind the mask, 0-based, in the label y"),
-    "target_ra": ("degree", "right ascension of the target (ICRS)"),
-    "target_dec": ("degree", "declination of the target (ICRS)"),
     "mask_x": ("pixel", "SIAF reference point of the science aperture, 0-based x of its readout"),
     "mask_y": ("pixel", "SIAF reference point of the science aperture, 0-based y of its readout"),
     "residual_x": ("pixel", "target by the adjusted TA WCS minus centroid, x (closed loop)"),
@@ -200,7 +200,7 @@ ATTRS: dict[str, tuple[str, str]] = {
     "adjust_ra": ("arcsec", "change of RA_REF by adjust_wcs (difference of right ascensions)"),
     "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
     "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
-    "ta_err": ("", "standard error of the target-acquisition image"),
+    "wcs_original": ("1", "GWCS as the file had it, before adjust_wcs, ASDF text"),
     # error budget
     "target_x_err": ("pixel", "standard error of target_x"),
     "target_y_err": ("pixel", "standard error of target_y"),
@@ -227,6 +227,16 @@ ATTRS: dict[str, tuple[str, str]] = {
 """Units and long name of every variable and coordinate. Text, times and counts have no unit here: a time
 carries its own, and the unit of an image comes from BUNIT."""
 
+STEPS = {
+    "integration": "open_exposure",
+    "ta_exposure": "attach",
+    "centroid_x": "compute_offset",
+    "target_x": "adjust_wcs",
+    "check": "attach, compute_offset, adjust_wcs",
+    "star_x": "recenter",
+}
+"""First row of `ATTRS` that a step adds -> the step; the rows are in the order of the steps."""
+
 SHOWN = ("filter", "visit_id", "target_x_err", "target_y_err", "target_x", "target_y")
 """Coordinates that stand last: of many, xarray prints the last six."""
 
@@ -248,89 +258,6 @@ ANALYSIS = ADJUSTED | {
     *("check", "check_passed", "check_reason"),
 }
 """Coordinates that attach, compute_offset and adjust_wcs add; more of attach begin with ``ta_``."""
-
-KEYWORDS: dict[str, str] = {
-    "telescope": "TELESCOP",
-    "instrument": "INSTRUME",
-    "detector": "DETECTOR",
-    "channel": "CHANNEL",
-    "module": "MODULE",
-    "filter": "FILTER",
-    "pupil": "PUPIL",
-    "coronagraphic_mask": "CORONMSK",
-    "exp_type": "EXP_TYPE",
-    "aperture": "APERNAME",
-    "pps_aperture": "PPS_APER",
-    "subarray": "SUBARRAY",
-    "visit_id": "VISIT_ID",
-    "program": "PROGRAM",
-    "observation": "OBSERVTN",
-    "visit": "VISIT",
-    "exposure_number": "EXPOSURE",
-    "target_name": "TARGNAME",
-    "target_proposer": "TARGPROP",
-    "target_type": "TARGTYPE",
-    "target_ra": "TARG_RA",
-    "target_dec": "TARG_DEC",
-    "mu_ra": "MU_RA",
-    "mu_dec": "MU_DEC",
-    "mu_epoch": "MU_EPOCH",
-    "date_beg": "DATE-BEG",
-    "date_end": "DATE-END",
-    "visit_start": "VSTSTART",
-    "visit_end": "VISITEND",
-    "readpatt": "READPATT",
-    "nints": "NINTS",
-    "ngroups": "NGROUPS",
-    "exposure_time": "EFFEXPTM",
-    "dither_number": "PATT_NUM",
-    "dither_points": "NUMDTHPT",
-    "x_offset": "XOFFSET",
-    "y_offset": "YOFFSET",
-    "guide_star": "GDSTARID",
-    "guide_mode": "GUIDEMODE",
-    "guider_aperture": "FGS_APER",
-    "guide_star_x": "GSIDL_X",
-    "guide_star_y": "GSIDL_Y",
-    "is_psf": "IS_PSF",
-    "is_background": "BKGDTARG",
-    "substrt1": "SUBSTRT1",
-    "substrt2": "SUBSTRT2",
-    "subsize1": "SUBSIZE1",
-    "subsize2": "SUBSIZE2",
-    "ra_v1": "RA_V1",
-    "dec_v1": "DEC_V1",
-    "pa_v3": "PA_V3",
-    "ra_ref": "RA_REF",
-    "dec_ref": "DEC_REF",
-    "roll_ref": "ROLL_REF",
-    "v2_ref": "V2_REF",
-    "v3_ref": "V3_REF",
-    "v3i_yang": "V3I_YANG",
-    "vparity": "VPARITY",
-    "va_scale": "VA_SCALE",
-    "pixel_area": "PIXAR_A2",
-    "pixel_area_sr": "PIXAR_SR",
-    "prd_version": "PRD_VER",
-    "corrected_ra": "TADRA",
-    "corrected_dec": "TADDEC",
-    "corrected_roll": "TADROLL",
-    "oss_version": "OSS_VER",
-    "crds_context": "CRDS_CTX",
-    "cal_version": "CAL_VER",
-    "filename": "FILENAME",
-}
-"""Dataset attribute of an exposure -> JWST keyword it is read from (primary or SCI header)."""
-
-NUMBERS = frozenset(
-    {
-        *("target_ra", "target_dec", "mu_ra", "mu_dec", "x_offset", "y_offset", "exposure_time"),
-        *("nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2", "subsize1", "subsize2"),
-        *("ra_v1", "dec_v1", "pa_v3", "ra_ref", "dec_ref", "roll_ref", "v2_ref", "v3_ref", "v3i_yang", "vparity"),
-        *("va_scale", "pixel_area", "pixel_area_sr", "corrected_ra", "corrected_dec", "corrected_roll"),
-    }
-)
-"""Attributes of `KEYWORDS` that are numbers; anything else in their place is not believed."""
 
 
 def guider_aperture(number: int | None) -> str:

@@ -1,20 +1,6 @@
 r"""How well the star's position is known: the parts of its error, and where each comes from.
 
-=================  =============================================================================================
-part               standard error of one axis
-=================  =============================================================================================
-centroid           photon noise of the TA image in the window of the centroid; of an onboard one also the last step of
-                   its iteration
-image              what the pixels leave open: how far the centroid in use, and one with a smaller window, are
-                   from that of the image, where it is more than twice its noise
-guiding            noise of the guider in the acquisition and in the exposure [1]_
-distortion         by how much the way from the TA region to the mask differs between the product's WCS and the
-                   newest SIAF at hand; a lower limit where both are of one calibration
-inverse            closed loop in the TA frame, and convergence of the numerical inverse
-mask reference     of ``mask_x``, ``mask_y``: what the newest SIAF at hand has moved the reference point by, and
-                   the last digit that the SIAF gives. No part of the star's error; it counts where star and mask
-                   are compared
-=================  =============================================================================================
+The parts are the functions of `PARTS`; each says what its part is.
 
 Each part is a covariance: the errors along x and y, and their correlation. An error of the centroid goes to the
 exposure as J C J\ :sup:`T`, where J is the derivative of the star's pixel by that of the centroid; where the two
@@ -66,9 +52,6 @@ GUIDING = 1.0
 
 GUIDING_MOVING = 6.7
 """The same while a moving target is tracked [mas] [1]_."""
-
-MASKED = model.CORONAGRAPHIC_TYPES
-"""Exposure types whose reference point is the measured place of a mask."""
 
 OF_THE_MASK = frozenset({"mask reference"})
 """Parts that are no part of the star's error."""
@@ -219,6 +202,7 @@ def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
 
 
 def _centroid(place: _Place) -> Part:
+    """Photon noise in the window of the centroid; of an onboard one also the last step of its iteration."""
     kind = identity.centroid_kind(place.ds)
     if kind == "manual":
         return place.unknown("a centroid by hand has no error")
@@ -233,6 +217,7 @@ def _centroid(place: _Place) -> Part:
 
 
 def _image(place: _Place) -> Part:
+    """Distance of the centroid in use, or one of a smaller window, from that of the image, if beyond noise."""
     try:
         large, small = image_centroid(place.ds), image_centroid(place.ds, window=SMALL_WINDOW)
     except XtaError as error:
@@ -245,6 +230,7 @@ def _image(place: _Place) -> Part:
 
 
 def _guiding(place: _Place) -> Part:
+    """Noise of the guider in the acquisition and in the exposure."""
     if place.is_acquisition:
         return Part(0.0, 0.0, "the exposure is the acquisition itself")
     moving = str(header(place.ds).get("target_type", "")).upper() == "MOVING"
@@ -253,6 +239,7 @@ def _guiding(place: _Place) -> Part:
 
 
 def _distortion(place: _Place) -> Part:
+    """Way from TA region to mask by the product's WCS against the newest SIAF at hand; a lower limit."""
     if place.is_acquisition:
         return Part(0.0, 0.0, "the exposure is the acquisition itself")
     a, ta = header(place.ds), place.ta
@@ -288,12 +275,14 @@ def _ways(place: _Place, start: "JwstAperture", end: "JwstAperture") -> tuple[An
 
 
 def _inverse(place: _Place) -> Part:
+    """Residual of the closed loop in the TA frame, and convergence of the numerical inverse."""
     residual = float(place.ds["residual_x"]), float(place.ds["residual_y"])
     x, y = (max(abs(value), wcs.TOLERANCE) for value in residual)
     return place.moved(x, y, "closed loop in the TA frame, round trip of the numerical inverse")
 
 
 def _mask_reference(place: _Place) -> Part:
+    """Of the mask, not the star: change of its reference point in the newest SIAF, and the last digit there."""
     a = header(place.ds)
     given = a.get("prd_version")
     if siaf.release(given) != (given or siaf.release()):
@@ -303,7 +292,7 @@ def _mask_reference(place: _Place) -> Part:
         x, y = np.subtract([newest.XDetRef, newest.YDetRef], [used.XDetRef, used.YDetRef]).astype(float).tolist()
     except (TypeError, SiafError):
         return Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
-    if a.get("exp_type") in MASKED:  # elsewhere it is a pixel by definition
+    if a.get("exp_type") in model.CORONAGRAPHIC_TYPES:  # elsewhere it is a pixel by definition
         x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, used.XDetRef), (y, used.YDetRef)))
     return Part(abs(x), abs(y), f"reference point in {siaf.release(given)} against {siaf.release()}")
 

@@ -1,22 +1,8 @@
 """What speaks for a result: checks of the acquisition and of its image, each with its reason.
 
 They are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) and ``check_reason`` along the
-dimension ``check``, whose labels are those of `CHECKS`:
-
-- *WCS matches header*: the WCS of each exposure was made with the reference point of its header. `attach` refuses one
-  that is of another exposure; what is left is a TA exposure whose pointing was solved anew.
-- *converged*: the onboard centroid did.
-- *closes*: centroid, target location and maneuver of the log agree with the SIAF, see `xta.closure`.
-- *PRD known*: the SIAF release that the product was made with is at hand, for masks and intended positions.
-- *same guide star*: in acquisition and exposure, by their headers. It passes, or a header is silent: `attach` refuses
-  the acquisition of another guide star, whose pointing error is another one.
-- *TARG_ACQ agrees*: the centroid in the header of the ``_uncal`` product is that of the log.
-- *not saturated*: nor are there bad or hot pixels near the star in the TA image.
-- *agrees*: the centroid in use and the one measured in the TA image are of one place.
-- *centroid plausible*: the centroid in use is near where the star was meant to be, within the pointing accuracy before
-  an acquisition, or near another centroid: the onboard one, or of an onboard one that of the image. Else it may be of
-  another star, or of hot pixels.
-- *star near mask*: the star is within an arcsecond of the mask's reference point, of exposures that have a mask.
+dimension ``check``, whose labels and meanings are those of `CHECKS`. `attach` refuses what would make a result wrong:
+the WCS of another exposure, the acquisition of another guide star.
 
 References
 ----------
@@ -31,7 +17,7 @@ import xarray as xr
 
 from xta import identity, model
 from xta.acquisition import pair
-from xta.acquisition.budget import MASKED, acquisition_accuracy
+from xta.acquisition.budget import acquisition_accuracy
 from xta.acquisition.closure import Closure, closure
 from xta.acquisition.image import flagged, image_centroid, in_use, pixel_flags
 from xta.errors import SiafError, WCSError, XtaError, warn
@@ -45,10 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "check_acquisition", "check_image", "check_star", "forget_image"]
 
-CHECKS = (
-    *("WCS matches header", "converged", "closes", "PRD known", "same guide star", "TARG_ACQ agrees"),
-    *("not saturated", "agrees", "centroid plausible", "star near mask"),
-)
+CHECKS = {
+    "WCS matches header": "the WCS of each exposure was made with the reference point of its header",
+    "converged": "the onboard centroid converged",
+    "closes": "centroid, target location and maneuver of the event log agree with the SIAF, see xta.closure",
+    "PRD known": "the SIAF release that the product was made with is at hand, for masks and intended positions",
+    "same guide star": "acquisition and exposure name the same guide star in their headers",
+    "TARG_ACQ agrees": "the centroid in the header of the _uncal product is that of the event log",
+    "not saturated": "no pixel near the star in the TA image is saturated, bad or hot",
+    "agrees": "the centroid in use and the one measured in the TA image are of one place",
+    "centroid plausible": "the centroid in use is near the intended position or another centroid, not of another star",
+    "star near mask": "the star is within an arcsecond of the mask's reference point",
+}
+"""Label of a check -> what is true where it passes."""
 
 IMAGE = ("not saturated", "agrees", "centroid plausible")
 """Those of `check_image`."""
@@ -260,7 +255,7 @@ def _near_mask(ds: xr.Dataset) -> Check:
     """Compare the star with the reference point of the mask."""
     about = header(ds)
     kind, aperture = about.get("exp_type"), str(about.get("aperture", ""))
-    if kind not in MASKED:
+    if kind not in model.CORONAGRAPHIC_TYPES:
         return None, f"an exposure of the type {kind or 'unknown'} has no mask"
     if about.get("is_background"):
         return None, "the exposure is of a background field"

@@ -14,7 +14,7 @@ from xarray.backends.locks import SerializableLock
 from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, filtered, warn
 from xta.geometry import wcs
-from xta.identity import header, identify
+from xta.identity import KEYWORDS, NUMBERS, header, identify
 from xta.io import readout, tree
 from xta.io.fitsfile import array, keyword, number, opened
 
@@ -223,8 +223,8 @@ def _check_product(hdus: "HDUList", label: str) -> None:
 
 def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
     values = {
-        name: number(hdus, card, label=label) if name in model.NUMBERS else keyword(hdus, card)
-        for name, card in model.KEYWORDS.items()
+        name: number(hdus, card, label=label) if name in NUMBERS else keyword(hdus, card)
+        for name, card in KEYWORDS.items()
     }
     values["target_name"] = values["target_name"] or values["target_proposer"]
     if values["pixel_area"] and values["pixel_area"] > 0:

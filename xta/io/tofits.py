@@ -13,7 +13,7 @@ import xarray as xr
 from xta import identity, model, pixels
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
-from xta.identity import header
+from xta.identity import KEYWORDS, header
 from xta.io.atomic import make_folder, whole_file
 from xta.io.backend import open_exposure
 from xta.stacks import is_stack, members_or_one
@@ -208,7 +208,7 @@ def _template(ds: xr.Dataset, path: PathLike, first: dict[str, int]) -> Any:
 
 def _check_exposure(ds: xr.Dataset, original: xr.Dataset, path: PathLike) -> None:
     identity.require(ds, "visit_id", step="xta.open_exposure")
-    pairs = {model.KEYWORDS[name]: (header(original).get(name), header(ds).get(name)) for name in EXPOSURE}
+    pairs = {KEYWORDS[name]: (header(original).get(name), header(ds).get(name)) for name in EXPOSURE}
     units = original["sci"].attrs.get("units"), ds["sci"].attrs.get("units")
     if all(units):
         pairs["BUNIT"] = units
@@ -253,7 +253,7 @@ def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
     """Fill the header with the attributes that came from it."""
     identity.require(ds, "telescope", "instrument", step="xta.open_exposure")
     for name, value in model.clean_attrs(header(ds)).items():
-        paths = product.find_fits_keyword(model.KEYWORDS[name]) if name in model.KEYWORDS else []
+        paths = product.find_fits_keyword(KEYWORDS[name]) if name in KEYWORDS else []
         # Of two places, as for V2_REF, the first belongs to guider products.
         for place in paths[-1:]:
             product[place] = bool(value) if name in {"is_psf", "is_background"} else value

@@ -86,7 +86,7 @@ def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
     passed = [[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows]
     about = _flags(model.ATTRS["check_passed"][1], "not_tested failed passed", -1)
     ids = _column([row["visit_id"] for row in rows], str, long_name="visit (VISIT_ID)")
-    check = ("check", np.array(CHECKS), model.attrs("check"))
+    check = ("check", np.array(list(CHECKS)), model.attrs("check"))
     ds = xr.Dataset(data, coords={"visit": ids, "check": check})
     ds["check_passed"] = ("visit", "check"), np.array(passed, np.int8), about
     return ds.assign(_estimates(rows)) if estimates else ds

@@ -141,3 +141,25 @@ def test_overlap_leaves_out_margin_and_surroundings_of_holes():
     assert np.argwhere(~use[4:-4, 4:-4]).tolist() == [
         [6 + j, 11 + i] for j in range(-2, 3) for i in range(-2, 3) if abs(i) + abs(j) <= 2
     ]
+
+
+@pytest.mark.parametrize("err", [0.0, np.nan, np.inf, -1.0])
+def test_match_template_without_usable_errors(err):
+    image, model = blob(14, 15, (30, 30)), blob(10, 10, (21, 21))
+    with pytest.raises(CentroidError, match="error"):
+        match_template(image, model, err=np.full(image.shape, err))
+
+
+def test_match_template_few_usable_errors():
+    image, model = blob(14, 15, (30, 30)), blob(10, 10, (21, 21))
+    err = np.zeros(image.shape)
+    err[15, 12:15] = 1.0
+    with pytest.raises(CentroidError, match="3 pixels"):
+        match_template(image, model, err=err)
+
+
+def test_match_template_flat_under_model():
+    image = np.zeros((30, 30))
+    image[0, 0] = 1.0  # in the margin, which is not used
+    with pytest.raises(ArgumentError, match="alike"):
+        match_template(image, blob(10, 10, (21, 21)))

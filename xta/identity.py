@@ -275,7 +275,7 @@ def current(ds: xr.Dataset) -> xr.Dataset:
     from the same header. What xta 0.1 kept as attributes and data variables becomes coordinates. Rows of TA exposures
     that were added to join the exposure with others go.
     """
-    if "visit_id" not in ds.variables and "visit_id" in ds.attrs:
+    if "visit_id" not in ds.variables and "visit_id" in ds.attrs and not is_combined(ds):
         ds = identify(ds, ds.attrs)
         if "ta_wcs" in ds.variables:
             ds = assign(ds, {"centroid_kind": centroid_kind(ds)})

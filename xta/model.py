@@ -375,7 +375,9 @@ def _clean_array(values: Any) -> Any:
 def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], advice: str, *, least: int = 1) -> None:
     """Raise an error with advice unless the labels ``x``, ``y`` are successive pixels, `least` of them or more."""
     for axis in ("x", "y"):
-        if labeled.sizes.get(axis, 0) < least or np.any(np.diff(labeled[axis].values) != 1):
+        labels = labeled[axis].values if axis in labeled.coords else np.empty(0)
+        steady = labels.dtype.kind in "iuf" and np.all(np.diff(labels) == 1)
+        if labeled.sizes.get(axis, 0) < least or not steady:
             msg = (
                 f"the labels {axis} are not successive pixels of the readout (not in steps of one pixel: "
                 f"strided, reversed, binned or padded); {advice}"

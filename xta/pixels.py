@@ -37,7 +37,7 @@ def checked(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Datase
     MissingError
         If there is no ``sci``, ``x`` or ``y``, or what tells one exposure from another is lost, as after ``a - b``.
     ArgumentError
-        If an image is not of the form that `converted` asks for.
+        If an image or the labels are not of the form that `converted` asks for.
     """
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     identity.refuse_combined(ds)
@@ -68,9 +68,10 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
     Raises
     ------
     ArgumentError
-        If ``sci`` is empty or has no dimensions ``y``, ``x``; an image has a dimension that ``sci`` has not, as when
-        ``sci`` alone was averaged; it does not hold real numbers; flags are fractions, as after ``mean``, or negative;
-        or ``err`` is negative, as after a subtraction of errors. The message names what to call instead.
+        If the labels ``x``, ``y`` are no numbers; ``sci`` is empty or has no dimensions ``y``, ``x``; an image has a
+        dimension that ``sci`` has not, as when ``sci`` alone was averaged; it does not hold real numbers; flags are
+        fractions, as after ``mean``, or negative; or ``err`` is negative, as after a subtraction of errors. The message
+        names what to call instead.
     """
     present = [name for name in names if name in ds.variables]
     dims = ds["sci"].dims
@@ -80,6 +81,10 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
     if not ds["sci"].size:
         msg = f"sci is empty ({dict(ds['sci'].sizes)}); take the dataset before this selection"
         raise ArgumentError(msg)
+    for axis in ("x", "y"):
+        if axis in ds.coords and ds[axis].dtype.kind not in "iuf":
+            msg = f"the labels {axis} are {ds[axis].dtype}; they are pixels, numbers: ds.assign_coords({axis}=...)"
+            raise ArgumentError(msg)
     images = {}
     for name in present:
         image = _converted(name, ds[name].variable)

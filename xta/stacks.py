@@ -156,9 +156,11 @@ def members(ds: xr.Dataset) -> list[xr.Dataset] | None:
     if len(dims) > 1:
         msg = f"the exposures lie along {', '.join(sorted(dims))}; join them along one dimension, with xta.stack"
         raise ArgumentError(msg)
+    identity.refuse_combined(ds)
     (dim,) = dims
     count = ds.sizes[dim]
-    if count > 1 and dim not in ds["filename" if "filename" in ds.variables else "wcs"].dims:
+    owner = next((name for name in ("filename", "wcs") if name in ds.variables), None)
+    if count > 1 and (owner is None or dim not in ds[owner].dims):
         msg = (
             f"sci has {count} exposures along {dim}, but there is one identity for all: xarray took the first one's. "
             "Join them with xta.stack, or with coords='different', compat='equals'"

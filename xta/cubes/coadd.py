@@ -77,7 +77,7 @@ def coadd(ds: xr.Dataset, *, method: str = "mean", sigma: float = 3.0) -> xr.Dat
     times = {
         name: ds[name].mean("integration", keep_attrs=True).variable
         for name in ("time", "time_bjd_tdb")
-        if name in ds.coords and "integration" in ds[name].dims
+        if name in ds.coords and "integration" in ds[name].dims and ds[name].dtype.kind in "Mmiuf"
     }
     gone = [name for name, variable in ds.variables.items() if "integration" in variable.dims]
     if lost := sorted(str(name) for name in set(gone) - set(images) if name in ds.data_vars):
@@ -247,7 +247,7 @@ def _pixel_scale(ds: xr.Dataset, at: xr.Dataset) -> float:
     """Size of a pixel in the middle of the labels of `at` [arcsec], by the WCS or else the header; NaN if unknown."""
     if "wcs" not in ds.coords:
         return model.number(header(ds).get("pixel_scale"))
-    x, y = (float(at[axis].values.mean()) for axis in ("x", "y"))
+    x, y = (float(np.nanmean(at[axis].values)) for axis in ("x", "y"))
     return wcs.pixel_scale(sky.the_wcs(ds), x, y)
 
 

@@ -39,6 +39,10 @@ Arrays: TypeAlias = Mapping[str, xr.DataArray]
 Values: TypeAlias = ArrayLike | xr.DataArray
 Function: TypeAlias = Callable[..., tuple[Floats, ...]]
 
+SAME = 1e-6
+"""Separations [arcsec] and position angles [deg] that agree to this are the same in arithmetic; nearer to the star
+[arcsec] there is no angle."""
+
 
 class _FromLabels(xr.indexes.CoordinateTransform):
     """Coordinates computed from the labels x, y and the WCS text when their values are asked for.
@@ -148,16 +152,48 @@ def _polar(text: str, x: Any, y: Any, x0: float, y0: float) -> tuple[Any, Any]:
     gwcs = wcs.load(text)
     ra0, dec0 = wcs.pixel_to_world(gwcs, x0, y0)
     east, north = sphere.tangent_offset(float(ra0), float(dec0), *wcs.pixel_to_world(gwcs, x, y))
-    return np.hypot(east, north), np.rad2deg(np.arctan2(east, north)) % 360
+    separation = np.hypot(east, north)
+    return separation, np.where(separation < SAME, 0.0, np.rad2deg(np.arctan2(east, north)) % 360)
+
+
+class _Polar(xr.Variable):
+    """A coordinate that counts as the same where it agrees to `SAME`, a full turn left alone.
+
+    Two WCSs that differ by rounding give others in the last digits, and arithmetic would drop the coordinates. To
+    compare them it asks `set_dims` and then `broadcast_equals`; all other comparisons stay exact.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, variable: xr.Variable) -> "_Polar":
+        return cls(variable.dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
+
+    def to_base_variable(self) -> "_Polar":
+        return self.of(self)  # xarray asks when coordinates are assigned
+
+    def set_dims(self, dim: Any, shape: Any = None) -> Any:
+        same = tuple(dim) == self.dims and shape is None
+        return self if same else super().set_dims(dim, shape)  # type: ignore[no-untyped-call]
+
+    def broadcast_equals(self, other: Any, *args: Any, **options: Any) -> Any:
+        equal = super().broadcast_equals(other, *args, **options)  # type: ignore[no-untyped-call]
+        if equal is not False or self.dims != other.dims or self.shape != other.shape:
+            return equal
+        apart = (self.values - other.values + 180) % 360 - 180
+        return bool((np.abs(apart) <= SAME).all())
 
 
 def assign_polar(ds: xr.Dataset) -> xr.Dataset:
     """Derive the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north] from labels and WCS.
 
-    They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0.
+    They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0. A difference of
+    two datasets keeps them where they agree to 1e-6 arcsec and deg.
     """
     identity.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
-    return derive(ds, _polar, ("separation", "position_angle"), of=("target_x", "target_y"))
+    names = ("separation", "position_angle")
+    derived = derive(ds, _polar, names, of=("target_x", "target_y"))
+    return derived.assign_coords({name: _Polar.of(derived.variables[name]) for name in names})
 
 
 def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:

@@ -18,6 +18,7 @@ Array: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
 OVERLAP = 0.3  # part of the largest possible overlap that a shift must have to be looked at
+PARAMETERS = 4  # of the fit of a model: position, scale and background
 MARGIN = 4  # [pixel] at the edges of the overlap, where a shifted model rings
 
 
@@ -112,7 +113,7 @@ def match_template(
     ArgumentError
         If the arrays are not 2-D, differ in shape where they must not, or hold nothing to correlate.
     CentroidError
-        If the best shift is at the edge of what was searched.
+        If the best shift is at the edge of what was searched, or the image or its errors do not tell the position.
 
     Notes
     -----
@@ -197,6 +198,9 @@ def _fine(image: Array, use: Mask, model: Array, upsample: int) -> tuple[float, 
     light = np.where(use, image - np.mean(image[use]), 0.0)
     steps = np.arange(-upsample - 1, upsample + 2) / upsample
     number = float(use.sum())
+    if not light.any():
+        msg = "there is nothing to correlate: the usable pixels of the image that the model covers are all alike"
+        raise ArgumentError(msg)
     covariance = _correlate(light, model, steps)
     total = _correlate(use.astype(float), model, steps)
     square = _correlate_square(use.astype(float), model, steps)
@@ -261,11 +265,20 @@ def _precision(image: Array, use: Mask, model: Array, err: Array, dx: float, dy:
     # whose inverse normal matrix holds the variances of the position.
     slope_y, slope_x = np.gradient(shifted)
     use = use & np.isfinite(err) & (err > 0)
+    if use.sum() < PARAMETERS:
+        msg = f"only {int(use.sum())} pixels of the image under the model have a finite, positive error; drop err"
+        raise CentroidError(msg)
     weight = 1 / err[use]
     linear = np.stack([shifted[use], np.ones(int(use.sum()))], axis=1) * weight[:, None]
     (scale, level), *_ = np.linalg.lstsq(linear, image[use] * weight, rcond=None)
     design = np.concatenate([scale * np.stack([slope_x[use], slope_y[use]], axis=1) * weight[:, None], linear], axis=1)
-    covariance = np.linalg.inv(design.T @ design)
+    try:
+        variance = np.diag(np.linalg.inv(design.T @ design))[:2]
+    except np.linalg.LinAlgError:
+        variance = np.full(2, -1.0)
+    if not (variance > 0).all():
+        msg = "the image does not tell where the model is: shifts of it fit alike; is the star in the image?"
+        raise CentroidError(msg)
     chi2 = float(np.mean(((image[use] - scale * shifted[use] - level) * weight) ** 2))
-    x_err, y_err = np.sqrt(np.diag(covariance)[:2] * max(chi2, 1.0))
+    x_err, y_err = np.sqrt(variance * max(chi2, 1.0))
     return float(x_err), float(y_err), chi2

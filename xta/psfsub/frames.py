@@ -61,7 +61,7 @@ class Exposure:
         """A name for each frame: file and integration."""
         unnumbered = np.arange(1, len(self.frames) + 1)
         numbers = self.ds["integration"].values if "integration" in self.ds.coords else unnumbered
-        return [f"{self.name}_INT{int(number)}" for number in np.atleast_1d(numbers)]
+        return [f"{self.name}_INT{str(number).removesuffix('.0')}" for number in np.atleast_1d(numbers)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "accessor",
+    "data_model",
 ]
 exclude_patterns = ["_build", "_ext", "*.py", "**/.ipynb_checkpoints"]
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}

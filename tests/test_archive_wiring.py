@@ -78,8 +78,7 @@ def test_analyze_without_log_in_archive(server, alone):
     ],
 )
 def test_event_log_of_damaged_visit_times(server, alone, start, end):
-    ds = xta.open_exposure(alone)
-    ds.attrs |= {"visit_start": start, "visit_end": end}
+    ds = xta.open_exposure(alone).assign_coords(visit_start=start, visit_end=end)
     search = event_log(ds, None)
     assert search.log is None
     assert "visit times" in search.reason

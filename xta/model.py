@@ -238,7 +238,7 @@ STEPS = {
 """First row of `ATTRS` that a step adds -> the step; the rows are in the order of the steps."""
 
 SHOWN = ("filter", "visit_id", "target_x_err", "target_y_err", "target_x", "target_y")
-"""Coordinates that stand last: of many, xarray prints the last six."""
+"""Coordinates that `ordered` puts where they are printed: of many, xarray prints the first and the last six."""
 
 ADJUSTED = frozenset(
     {
@@ -427,6 +427,13 @@ def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
 
 
 def ordered(ds: xr.Dataset) -> xr.Dataset:
-    """Put the star, its error, filter and visit where ``print(ds)`` shows them."""
-    last = {name: ds.variables[name] for name in SHOWN if name in ds.coords and name not in ds.dims}
-    return ds.drop_vars(list(last)).assign_coords(last)
+    """Put the star, its error, filter and visit where ``print(ds)`` shows them.
+
+    xarray prints coordinates with dimensions before those without: of one exposure they have to be the last ones, of a
+    stack the first ones.
+    """
+    shown = [name for name in SHOWN if name in ds.coords and name not in ds.indexes]
+    if any(ds.variables[name].ndim for name in shown):
+        shown = [str(name) for name in ds.coords if name not in {*shown, *ds.indexes}]
+    last = {name: ds.variables[name] for name in shown}
+    return ds.drop_vars(shown).assign_coords(last)

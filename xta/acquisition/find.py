@@ -133,8 +133,8 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
         log = next(filter(None, (_log_in(folder, visit) for folder in _folders(ds))), None)
         if log is not None:
             return LogSearch(log)
-        times: list[Any] = [header(ds).get(name) for name in ("visit_start", "visit_end")]
-        window: dict[str, Any] = {} if None in times else {"start": times[0], "end": times[1]}
+        times: list[Any] = [header(ds).get(name, "") for name in ("visit_start", "visit_end")]
+        window: dict[str, Any] = {} if times == ["", ""] else {"start": times[0], "end": times[1]}
         if window and not operator.lt(*parse_times(times)):
             text = " to ".join(map(repr, times))
             return LogSearch(None, f"no event log beside the file, and the header's visit times are damaged ({text})")

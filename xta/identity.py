@@ -23,6 +23,7 @@ __all__ = [
     "ONBOARD",
     "TA_IMAGES",
     "assign",
+    "behind_mask",
     "centroid_kind",
     "current",
     "forget",
@@ -341,6 +342,11 @@ def refuse_combined(ds: xr.Dataset) -> None:
     if is_combined(ds):
         msg = f"the dataset has no filename: {COMBINED}"
         raise MissingError(msg)
+
+
+def behind_mask(ds: xr.Dataset) -> bool:
+    """Tell whether the star of an exposure is behind a mask, by EXP_TYPE; where that is not known it is taken to be."""
+    return header(ds).get("exp_type") in {None, *model.CORONAGRAPHIC_TYPES}
 
 
 def guider_number(ds: xr.Dataset) -> int | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from xta.identity import header, words
+from xta.identity import behind_mask, header, words
 from xta.model import ATTRS, scalar
 
 __all__ = ["as_dict", "as_files", "as_html", "as_table", "as_text"]
@@ -34,6 +34,12 @@ QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     ("closed loop in the TA frame [px]", "residual_x", "residual_y", None),
     ("error of the analytic inverse [px]", "inverse_error_x", "inverse_error_y", 4),
 )
+WITHOUT_MASK = {
+    "star behind the mask [px, 0-based]": "star in the exposure [px, 0-based]",
+    "SIAF reference of the mask [px]": "SIAF reference of the exposure [px]",
+}
+"""What to write of an exposure whose star is behind no mask, such as an acquisition by itself."""
+
 ABOUT = (
     *("filename", "visit_id", "target_name", "instrument", "detector", "filter", "aperture", "exp_type"),
     *("prd_version", "centroid_source", "oss_status", "oss_x_det", "oss_y_det", "oss_time"),
@@ -62,13 +68,13 @@ def number(value: float, decimals: int | None, *, sign: bool = False, minus: str
 
 def rows(ds: xr.Dataset, *, minus: str = "−") -> list[tuple[str, str, str]]:
     """Write the numbers that a dataset holds: what, then x (or RA, east) and y (or Dec, north)."""
-    result = []
+    result, masked = [], behind_mask(ds)
     for what, *names, decimals in QUANTITIES:
         values = [scalar(ds, name) for name in names]
         if not all(map(math.isnan, values)):
             spread = "± " if names[0].endswith("_err") else ""
             x, y = (spread + number(value, decimals, minus=minus) for value in values)
-            result.append((what, x, y))
+            result.append((what if masked else WITHOUT_MASK.get(what, what), x, y))
     return result
 
 

@@ -82,7 +82,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
         adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
     )
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
-    logger.info("star behind the mask: %.4f, %.4f px (0-based)", x, y)
+    logger.info("star in the exposure: %.4f, %.4f px (0-based)", x, y)
     result = ds.assign_coords(wcs_original=model.text_variable("wcs_original", text))
     result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
     result = checks.check_star(budget.assign(result))

@@ -47,14 +47,14 @@ GUIDER_FIELD = 180.0  # [arcsec] more than half its width; beyond are dummies su
 
 ATTRS = {
     "estimate": ("", "how the star was found"),
-    "x": ("pixel", "star, 0-based x of the exposure's own readout"),
-    "y": ("pixel", "star, 0-based y of the exposure's own readout"),
+    "x": ("pixel", "star, x of the readout, 0-based"),
+    "y": ("pixel", "star, y of the readout, 0-based"),
     "x_sigma": ("pixel", "standard error of x"),
     "y_sigma": ("pixel", "standard error of y"),
     "dx": ("pixel", "x minus that of the adopted position"),
     "dy": ("pixel", "y minus that of the adopted position"),
-    "agrees": ("1", "1 where the estimate agrees with the adopted position, 0 where not, -1 where there is none"),
-    "why": ("", "what the estimate says, or why there is none"),
+    "agrees": ("1", "1 agrees, 0 does not, -1 no estimate"),
+    "why": ("", "what it says, or why there is none"),
 }
 
 

@@ -345,7 +345,8 @@ def _telescope(gwcs: Any) -> dict[str, float]:
 def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tuple[float, float] | None) -> None:
     """Set the keywords that JWST products do not have; a model keeps them apart, through any number of files."""
     cards: dict[str, tuple[float, str]] = {}
-    for what, key, point in (("star", "STARCEN", star), ("coronagraphic mask", "MASKCEN", mask)):
+    place = "coronagraphic mask" if identity.behind_mask(ds) else "SIAF reference point"
+    for what, key, point in (("star", "STARCEN", star), (place, "MASKCEN", mask)):
         for k, value in enumerate(point or ()):
             cards[f"{key}{'XY'[k]}"] = value, f"[pixel] {what}, axis {k + 1}, 1-indexed"
     for name in ("RA", "DEC", "ROLL"):

@@ -73,7 +73,8 @@ def _pictures(ds: xr.Dataset) -> list[Html]:
             drawn.append(picture(plot.recentered, ds, "Recentered science image, the star in its middle.", height=4.2))
         else:
             high = 1.3 + 3 * ds.sizes.get("y", 1) / ds.sizes.get("x", 1)
-            text = f"Science image, the star behind the mask. {_describe(science_marks(ds))}"
+            place = "behind the mask" if identity.behind_mask(ds) else "in the exposure"
+            text = f"Science image, the star {place}. {_describe(science_marks(ds))}"
             drawn.append(picture(plot.science, ds, text, height=high))
     if ds["ta_exposure"].size > 1:
         text = "Pointing error, WCS minus centroid, of each target-acquisition exposure, on the sky."

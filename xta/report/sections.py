@@ -10,7 +10,7 @@ import xarray as xr
 from xta import summary
 from xta.errors import XtaError
 from xta.estimates.table import estimates
-from xta.identity import header, words
+from xta.identity import behind_mask, header, words
 from xta.model import scalar
 from xta.plot.places import pixel
 from xta.report.markup import Html, join, region, section, table, tag
@@ -63,7 +63,7 @@ def star(ds: xr.Dataset) -> Html:
     """Show the star's position large, with its error if there is one and what the numbers mean."""
     x, y = position(ds)
     if math.isfinite(x) and math.isfinite(y):
-        title = "Star behind the mask"
+        title = "Star behind the mask" if behind_mask(ds) else "Star in the exposure"
         pairs = [_big("x", x, scalar(ds, "target_x_err")), _big("y", y, scalar(ds, "target_y_err"))]
         note = (
             "Pixel of the exposure’s own readout, 0-based: (0, 0) is the center of its first pixel. Counted from 1, as "
@@ -73,8 +73,8 @@ def star(ds: xr.Dataset) -> Html:
     else:
         title, pairs = "Pointing error", [_big(axis, scalar(ds, f"offset_{axis}"), sign=True) for axis in ("x", "y")]
         note = (
-            "Target by the WCS of the TA exposure, minus the star's centroid. The star behind the mask was not "
-            "computed: ds.ta.adjust_wcs() does that."
+            "Target by the WCS of the TA exposure, minus the star's centroid. The star's place in the exposure was "
+            "not computed: ds.ta.adjust_wcs() does that."
         )
     mas = [scalar(ds, f"target_{axis}_err_mas") for axis in ("x", "y")]
     if all(map(math.isfinite, mas)):

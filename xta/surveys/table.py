@@ -57,8 +57,8 @@ _ERRORS = ("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas
 
 NUMBERS: dict[str, tuple[str, str]] = {
     **{name: model.ATTRS[name] for name in (*_OFFSETS, *_STAR, *_ERRORS)},
-    "sam_x": ("arcsec", "small-angle maneuver of the acquisition, Ideal x of the guider"),
-    "sam_y": ("arcsec", "small-angle maneuver of the acquisition, Ideal y of the guider"),
+    "sam_x": ("arcsec", "maneuver of the TA, guider Ideal x"),
+    "sam_y": ("arcsec", "maneuver of the TA, guider Ideal y"),
 }
 """Columns of numbers -> units, long name."""
 

@@ -119,6 +119,19 @@ def test_analyze_visit_leaves_out_spectrum(long_waves, edited):
         xta.analyze_visit([other], acquisition=long_waves.ta, oss=long_waves.oss_log)
 
 
+def test_analyze_visit_of_folder(long_waves, tmp_path):
+    """The best product of each exposure, past what is damaged."""
+    for path in (*long_waves.science[:2], *long_waves.ta, long_waves.oss_log):
+        shutil.copy(path, tmp_path)
+    shutil.copy(long_waves.science[0], tmp_path / long_waves.science[0].name.replace("calints", "rateints"))
+    (tmp_path / long_waves.science[2].name).write_bytes(b"junk")
+    with pytest.warns(XtaWarning, match=long_waves.science[2].name):
+        visit = xta.analyze_visit(tmp_path)
+    assert list(visit) == [path.name for path in long_waves.science[:2]]
+    for name, ds in visit.items():
+        assert star(ds) == pytest.approx(truth(long_waves, name), abs=1e-4)
+
+
 def test_analyze_visit_refuses_several_visits(long_waves, nircam):
     with pytest.raises(AcquisitionError, match=r"several visits.*09990001001.*09990005001"):
         xta.analyze_visit([*long_waves.science, *nircam.science])

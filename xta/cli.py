@@ -412,29 +412,39 @@ def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Table to write: .nc or .ecsv.")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
+@click.option(
+    "--per", type=click.Choice(["visit", "exposure"]), default="visit", show_default=True, help="A row is of."
+)
 @click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
 @OFFLINE
 def survey(
-    paths: tuple[Path, ...], output: Path, workers: int | None, estimates: bool, resume: bool, offline: bool
+    paths: tuple[Path, ...],
+    output: Path,
+    workers: int | None,
+    per: str,
+    estimates: bool,
+    resume: bool,
+    offline: bool,
 ) -> None:
-    """Analyze every visit of PATHS, files and folders, into a table with one row a visit."""
+    """Analyze every visit of PATHS, files and folders, into a table with one row a visit or exposure."""
+    from xta import surveys
+
     if not is_netcdf_name(output) and output.suffix != ".ecsv":
         msg = f"{output.name} is neither .nc nor .ecsv"
         raise click.BadParameter(msg, param_hint="--output")
     _outputs(output, paths[:1], "", *paths)
     make_folder(output.parent)
     rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
-    ds = xta.survey(paths, workers=workers, estimates=estimates, resume=rows, offline=offline, progress=True)
+    options: dict[str, Any] = {"workers": workers, "estimates": estimates, "resume": rows, "offline": offline}
+    ds = xta.survey(paths, per=per, progress=True, **options)
     (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
     _say(f"wrote {output}")
-    for visit in ds["visit"].values[ds["ok"].values == 0]:
-        _say(f"{visit}: {ds['reason'].sel(visit=visit).item()}")
-    star, offset, failed = ((ds["ok"] == value).sum().item() for value in (1, 2, 0))
-    doubted = int((ds["check_passed"] == 0).any("check").sum())
-    counts = f"{star} with a star, {offset} with an offset only, {failed} failed"
-    click.echo(f"{ds.sizes['visit']} visits: {counts}; a check failed in {doubted}")
-    if failed == ds.sizes["visit"]:
+    failed = ds["ok"].values == 0
+    for label, visit, reason in zip(*(ds[name].values[failed] for name in (per, "visit", "reason")), strict=True):
+        _say(f"{label or visit}: {reason}")
+    click.echo(surveys.counts(ds))
+    if failed.all():
         raise SystemExit(1)
 
 

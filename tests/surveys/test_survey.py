@@ -15,6 +15,7 @@ from xta.surveys import survey
         (None, {}, ArgumentError, "at least one"),
         ([3], {}, ArgumentError, "3 among its files"),
         (["nowhere"], {}, FileError, "nowhere does not exist"),
+        ([""], {"per": "star"}, ArgumentError, "per is 'star'"),
         ([""], {"workers": 0}, ArgumentError, "workers is 0"),
         ([""], {"workers": True}, ArgumentError, "workers is True"),
         ([""], {"workers": 2, "client": object()}, ArgumentError, "not both"),

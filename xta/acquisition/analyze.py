@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -13,6 +14,7 @@ from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
 from xta.identity import header
 from xta.io.backend import open_exposure, rechunk
+from xta.io.files import SCIENCE_KINDS, TA_KINDS, find_files, ranked_products
 
 __all__ = ["analyze", "analyze_each", "analyze_visit", "check_one_visit"]
 
@@ -56,7 +58,7 @@ def analyze(
 
 
 def analyze_visit(
-    files: Iterable[Any],
+    files: "Iterable[Any] | str | os.PathLike[str]",
     *,
     acquisition: Any = None,
     oss: Any = None,
@@ -69,9 +71,10 @@ def analyze_visit(
 
     Parameters
     ----------
-    files : sequence of path, astropy.io.fits.HDUList or xarray.Dataset
+    files : sequence of path, astropy.io.fits.HDUList or xarray.Dataset; or the path of a folder
         Exposures of one visit: any filter, detector and channel of an instrument, any dither. TA exposures among
-        them are the acquisition, unless one is given.
+        them are the acquisition, unless one is given. Of a folder the best product of each exposure is taken, as by
+        `xta.open_program`.
     acquisition, oss, targ_acq, offline, centroid, chunks : optional
         As in `analyze`, for all exposures; what is not given is looked for beside the first one. They are read once.
 
@@ -106,6 +109,8 @@ def analyze_visit(
     >>> visit = xta.analyze_visit(folder.glob("*_calints.fits"))  # doctest: +SKIP
     >>> result = xta.klip([visit[name] for name in visit if "nrcalong" in name])  # doctest: +SKIP
     """
+    if isinstance(files, str | os.PathLike) and Path(files).is_dir():
+        files = _in_folder(files)
     if isinstance(files, str | bytes | os.PathLike | xr.Dataset) or not isinstance(files, Iterable):
         msg = f"files is {files!r}; give the exposures of a visit as a list, or use xta.analyze for one"
         raise ArgumentError(msg)
@@ -143,6 +148,18 @@ def analyze_each(
         except WCSError as error:
             warn(f"{name} is left out: {error}")
     return result
+
+
+def _in_folder(folder: "str | os.PathLike[str]") -> list[Path]:
+    """List the best product of each exposure in a folder; damaged ones are warned of."""
+    products = [product for files in find_files(folder).products.values() for product in files.values()]
+    for product in products:
+        if product.error:
+            warn(f"a file is passed over: {product.error}")
+    usable = [product for product in products if not product.error and not product.is_guider]
+    kinds = {False: SCIENCE_KINDS, True: TA_KINDS}
+    groups = (ranked_products([p for p in usable if p.is_ta == ta], kinds[ta]) for ta in kinds)
+    return [group[0].path for ranked in groups for group in ranked]
 
 
 def _opened(source: Any, chunks: Any) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Whole programs at once: one row per visit."""
+"""Whole programs at once: one row per visit or exposure."""
 
 import logging
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ from xta.errors import ArgumentError
 from xta.surveys import pool
 from xta.surveys.files import VisitFiles, find_visits
 from xta.surveys.store import Store
-from xta.surveys.table import METHODS, Row, to_dataset, to_ecsv, to_table
-from xta.surveys.visit import failed_row, survey_visit
+from xta.surveys.table import METHODS, Row, counts, to_dataset, to_ecsv, to_table
+from xta.surveys.visit import exposure_rows, failed_row, survey_visit
 
 if TYPE_CHECKING:
     import os
 
     from distributed import Client
 
-__all__ = ["METHODS", "VisitFiles", "find_visits", "survey", "survey_visit", "to_ecsv", "to_table"]
+__all__ = ["METHODS", "VisitFiles", "counts", "find_visits", "survey", "survey_visit", "to_ecsv", "to_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ def survey(
     *,
     client: "Client | None" = None,
     workers: int | None = None,
+    per: str = "visit",
     estimates: bool = True,
     resume: "str | os.PathLike[str] | None" = None,
     offline: bool = False,
@@ -51,6 +52,8 @@ def survey(
         Without a client: the number of processes; 1 works in this one. By default one a CPU, where there are
         enough visits and they can start. A script that uses processes calls this under
         ``if __name__ == "__main__":``.
+    per : "visit" or "exposure"
+        What a row is of. With "exposure" every science exposure of a visit is analyzed, by its one acquisition.
     estimates : bool
         Add the independent estimates of the star's position, which take as long as everything else.
     resume : path, optional
@@ -69,9 +72,10 @@ def survey(
         Dimension ``visit``, labeled by VISIT_ID and in this order: what the visit is (``program``,
         ``target_name``, ``instrument``, ``detector``, ``aperture``, ``filter``, ``exp_type``, ``date``), its
         offsets, star and mask, the maneuver (``sam_x``, ``sam_y``) and the SIAF release onboard (``oss_prd``),
-        the guider, ``ok`` (0 failed, 1 star found, 2 offset only) with a ``reason``. On (visit, check)
-        ``check_passed``; on (visit, estimate) the independent estimates minus the adopted position,
-        ``estimate_dx`` and ``estimate_dy``, and their errors.
+        the guider, ``ok`` (0 failed, 1 star found, 2 offset only, 3 a background field without an acquisition) with a
+        ``reason``. On (visit, check) ``check_passed``; on (visit, estimate) the independent estimates minus the
+        adopted position, ``estimate_dx`` and ``estimate_dy``, and their errors. With `per` "exposure" the dimension is
+        ``exposure``, labeled by the names of the files, and ``visit`` a coordinate along it.
 
     Raises
     ------
@@ -91,22 +95,24 @@ def survey(
     A visit that fails is a row with its reason, and never stops the others; so is one whose worker dies. The
     row is of the first science exposure on the detector of the acquisition, or else of the first one; those
     without an imaging WCS, such as spectra, are left out. A visit without a science exposure that is left gives
-    the offsets of its acquisition and no star. FITS files that are no JWST products are passed over and counted
+    the offsets of its acquisition and no star. A visit all of whose exposures are of a background field (BKGDTARG)
+    and that has no acquisition is no failure. FITS files that are no JWST products are passed over and counted
     (attribute ``files_passed_over``), and so are further files of the same name (``files_duplicate``).
     """
     from tqdm import tqdm
 
-    _check(client, workers)
+    _check(client, workers, per)
     folders = find_visits(paths)
     visits = folders.visits
     made_with = f"xta {xta.__version__} estimates={estimates} offline={offline}"
+    made_with += "" if per == "visit" else f" per={per}"
     store = None if resume is None else Store(resume, made_with=made_with, online=not is_offline(offline))
     rows: dict[str, Row] = {}
     if store is not None:
         rows = {files.visit_id: row for files in visits if (row := store.get(files)) is not None}
     todo = [files for files in visits if files.visit_id not in rows]
     logger.info("%d visits, %d of them done before", len(visits), len(rows))
-    work = partial(survey_visit, estimates=estimates, offline=offline)
+    work = partial(survey_visit, estimates=estimates, offline=offline, per=per)
     with closing(pool.run(work, todo, client=client, workers=workers)) as done:
         bar = tqdm(done, total=len(visits), initial=len(rows), unit="visit", desc="survey", disable=not progress)
         for files, result in bar:
@@ -114,13 +120,19 @@ def survey(
             rows[files.visit_id] = row
             if store is not None:
                 store.add(files, row)
-    ds = to_dataset([rows[files.visit_id] for files in visits], estimates=estimates)
+    lists = [
+        [row] if per == "visit" else exposure_rows(files, row) for files in visits if (row := rows[files.visit_id])
+    ]
+    ds = to_dataset([row for part in lists for row in part], estimates=estimates, per=per)
     about = {"files_passed_over": folders.passed_over, "files_duplicate": folders.duplicates}
-    ds = ds.assign_attrs(Conventions=model.CONVENTIONS, title="Target acquisitions, one row per visit", **about)
+    ds = ds.assign_attrs(Conventions=model.CONVENTIONS, title=f"Target acquisitions, one row per {per}", **about)
     return model.with_history(ds, f"survey of {len(rows)} visits")
 
 
-def _check(client: object, workers: object) -> None:
+def _check(client: object, workers: object, per: object) -> None:
+    if per not in {"visit", "exposure"}:
+        msg = f"per is {per!r}; give 'visit' or 'exposure'"
+        raise ArgumentError(msg)
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         msg = f"workers is {workers!r}; give a number of processes from 1, or None"
         raise ArgumentError(msg)

@@ -52,7 +52,7 @@ class Store:
             try:
                 line = json.loads(row)
                 visit, ok, _, _ = line["row"]["visit_id"], line["row"]["ok"], line["made_with"], line["files"]
-                usable = isinstance(visit, str) and ok in {0, 1, 2}
+                usable = isinstance(visit, str) and ok in {0, 1, 2, 3}
             except (ValueError, KeyError, TypeError):
                 usable = False
             if usable:

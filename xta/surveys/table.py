@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from numpy.typing import DTypeLike
 
-__all__ = ["ESTIMATE", "FROM_ATTRS", "METHODS", "NUMBERS", "Row", "to_dataset", "to_ecsv", "to_table"]
+__all__ = ["ESTIMATE", "FROM_ATTRS", "METHODS", "NUMBERS", "Row", "counts", "to_dataset", "to_ecsv", "to_table"]
 
 METHODS = tuple(method for method in table.METHODS if method != "template")
 """Independent estimates that need no model image."""
@@ -72,8 +72,11 @@ ESTIMATE = {name: table.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma
 """Quantities of each independent estimate -> units, long name; the columns begin with ``estimate_``."""
 
 
-def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
-    """Put rows of `survey_visit` into a Dataset, in which text that a row lacks is "" and a number NaN."""
+def to_dataset(rows: Sequence[Row], *, estimates: bool, per: str = "visit") -> xr.Dataset:
+    """Put rows of `survey_visit` into a Dataset, in which text that a row lacks is "" and a number NaN.
+
+    `per` "exposure" makes that the dimension, labeled by the names of the files, and ``visit`` a coordinate along it.
+    """
     data = {name: _column([row.get(name, "") for row in rows], str, long_name=text) for name, text in TEXTS.items()}
     dates = pd.to_datetime([row.get("date", "") for row in rows], format="ISO8601", errors="coerce")
     data["date"] = _column(dates, "M8[ns]", long_name="start of the exposure (UTC)")
@@ -81,7 +84,7 @@ def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
         data[name] = _column([row.get(name) for row in rows], float, units=units, long_name=text)  # None becomes NaN
     for name, text in COUNTS.items():
         data[name] = _column([row.get(name, 0) for row in rows], np.int32, units="1", long_name=text)
-    status = _flags("what was found", "failed star_found offset_only", 0)
+    status = _flags("what was found", "failed star_found offset_only background", 0)
     data["ok"] = _column([row["ok"] for row in rows], np.int8, **status)
     passed = [[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows]
     about = _flags(model.ATTRS["check_passed"][1], "not_tested failed passed", -1)
@@ -89,7 +92,11 @@ def to_dataset(rows: Sequence[Row], *, estimates: bool) -> xr.Dataset:
     check = ("check", np.array(list(CHECKS)), model.attrs("check"))
     ds = xr.Dataset(data, coords={"visit": ids, "check": check})
     ds["check_passed"] = ("visit", "check"), np.array(passed, np.int8), about
-    return ds.assign(_estimates(rows)) if estimates else ds
+    ds = ds.assign(_estimates(rows)) if estimates else ds
+    if per == "visit":
+        return ds
+    names = ds["filename"].variable.copy()
+    return ds.assign_coords(exposure=names).swap_dims(visit="exposure").drop_vars("filename")
 
 
 def _column(values: "Sequence[object] | pd.Index", dtype: "DTypeLike", **attrs: object) -> xr.Variable:
@@ -116,19 +123,28 @@ def _flags(text: str, meanings: str, first: int) -> dict[str, object]:
     return {"long_name": text, "standard_name": "status_flag", "flag_values": values, "flag_meanings": meanings}
 
 
+def counts(ds: xr.Dataset) -> str:
+    """Say in words how many rows of a survey are of which kind."""
+    star, offset, background, failed = (int((ds["ok"] == value).sum()) for value in (1, 2, 3, 0))
+    doubted = int((ds["check_passed"] == 0).any("check").sum())
+    fields = f"{background} of a background, " if background else ""
+    kinds = f"{star} with a star, {offset} with an offset only, {fields}{failed} failed"
+    return f"{ds.sizes[ds['ok'].dims[0]]} {ds['ok'].dims[0]}s: {kinds}; a check failed in {doubted}"
+
+
 def to_table(ds: xr.Dataset) -> "Table":
-    """Make an astropy table of a survey, one row a visit, one column a variable, attributes in ``meta``.
+    """Make an astropy table of a survey, one row a visit or exposure, one column a variable, attributes in ``meta``.
 
     What has a second dimension is one column for each of its labels: ``sam_dx``, ``guide_star_x_sigma``,
     ``check_same_guide_star``. Dates are text, and text that is not there is masked.
     """
     from astropy.table import MaskedColumn, Table
 
-    if "visit" not in ds.indexes:
-        msg = "the dataset has no index visit; give one of xta.survey"
+    if not (dims := [name for name in ("visit", "exposure") if name in ds.indexes]):
+        msg = "the dataset has no index visit or exposure; give one of xta.survey"
         raise ArgumentError(msg)
     table = Table(meta=model.clean_attrs(ds.attrs))
-    for name, variable in _flat(ds):
+    for name, variable in _flat(ds, dims[0]):
         units = variable.attrs.get("units", "1")
         description = variable.attrs.get("long_name", "")
         if meanings := variable.attrs.get("flag_meanings"):
@@ -141,11 +157,13 @@ def to_table(ds: xr.Dataset) -> "Table":
     return table
 
 
-def _flat(ds: xr.Dataset) -> Iterable[tuple[str, xr.Variable]]:
+def _flat(ds: xr.Dataset, dim: str) -> Iterable[tuple[str, xr.Variable]]:
     """Yield the columns of one dimension; what has a second one label by label."""
-    yield "visit", ds["visit"].variable
+    yield dim, ds[dim].variable
+    if dim != "visit":
+        yield "visit", ds["visit"].variable
     for name, data in ds.data_vars.items():
-        if data.dims == ("visit",):
+        if data.dims == (dim,):
             yield str(name), data.variable
         elif len(data.dims) == 2 and (other := str(data.dims[1])) in {"estimate", "check"}:
             label = "check_{}" if other == "check" else "{}_" + str(name).removeprefix("estimate_")

@@ -3,7 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,34 +26,44 @@ from xta.surveys.table import ESTIMATE, FROM_ATTRS, METHODS, NUMBERS, Row
 if TYPE_CHECKING:
     from xta.osslog import OssLog
 
-__all__ = ["failed_row", "survey_visit"]
+__all__ = ["exposure_rows", "failed_row", "survey_visit"]
 
 logger = logging.getLogger(__name__)
 
-FAILED, STAR_FOUND, OFFSET_ONLY = 0, 1, 2
+FAILED, STAR_FOUND, OFFSET_ONLY, BACKGROUND = range(4)
 """Values of the status flag ``ok``."""
 
+NO_STAR = "a background field, without an acquisition"
 
-def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = False) -> Row:
+
+def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = False, per: str = "visit") -> Row:
     """Analyze one visit, and return a row of what JSON can hold: texts, numbers, "checks" and "estimates".
 
     What is not known is absent. A visit that fails has ``ok`` 0 and a ``reason``. "provisional" is True where the
-    event log was asked for and the archive did not answer: another time the row may be a better one.
+    event log was asked for and the archive did not answer: another time the row may be a better one. With `per`
+    "exposure" the row has "exposures", a row for each science exposure.
     """
+    work = _each_exposure if per == "exposure" else _analyzed
     row = failed_row(files, " ".join(files.damaged))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")  # what libraries say of each of a thousand files
         warnings.simplefilter("always", XtaWarning)
         try:
-            row |= _analyzed(files, estimates=estimates, offline=offline)
+            row |= work(files, estimates=estimates, offline=offline)
         except XtaError as error:
             row["reason"] = " ".join([str(error), *files.damaged])
         except damage() as error:  # nobody foresaw it: it costs one visit, not the thousand others
             logger.warning("visit %s failed", files.visit_id, exc_info=True)
             row["reason"] = f"unexpected {type(error).__name__}: {error}"
     said = [str(item.message) for item in caught if issubclass(item.category, XtaWarning)]
-    texts = {"reason": row["reason"], "warnings": " ".join(dict.fromkeys(said))}
-    return row | {name: " ".join(text.split()) for name, text in texts.items()}  # one line each, for tables
+    for exposure in row.get("exposures", ()):
+        exposure["reason"] = _one_line(exposure["reason"])
+    warned = " ".join(dict.fromkeys(said))
+    return row | {"reason": _one_line(row["reason"]), "warnings": _one_line(warned)}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())  # for tables
 
 
 def failed_row(files: VisitFiles, reason: str) -> Row:
@@ -62,17 +72,24 @@ def failed_row(files: VisitFiles, reason: str) -> Row:
     return about | {"n_science": len(files.science), "n_files": files.n_files, "ok": FAILED, "reason": reason}
 
 
+def exposure_rows(files: VisitFiles, row: Row) -> list[Row]:
+    """Take the rows of its exposures out of the row of a visit; of one that failed, a row for each file."""
+    common = {name: row[name] for name in ("n_science", "n_files", "warnings") if name in row}
+    named = [failed_row(files, row.get("reason", "")) | {"filename": path.name} for path in files.science]
+    alone = {name: value for name, value in row.items() if name != "exposures"}
+    return [exposure | common for exposure in row.get("exposures", named)] or [alone]
+
+
 def _analyzed(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
     """Analyze the first science exposure that has an imaging WCS; without one, the acquisition by itself."""
     if not files.science + files.ta:
         what = f"{files.n_files - len(files.damaged)} products, but no _calints or _cal of a science or TA exposure"
         msg = f"visit {files.visit_id} has {what}; fetch one"
         raise AcquisitionError(msg)
-    given: dict[str, Any] = {
-        "oss": _event_log(files),
-        "targ_acq": read_targ_acqs(files.uncal) or None,
-        "offline": offline,
-    }
+    if files.is_background and not files.ta:
+        with open_exposure(files.science[0]) as exposure:
+            return _background(exposure, files.damaged)
+    given = _given(files, offline=offline)
     acquisition: Acquisition | None = None
     left_out: dict[str, str] = {}
     for path in files.science:
@@ -92,6 +109,61 @@ def _analyzed(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
     return _row(ds) | _about(files, acquisition, left_out) | {"ok": OFFSET_ONLY}
 
 
+def _given(files: VisitFiles, *, offline: bool) -> dict[str, Any]:
+    """Collect what is known of the acquisition beside its exposures."""
+    return {"oss": _event_log(files), "targ_acq": read_targ_acqs(files.uncal) or None, "offline": offline}
+
+
+def _each_exposure(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
+    """Analyze every science exposure of a visit by its one acquisition; one that fails does not stop the others."""
+    if not files.science:
+        row = _analyzed(files, estimates=estimates, offline=offline)
+        return row | {"exposures": [failed_row(files, "") | row]}
+    given = {} if files.is_background and not files.ta else _given(files, offline=offline)
+    acquisition: Acquisition | None = None
+    about: Row = {}
+    rows: list[Row] = []
+    for path in files.science:
+        row = failed_row(files, "") | {"filename": path.name}
+        try:
+            exposure = open_exposure(path)
+        except XtaError as error:
+            rows.append(row | {"reason": str(error)})
+            continue
+        with exposure:
+            if given:
+                acquisition = acquisition or find_acquisition(exposure, list(files.ta) or None, **given)
+                about = _about(files, acquisition, {})
+            rows.append(row | _one_exposure(exposure, acquisition, estimates=estimates))
+    return about | {"ok": min(row["ok"] for row in rows), "exposures": rows}
+
+
+def _one_exposure(exposure: xr.Dataset, acquisition: Acquisition | None, *, estimates: bool) -> Row:
+    """Analyze one exposure, by an acquisition that is found already."""
+    if acquisition is None:
+        return _background(exposure, ())
+    try:
+        ds = analyze(exposure, acquisition=acquisition)
+    except WCSError as error:
+        ds = compute_offset(attach(exposure, acquisition))
+        return _row(ds) | {"ok": OFFSET_ONLY, "reason": f"without an imaging WCS that can be used ({error})"}
+    except XtaError as error:
+        return _facts(exposure) | {"reason": str(error)}
+    row = _row(ds) | {"ok": STAR_FOUND}
+    return row | {"estimates": _estimates(ds, acquisition.search.log)} if estimates else row
+
+
+def _background(exposure: xr.Dataset, damaged: Iterable[str]) -> Row:
+    """Make the row of a background field, which has no star to find."""
+    return _facts(exposure) | {"ok": BACKGROUND, "reason": " ".join([NO_STAR, *damaged])}
+
+
+def _facts(ds: xr.Dataset) -> Row:
+    """Take the columns of text, which say what an exposure is."""
+    columns = {"date": "date_beg"} | {name: name for name in FROM_ATTRS}
+    return {column: str(header(ds)[name]) for column, name in columns.items() if name in header(ds)}
+
+
 def _about(files: VisitFiles, acquisition: Acquisition, left_out: Mapping[str, str]) -> Row:
     """Say what of the visit is left out, and whether the archive may have more of it another time."""
     names = {why: [name for name in left_out if left_out[name] == why] for why in left_out.values()}
@@ -103,8 +175,7 @@ def _about(files: VisitFiles, acquisition: Acquisition, left_out: Mapping[str, s
 
 def _row(ds: xr.Dataset) -> Row:
     """Take the scalars that an analysis leaves in a dataset."""
-    columns = {"date": "date_beg"} | {name: name for name in FROM_ATTRS}
-    row: Row = {column: str(header(ds)[name]) for column, name in columns.items() if name in header(ds)}
+    row = _facts(ds)
     row |= {name: _json(ds[name].item()) for name in NUMBERS if name in ds.coords and not ds[name].ndim}
     row["checks"] = dict(zip(ds["check"].values.tolist(), ds["check_passed"].values.tolist(), strict=True))
     failed = ds.isel(check=ds["check_passed"].values == 0)

@@ -1,11 +1,12 @@
 """Any sequence of xarray's operations and the steps gives the star of exposure by exposure, or an error of xta."""
 
+import functools
 import pickle
 
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import xta
@@ -55,6 +56,7 @@ def _read_once(paths):
     patch.undo()
 
 
+@functools.cache
 def opened(path):
     return xta.open_exposure(path).sel(x=NEAR, y=NEAR)
 
@@ -179,24 +181,34 @@ def follow(data, ds, truth, folder):
         check_stars(ds, truth)
 
 
-def limits(examples):
-    checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-    phases = [Phase.explicit, Phase.generate]  # to make a failure smaller would take minutes
-    return settings(max_examples=examples, deadline=None, derandomize=True, phases=phases, suppress_health_check=checks)
+CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
+PHASES = [Phase.explicit, Phase.generate]  # to make a failure smaller would take minutes
 
 
-@pytest.mark.usefixtures("_read_once")
-@pytest.mark.filterwarnings("ignore::xta.XtaWarning", "ignore::RuntimeWarning", "ignore:.*Zarr:UserWarning")
-@given(data=st.data())
-@limits(40)
-def test_any_sequence_gives_the_star_or_an_error(data, paths, truth, tmp_path_factory):
-    run(data, paths, truth, tmp_path_factory.mktemp("sequence"))
+def run_many(count, number, paths, truth, folders):
+    """Run sequences that a seed chooses."""
+
+    @seed(number)
+    @settings(max_examples=count, deadline=None, database=None, phases=PHASES, suppress_health_check=CHECKS)
+    @given(data=st.data())
+    def each(data):
+        run(data, paths, truth, folders.mktemp("sequence"))
+
+    each()
+
+
+pytestmark = [
+    pytest.mark.usefixtures("_read_once"),
+    pytest.mark.filterwarnings("ignore::xta.XtaWarning", "ignore::RuntimeWarning", "ignore:.*Zarr:UserWarning"),
+]
+
+
+def test_any_sequence_gives_the_star_or_an_error(paths, truth, tmp_path_factory):
+    run_many(40, 0, paths, truth, tmp_path_factory)
 
 
 @pytest.mark.heavy
-@pytest.mark.usefixtures("_read_once")
-@pytest.mark.filterwarnings("ignore::xta.XtaWarning", "ignore::RuntimeWarning", "ignore:.*Zarr:UserWarning")
-@given(data=st.data())
-@limits(2000)
-def test_any_of_many_sequences_gives_the_star_or_an_error(data, paths, truth, tmp_path_factory):
-    run(data, paths, truth, tmp_path_factory.mktemp("sequence"))
+@pytest.mark.parametrize("number", range(1, 9))
+def test_any_of_many_sequences_gives_the_star_or_an_error(number, paths, truth, tmp_path_factory):
+    """2,000 in all."""
+    run_many(250, number, paths, truth, tmp_path_factory)

@@ -15,6 +15,7 @@ import xarray as xr
 
 from xta import model
 from xta.errors import MissingError
+from xta.images.dq import DO_NOT_USE
 
 __all__ = [
     "IDENTITY",
@@ -289,9 +290,17 @@ def current(ds: xr.Dataset) -> xr.Dataset:
             stale |= {*KEYWORDS, *LEGACY.values(), "title", "history"} - NAMES
         ds = ds.copy(deep=False)
         ds.attrs = {key: value for key, value in ds.attrs.items() if key not in stale}
+    return _unfilled(ds)
+
+
+def _unfilled(ds: xr.Dataset) -> xr.Dataset:
+    """Take away the rows of TA exposures that a join with other exposures filled in, and what it did to flags."""
     if "ta_filename" in ds.variables and ds["ta_filename"].dims == ("ta_exposure",):
-        real = ds["ta_filename"].values != ""
-        ds = ds if real.all() else ds.isel(ta_exposure=real)
+        real = [isinstance(name, str) and name != "" for name in ds["ta_filename"].values]
+        ds = ds if all(real) else ds.isel(ta_exposure=np.flatnonzero(real))
+    if "ta_dq" in ds.variables and ds["ta_dq"].dtype.kind == "f":
+        flags = ds.variables["ta_dq"]
+        ds = ds.assign_coords(ta_dq=flags.copy(data=np.nan_to_num(flags.values, nan=DO_NOT_USE).astype(np.uint32)))
     return ds
 
 

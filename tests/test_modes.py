@@ -145,6 +145,12 @@ class TestEveryMode:
         assert off[raw] == pytest.approx(np.hypot(*ERROR), abs=SETTLED)
         assert (off[~raw & ~masked] < SETTLED).all()
 
+    def test_check_fails_in_no_mode(self, case, analyzed):
+        ds, _ = analyzed(case)
+        for result in (ds, ds.ta.compute_offset(centroid="image").ta.adjust_wcs()):
+            failed = result["check_passed"].values == 0
+            assert dict(zip(result["check"].values[failed], result["check_reason"].values[failed], strict=True)) == {}
+
     def test_closure_passes_and_maneuver_is_the_pointing_error(self, case, visit_of, analyzed):
         visit, (ds, _) = visit_of(case), analyzed(case)
         log = osslog.read(visit.oss_log)

@@ -1,5 +1,6 @@
 """The steps over a tree: each exposure as if it were alone, and the tree as a whole on disk."""
 
+import json
 import shutil
 import warnings
 
@@ -145,6 +146,16 @@ def test_analyze_reads_targ_acq_of_uncal(made, tmp_path):
     assert tree[path]["centroid_kind"].item() == "targ_acq"
     row = visit.truth.sel(file=visit.science[0].name)
     assert float(tree[path]["target_x"]) == pytest.approx(float(row["star_x"]), abs=1e-4)
+
+
+def test_analyze_published_cases(shared):
+    """Two visits of one program, each with its own log of the same name."""
+    tree = xta.open_program(shared / "published").ta.analyze(centroid="oss")
+    for path in paths(tree, "science"):
+        ds = tree[path]
+        (file,) = (shared / "published").glob(f"V{ds['visit_id'].item()}/expected.json")
+        expected = json.loads(file.read_text())["star_exact"]
+        assert [float(ds["target_x"]), float(ds["target_y"])] == pytest.approx(expected, abs=1e-4)
 
 
 def test_analyze_leaves_out_exposure_without_wcs(folder, tmp_path):

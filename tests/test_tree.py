@@ -64,6 +64,11 @@ def test_open_program_sorts_by_filter_and_role(nircam, folder):
     assert set(leaves(tree)) == {f"/{group}/{stem}" for group, stem in zip(groups, stems, strict=True)}
     assert list(tree.children) == ["F405N", "F444W", "acquisition"]
     assert list(tree["F444W"].children) == ["science", "reference", "background"]
+    table = tree.ta.files
+    opened = table["status"].values == OPENED
+    assert table["filter"].values[opened].tolist() == ["F405N", "F444W", "F444W", "F444W", "F335M"]
+    roles = ["science", "science", "reference", "background", "acquisition"]
+    assert table["role"].values[opened].tolist() == roles
     assert row(tree, reference.name) == (OPENED, "reference", f"/F444W/reference/{stems[1]}", "")
     assert row(tree, nircam.oss_log.name)[:2] == (NEEDED, "event log")
     assert nircam.visit_id in next(line for line in repr(tree.ta).splitlines() if line.startswith("event log"))
@@ -223,7 +228,7 @@ def test_open_program_without_filter(nircam, tmp_path):
 def test_open_program_unmarked_reference(nircam, folder):
     """No keyword says which of two stars is the reference; the user does."""
     path = as_reference(nircam.science[0], folder, is_psf=False)
-    with pytest.warns(XtaWarning, match=r"Other-Star, Sample.* none is marked as a reference"):
+    with pytest.warns(XtaWarning, match=r"Other-Star, Sample-Star in F444W none is marked as a reference"):
         tree = xta.open_program(folder)
     assert list(tree["F444W"].children) == ["science"]
     tree = xta.open_program(folder, reference="Other-Star")

@@ -15,7 +15,7 @@ import xarray as xr
 
 from xta import identity
 from xta.acquisition.analyze import analyze_each, check_one_visit
-from xta.acquisition.attach import find_acquisition
+from xta.acquisition.attach import Acquisition, find_acquisition
 from xta.acquisition.find import best_log, read_targ_acqs
 from xta.acquisition.offset import Centroid
 from xta.cubes import coadd as cubes
@@ -180,15 +180,31 @@ def analyze(tree: xr.DataTree, *, oss: Any = None, centroid: Centroid = "auto", 
     named = {
         f"{path}[{k}]" if is_stack(found[path]) else path: ds for path in parts for k, ds in enumerate(parts[path])
     }
+    acquisitions = {path: ds for path, ds in exposures(tree.root).items() if role(tree.root, path, ds) == "acquisition"}
+    ta = _by_visit(acquisitions)
     done: Exposures = {}
     for visit, members in _by_visit(named).items():
-        done |= _analyzed(tree, visit, members, oss=oss, centroid=centroid, offline=offline)
+        acquisition = _acquisition(tree, visit, members, ta.get(visit, {}), oss=oss, offline=offline)
+        done |= analyze_each(members, acquisition, centroid=centroid)
     if not done:
         msg = f"none of the {len(named)} exposures has an imaging WCS"
         raise WCSError(msg)
     results = {path: _joined(path, ds, done) for path, ds in found.items()}
     left_out = [path for path, ds in results.items() if ds is None]
     return _without(replaced(tree, results), left_out, "it has no imaging WCS")
+
+
+def _acquisition(
+    tree: xr.DataTree, visit: str, members: Exposures, ta: Exposures, *, oss: Any, offline: bool
+) -> Acquisition:
+    """Find the acquisition of a visit, with what the program holds of it."""
+    check_one_visit(list(members.values()))
+    given: dict[str, Any] = {
+        "oss": _event_log(tree, visit) if oss is None else oss,
+        "targ_acq": read_targ_acqs(_needed(tree, "acquisition", visit)) or None,
+        "offline": offline,
+    }
+    return find_acquisition(next(iter(members.values())), list(ta.values()) or None, **given)
 
 
 def _joined(path: str, ds: xr.Dataset, done: Exposures) -> xr.Dataset | None:
@@ -204,23 +220,6 @@ def _by_visit(found: Exposures) -> dict[str, Exposures]:
     for path, ds in found.items():
         visits[str(header(ds).get("visit_id", path))][path] = ds
     return visits
-
-
-def _analyzed(
-    tree: xr.DataTree, visit: str, members: Exposures, *, oss: Any, centroid: Centroid, offline: bool
-) -> Exposures:
-    """Analyze the exposures of one visit."""
-    check_one_visit(list(members.values()))
-    every = exposures(tree.root).items()
-    mine = [(path, ds) for path, ds in every if header(ds).get("visit_id") == visit]
-    acquisition = [ds for path, ds in mine if role(tree.root, path, ds) == "acquisition"]
-    given: dict[str, Any] = {
-        "oss": _event_log(tree, visit) if oss is None else oss,
-        "targ_acq": read_targ_acqs(_needed(tree, "acquisition", visit)) or None,
-        "offline": offline,
-    }
-    found = find_acquisition(next(iter(members.values())), acquisition or None, **given)
-    return analyze_each(members, found, centroid=centroid)
 
 
 def _event_log(tree: xr.DataTree, visit: str) -> Any:

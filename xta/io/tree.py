@@ -125,8 +125,8 @@ def groups(
             reasons = " ".join(row.reason for row in opened.rows if row.reason)
             msg = f"none of the {len(opened.rows)} files can be opened as an exposure: {reasons:.2000}"
             raise ProductError(msg)
+        _tell_unmarked(opened)
         stack.pop_all()
-    _tell_unmarked(opened)
     order = sorted(opened.groups, key=lambda group: _order(group, opened.groups[group][0]))
     parents = {str(parent): xr.Dataset() for group in order for parent in reversed(PurePosixPath(group).parents)}
     return parents | {"/": _table(opened.rows)} | {group: opened.groups[group][1] for group in order}
@@ -214,24 +214,28 @@ def _log(path: Path, visits: Sequence[str]) -> Row:
 
 
 def _tell_unmarked(opened: Opened) -> None:
-    """Warn where coronagraphic exposures are of several targets of which no keyword marks one as the reference."""
-    mine = [product for group, (product, _) in opened.groups.items() if _role_of_group(group) in ROLES[:2]]
-    masked = [product for product in mine if product.exp_type in model.CORONAGRAPHIC_TYPES]
-    targets = sorted({product.target for product in masked if product.target})
-    roles = {_role_of_group(group) for group, (product, _) in opened.groups.items() if product in masked}
-    if len(targets) > 1 and roles == {"science"}:
-        msg = (
-            f"of the targets {', '.join(targets)} none is marked as a reference (IS_PSF), so all are science; "
-            "name the references: xta.open_program(folder, reference=[...])"
-        )
-        warn(msg)
+    """Warn where coronagraphic exposures of a filter are of several targets and none is marked as the reference."""
+    bands: dict[str, dict[str, set[str]]] = {}
+    for group, (product, _) in opened.groups.items():
+        if product.exp_type in model.CORONAGRAPHIC_TYPES:
+            bands.setdefault(group.split("/")[1], {}).setdefault(_role_of_group(group), set()).add(product.target)
+    for band, targets in sorted(bands.items()):
+        if len(targets.get("science", ())) > 1 and "reference" not in targets:
+            names = ", ".join(sorted(targets["science"]))
+            what = f"of the targets {names} in {band} none is marked as a reference (IS_PSF), so all are science"
+            warn(f"{what}; name the references: xta.open_program(folder, reference=[...])")
+
+
+def _place(row: Row) -> tuple[bool, bool, str, int, str]:
+    """Sort rows as the groups of the tree are: by filter and role, acquisitions, event logs, what is left out."""
+    exposed = row.role in ROLES[:3]
+    place = ROLES.index(row.role) if row.role in ROLES else len(ROLES)
+    return row.status == LEFT_OUT, not exposed, row.product.band if exposed else "", place, str(row.product.path)
 
 
 def _table(rows: Sequence[Row]) -> xr.Dataset:
     """Make the table of files: columns of text, and the status, along ``file``."""
-    last = len(ROLES)
-    place = {role: number for number, role in enumerate(ROLES)}
-    order = sorted(rows, key=lambda row: (row.status == LEFT_OUT, place.get(row.role, last), str(row.product.path)))
+    order = sorted(rows, key=_place)
     texts = [row.texts for row in order]
     data: dict[str, xr.Variable] = {
         name: xr.Variable(("file",), np.array([text[name] for text in texts], str), {"long_name": long_name})

@@ -69,9 +69,9 @@ def analyze(ds):
 
 def assert_same_star(ds, expected):
     for name in STAR:
-        assert ds[name].item() == expected[name].item(), name
+        assert ds[name].values.item() == expected[name].item(), name
     assert identity.header(ds)["visit_id"] == identity.header(expected)["visit_id"]
-    assert str(ds["wcs"].item()) == str(expected["wcs"].item())
+    assert str(ds["wcs"].values.item()) == str(expected["wcs"].item())
     assert ds["check_passed"].values.tolist() == expected["check_passed"].values.tolist()
 
 
@@ -359,3 +359,15 @@ def test_legacy_datasets_stack(shared):
 def test_missing_step_is_named(program):
     with pytest.raises(MissingError, match="compute_offset"):
         stacked(program).ta.attach().ta.adjust_wcs()
+
+
+def test_set_star_of_each_exposure(single, program):
+    whole = stacked(program).ta.set_star([150.0, 151.0, 152.0], 174.0, x_err=[0.1, 0.2, 0.3], source="a table")
+    assert whole["target_x"].values.tolist() == [150.0, 151.0, 152.0]
+    assert whole["target_y"].values.tolist() == [174.0] * 3
+    assert whole["target_x_err"].values.tolist() == [0.1, 0.2, 0.3]
+    again = xta.stack(single).ta.set_star(150.0, 174.0, source="a table").isel(exposure=1)
+    assert (again["target_x"].item(), identity.header(again)["centroid_kind"]) == (150.0, "manual")
+    assert again.ta.compute_offset().ta.adjust_wcs()["target_x"] == single[1]["target_x"]
+    with pytest.raises(ArgumentError, match="3 exposures and 2 values"):
+        whole.ta.set_star([150.0, 151.0], 174.0, source="a table")

@@ -260,14 +260,17 @@ def _differs(ds: xr.Dataset, name: str) -> bool:
 
 
 def in_memory(ds: xr.Dataset) -> xr.Dataset:
-    """Load the coordinates that are no images: texts of dask arrays do not survive a selection."""
-    lazy = [
-        name
+    """Load the coordinates that are no images: texts of dask arrays do not survive a selection.
+
+    NumPy's variable-width texts, as Zarr gives them, become objects, since xarray cannot fill them in a join.
+    """
+    loaded = {
+        name: variable.astype(object) if variable.dtype.kind == "T" else variable.compute()
         for name, variable in ds.coords.variables.items()
         if not {"y", "x", "ta_y", "ta_x"} & set(variable.dims)
-        and (variable.chunks is not None or (name in NAMES and not variable._in_memory))
-    ]
-    return ds.assign_coords({name: ds.variables[name].compute() for name in lazy}) if lazy else ds
+        and (variable.dtype.kind == "T" or variable.chunks is not None or (name in NAMES and not variable._in_memory))
+    }
+    return ds.assign_coords({name: variable.compute() for name, variable in loaded.items()}) if loaded else ds
 
 
 def current(ds: xr.Dataset) -> xr.Dataset:

@@ -1,12 +1,15 @@
 """Enter a star's position that was found by other means, in place of that of the acquisition."""
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
-from xta import identity, model
+from xta import identity, model, stacks
 from xta.acquisition import budget, checks, pair
 from xta.errors import ArgumentError, RecenterError, SiafError, WCSError
 from xta.geometry import sky, wcs
@@ -28,12 +31,12 @@ KEPT = frozenset(
 
 def set_star(
     ds: xr.Dataset,
-    x: float,
-    y: float,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    x_err: float | None = None,
-    y_err: float | None = None,
-    xy_corr: float = 0.0,
+    x_err: ArrayLike | None = None,
+    y_err: ArrayLike | None = None,
+    xy_corr: ArrayLike = 0.0,
     source: str,
 ) -> xr.Dataset:
     """Set the star's position by hand.
@@ -44,7 +47,8 @@ def set_star(
     Parameters
     ----------
     ds : xarray.Dataset
-        One exposure, with or without an analysis; not recentered.
+        An exposure, with or without an analysis; not recentered. Of a stack the numbers below may be sequences, one
+        value for each exposure.
     x, y : float
         The star in the labels ``x``, ``y`` of the dataset [0-based pixel of the readout]. It may be off the array,
         by as much as the array is wide.
@@ -88,11 +92,33 @@ def set_star(
     >>> star["target_x"].item(), star["target_y_err"].item(), header(star)["centroid_source"]
     (150.0, 0.02, 'satellite spots')
     """
+    parts = stacks.members(ds)
+    if parts is not None:
+        rows = _rows(len(parts), x, y, x_err, y_err, xy_corr)
+        return stacks.each(ds, lambda part: _with_star(part, next(rows), source))
+    return _with_star(identity.current(ds), (x, y, x_err, y_err, xy_corr), source)
+
+
+def _rows(count: int, *values: Any) -> Iterator[tuple[Any, ...]]:
+    """Give each exposure its own values; a single one is for all."""
+    columns = []
+    for value in values:
+        column = [value] * count if np.ndim(value) == 0 else list(np.asarray(value))
+        if len(column) != count:
+            msg = f"there are {count} exposures and {len(column)} values; give one for each, or one for all"
+            raise ArgumentError(msg)
+        columns.append(column)
+    return zip(*columns, strict=True)
+
+
+def _with_star(ds: xr.Dataset, numbers: tuple[Any, ...], source: Any) -> xr.Dataset:
+    """Set the star of one exposure; the numbers are position, errors and correlation."""
+    x, y, *errors = numbers
     if "star_x" in ds.variables:
         msg = "the dataset is recentered, its labels are offsets from a star; set the star before recenter()"
         raise RecenterError(msg)
     star = _position(ds, x, y)
-    part = _part(x_err, y_err, xy_corr, source)
+    part = _part(*errors, source)
     bare = ds.drop_vars([name for name in ds.variables if name in model.ANALYSIS - KEPT])
     scale = math.nan
     with suppress(WCSError):  # no WCS: the errors are known as pixels only

@@ -298,8 +298,8 @@ def current(ds: xr.Dataset) -> xr.Dataset:
 
 def _unfilled(ds: xr.Dataset) -> xr.Dataset:
     """Take away the rows of TA exposures that a join with other exposures filled in, and what it did to flags."""
-    if "ta_filename" in ds.variables and ds["ta_filename"].dims == ("ta_exposure",):
-        real = [isinstance(name, str) and name != "" for name in ds["ta_filename"].values]
+    if "ta_wcs" in ds.variables and ds["ta_wcs"].dims == ("ta_exposure",):
+        real = [isinstance(text, str) and text != "" for text in ds["ta_wcs"].values]
         ds = ds if all(real) else ds.isel(ta_exposure=np.flatnonzero(real))
     if "ta_dq" in ds.variables and ds["ta_dq"].dtype.kind == "f":
         flags = ds.variables["ta_dq"]

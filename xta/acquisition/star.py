@@ -113,12 +113,12 @@ def _rows(count: int, *values: Any) -> Iterator[tuple[Any, ...]]:
 
 def _with_star(ds: xr.Dataset, numbers: tuple[Any, ...], source: Any) -> xr.Dataset:
     """Set the star of one exposure; the numbers are position, errors and correlation."""
-    x, y, *errors = numbers
+    x, y, x_err, y_err, xy_corr = numbers
     if "star_x" in ds.variables:
         msg = "the dataset is recentered, its labels are offsets from a star; set the star before recenter()"
         raise RecenterError(msg)
     star = _position(ds, x, y)
-    part = _part(*errors, source)
+    part = _part(x_err, y_err, xy_corr, source)
     bare = ds.drop_vars([name for name in ds.variables if name in model.ANALYSIS - KEPT])
     scale = math.nan
     with suppress(WCSError):  # no WCS: the errors are known as pixels only

@@ -48,6 +48,7 @@ _MODULES = {
     **{name: f"xta.{name}" for name in ("archive", "datasets", "errors", "osslog", "plot", "psfsub", "report")},
     **{name: f"xta.geometry.{name}" for name in ("siaf", "sky", "wcs")},
     "centroid": "xta.images.centroid",
+    "instrument": "xta.acquisition.instrument",
 }
 """Public modules, by the name that users write -> where they live."""
 

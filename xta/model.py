@@ -200,6 +200,12 @@ ATTRS: dict[str, tuple[str, str]] = {
     "adjust_ra": ("arcsec", "change of RA_REF by adjust_wcs"),
     "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
     "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
+    "correction": ("", "what the star's pixel is corrected for"),
+    "correction_x": ("pixel", "correction of the star's pixel, x"),
+    "correction_y": ("pixel", "correction of the star's pixel, y"),
+    "correction_x_err": ("pixel", "standard error of the correction, x"),
+    "correction_y_err": ("pixel", "standard error of the correction, y"),
+    "correction_source": ("", "what the correction comes from"),
     "wcs_original": ("1", "GWCS as the file had it, ASDF text"),
     # error budget
     "target_x_err": ("pixel", "standard error of target_x"),
@@ -244,6 +250,7 @@ ADJUSTED = frozenset(
     {
         *("target_x", "target_y", "mask_x", "mask_y", "residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
+        *("correction", "correction_x", "correction_y", "correction_x_err", "correction_y_err", "correction_source"),
         *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),
         *("target_xy_corr", "target_xy_corr_part"),
         *("error_part", "error_part_source", "target_x_err_part", "target_y_err_part"),

@@ -1,13 +1,16 @@
 """Correct the WCS of an exposure by the pointing error of its visit: the star behind the mask."""
 
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import xarray as xr
 
 from xta import identity, model
 from xta.acquisition import budget, checks, pair
+from xta.acquisition.corrections import Correction, chosen, correct
 from xta.acquisition.image import in_use
+from xta.acquisition.instrument import FilterShifts
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
 from xta.geometry import sky, sphere, wcs
@@ -23,13 +26,21 @@ CLOSED = 1e-6
 
 
 @over_exposures
-def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
+def adjust_wcs(
+    ds: xr.Dataset, *, corrections: str | Iterable[str] = "none", filter_shifts: FilterShifts | None = None
+) -> xr.Dataset:
     """Correct the WCS by the measured pointing error.
 
     Parameters
     ----------
     ds : xarray.Dataset
         A science or TA exposure with an offset (`compute_offset`).
+    corrections : "all", "none" or names
+        What the star's pixel is corrected for beyond the WCS of the product, of
+        `xta.acquisition.corrections.CORRECTIONS`: "way", the newest geometry between TA region and mask, and "filter",
+        the shift between the filters of acquisition and exposure. "none" is the published method.
+    filter_shifts : mapping, optional
+        A table of `xta.instrument.read_filter_shifts`, in place of that of the package.
 
     Returns
     -------
@@ -39,7 +50,9 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
         of the aperture in the product's own PRD), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
         ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
-        `xta.acquisition.budget`; and the check that the star is near the mask.
+        `xta.acquisition.budget`; and the check that the star is near the mask. What was corrected for stands in
+        ``correction_x/y`` and their errors [pixel] and ``correction_source`` along ``correction``; the corrected WCS
+        puts the target on the corrected star.
 
     Raises
     ------
@@ -48,6 +61,8 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     WCSError
         If the exposure has no imaging WCS or one that was corrected already (a file of `to_fits`), the target
         cannot be inverted, or the loop does not close.
+    ArgumentError
+        If `corrections` is not of this form.
 
     Notes
     -----
@@ -56,6 +71,7 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     whose distortion stays. A turn about the target itself cannot be seen by one star and is left alone.
     Always starts from the file's WCS: calling it twice changes nothing more.
     """
+    names = chosen(corrections)
     identity.refuse_combined(ds)
     identity.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
     if "corrected_ra" in header(ds):
@@ -71,7 +87,12 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
     original = wcs.load(text)
     adjusted = wcs.adjust(original, rotation)
-    x, y = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
+    x_wcs, y_wcs = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
+    done = {} if identity.is_ta(ds) else correct(ds, (x_wcs, y_wcs), names, filters=filter_shifts)
+    dx, dy = (sum(getattr(each, axis) for each in done.values()) for axis in "xy")
+    # A shift in front: the star, and with it all that the instrument images, is at pixels that are larger by it.
+    adjusted = wcs.shift(adjusted, -dx, -dy) if dx or dy else adjusted
+    x, y = x_wcs + dx, y_wcs + dy
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
     values = model.prefixed(
@@ -83,10 +104,22 @@ def adjust_wcs(ds: xr.Dataset) -> xr.Dataset:
     )
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
     logger.info("star in the exposure: %.4f, %.4f px (0-based)", x, y)
-    result = ds.assign_coords(wcs_original=model.text_variable("wcs_original", text))
+    bare = ds.drop_vars([name for name in ds.variables if str(name).startswith("correction")])
+    result = bare.assign_coords(wcs_original=model.text_variable("wcs_original", text)).assign_coords(_rows(done))
     result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
     result = checks.check_star(budget.assign(result))
-    return model.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}")
+    said = f"; corrected for {', '.join(done)}" if done else ""
+    return model.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}{said}")
+
+
+def _rows(done: Mapping[str, Correction]) -> dict[str, xr.Variable]:
+    """Make coordinates of the corrections; none where nothing was corrected for."""
+    if not done:
+        return {}
+    columns: dict[str, list[Any]] = {"correction": list(done)}
+    for name in ("x", "y", "x_err", "y_err", "source"):
+        columns[f"correction_{name}"] = [getattr(each, name) for each in done.values()]
+    return {name: xr.Variable(("correction",), values, model.attrs(name)) for name, values in columns.items()}
 
 
 def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:

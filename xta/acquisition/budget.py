@@ -28,13 +28,14 @@ import xarray as xr
 
 from xta import identity, model
 from xta.acquisition import pair
+from xta.acquisition.corrections import ways
 from xta.acquisition.image import WINDOW, image_centroid, in_use
 from xta.errors import SiafError, WCSError, XtaError
 from xta.geometry import siaf, sky, wcs
 from xta.identity import header
 
 if TYPE_CHECKING:
-    from pysiaf import JwstAperture
+    pass
 
 __all__ = [
     "GUIDING",
@@ -118,6 +119,14 @@ class _Place:
         covariance = self.to_science @ np.diag(np.square([x, y])) @ self.to_science.T
         x, y = np.sqrt(np.diag(covariance)).tolist()
         return Part(x, y, source, _correlation(x, y, float(covariance[0, 1])))
+
+    def correction(self, name: str) -> "Part | None":
+        """Make a part of the errors of a correction; None where it was not made."""
+        if "correction" not in self.ds.dims or name not in self.ds["correction"].values:
+            return None
+        row = self.ds.sel(correction=name)
+        x, y, source = (row[f"correction_{key}"].item() for key in ("x_err", "y_err", "source"))
+        return Part(x, y, source) if math.isfinite(x + y) else self.unknown(source)
 
     def same(self, mas: float, source: str) -> Part:
         """Make a part that is the same along all directions [mas]."""
@@ -242,14 +251,13 @@ def _distortion(place: _Place) -> Part:
     """Way from TA region to mask by the product's WCS against the newest SIAF at hand; a lower limit."""
     if place.is_acquisition:
         return Part(0.0, 0.0, "the exposure is the acquisition itself")
-    a, ta = header(place.ds), place.ta
-    if not math.isfinite(float(ta["ta_intended_x"])):
+    corrected = place.correction("way")
+    if corrected is not None:
+        return corrected
+    if not math.isfinite(float(place.ta["ta_intended_x"])):
         return place.unknown("the readout of the acquisition is not known")
     try:
-        aperture, subarray, detector = (str(ta[f"ta_{name}"].item()) for name in ("aperture", "subarray", "detector"))
-        start = siaf.readout(a["instrument"], aperture, subarray, detector=detector)
-        end = siaf.readout(a["instrument"], a.get("aperture", ""), a.get("subarray"), detector=a.get("detector"))
-        by_wcs, by_siaf = _ways(place, start, end)
+        by_wcs, by_siaf = ways(place.ds, place.centroid, place.star)
     except (SiafError, WCSError) as error:
         return place.unknown(f"the way to the mask cannot be compared with the SIAF ({error})")
     mas = 1e3 * float(np.hypot(*np.subtract(by_wcs, by_siaf))) / math.sqrt(2)
@@ -257,21 +265,12 @@ def _distortion(place: _Place) -> Part:
     return place.same(mas, f"{source}; a lower limit where both are of one calibration")
 
 
-def _ways(place: _Place, start: "JwstAperture", end: "JwstAperture") -> tuple[Any, Any]:
-    """Measure the way from centroid to star in V2, V3, by the WCS and by a SIAF [arcsec].
-
-    On one detector both ends go through the WCS of the exposure, so that the shift between the filters of
-    the two exposures, which the SIAF does not have, drops out.
-    """
-    pixels = [place.centroid, place.star]
-    original = sky.the_wcs(place.ds, "wcs_original")
-    readouts, systems = [start, end], [wcs.load(place.ta["ta_wcs"].item()), original]
-    if str(place.ta["ta_detector"].item()) == str(header(place.ds).get("detector")):
-        x, y = siaf.det_to_pixel(end, *siaf.pixel_to_det(start, *place.centroid))
-        pixels[0], readouts[0], systems[0] = (float(x), float(y)), end, original
-    by_wcs = [wcs.pixel_to_v(gwcs, *pixel) for gwcs, pixel in zip(systems, pixels, strict=True)]
-    by_siaf = [siaf.convert(readout, *pixel, "pixel", "tel") for readout, pixel in zip(readouts, pixels, strict=True)]
-    return np.subtract(by_wcs[1], by_wcs[0]), np.subtract(by_siaf[1], by_siaf[0])
+def _filter(place: _Place) -> Part:
+    """Errors of the shift between the filters, where it was corrected for."""
+    corrected = place.correction("filter")
+    if corrected is None:
+        return Part(0.0, 0.0, "the shift between the filters is not corrected for, and in no part of this error")
+    return corrected
 
 
 def _inverse(place: _Place) -> Part:
@@ -308,6 +307,7 @@ PARTS: dict[str, Callable[[_Place], Part]] = {
     "image": _image,
     "guiding": _guiding,
     "distortion": _distortion,
+    "filter": _filter,
     "inverse": _inverse,
     "mask reference": _mask_reference,
 }

@@ -119,6 +119,15 @@ def _centroid(text: str) -> "Centroid":
     return _pixel(text, "none of auto, oss, image or X,Y", option="--centroid")
 
 
+def _corrections(text: str) -> tuple[str, ...]:
+    from xta.acquisition.corrections import chosen
+
+    try:
+        return chosen(text if text in {"all", "none"} else text.split(","))
+    except XtaError as error:
+        raise click.BadParameter(str(error), param_hint="--corrections") from None
+
+
 def _pixel(text: str, problem: str, *, option: str) -> Pixel:
     try:
         x, y = (float(part) for part in text.split(","))
@@ -173,6 +182,7 @@ def _check_picture(path: Path | None) -> None:
 @click.option("--oss", type=PATH, help="Event log of the visit. Default: one beside the file.")
 @click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
 @click.option("--centroid", default="auto", show_default=True, help="auto, oss, image, or X,Y in the TA readout.")
+@click.option("--corrections", default="none", show_default=True, help="all, none, or some of way,filter.")
 @click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
 @click.option("--plot", "picture", type=PATH, help="Picture of acquisition and science frame (.png, .pdf, .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
@@ -183,6 +193,7 @@ def analyze(
     oss: Path | None,
     targ_acq: tuple[Path, ...],
     centroid: str,
+    corrections: str,
     output: Path | None,
     picture: Path | None,
     as_json: bool,
@@ -191,7 +202,7 @@ def analyze(
     """Find the star behind the mask of each of FILES (_calints or _cal)."""
     from xta import plot, summary
 
-    chosen = _centroid(centroid)
+    chosen, wanted = _centroid(centroid), _corrections(corrections)
     _check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
     outputs = _outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
@@ -206,6 +217,7 @@ def analyze(
                 oss=oss,
                 targ_acq=list(targ_acq) or None,
                 centroid=chosen,
+                corrections=wanted,
                 offline=offline,
             )
             if netcdf is not None:

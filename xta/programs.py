@@ -132,7 +132,14 @@ def replaced(tree: xr.DataTree, results: Mapping[str, xr.Dataset | None]) -> xr.
     return result
 
 
-def analyze(tree: xr.DataTree, *, oss: Any = None, centroid: Centroid = "auto", offline: bool = False) -> xr.DataTree:
+def analyze(
+    tree: xr.DataTree,
+    *,
+    oss: Any = None,
+    centroid: Centroid = "auto",
+    corrections: str | Iterable[str] = "none",
+    offline: bool = False,
+) -> xr.DataTree:
     """Find the star in all exposures of a tree, each by the acquisition of its visit.
 
     Parameters
@@ -142,6 +149,8 @@ def analyze(tree: xr.DataTree, *, oss: Any = None, centroid: Centroid = "auto", 
     oss : optional
         Event log of all visits, as in `attach`. By default those that were found with the exposures, or what `attach`
         finds.
+    corrections : "all", "none" or names
+        As in `xta.acquisition.adjust.adjust_wcs`.
     centroid : "auto", "oss", "image" or (x, y)
         As in `compute_offset`.
     offline : bool
@@ -185,7 +194,7 @@ def analyze(tree: xr.DataTree, *, oss: Any = None, centroid: Centroid = "auto", 
     done: Exposures = {}
     for visit, members in _by_visit(named).items():
         acquisition = _acquisition(tree, visit, members, ta.get(visit, {}), oss=oss, offline=offline)
-        done |= analyze_each(members, acquisition, centroid=centroid)
+        done |= analyze_each(members, acquisition, centroid=centroid, corrections=corrections)
     if not done:
         msg = f"none of the {len(named)} exposures has an imaging WCS"
         raise WCSError(msg)

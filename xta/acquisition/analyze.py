@@ -26,6 +26,7 @@ def analyze(
     oss: Any = None,
     targ_acq: Any = None,
     centroid: Centroid = "auto",
+    corrections: str | Iterable[str] = "none",
     offline: bool = False,
     chunks: Any = None,
 ) -> xr.Dataset:
@@ -39,6 +40,8 @@ def analyze(
         As in `attach`: by default what lies beside the file, in the cache or in the archive.
     centroid : "auto", "oss", "image" or (x, y)
         As in `compute_offset`.
+    corrections : "all", "none" or names
+        As in `adjust_wcs`.
     chunks : optional
         As in `open_exposure`; a dataset is chunked anew.
 
@@ -54,7 +57,7 @@ def analyze(
         Of a kind that says what was found and what to do, see the steps.
     """
     ds = attach(_opened(calints, chunks), acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
-    return adjust_wcs(compute_offset(ds, centroid=centroid))
+    return adjust_wcs(compute_offset(ds, centroid=centroid), corrections=corrections)
 
 
 def analyze_visit(
@@ -64,6 +67,7 @@ def analyze_visit(
     oss: Any = None,
     targ_acq: Any = None,
     centroid: Centroid = "auto",
+    corrections: str | Iterable[str] = "none",
     offline: bool = False,
     chunks: Any = None,
 ) -> dict[str, xr.Dataset]:
@@ -75,7 +79,7 @@ def analyze_visit(
         Exposures of one visit: any filter, detector and channel of an instrument, any dither. TA exposures among
         them are the acquisition, unless one is given. Of a folder the best product of each exposure is taken, as by
         `xta.open_program`.
-    acquisition, oss, targ_acq, offline, centroid, chunks : optional
+    acquisition, oss, targ_acq, offline, centroid, corrections, chunks : optional
         As in `analyze`, for all exposures; what is not given is looked for beside the first one. They are read once.
 
     Returns
@@ -130,7 +134,7 @@ def analyze_visit(
             msg = f"{name} was given twice; each exposure counts once"
             raise ArgumentError(msg)
         named[name] = ds
-    result = analyze_each(named, acquisition, centroid=centroid)
+    result = analyze_each(named, acquisition, centroid=centroid, corrections=corrections)
     if not result:
         msg = f"none of the {len(science)} science exposures has an imaging WCS; analyze the acquisition itself"
         raise WCSError(msg)
@@ -138,13 +142,17 @@ def analyze_visit(
 
 
 def analyze_each(
-    exposures: Mapping[str, xr.Dataset], acquisition: Acquisition, *, centroid: Centroid = "auto"
+    exposures: Mapping[str, xr.Dataset],
+    acquisition: Acquisition,
+    *,
+    centroid: Centroid = "auto",
+    corrections: str | Iterable[str] = "none",
 ) -> dict[str, xr.Dataset]:
     """Analyze the exposures of a visit, by name; one without an imaging WCS is left out with a warning."""
     result: dict[str, xr.Dataset] = {}
     for name, ds in exposures.items():
         try:
-            result[name] = analyze(ds, acquisition=acquisition, centroid=centroid)
+            result[name] = analyze(ds, acquisition=acquisition, centroid=centroid, corrections=corrections)
         except WCSError as error:
             warn(f"{name} is left out: {error}")
     return result

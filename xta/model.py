@@ -383,7 +383,7 @@ def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], ad
     """Raise an error with advice unless the labels ``x``, ``y`` are successive pixels, `least` of them or more."""
     for axis in ("x", "y"):
         labels = labeled[axis].values if axis in labeled.coords else np.empty(0)
-        steady = labels.dtype.kind in "iuf" and np.all(np.diff(labels) == 1)
+        steady = labels.ndim == 1 and labels.dtype.kind in "iuf" and np.all(np.diff(labels) == 1)
         if labeled.sizes.get(axis, 0) < least or not steady:
             msg = (
                 f"the labels {axis} are not successive pixels of the readout (not in steps of one pixel: "

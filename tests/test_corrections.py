@@ -232,3 +232,16 @@ def test_to_fits_tells_what_was_corrected(measured, tmp_path):
     measured["nircam"].ta.adjust_wcs(corrections="all").ta.to_fits(tmp_path / "a_calints.fits")
     history = " ".join(fits.getheader(tmp_path / "a_calints.fits")["HISTORY"])
     assert "corrected for way, filter" in " ".join(history.split())
+
+
+def test_to_fits_writes_errors_and_source(measured, tmp_path):
+    ds = measured["nircam"].ta.adjust_wcs(corrections="all")
+    ds.ta.to_fits(tmp_path / "a_calints.fits")
+    header = fits.getheader(tmp_path / "a_calints.fits", "SCI")
+    keys = {"STARXERR": "target_x_err", "STARYERR": "target_y_err", "STARCORR": "target_xy_corr"}
+    for key, name in (keys | {"MASKXERR": "mask_x_err", "MASKYERR": "mask_y_err"}).items():
+        assert header[key] == pytest.approx(ds[name].item())
+    assert header["STARFROM"] == "OSS event log"
+    bare = ds.drop_vars([*keys.values(), "mask_x_err", "mask_y_err"])
+    bare.ta.to_fits(tmp_path / "b_calints.fits", template=tmp_path / "a_calints.fits")
+    assert not {*keys, "MASKXERR"} & set(fits.getheader(tmp_path / "b_calints.fits", "SCI"))

@@ -207,7 +207,7 @@ def test_rows_hold_what_is_known(analyzed):
     half = analyzed.assign_coords(target_x_err=np.nan, target_y_err=np.nan, mask_y=np.nan)
     rows = {what: pair for what, *pair in summary.rows(half)}
     assert "standard error of the star [px]" not in rows
-    assert rows["SIAF reference of the mask [px]"][1] == "–"
+    assert rows["mask [px]"][1] == "–"
 
 
 def test_as_table_holds_rows(analyzed):

@@ -191,8 +191,12 @@ ATTRS: dict[str, tuple[str, str]] = {
     # adjust_wcs
     "target_x": ("pixel", "star, 0-based, in the label x"),
     "target_y": ("pixel", "star, 0-based, in the label y"),
-    "mask_x": ("pixel", "SIAF reference point, x of the readout"),
-    "mask_y": ("pixel", "SIAF reference point, y of the readout"),
+    "mask_x": ("pixel", "mask, or SIAF reference point, x"),
+    "mask_y": ("pixel", "mask, or SIAF reference point, y"),
+    "mask_x_err": ("pixel", "standard error of the mask, x"),
+    "mask_y_err": ("pixel", "standard error of the mask, y"),
+    "aim_x": ("pixel", "where the telescope aimed, x"),
+    "aim_y": ("pixel", "where the telescope aimed, y"),
     "residual_x": ("pixel", "closed loop of the adjusted TA WCS, x"),
     "residual_y": ("pixel", "closed loop of the adjusted TA WCS, y"),
     "inverse_error_x": ("pixel", "error of the analytic inverse, x"),
@@ -248,7 +252,8 @@ SHOWN = ("filter", "visit_id", "target_x_err", "target_y_err", "target_x", "targ
 
 ADJUSTED = frozenset(
     {
-        *("target_x", "target_y", "mask_x", "mask_y", "residual_x", "residual_y"),
+        *("target_x", "target_y", "mask_x", "mask_y", "mask_x_err", "mask_y_err", "aim_x", "aim_y"),
+        *("residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
         *("correction", "correction_x", "correction_y", "correction_x_err", "correction_y_err", "correction_source"),
         *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),

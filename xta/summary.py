@@ -23,7 +23,8 @@ QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     ("star behind the mask [px, 0-based]", "target_x", "target_y", 4),
     ("standard error of the star [px]", "target_x_err", "target_y_err", 4),
     ("star in the original readout [px]", "star_x", "star_y", 4),
-    ("SIAF reference of the mask [px]", "mask_x", "mask_y", 3),
+    ("mask [px]", "mask_x", "mask_y", 3),
+    ("aim of the telescope [px]", "aim_x", "aim_y", 3),
     ("target RA, Dec [deg]", "target_ra", "target_dec", 6),
     ("centroid in the TA readout [px]", "centroid_x", "centroid_y", 5),
     ("target by the TA WCS [px]", "ta_target_x", "ta_target_y", 4),
@@ -36,7 +37,7 @@ QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
 )
 WITHOUT_MASK = {
     "star behind the mask [px, 0-based]": "star in the exposure [px, 0-based]",
-    "SIAF reference of the mask [px]": "SIAF reference of the exposure [px]",
+    "mask [px]": "SIAF reference of the exposure [px]",
 }
 """What to write of an exposure whose star is behind no mask, such as an acquisition by itself."""
 

@@ -7,7 +7,8 @@ from typing import Any
 import xarray as xr
 
 from xta import identity, model
-from xta.acquisition import budget, checks, pair
+from xta.acquisition import aim, budget, checks
+from xta.acquisition.aim import Place
 from xta.acquisition.corrections import Correction, chosen, correct
 from xta.acquisition.image import in_use
 from xta.acquisition.instrument import FilterShifts
@@ -46,8 +47,8 @@ def adjust_wcs(
     -------
     xarray.Dataset
         With the corrected ``wcs``, ``ra``, ``dec`` (``wcs_original`` keeps the file's), and scalar coordinates:
-        ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` (SIAF reference
-        of the aperture in the product's own PRD), ``residual_x/y`` (closed loop in the TA frame),
+        ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` with errors and
+        ``aim_x/y`` (see `xta.acquisition.aim`), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
         ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
         `xta.acquisition.budget`; and the check that the star is near the mask. What was corrected for stands in
@@ -94,10 +95,12 @@ def adjust_wcs(
     adjusted = wcs.shift(adjusted, -dx, -dy) if dx or dy else adjusted
     x, y = x_wcs + dx, y_wcs + dy
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
+    mask, aimed = _mask(ds, filter_shifts), _aim(ds, filter_shifts)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
     values = model.prefixed(
         target={"x": x, "y": y, "ra": target[0], "dec": target[1]},
-        mask=dict(zip("xy", _mask(ds), strict=True)),
+        mask={name: getattr(mask, name) for name in ("x", "y", "x_err", "y_err")},
+        aim={"x": aimed.x, "y": aimed.y},
         residual=dict(zip("xy", residual, strict=True)),
         inverse_error={"x": x_analytic - x, "y": y_analytic - y},
         adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
@@ -136,10 +139,18 @@ def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> 
     return residual
 
 
-def _mask(ds: xr.Dataset) -> tuple[float, float]:
-    """Compute the SIAF reference point of the exposure's aperture, in its readout, by the product's own PRD."""
+def _mask(ds: xr.Dataset, filters: FilterShifts | None) -> Place:
+    """Find the mask; a warning where the SIAF does not know it."""
     try:
-        return pair.intended_pixel(ds)
+        return aim.mask(ds, filters=filters)
     except SiafError as error:
         warn(f"{header(ds).get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
-        return float("nan"), float("nan")
+        return aim.NOWHERE
+
+
+def _aim(ds: xr.Dataset, filters: FilterShifts | None) -> Place:
+    """Find where the telescope aimed, where the SIAF knows it."""
+    try:
+        return aim.aim(ds, filters=filters)
+    except SiafError:
+        return aim.NOWHERE

@@ -281,25 +281,9 @@ def _inverse(place: _Place) -> Part:
 
 
 def _mask_reference(place: _Place) -> Part:
-    """Of the mask, not the star: change of its reference point in the newest SIAF, and the last digit there."""
-    a = header(place.ds)
-    given = a.get("prd_version")
-    if siaf.release(given) != (given or siaf.release()):
-        return Part(math.nan, math.nan, f"the release {given} of the product is not at hand")
-    try:
-        used, newest = (siaf.aperture(a["instrument"], a.get("aperture", ""), prd) for prd in (given, None))
-        x, y = np.subtract([newest.XDetRef, newest.YDetRef], [used.XDetRef, used.YDetRef]).astype(float).tolist()
-    except (TypeError, SiafError):
-        return Part(math.nan, math.nan, "the SIAF has no reference point of the aperture")
-    if a.get("exp_type") in model.CORONAGRAPHIC_TYPES:  # elsewhere it is a pixel by definition
-        x, y = (math.hypot(d, _digit(v) / math.sqrt(12)) for d, v in ((x, used.XDetRef), (y, used.YDetRef)))
-    return Part(abs(x), abs(y), f"reference point in {siaf.release(given)} against {siaf.release()}")
-
-
-def _digit(value: float) -> float:
-    """Compute the worth of the last decimal that a number is written with."""
-    _, _, decimals = f"{value:.4f}".rstrip("0").partition(".")
-    return float(10.0 ** -len(decimals))
+    """Errors of the mask's own place, not of the star: last digit of the SIAF, its scatter, shift of the filter."""
+    x, y = (model.scalar(place.ds, f"mask_{axis}_err") for axis in "xy")
+    return Part(x, y, "last digit of the SIAF, a second determination, and the shift of the filter")
 
 
 PARTS: dict[str, Callable[[_Place], Part]] = {

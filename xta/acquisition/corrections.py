@@ -13,7 +13,7 @@ pysiaf pull request 328 (NIRCam: geometry derived in F335M, F210M); jwst issue 7
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from xta.errors import ArgumentError, SiafError, WCSError
 from xta.geometry import siaf, sky, wcs
 from xta.identity import header
 
-__all__ = ["CORRECTIONS", "Correction", "chosen", "correct", "ways"]
+__all__ = ["CORRECTIONS", "Correction", "chosen", "correct", "filter_shift", "ways"]
 
 WAY_ERROR = 2.0
 """Standard error of the way, one axis [mas]: assumed, for a geometry that was measured from science exposures."""
@@ -145,11 +145,11 @@ def _way(case: _Case) -> Correction:
     return Correction(x, y, error, error, f"from TA region to mask: {siaf.release()} minus the WCS of the product")
 
 
-def _shift(case: _Case, band: str) -> FilterShift | None:
-    about = header(case.ds)
+def filter_shift(about: Mapping[str, Any], band: str, filters: FilterShifts) -> FilterShift | None:
+    """Look up the shift of a filter in the optics of an exposure, by its header; None where it is not known."""
     instrument_name = str(about.get("instrument", "")).upper()
     optics = {"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(instrument_name)
-    return case.filters.get((instrument_name, str(optics).upper(), band.upper()))
+    return filters.get((instrument_name, str(optics).upper(), band.upper()))
 
 
 def _contained(case: _Case) -> Any:
@@ -168,7 +168,7 @@ def _filter(case: _Case) -> Correction:
     if header(case.ds).get("exp_type") not in model.CORONAGRAPHIC_TYPES:
         return Correction(0.0, 0.0, 0.0, 0.0, "the exposure has no mask: its WCS has the shifts between filters")
     bands = str(case.ta["ta_filter"].item()), str(header(case.ds).get("filter", ""))
-    shifts = [_shift(case, band) for band in bands]
+    shifts = [filter_shift(header(case.ds), band, case.filters) for band in bands]
     unknown = [band or "no filter" for band, shift in zip(bands, shifts, strict=True) if shift is None]
     acquired, observed = shifts
     if acquired is None or observed is None:

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from xta import identity, model, stacks
-from xta.acquisition import budget, checks, pair
+from xta.acquisition import aim, budget, checks
 from xta.errors import ArgumentError, RecenterError, SiafError, WCSError
 from xta.geometry import sky, wcs
 from xta.identity import header
@@ -22,7 +22,18 @@ BY_HAND = "given by hand"
 
 KEPT = frozenset(
     {
-        *("mask_x", "mask_y", "wcs_original", "adjust_ra", "adjust_dec", "adjust_roll"),
+        *(
+            "mask_x",
+            "mask_y",
+            "mask_x_err",
+            "mask_y_err",
+            "aim_x",
+            "aim_y",
+            "wcs_original",
+            "adjust_ra",
+            "adjust_dec",
+            "adjust_roll",
+        ),
         *("check", "check_passed", "check_reason"),
     }
 )
@@ -177,7 +188,7 @@ def _mask(ds: xr.Dataset) -> dict[str, float]:
     if "mask_x" in ds.variables or "wcs" not in ds.variables or "instrument" not in header(ds):
         return {}
     try:
-        x, y = pair.intended_pixel(ds)
+        place = aim.mask(ds)
     except SiafError:
         return {}
-    return {"mask_x": x, "mask_y": y}
+    return model.prefixed(mask={name: getattr(place, name) for name in ("x", "y", "x_err", "y_err")})

@@ -179,8 +179,9 @@ def _scalars(ds: xr.Dataset, star: dict[str, float], left: dict[str, float]) -> 
     """Positions in the new labels, and the star's in the old ones."""
     values = {f"target_{axis}": left[axis] for axis in ("x", "y")}
     values |= {f"star_{axis}": star[axis] for axis in ("x", "y")}
-    if "mask_x" in ds.coords:
-        values |= {f"mask_{axis}": float(ds[f"mask_{axis}"]) - star[axis] + left[axis] for axis in ("x", "y")}
+    for name in ("mask", "aim"):
+        if f"{name}_x" in ds.coords:
+            values |= {f"{name}_{axis}": float(ds[f"{name}_{axis}"]) - star[axis] + left[axis] for axis in ("x", "y")}
     return values
 
 

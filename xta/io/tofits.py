@@ -30,7 +30,17 @@ ARRAYS = {name: "data" if name == "sci" else name for name in model.IMAGES}
 EXPOSURE = ("visit_id", "exposure_number", "detector", "date_beg")
 """Attributes that together tell one exposure from any other."""
 
+ERRORS = {
+    "STARXERR": ("target_x_err", "[pixel] standard error of STARCENX"),
+    "STARYERR": ("target_y_err", "[pixel] standard error of STARCENY"),
+    "STARCORR": ("target_xy_corr", "correlation of these errors"),
+    "MASKXERR": ("mask_x_err", "[pixel] standard error of MASKCENX"),
+    "MASKYERR": ("mask_y_err", "[pixel] standard error of MASKCENY"),
+}
+"""Keyword of an error -> coordinate, comment."""
+
 FITS_TEXT = 72  # characters of a HISTORY card
+FITS_VALUE = 40  # characters of a text that leaves room for its comment
 
 
 def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None) -> None:
@@ -77,7 +87,8 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
 
     STARCENX/Y and MASKCENX/Y in the SCI header are the star and the mask [pixel, 1-based], as spaceKLIP and
-    pyKLIP read them (pyKLIP with ``center_include_offset=False``). TADRA, TADDEC and TADROLL [arcsec] say how the
+    pyKLIP read them (pyKLIP with ``center_include_offset=False``); STARXERR, STARYERR, STARCORR, MASKXERR and MASKYERR
+    are their errors, and STARFROM says which centroid they rest on. TADRA, TADDEC and TADROLL [arcsec] say how the
     attitude was changed, and HISTORY how that was measured. The TA images are not written.
 
     References
@@ -344,7 +355,7 @@ def _telescope(gwcs: Any) -> dict[str, float]:
 
 def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tuple[float, float] | None) -> None:
     """Set the keywords that JWST products do not have; a model keeps them apart, through any number of files."""
-    cards: dict[str, tuple[float, str]] = {}
+    cards: dict[str, tuple[float | str, str]] = {}
     place = "coronagraphic mask" if identity.behind_mask(ds) else "SIAF reference point"
     for what, key, point in (("star", "STARCEN", star), (place, "MASKCEN", mask)):
         for k, value in enumerate(point or ()):
@@ -352,8 +363,13 @@ def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tu
     for name in ("RA", "DEC", "ROLL"):
         if f"adjust_{name.lower()}" in ds.coords:
             cards[f"TAD{name}"] = float(ds[f"adjust_{name.lower()}"]), f"[arcsec] correction of {name}_REF by TA"
+    for key, (name, comment) in ERRORS.items():
+        if np.isfinite(value := model.scalar(ds, name)):
+            cards[key] = value, comment
+    if source := identity.words(ds, "centroid_source"):
+        cards["STARFROM"] = source.encode("ascii", "replace").decode()[:FITS_VALUE], "centroid of the acquisition"
     extension = product.instance.setdefault("extra_fits", {}).setdefault("SCI", {})
-    stale = {"MASKCENX", "MASKCENY", *cards}
+    stale = {"MASKCENX", "MASKCENY", "STARFROM", *ERRORS, *cards}
     others = [card for card in extension.get("header", []) if card[0] not in stale]
     extension["header"] = others + [[key, *card] for key, card in cards.items()]
 

@@ -1,0 +1,73 @@
+"""Where the mask is and where the telescope aimed: against numbers that were found apart from this package."""
+
+import numpy as np
+import pytest
+
+import xta
+from xta import datasets
+from xta.acquisition import aim
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory):
+    """NIRCam visits with the releases that were on board from 2022 to 2024."""
+    return {
+        prd: datasets.make_visit(tmp_path_factory.mktemp("aim"), integrations=1, prd=prd)
+        for prd in ("PRDOPSSOC-055", "PRDOPSSOC-058", "PRDOPSSOC-063")
+    }
+
+
+@pytest.fixture(scope="module")
+def attached(visits):
+    return {prd: xta.open_exposure(visit.science[0]).ta.attach() for prd, visit in visits.items()}
+
+
+@pytest.mark.parametrize("prd", ["PRDOPSSOC-055", "PRDOPSSOC-058", "PRDOPSSOC-063"])
+def test_aim_of_releases_before_the_distortion_was_measured_anew(attached, prd):
+    """A5 335R with PRD 055 to 063 on board lands (+0.02, -0.26) px from the newest mask."""
+    ds = attached[prd]
+    aimed, mask = aim.aim(ds), aim.mask(ds)
+    assert (aimed.x - mask.x, aimed.y - mask.y) == pytest.approx((0.02, -0.26), abs=0.03)
+
+
+def test_mask_of_published_miri_visit(shared):
+    """V01386008001 with the geometry of PRD 058 was 1.77 px off; by the one since 059 it is (-0.04, 0.00) px."""
+    (path,) = (shared / "published" / "V01386008001").glob("*_calints.fits")
+    ds = xta.analyze(path, centroid="oss", corrections="all", offline=True)
+    apart = ds["target_x"] - ds["mask_x"], ds["target_y"] - ds["mask_y"]
+    assert apart == pytest.approx((-0.04, 0.0), abs=0.02)
+    assert 11 / 2 < 1e3 * float(ds["pixel_scale"]) * float(ds["mask_x_err"]) < 11  # [mas] of two determinations
+
+
+def test_mask_moves_with_the_filter(attached):
+    ds = attached["PRDOPSSOC-063"]
+    one, other = (aim.mask(ds.assign_coords(filter=band)) for band in ("F335M", "F444W"))
+    assert (other.x - one.x, other.y - one.y) == pytest.approx((0.177, -0.205))
+    assert other.x_err > one.x_err
+    unknown = aim.mask(ds.assign_coords(filter="F999W"))
+    assert (unknown.x, unknown.y) == (one.x, one.y)
+    assert "F999W is not known" in unknown.source
+
+
+def test_mask_before_the_pupil_wheel_moved_is_that_of_the_product(attached):
+    ds = attached["PRDOPSSOC-055"]
+    before = aim.mask(ds.assign_coords(date_beg="2022-05-20T00:00:00.000"))
+    assert "PRDOPSSOC-055" in before.source
+    assert "PRDOPSSOC-055" not in aim.mask(ds).source
+
+
+def test_mask_of_exposure_without_one_is_the_reference_point(visits):
+    ta = xta.open_exposure(visits["PRDOPSSOC-063"].ta[-1])
+    place = aim.mask(ta)
+    assert (place.x, place.y, place.x_err) == (31.5, 31.5, 0.0)
+
+
+def test_analysis_holds_mask_and_aim(visits):
+    ds = xta.analyze(visits["PRDOPSSOC-063"].science[0])
+    place = aim.aim(ds)
+    assert (ds["aim_x"].item(), ds["aim_y"].item()) == (place.x, place.y)
+    assert np.isfinite([ds[f"mask_{name}"].item() for name in ("x", "y", "x_err", "y_err")]).all()
+    moved = ds.ta.recenter()
+    for name in ("mask", "aim"):
+        apart = ds[f"{name}_x"] - ds["target_x"]
+        assert moved[f"{name}_x"].item() == pytest.approx(apart.item())

@@ -13,6 +13,7 @@ from astropy.io import fits
 import xta
 from xta import datasets, identity, osslog, plot, stacks
 from xta.acquisition import find
+from xta.acquisition.targ_acq import TargAcq
 from xta.errors import ArgumentError, MissingError, XtaError
 
 STAR = ("target_x", "target_y", "target_x_err", "target_y_err", "offset_x", "centroid_x", "mask_x")
@@ -371,3 +372,103 @@ def test_set_star_of_each_exposure(single, program):
     assert again.ta.compute_offset().ta.adjust_wcs()["target_x"] == single[1]["target_x"]
     with pytest.raises(ArgumentError, match="3 exposures and 2 values"):
         whole.ta.set_star([150.0, 151.0], 174.0, source="a table")
+
+
+@pytest.mark.parametrize("dim", ["roll", "visit", "integration"])
+def test_step_refuses_one_identity_along_any_dimension(single, dim):
+    parts = [ds.drop_vars(["ra", "dec"]) for ds in single[:2]]
+    options = {"coords": "minimal", "compat": "override", "join": "override"}
+    whole = xr.concat(parts, dim, data_vars="minimal" if dim == "integration" else "all", **options)
+    with pytest.raises(ArgumentError, match="one identity for all"):
+        whole.ta.recenter()
+
+
+def test_step_refuses_joined_files_of_the_first_release(shared):
+    """They have their identity in attributes, of which a join keeps the first."""
+    with xr.open_dataset(shared / "legacy_0.1" / "analyzed.nc") as old:
+        other = old.load().assign_attrs(filename="b").assign_coords(wcs=((), old["wcs"].item() + "#"))
+        whole = xr.concat([old, other], "exposure", coords="different", compat="equals")
+    with pytest.raises(ArgumentError, match=r"xta\.stack"):
+        whole.ta.compute_offset()
+
+
+def test_empty_stack_is_refused(single):
+    with pytest.raises(ArgumentError, match="no exposure"):
+        xta.stack(single).isel(exposure=[]).ta.compute_offset()
+
+
+def test_to_fits_refuses_two_exposures_of_one_name(single, tmp_path):
+    parts = [ds.drop_vars(["ra", "dec"]) for ds in single[:2]]
+    whole = xr.concat(parts, "integration", coords="different", compat="equals", join="outer")
+    with pytest.raises(ArgumentError, match="would replace"):
+        whole.ta.to_fits(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_compute_offset_refuses_one_pixel_for_several_visits(single):
+    whole = xta.stack(single)
+    with pytest.raises(ArgumentError, match="several visits"):
+        whole.ta.compute_offset(centroid=(31.0, 30.0))
+    same = whole.isel(exposure=[0, 1]).ta.compute_offset(centroid=(31.0, 30.0))
+    assert same["centroid_x"].values.tolist() == [31.0, 31.0]
+
+
+def test_stack_has_a_history_of_its_own(program):
+    whole = analyze(stacked(program))
+    lines = whole.attrs["history"].splitlines()
+    assert [line.partition(": ")[2].split()[0] for line in lines] == ["stack", "attach", "compute_offset", "adjust_wcs"]
+    assert "adjust_wcs of 3 exposures" in analyze(open_many(program)).attrs["history"]
+    assert program[0].name not in analyze(open_many(program)).attrs["history"]
+
+
+def test_stack_keeps_attributes_that_all_have(single):
+    first = single[0].assign_attrs(mine=1, ours="x")
+    whole = xta.stack([first, single[1].assign_attrs(ours="x"), single[2].assign_attrs(ours="x")])
+    assert whole.attrs["ours"] == "x"
+    assert not {"mine", "filename", "visit_id"} & set(whole.attrs)
+    assert whole.attrs["telescope"] == "JWST"
+
+
+def test_closing_a_stack_closes_its_files(program, tmp_path):
+    closed = []
+    parts = [xta.open_exposure(path, chunks={}) for path in program[:2]]
+    for k, ds in enumerate(parts):
+        ds.set_close(lambda k=k: closed.append(k))
+    whole = xta.stack(parts)
+    whole.ta.attach().close()
+    assert closed == [0, 1]
+
+
+def test_attach_given_records_of_all_visits(program, single):
+    """Each visit takes the TARG_ACQ extension of its own."""
+    none = dict.fromkeys(("target_v2", "target_v3", "sam_x", "sam_y"), np.nan)
+    records = []
+    for ds in single[1:]:
+        used = ds.sel(ta_exposure=ds["ta_in_use"].item())
+        about = {"filename": used["ta_filename"].item(), "visit_id": ds["visit_id"].item(), "detector": "NRCALONG"}
+        place = {"x_det": ds["oss_x_det"].item(), "y_det": ds["oss_y_det"].item()}
+        records.append(TargAcq(**about, **place, **none, date_beg="", status="SUCCESSFUL", reason=""))
+    whole = stacked(program).ta.attach(targ_acq=records)
+    assert whole["check_passed"].sel(check="TARG_ACQ agrees").values.tolist() == [1, 1, 1]
+
+
+def test_correcting_a_header_keeps_the_rest(program):
+    ds = xta.open_exposure(program[0]).assign_coords(target_ra=1.0)
+    attrs = ds.ta.attach().attrs
+    assert "target_ra" not in attrs
+    assert {"telescope", "filename", "title", "nints"} <= set(attrs)
+    assert "open_exposure" in attrs["history"]
+
+
+def test_member_with_filled_acquisitions_is_drawn_and_reported(single, tmp_path):
+    member = xta.stack(single).isel(exposure=0)
+    assert member.sizes["ta_exposure"] == 3
+    assert plot.offsets(member)
+    path = member.ta.report(tmp_path / "a.html")
+    assert path.read_text().count("<canvas") == single[0].ta.report(tmp_path / "b.html").read_text().count("<canvas")
+    assert "1 exposure," in repr(member.ta)
+
+
+def test_offsets_of_a_stack_without_offsets_are_missing(program):
+    with pytest.raises(MissingError, match="compute_offset"):
+        plot.offsets(stacked(program).ta.attach())

@@ -289,8 +289,8 @@ def current(ds: xr.Dataset) -> xr.Dataset:
     ds = in_memory(ds)
     if is_foreign(ds):
         stale = {name for name in ds.attrs if name in NAMES and name in ds.variables and _differs(ds, str(name))}
-        if not stale <= set(ONBOARD):
-            stale |= {*KEYWORDS, *LEGACY.values(), "title", "history"} - NAMES
+        if stale & {"filename", "visit_id", "exposure_number", "detector", "date_beg"}:
+            stale |= {*KEYWORDS, *LEGACY.values(), "title", "history"} - NAMES - {"telescope"}
         ds = ds.copy(deep=False)
         ds.attrs = {key: value for key, value in ds.attrs.items() if key not in stale}
     return _unfilled(ds)

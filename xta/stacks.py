@@ -67,19 +67,21 @@ def stack(exposures: Iterable[object]) -> xr.Dataset:
         msg = f"exposures is {type(exposures).__name__}; give a list of datasets, of xta.open_exposure"
         raise ArgumentError(msg)
     parts: list[xr.Dataset] = []
+    given: list[xr.Dataset] = []
     for ds in exposures:
         if not isinstance(ds, xr.Dataset):
             msg = f"exposures holds {type(ds).__name__}, not a dataset; open files with xta.open_exposure"
             raise ArgumentError(msg)
+        given.append(ds)
         parts += members_or_one(ds)
     if not parts:
         msg = "there is no exposure to stack; give one dataset or more"
         raise ArgumentError(msg)
     _check_alike(parts)
     names = ", ".join(str(header(ds).get("filename", "?")) for ds in parts)
-    result = _derived(join([_chunked(ds) for ds in parts]))
-    result.set_close(functools.partial(_close, parts))
-    return model.with_history(result, f"stack of {names}")
+    result = model.with_history(_derived(join([_chunked(ds) for ds in parts])), f"stack of {names}")
+    result.set_close(functools.partial(_close, given))
+    return result
 
 
 def _close(exposures: Sequence[xr.Dataset]) -> None:
@@ -159,11 +161,14 @@ def members(ds: xr.Dataset) -> list[xr.Dataset] | None:
     identity.refuse_combined(ds)
     (dim,) = dims
     count = ds.sizes[dim]
+    if not count:
+        msg = f"the dataset holds no exposure: its dimension {dim} is empty; select at least one"
+        raise ArgumentError(msg)
     owner = next((name for name in ("filename", "wcs") if name in ds.variables), None)
-    if count > 1 and (owner is None or dim not in ds[owner].dims):
+    if count > 1 and (owner is None or dim not in ds[owner].dims or "visit_id" not in ds.variables):
         msg = (
-            f"sci has {count} exposures along {dim}, but there is one identity for all: xarray took the first one's. "
-            "Join them with xta.stack, or with coords='different', compat='equals'"
+            f"there are {count} exposures along {dim}, but one identity for all: xarray took the first one's. Join "
+            "them with xta.stack, or with coords='different', compat='equals'; files of xta 0.1 with xta.stack"
         )
         raise ArgumentError(msg)
     derived = [name for name in DERIVED if name in ds.variables and dim in ds[name].dims]
@@ -189,7 +194,8 @@ def _stack_dims(ds: xr.Dataset) -> set[str]:
     dims = {str(dim) for name in names for dim in ds.variables[name].dims}
     if names and "sci" in ds.data_vars and not dims:
         dims = {str(dim) for dim in ds["sci"].dims} - IMAGE_DIMS
-        dims = dims if dims == {DIM} else set()
+        labels = ds.indexes.get("integration")
+        dims |= {"integration"} if labels is not None and not labels.is_unique else set()
     return dims
 
 
@@ -197,8 +203,12 @@ def join(exposures: Sequence[xr.Dataset], dim: str = DIM) -> xr.Dataset:
     """Join exposures along a dimension; all coordinates but labels get it.
 
     TA images, parts of the error and checks may be of another number or size in each: what an exposure does not have
-    is NaN, "" or flagged, and `members` takes it away again. Attributes that differ are dropped.
+    is NaN, "" or flagged; `members` takes away the rows of TA exposures again. Attributes stay that are equal in all.
     """
+    common = dict(exposures[0].attrs)
+    for ds in exposures[1:]:
+        common = {key: value for key, value in common.items() if key in ds.attrs and _same(ds.attrs[key], value)}
+    common.pop("history", None)
     bare = [ds.drop_vars(DERIVED, errors="ignore") for ds in exposures]
     names = {name: ds.variables[name] for ds in bare for name in ds.coords}
     present = [ds.assign_coords({n: _absent(v) for n, v in names.items() if n not in ds.coords}) for ds in bare]
@@ -216,7 +226,11 @@ def join(exposures: Sequence[xr.Dataset], dim: str = DIM) -> xr.Dataset:
         join="override",
         combine_attrs="drop_conflicts",
     )
-    return _with_texts(result)
+    return _with_texts(result).drop_attrs(deep=False).assign_attrs(common)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other))
 
 
 def _filler(name: str, variable: xr.Variable) -> Any:
@@ -248,8 +262,8 @@ def _with_texts(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords(coords)
 
 
-def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, keeps: bool = True) -> xr.Dataset:
-    """Apply a step to an exposure, or to each exposure of a stack.
+def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, name: str, keeps: bool = True) -> xr.Dataset:
+    """Apply a step to an exposure, or to each exposure of a stack; `name` of the step is for the history.
 
     `keeps` says that the step leaves the data variables as they are: those of the stack then stay the arrays they are.
     """
@@ -259,14 +273,21 @@ def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, keeps:
     (dim,) = _stack_dims(ds)
     results = [function(part) for part in parts]
     if not keeps:
-        return _derived(join(results, dim))
+        return _finished(join(results, dim), ds, f"{name} of {len(parts)} exposures")
     joined = join([result.drop_vars(list(result.data_vars)) for result in results], dim)
     data = ds[list(ds.data_vars)].reset_coords(drop=True)
     result = data.drop_vars([name for name in data.coords if name not in data.indexes]).assign_coords(joined.coords)
     result.attrs = joined.attrs
     result.encoding = ds.encoding
+    return _finished(result, ds, f"{name} of {len(parts)} exposures")
+
+
+def _finished(result: xr.Dataset, ds: xr.Dataset, operation: str) -> xr.Dataset:
+    """Add to the history of a stack, and let its files be closed; the history of one exposure is not that of all."""
+    before = {} if "filename" in ds.attrs else {key: ds.attrs[key] for key in ("history",) if key in ds.attrs}
+    result = model.with_history(_derived(result).assign_attrs(before), operation)
     result.set_close(ds.close)
-    return _derived(result)
+    return result
 
 
 def _derived(ds: xr.Dataset) -> xr.Dataset:
@@ -282,7 +303,7 @@ def _stepped(
 ) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
     @functools.wraps(step)
     def stepped(ds: xr.Dataset, /, *args: Options.args, **kwargs: Options.kwargs) -> xr.Dataset:
-        return each(ds, lambda part: step(part, *args, **kwargs), keeps=keeps)
+        return each(ds, lambda part: step(part, *args, **kwargs), name=step.__name__, keeps=keeps)
 
     return stepped
 

@@ -90,7 +90,8 @@ def checks(ds: xr.Dataset) -> list[Check]:
 
 def ta_filenames(ds: xr.Dataset) -> list[str]:
     """List the files of the TA exposures."""
-    return [str(name) for name in np.atleast_1d(ds["ta_filename"].values)] if "ta_filename" in ds.variables else []
+    names = np.atleast_1d(ds["ta_filename"].values).tolist() if "ta_filename" in ds.variables else []
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def as_dict(ds: xr.Dataset) -> dict[str, object]:

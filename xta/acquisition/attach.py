@@ -12,7 +12,7 @@ import xarray as xr
 
 from xta import identity, model, pixels, stacks
 from xta.acquisition import checks, pair
-from xta.acquisition.find import LogSearch, event_log, open_acquisition, ta_beside, targ_acqs
+from xta.acquisition.find import LogSearch, event_log, open_acquisition, read_records, ta_beside, targ_acqs
 from xta.acquisition.targ_acq import TargAcq
 from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
 from xta.geometry import sky
@@ -98,10 +98,10 @@ def attach(
     converged. Any earlier analysis in `ds` is taken back.
     """
     if isinstance(acquisition, Acquisition):
-        return stacks.each(ds, lambda part: _attached(part, acquisition))
-    given: list[xr.Dataset] = []
-    if stacks.is_stack(ds) and acquisition is not None:
-        given = _opened(acquisition)
+        return stacks.each(ds, lambda part: _attached(part, acquisition), name="attach")
+    several = stacks.is_stack(ds)
+    given = _opened(acquisition) if several and acquisition is not None else []
+    records = read_records(targ_acq) if several and targ_acq is not None else []
     read: dict[tuple[str, ...], Acquisition] = {}
 
     def attach_one(part: xr.Dataset) -> xr.Dataset:
@@ -109,10 +109,11 @@ def attach(
         own = (visit, str(header(part).get("filename"))) if identity.is_ta(part) else (visit,)
         if own not in read:
             mine = [ta for ta in given if header(ta).get("visit_id") == visit] or acquisition
-            read[own] = find_acquisition(part, mine, oss=oss, targ_acq=targ_acq, offline=offline)
+            own_records = [record for record in records if record.visit_id == visit] if several else targ_acq
+            read[own] = find_acquisition(part, mine, oss=oss, targ_acq=own_records or None, offline=offline)
         return _attached(part, read[own])
 
-    return stacks.each(ds, attach_one)
+    return stacks.each(ds, attach_one, name="attach")
 
 
 def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:

@@ -38,6 +38,7 @@ __all__ = [
     "find_ta",
     "open_acquisition",
     "read_log",
+    "read_records",
     "read_targ_acqs",
     "ta_beside",
     "targ_acqs",
@@ -211,20 +212,25 @@ def _mentions(path: Path, visit_id: str) -> bool:
 
 def targ_acqs(ds: xr.Dataset, targ_acq: Any, beside: Iterable[Iterable[Product]]) -> list[TargAcq]:
     """Read the TARG_ACQ extensions that are given, or those of the TA ``_uncal`` products beside the file."""
-    from astropy.io.fits import HDUList
-
     if targ_acq is None:
         return read_targ_acqs(group[0].path for group in _first(beside, ("_uncal",)))
-    given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList | TargAcq) else targ_acq
-    if not isinstance(given, Iterable):
-        msg = f"targ_acq is {targ_acq!r}; give paths or HDULists of TA _uncal products"
-        raise ArgumentError(msg)
-    records = [item if isinstance(item, TargAcq) else read_targ_acq(item) for item in given]
+    records = read_records(targ_acq)
     for record in records:
         if record.visit_id != header(ds)["visit_id"]:
             msg = f"{record.filename} (TARG_ACQ) belongs to visit {record.visit_id}, not {header(ds)['visit_id']}"
             raise AcquisitionError(msg)
     return records
+
+
+def read_records(targ_acq: Any) -> list[TargAcq]:
+    """Read the TARG_ACQ extensions that are given."""
+    from astropy.io.fits import HDUList
+
+    given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList | TargAcq) else targ_acq
+    if not isinstance(given, Iterable):
+        msg = f"targ_acq is {targ_acq!r}; give paths or HDULists of TA _uncal products"
+        raise ArgumentError(msg)
+    return [item if isinstance(item, TargAcq) else read_targ_acq(item) for item in given]
 
 
 def read_targ_acqs(paths: Iterable[Path]) -> list[TargAcq]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 from typing import Any
 
 import xarray as xr
@@ -12,7 +13,7 @@ from xta.acquisition.image import image_centroid, in_use
 from xta.errors import AcquisitionError, ArgumentError, warn
 from xta.geometry import sphere, wcs
 from xta.identity import header
-from xta.stacks import over_exposures
+from xta.stacks import each, members_or_one
 
 __all__ = ["acquired_target", "compute_offset", "target_position"]
 
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 Centroid = str | tuple[float, float]
 
 
-@over_exposures
 def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset:
     """Compute where the TA WCS puts the target, minus where the star was.
 
@@ -66,6 +66,14 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     `adjust_wcs` back.
     """
     identity.refuse_combined(ds)
+    if not isinstance(centroid, str) and len({header(ds)["visit_id"] for ds in members_or_one(ds)}) > 1:
+        msg = f"centroid is {centroid!r}, one pixel for exposures of several visits; give it to one exposure at a time"
+        raise ArgumentError(msg)
+    return each(ds, partial(_offset, centroid=centroid), name="compute_offset")
+
+
+def _offset(ds: xr.Dataset, centroid: Centroid) -> xr.Dataset:
+    """Compute the offset of one exposure."""
     if "ta_wcs" not in ds.variables:
         if not identity.is_ta(ds):
             msg = "no target acquisition is attached; call ds.ta.attach() first"

@@ -106,7 +106,7 @@ def set_star(
     parts = stacks.members(ds)
     if parts is not None:
         rows = _rows(len(parts), x, y, x_err, y_err, xy_corr)
-        return stacks.each(ds, lambda part: _with_star(part, next(rows), source))
+        return stacks.each(ds, lambda part: _with_star(part, next(rows), source), name="set_star")
     return _with_star(identity.current(ds), (x, y, x_err, y_err, xy_corr), source)
 
 

@@ -82,7 +82,8 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
 
 def _clean(ds: xr.Dataset) -> xr.Dataset:
     """Make all attributes and texts what NetCDF can hold, and forget how variables were stored before."""
-    clean = ds.drop_vars("source", errors="ignore").copy()  # a path of this machine; the file has a place of its own
+    of_this_machine = ["source"] if "source" in ds.coords and "source" not in ds.indexes else []
+    clean = ds.drop_vars(of_this_machine).copy()
     clean.attrs = model.clean_attrs(ds.attrs)
     for name, variable in dict(clean.variables).items():
         if variable.dtype == object:

@@ -131,10 +131,16 @@ def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None) -> None:
         what = "one template" if template is not None else f"the file {folder.name}"
         msg = f"the dataset holds several exposures, for which {what} is not enough; give a folder, and no template"
         raise ArgumentError(msg)
-    make_folder(folder)
-    for part in members_or_one(ds):
+    parts = members_or_one(ds)
+    for part in parts:
         identity.require(part, "filename", step="xta.open_exposure")
-        to_fits(part, folder / f"{header(part)['filename'].removesuffix('.gz')}")
+    names = [str(header(part)["filename"]).removesuffix(".gz") for part in parts]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        msg = f"several exposures are named {', '.join(twice)}, so that one file would replace the other; select one"
+        raise ArgumentError(msg)
+    make_folder(folder)
+    for part, name in zip(parts, names, strict=True):
+        to_fits(part, folder / name)
 
 
 def _first_pixel(ds: xr.Dataset) -> dict[str, int]:

@@ -17,6 +17,7 @@ from xta.identity import header, words
 from xta.plot import frame, places
 from xta.plot.places import Point
 from xta.plot.style import MARKS, VERBATIM, plain
+from xta.stacks import is_stack
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +116,11 @@ def offsets(
     """
     from xta.plot.figure import drawing
 
-    table = "offset_east" in ds.variables and ds["offset_east"].ndim
+    table = bool("offset_east" in ds.variables and ds["offset_east"].ndim)
+    if not table and is_stack(ds):
+        msg = "the stack has no offsets yet; call ds.ta.compute_offset() first, or select one exposure"
+        raise MissingError(msg)
+    ds = ds if table else identity.current(ds)
     series = _table(ds) if table else _visit(ds)
     with drawing(ax, height=3.7) as axes:
         drawn = [_scatter(axes, points, kwargs) for points in series]

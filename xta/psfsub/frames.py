@@ -109,7 +109,11 @@ def _named(given: xr.Dataset | Iterable[object] | None, kind: str) -> list[tuple
         if not isinstance(ds, xr.Dataset):
             msg = f"{kind} holds {type(ds).__name__}, not a dataset; open files with xta.analyze(file) first"
             raise ArgumentError(msg)
-        exposures += members_or_one(ds)
+        try:
+            exposures += members_or_one(ds)
+        except ArgumentError as error:
+            msg = f"{kind}: {error}"
+            raise KlipError(msg) from error
     return [(str(header(ds).get("filename") or f"{kind}[{k}]"), ds) for k, ds in enumerate(exposures)]
 
 

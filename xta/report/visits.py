@@ -10,7 +10,7 @@ import xarray as xr
 
 from xta import plot
 from xta.errors import ArgumentError
-from xta.identity import words
+from xta.identity import current, words
 from xta.io.atomic import make_folder
 from xta.model import scalar
 from xta.report import sections
@@ -70,7 +70,7 @@ def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
     if target.suffix.lower() != ".html":
         msg = f"{target.name!r} is no name of a page; end it with .html"
         raise ArgumentError(msg)
-    write(page(ds), target)
+    write(page(current(ds)), target)
     return target
 
 

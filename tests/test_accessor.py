@@ -26,6 +26,17 @@ def test_ta_of_climate_data_is_variable(climate):
     assert climate.set_coords("ta").ta.attrs["units"] == "K"
 
 
+def test_ta_of_climate_data_is_decided_at_each_access(climate):
+    assert float(climate.ta[0]) == 288.2
+    climate["ta"] = climate["ta"] - 273.15
+    assert float(climate.ta[0]) == pytest.approx(15.05)
+    del climate["ta"]
+    assert isinstance(climate.ta, TaAccessor)
+    climate["ta"] = ("plev", [1.0, 2.0])
+    assert climate.ta.values.tolist() == [1.0, 2.0]
+    assert xr.Dataset.ta is TaAccessor
+
+
 def test_ta_of_climate_data_without_it_is_accessor(climate):
     assert isinstance(climate.drop_vars("ta").ta, TaAccessor)
 

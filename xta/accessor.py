@@ -26,9 +26,24 @@ from xta.report import report
 
 __all__ = ["PlotAccessor", "TaAccessor", "TreeAccessor"]
 
+NAME = "ta"
+
 Object = TypeVar("Object")
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
+
+
+class _Access:
+    """Make the accessor anew at each access.
+
+    xarray's own descriptor keeps the first one, and with it a variable ``ta`` that was replaced since.
+    """
+
+    def __init__(self, accessor: Callable[[Any], Any]) -> None:
+        self._accessor = accessor
+
+    def __get__(self, obj: Any, cls: type) -> Any:
+        return self._accessor if obj is None else self._accessor(obj)
 
 
 class _Accessor(Protocol[Object]):
@@ -76,7 +91,7 @@ class PlotAccessor:
     klip = _method(plots.klip)
 
 
-@xr.register_dataset_accessor("ta")
+@xr.register_dataset_accessor(NAME)
 class TaAccessor:
     """Target acquisition of a JWST exposure: ``ds.ta.attach()``, ``ds.ta.compute_offset()`` and so on.
 
@@ -121,7 +136,7 @@ class TaAccessor:
     world_to_pixel = _method(world_to_pixel)
 
 
-@xr.register_datatree_accessor("ta")
+@xr.register_datatree_accessor(NAME)
 class TreeAccessor:
     """The exposures of a program: ``tree.ta.analyze()``, ``tree.ta.recenter()`` and so on.
 
@@ -157,3 +172,7 @@ class TreeAccessor:
 
 def _datasets(tree: xr.DataTree) -> Iterator[xr.Dataset]:
     return (node.to_dataset(inherit=False) for node in tree.subtree)
+
+
+for _kind, _accessor in ((xr.Dataset, TaAccessor), (xr.DataTree, TreeAccessor)):
+    setattr(_kind, NAME, _Access(_accessor))

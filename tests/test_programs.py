@@ -171,12 +171,81 @@ def test_analyze_leaves_out_exposure_without_wcs(folder, tmp_path):
     table = result.ta.files
     (row,) = (k for k, path in enumerate(table["path"].values) if path.endswith(name))
     assert (table["status"].values[row], table["group"].values[row]) == (0, "")
-    assert "no imaging WCS" in table["reason"].values[row]
+    assert "held no GWCS" in table["reason"].values[row]
     science.unlink()
     with pytest.warns(XtaWarning):
         tree = xta.open_program(tmp_path)
     with pytest.warns(XtaWarning), pytest.raises(WCSError, match="none of the 1 exposures"):
         tree.ta.analyze()
+
+
+def foreign(ds):
+    """Make the header of an exposure that of another pointing than its WCS has."""
+    return ds.assign_coords(ra_ref=ds["ra_ref"] + 1e-3).assign_attrs(ra_ref=ds["ra_ref"].item() + 1e-3)
+
+
+def with_groups(program, datasets):
+    """Build the program with other datasets in some groups; what is open stays open."""
+    data = {node.path: node.to_dataset(inherit=False) for node in program.subtree}
+    return xr.DataTree.from_dict(data | datasets)
+
+
+def test_analyze_writes_why_exposure_is_left_out(program, analyzed):
+    gone, kept = paths(program, "science")
+    tree = with_groups(program, {gone: foreign(program[gone].to_dataset())})
+    with pytest.warns(XtaWarning, match="is not the one of its header"):
+        result = tree.ta.analyze()
+    assert paths(result, "science") == [kept]
+    table = result.ta.files
+    (row,) = np.flatnonzero(program.ta.files["group"].values == gone)
+    assert table["reason"].values[row].startswith(f"the WCS of {gone.rpartition('/')[2]}.fits is not the one of its")
+    assert np.count_nonzero(table["reason"].values != program.ta.files["reason"].values) == 1
+    assert float(result[kept]["target_x"]) == float(analyzed[kept]["target_x"])
+
+
+def test_analyze_raises_for_acquisition_of_other_wcs(program):
+    """One TA exposure concerns all exposures of its visit: they are not left out in silence."""
+    first = paths(program, "acquisition")[0]
+    tree = with_groups(program, {first: foreign(program[first].to_dataset())})
+    with pytest.raises(WCSError, match=first.rpartition("/")[2]):
+        tree.ta.analyze()
+
+
+@pytest.mark.parametrize("dim", ["exposure", "visit"])
+def test_analyze_keeps_order_and_dimension_of_stack(program, analyzed, dim):
+    """The first and the last exposure are of one visit."""
+    first, second = (program[path].to_dataset() for path in paths(program, "science"))
+    third = first.assign_coords(filename="third.fits", exposure_number="2")
+    stack = xta.stack([first, second, third]).rename(exposure=dim)
+    tree = with_groups(program, {"/F444W/science/all": stack})
+    result = tree.ta.analyze()["F444W/science/all"]
+    assert result["sci"].dims[0] == dim
+    assert result["filename"].values.tolist() == stack["filename"].values.tolist()
+    stars = [float(analyzed[path]["target_x"]) for path in paths(analyzed, "science")]
+    assert result["target_x"].values.tolist() == [stars[0], stars[1], stars[0]]
+
+
+def test_analyze_of_stack_leaves_out_one_exposure(program, analyzed):
+    first, second = (program[path].to_dataset() for path in paths(program, "science"))
+    tree = with_groups(program, {"/F444W/science/all": xta.stack([foreign(first), second])})
+    with pytest.warns(XtaWarning, match=r"all\[0\] is left out"):
+        result = tree.ta.analyze()["F444W/science/all"]
+    assert result["filename"].values.tolist() == [second["filename"].item()]
+    xr.testing.assert_equal(result["sci"].isel(exposure=0).variable, second["sci"].variable)
+    assert result["target_x"].item() == float(analyzed[paths(analyzed, "science")[1]]["target_x"])
+
+
+def test_steps_find_labels_in_parent(program, analyzed):
+    """xarray moves labels that a parent has too out of its children."""
+    (path,) = paths(program, "reference")
+    ds = program[path].to_dataset()
+    group = path.rpartition("/")[0]
+    tree = with_groups(program, {group: ds[["x", "y"]].reset_coords(drop=True)})
+    assert "x" not in tree[path].to_dataset(inherit=False).coords
+    result = tree.ta.analyze()
+    assert float(result[path]["target_x"]) == float(analyzed[path]["target_x"])
+    expected = analyzed[path].to_dataset().ta.recenter(size=51)
+    xr.testing.assert_identical(result.ta.recenter(size=51)[path].to_dataset(), expected)
 
 
 def test_analyze_without_acquisition_names_visit(folder, tmp_path):
@@ -290,6 +359,20 @@ def test_subtract_background_of_other_setting(with_fields):
     xr.testing.assert_identical(result[path].to_dataset(), tree[path].to_dataset())
 
 
+def test_subtract_background_of_stack_of_two_settings(with_fields):
+    tree = xta.open_program(with_fields)
+    (path,) = paths(tree, "science")
+    ds = tree[path].to_dataset()
+    other = ds.assign_coords(filename="other.fits", filter="F335M")
+    stacked = with_groups(tree, {path: xta.stack([ds, other])})
+    with pytest.raises(ArgumentError, match=r"differ in filter; subtract the background before"):
+        stacked.ta.subtract_background()
+    alike = with_groups(tree, {path: xta.stack([ds, other.assign_coords(filter="F444W")])})
+    result = alike.ta.subtract_background()[path]
+    expected = tree.ta.subtract_background()[path]["sci"].values
+    np.testing.assert_array_equal(result["sci"].values, [expected, expected])
+
+
 def test_subtract_background_after_recenter(with_fields):
     tree = xta.open_program(with_fields).ta.analyze().ta.recenter(size=51)
     with pytest.raises(RecenterError, match="before recenter"):
@@ -310,9 +393,9 @@ def test_mean_exposure_refuses(nircam):
     ds = xta.open_exposure(nircam.science[0])
     with pytest.raises(ArgumentError, match="no exposure"):
         mean_exposure([])
-    with pytest.raises(ArgumentError, match="another pixels"):
+    with pytest.raises(ArgumentError, match="they differ in pixels"):
         mean_exposure([ds, ds.isel(x=slice(1, None))])
-    with pytest.raises(ArgumentError, match="another detector"):
+    with pytest.raises(ArgumentError, match="they differ in detector"):
         mean_exposure([ds, ds.assign_coords(detector="NRCBLONG")])
 
 
@@ -402,3 +485,11 @@ def test_ta_of_climate_tree_is_variable(program):
     assert xr.DataTree.from_dict({"/ta": ds}).ta.name == "ta"
     assert isinstance(xr.DataTree.from_dict({"/day": ds}).ta, TreeAccessor)
     assert isinstance(program.assign({"ta": xr.Variable((), 1)}).ta, TreeAccessor)
+
+
+def test_ta_of_climate_tree_is_decided_at_each_access():
+    tree = xr.DataTree(xr.Dataset({"ta": ("time", [288.0])}))
+    assert float(tree.ta[0]) == 288.0
+    tree["ta"] = tree["ta"] - 273.15
+    assert float(tree.ta[0]) == pytest.approx(14.85)
+    assert xr.DataTree.ta is TreeAccessor

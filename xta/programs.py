@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-import numpy as np
 import xarray as xr
 
 from xta import identity
@@ -27,7 +26,8 @@ from xta.io.backend import open_exposure
 from xta.io.files import ROLES, PathLike
 from xta.io.tree import LEFT_OUT, NEEDED, build, table_of
 from xta.psfsub import subtract
-from xta.stacks import is_stack, members_or_one
+from xta.stacks import IMAGE_DIMS, is_stack, members_or_one
+from xta.stacks import each as each_exposure
 from xta.stacks import stack as stack_exposures
 
 __all__ = ["analyze", "coadd", "klip", "open_program", "recenter", "role", "stack", "subtract_background"]
@@ -100,9 +100,8 @@ def open_program(
 
 
 def exposures(tree: xr.DataTree) -> Exposures:
-    """Collect the exposures and stacks of a tree by the path of their group in it."""
-    nodes = tree.subtree_with_keys
-    return {path: node.to_dataset(inherit=False) for path, node in nodes if "sci" in node.data_vars}
+    """Collect the exposures and stacks of a tree by the path of their group, with labels that xarray moved up."""
+    return {path: node.to_dataset() for path, node in tree.subtree_with_keys if "sci" in node.data_vars}
 
 
 def role(tree: xr.DataTree, path: str, ds: xr.Dataset) -> str:
@@ -125,7 +124,10 @@ def with_star(tree: xr.DataTree) -> Exposures:
 
 def replaced(tree: xr.DataTree, results: Mapping[str, xr.Dataset | None]) -> xr.DataTree:
     """Build a tree with other datasets in some of its groups; a group whose dataset is None goes."""
-    data = {path: node.to_dataset(inherit=False) for path, node in tree.subtree_with_keys}
+    data = {path: node.to_dataset() for path, node in tree.subtree_with_keys}
+    for path in [path for path, node in tree.subtree_with_keys if node.children]:
+        used = {dim for variable in data[path].data_vars.values() for dim in variable.dims}
+        data[path] = data[path].drop_vars(set(data[path].indexes) - used)  # labels that xarray moved up from exposures
     kept = {path: ds for path, ds in (data | dict(results)).items() if ds is not None}
     result = xr.DataTree.from_dict({"/" if path == "." else path: ds for path, ds in kept.items()}, name=tree.name)
     result.set_close(tree.close)
@@ -167,14 +169,14 @@ def analyze(
     ArgumentError
         If there is no exposure of a target or reference.
     WCSError
-        If none of them has an imaging WCS.
+        If none of them has an imaging WCS that is its own, or a TA exposure has none.
     XtaError
         Of the kinds of `xta.analyze`, for the first visit that has no usable acquisition.
 
     Warns
     -----
     XtaWarning
-        If an exposure, such as a spectrum, has no imaging WCS and is left out.
+        If an exposure has no imaging WCS, such as a spectrum, or one that is not its own, and is left out.
 
     Notes
     -----
@@ -192,15 +194,16 @@ def analyze(
     acquisitions = {path: ds for path, ds in exposures(tree.root).items() if role(tree.root, path, ds) == "acquisition"}
     ta = _by_visit(acquisitions)
     done: Exposures = {}
+    left_out: dict[str, str] = {}
     for visit, members in _by_visit(named).items():
         acquisition = _acquisition(tree, visit, members, ta.get(visit, {}), oss=oss, offline=offline)
-        done |= analyze_each(members, acquisition, centroid=centroid, corrections=corrections)
+        results, reasons = analyze_each(members, acquisition, centroid=centroid, corrections=corrections)
+        done, left_out = done | results, left_out | reasons
     if not done:
-        msg = f"none of the {len(named)} exposures has an imaging WCS"
+        msg = f"none of the {len(named)} exposures has a WCS to adjust: {'; '.join(dict.fromkeys(left_out.values()))}"
         raise WCSError(msg)
-    results = {path: _joined(path, ds, done) for path, ds in found.items()}
-    left_out = [path for path, ds in results.items() if ds is None]
-    return _without(replaced(tree, results), left_out, "it has no imaging WCS")
+    joined = {path: _joined(path, ds, done) for path, ds in found.items()}
+    return _without(replaced(tree, joined), left_out)
 
 
 def _acquisition(
@@ -220,8 +223,10 @@ def _joined(path: str, ds: xr.Dataset, done: Exposures) -> xr.Dataset | None:
     """Return what was made of an exposure, or of the exposures of a stack."""
     if not is_stack(ds):
         return done.get(path)
-    parts = [part for name, part in done.items() if name.rpartition("[")[0] == path]
-    return stack_exposures(parts) if parts else None
+    (dim,) = set(ds["sci"].dims) - IMAGE_DIMS
+    kept = [k for k in range(ds.sizes[dim]) if f"{path}[{k}]" in done]
+    parts = iter([done[f"{path}[{k}]"] for k in kept])
+    return each_exposure(ds.isel({dim: kept}), lambda _: next(parts)) if kept else None
 
 
 def _by_visit(found: Exposures) -> dict[str, Exposures]:
@@ -254,14 +259,16 @@ def _needed(tree: xr.DataTree, purpose: str, visit: str | None = None) -> list[P
     return [path for path in map(Path, table["path"].values[rows].tolist()) if path.is_file()]
 
 
-def _without(tree: xr.DataTree, groups: Sequence[str], reason: str) -> xr.DataTree:
-    """Say in the table of the program that some groups are gone."""
+def _without(tree: xr.DataTree, reasons: Mapping[str, str]) -> xr.DataTree:
+    """Write into the table of the program why some groups are gone."""
     table = table_of(tree)
-    if table is None or not groups:
+    if table is None or not reasons:
         return tree
-    gone = np.isin(table["group"].values, [f"/{group}" for group in groups])
-    columns: dict[str, Any] = {"status": LEFT_OUT, "group": "", "reason": reason}
-    return tree.assign({name: table[name].where(~gone, value) for name, value in columns.items()})
+    for group, reason in reasons.items():
+        gone = table["group"].values == f"/{group}"
+        columns: dict[str, Any] = {"status": LEFT_OUT, "group": "", "reason": reason}
+        table = table.assign({name: table[name].where(~gone, value) for name, value in columns.items()})
+    return tree.assign(table.data_vars)
 
 
 def each(tree: xr.DataTree, found: Exposures, step: Callable[[xr.Dataset], xr.Dataset]) -> xr.DataTree:
@@ -345,7 +352,8 @@ def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTr
     RecenterError
         If an exposure is recentered, so that its pixels are not those of the background.
     ArgumentError
-        Of `xta.cubes.coadd.subtract`.
+        If the exposures of a stack differ in what the background has to have in common with them, or of
+        `xta.cubes.coadd.subtract`.
 
     Warns
     -----
@@ -364,7 +372,7 @@ def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTr
         if role(tree.root, path, ds) == "background":
             for part in members_or_one(ds):
                 fields[_setting(part)].append(part)
-    settings = {path: _setting(members_or_one(ds)[0]) for path, ds in found.items()}
+    settings = {path: _one_setting(path, ds) for path, ds in found.items()}
     without = [path for path, setting in settings.items() if setting not in fields]
     if len(without) == len(found):
         msg = "the program has no background exposure (BKGDTARG) of the filters and detectors of the tree; open some"
@@ -381,8 +389,18 @@ def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTr
 
 
 def _setting(ds: xr.Dataset) -> Setting:
-    """Say with which pixels through which filter an exposure was taken."""
+    """Read with which pixels through which filter an exposure was taken."""
     return tuple(header(ds).get(name) for name in SETTING)
+
+
+def _one_setting(path: str, ds: xr.Dataset) -> Setting:
+    """Read the setting of an exposure, or the one that all exposures of a stack have."""
+    first, *others = dict.fromkeys(_setting(part) for part in members_or_one(ds))
+    if others:
+        differ = [name for name, *values in zip(SETTING, first, *others, strict=True) if len(set(values)) > 1]
+        msg = f"{path}: its exposures differ in {', '.join(differ)}; subtract the background before they are stacked"
+        raise ArgumentError(msg)
+    return first
 
 
 def stack(tree: xr.DataTree) -> xr.DataTree:
@@ -469,9 +487,8 @@ def klip(
             msg = f"{band}: {error}"
             raise KlipError(msg) from error
     if not images:
-        msg = (
-            f"there is no science exposure among the groups {', '.join(tree.groups)}; give a program or a filter of it"
-        )
+        groups = ", ".join(tree.groups)
+        msg = f"there is no science exposure among the groups {groups}; give a program or a filter of it"
         raise KlipError(msg)
     return images["."] if list(images) == ["."] else xr.DataTree.from_dict({f"/{b}": ds for b, ds in images.items()})
 

@@ -80,6 +80,21 @@ def test_survey_per_exposure_that_fails_does_not_stop_others(spoiled, dithered, 
         xr.testing.assert_identical(again.load(), ds)
 
 
+def test_survey_per_exposure_with_foreign_wcs_does_not_stop_others(dithered, tmp_path):
+    """The header of one exposure is of another pointing than its WCS."""
+    from astropy.io import fits
+
+    for path in (*dithered.science, *dithered.ta, dithered.oss_log):
+        shutil.copy(path, tmp_path)
+    first, second = (tmp_path / path.name for path in dithered.science)
+    fits.setval(first, "RA_REF", value=fits.getval(first, "RA_REF", "SCI") + 1e-3, ext=("SCI", 1))
+    ds = survey(tmp_path, **EACH)
+    assert ds["ok"].sel(exposure=[first.name, second.name]).values.tolist() == [0, 1]
+    assert "is not the one of its header" in ds["reason"].sel(exposure=first.name).item()
+    truth = dithered.truth.sel(file=second.name)
+    assert float(ds["target_x"].sel(exposure=second.name)) == pytest.approx(float(truth["star_x"]), abs=1e-4)
+
+
 def test_survey_per_exposure_of_failed_visit(two):
     product(two, 0, "cal").unlink()
     (two / "visit1" / product(two, 1, "calints").name).unlink()

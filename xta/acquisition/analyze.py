@@ -12,9 +12,10 @@ from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import Acquisition, attach, check_identity, find_acquisition
 from xta.acquisition.offset import Centroid, compute_offset
 from xta.errors import AcquisitionError, ArgumentError, WCSError, warn
+from xta.geometry import sky
 from xta.identity import header
+from xta.io import files as found
 from xta.io.backend import open_exposure, rechunk
-from xta.io.files import SCIENCE_KINDS, TA_KINDS, find_files, ranked_products
 
 __all__ = ["analyze", "analyze_each", "analyze_visit", "check_one_visit"]
 
@@ -94,14 +95,14 @@ def analyze_visit(
     ArgumentError
         If `files` is not a sequence, or two exposures have one name.
     WCSError
-        If no science exposure has an imaging WCS.
+        If no science exposure has an imaging WCS that is its own, or a TA exposure has none.
     XtaError
         Of the kinds of `analyze`.
 
     Warns
     -----
     XtaWarning
-        If an exposure, such as a spectrum, has no imaging WCS and is left out.
+        If an exposure has no imaging WCS, such as a spectrum, or one that is not its own, and is left out.
 
     Notes
     -----
@@ -134,9 +135,12 @@ def analyze_visit(
             msg = f"{name} was given twice; each exposure counts once"
             raise ArgumentError(msg)
         named[name] = ds
-    result = analyze_each(named, acquisition, centroid=centroid, corrections=corrections)
+    result, left_out = analyze_each(named, acquisition, centroid=centroid, corrections=corrections)
     if not result:
-        msg = f"none of the {len(science)} science exposures has an imaging WCS; analyze the acquisition itself"
+        why = "; ".join(dict.fromkeys(left_out.values()))
+        msg = (
+            f"none of the {len(science)} science exposures has a WCS to adjust ({why}); analyze the acquisition itself"
+        )
         raise WCSError(msg)
     return result
 
@@ -147,27 +151,43 @@ def analyze_each(
     *,
     centroid: Centroid = "auto",
     corrections: str | Iterable[str] = "none",
-) -> dict[str, xr.Dataset]:
-    """Analyze the exposures of a visit, by name; one without an imaging WCS is left out with a warning."""
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
+    """Analyze the exposures of a visit, by name, and tell why others are left out: their WCS is of no use.
+
+    That is warned of. A WCS of the acquisition that is of no use is an error, since it concerns all exposures.
+    """
     result: dict[str, xr.Dataset] = {}
+    left_out: dict[str, str] = {}
     for name, ds in exposures.items():
+        if why := _foreign(ds):
+            left_out[name] = why
+            continue
+        measured = compute_offset(attach(ds, acquisition), centroid=centroid)
         try:
-            result[name] = analyze(ds, acquisition=acquisition, centroid=centroid, corrections=corrections)
+            result[name] = adjust_wcs(measured, corrections=corrections)
         except WCSError as error:
-            warn(f"{name} is left out: {error}")
-    return result
+            left_out[name] = str(error)
+    for name, why in left_out.items():
+        warn(f"{name} is left out: {why}")
+    return result, left_out
+
+
+def _foreign(ds: xr.Dataset) -> str:
+    """Describe in what the WCS of an exposure is not its own; empty where it is."""
+    try:
+        sky.check_reference(ds)
+    except WCSError as error:
+        return str(error)
+    return ""
 
 
 def _in_folder(folder: "str | os.PathLike[str]") -> list[Path]:
     """List the best product of each exposure in a folder; damaged ones are warned of."""
-    products = [product for files in find_files(folder).products.values() for product in files.values()]
+    products = [product for files in found.find_files(folder).products.values() for product in files.values()]
     for product in products:
         if product.error:
             warn(f"a file is passed over: {product.error}")
-    usable = [product for product in products if not product.error and not product.is_guider]
-    kinds = {False: SCIENCE_KINDS, True: TA_KINDS}
-    groups = (ranked_products([p for p in usable if p.is_ta == ta], kinds[ta]) for ta in kinds)
-    return [group[0].path for ranked in groups for group in ranked]
+    return [ranked[0].path for ta in (False, True) for ranked in found.exposures(products, ta=ta)]
 
 
 def _opened(source: Any, chunks: Any) -> xr.Dataset:

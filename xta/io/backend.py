@@ -16,6 +16,7 @@ from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaErro
 from xta.geometry import wcs
 from xta.identity import KEYWORDS, NUMBERS, header, identify
 from xta.io import readout, tree
+from xta.io.files import SCIENCE_KINDS
 from xta.io.fitsfile import array, keyword, number, opened
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JwstBackendEntrypoint", "open_exposure", "rechunk"]
 
-PRODUCTS = ("_calints", "_cal", "_rateints", "_rate")
 IMAGE_NDIM, CUBE_NDIM = 2, 3
 
 
@@ -217,7 +217,7 @@ def _check_product(hdus: "HDUList", label: str) -> None:
         what = f"its SCI array has {len(hdus['SCI'].shape)} dimensions ({header.get('DATAMODL', 'unknown model')})"
     else:
         return
-    msg = f"{label}: {what}; give an image or a cube of integrations, one of {', '.join(PRODUCTS)}"
+    msg = f"{label}: {what}; give an image or a cube of integrations, one of {', '.join(SCIENCE_KINDS)}"
     raise ProductError(msg)
 
 

@@ -1,6 +1,7 @@
 """Find JWST products and event logs in files and folders, and tell by header and name what each of them is.
 
-This is the one place that looks for files: for the acquisition of an exposure, for a program, for a survey.
+This is the one place that looks for products: for the acquisition of an exposure, for a program, for a survey. Event
+logs beside an exposure are looked for by `xta.acquisition.find`.
 """
 
 import logging
@@ -25,6 +26,7 @@ __all__ = [
     "Catalog",
     "PathLike",
     "Product",
+    "exposures",
     "find_files",
     "listed",
     "ranked_products",
@@ -154,6 +156,12 @@ def ranked_products(products: Iterable[Product], kinds: Sequence[str]) -> list[l
             exposures[product.exposure].append(product)
     best_first = [sorted(group, key=lambda p: (kinds.index(p.kind), p.path)) for group in exposures.values()]
     return sorted(best_first, key=lambda group: (group[0].date or "~", group[0].path.name))
+
+
+def exposures(products: Iterable[Product], *, ta: bool, kinds: Sequence[str] | None = None) -> list[list[Product]]:
+    """Rank the products of science or of TA exposures, see `ranked_products`; damaged ones and guiders are none."""
+    usable = (product for product in products if not product.error and not product.is_guider)
+    return ranked_products((p for p in usable if p.is_ta == ta), kinds or (TA_KINDS if ta else SCIENCE_KINDS))
 
 
 def listed(folder: Path, start: str = "") -> list[Path]:

@@ -18,8 +18,8 @@ from xta.io.files import (
     Catalog,
     PathLike,
     Product,
+    exposures,
     find_files,
-    ranked_products,
 )
 
 __all__ = ["COLUMNS", "LEFT_OUT", "NEEDED", "NO_FILTER", "OPENED", "build", "groups", "table_of"]
@@ -145,14 +145,12 @@ def _role_of_group(group: str) -> str:
 
 def _open_visit(products: list[Product], opened: Opened, stack: ExitStack, *, read: Read, names: set[str]) -> None:
     """Open the best product of each exposure of a visit; say of the others why they are left out."""
-    usable = [product for product in products if not product.error and not product.is_guider]
-    opened.rows += [_left_out(product) for product in products if product not in usable]
-    for ta, kinds in ((False, SCIENCE_KINDS), (True, TA_KINDS)):
-        mine = [product for product in usable if product.is_ta == ta]
-        opened.rows += [_left_out(product) for product in mine if product.kind not in kinds]
-        for ranked in ranked_products(mine, kinds):
-            role = "reference" if ranked[0].target in names and not ta else ranked[0].role
-            _open_exposure(ranked, role, opened, stack, read)
+    found = [(ta, ranked) for ta in (False, True) for ranked in exposures(products, ta=ta)]
+    used = {product.path for _, ranked in found for product in ranked}
+    opened.rows += [_left_out(product) for product in products if product.path not in used]
+    for ta, ranked in found:
+        role = "reference" if ranked[0].target in names and not ta else ranked[0].role
+        _open_exposure(ranked, role, opened, stack, read)
 
 
 def _open_exposure(ranked: Sequence[Product], role: str, opened: Opened, stack: ExitStack, read: Read) -> None:
@@ -182,11 +180,11 @@ def _group(product: Product, role: str, opened: Opened) -> str:
 
 
 def _left_out(product: Product) -> Row:
-    """Say why a product is not opened, or what an _uncal serves for."""
+    """Make the row of a product that is not opened: the reason, or what an _uncal serves for."""
     if product.error:
         return Row(product, reason=product.error)
     if product.is_guider:
-        return Row(product, reason="it is of the guiders")
+        return Row(product, reason="it is a guider product")
     if product.kind == "_uncal" and product.is_ta:
         return Row(
             product, product.role, NEEDED, reason="its TARG_ACQ extension, if it has one, serves the acquisition"

@@ -4,13 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xta.io.files import TA_KINDS, Catalog, PathLike, Product, find_files, ranked_products
+from xta.io.files import SCIENCE_KINDS, Catalog, PathLike, Product, exposures, find_files
 from xta.model import TACQ_TYPES
 
 __all__ = ["Folders", "VisitFiles", "find_visits"]
-
-SCIENCE = ("_calints", "_cal")
-"""Products of a science exposure that can be analyzed, best first."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,10 @@ def find_visits(paths: "PathLike | Iterable[PathLike]") -> Folders:
 
 def _visit(visit_id: str, products: list[Product], logs: list[Path]) -> VisitFiles:
     """Sort the products of a visit by what they are."""
-
-    def best(kinds: tuple[str, ...], *, ta: bool) -> list[Product]:
-        good = (p for p in products if not p.error and p.is_ta == ta and not p.is_guider)
-        return [group[0] for group in ranked_products(good, kinds)]
-
-    ta, uncal, science = best(TA_KINDS, ta=True), best(("_uncal",), ta=True), best(SCIENCE, ta=False)
+    ta, uncal, science = (
+        [ranked[0] for ranked in exposures(products, ta=is_ta, kinds=kinds)]
+        for is_ta, kinds in ((True, None), (True, ["_uncal"]), (False, SCIENCE_KINDS[:2]))  # rates have no WCS
+    )
     tacq = [product.detector for product in ta if product.exp_type in TACQ_TYPES]
     science.sort(key=lambda product: bool(tacq) and product.detector != tacq[-1])
     return VisitFiles(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from numpy.typing import DTypeLike
 
-__all__ = ["ESTIMATE", "FROM_ATTRS", "METHODS", "NUMBERS", "Row", "counts", "to_dataset", "to_ecsv", "to_table"]
+__all__ = ["ESTIMATE", "IDENTITY", "METHODS", "NUMBERS", "Row", "counts", "to_dataset", "to_ecsv", "to_table"]
 
 METHODS = tuple(method for method in table.METHODS if method != "template")
 """Independent estimates that need no model image."""
@@ -26,7 +26,7 @@ METHODS = tuple(method for method in table.METHODS if method != "template")
 Row: TypeAlias = dict[str, Any]
 """One visit, of what JSON can hold; see `survey_visit`."""
 
-FROM_ATTRS = {
+IDENTITY = {
     "target_name": "target",
     "instrument": "instrument",
     "detector": "detector",
@@ -40,11 +40,11 @@ FROM_ATTRS = {
     "prd_version": "SIAF release that the product was processed with",
     "oss_prd": "SIAF release that was onboard, by the closure of the acquisition",
 }
-"""Columns of text that are attributes of the analyzed exposure -> long name."""
+"""Columns of text that are scalar coordinates of the analyzed exposure -> long name."""
 
 TEXTS = {
     "program": "program",
-    **FROM_ATTRS,
+    **IDENTITY,
     "checks_failed": "checks that failed, each with what it found",
     "reason": "why the visit failed, or what of it was left out",
     "warnings": "what the result should be read with",
@@ -124,7 +124,7 @@ def _flags(text: str, meanings: str, first: int) -> dict[str, object]:
 
 
 def counts(ds: xr.Dataset) -> str:
-    """Say in words how many rows of a survey are of which kind."""
+    """Count the rows of a survey by kind, in words."""
     star, offset, background, failed = (int((ds["ok"] == value).sum()) for value in (1, 2, 3, 0))
     doubted = int((ds["check_passed"] == 0).any("check").sum())
     fields = f"{background} of a background, " if background else ""
@@ -133,7 +133,7 @@ def counts(ds: xr.Dataset) -> str:
 
 
 def to_table(ds: xr.Dataset) -> "Table":
-    """Make an astropy table of a survey, one row a visit or exposure, one column a variable, attributes in ``meta``.
+    """Make an astropy table: one row per visit or exposure, one column per variable, attributes in ``meta``.
 
     What has a second dimension is one column for each of its labels: ``sam_dx``, ``guide_star_x_sigma``,
     ``check_same_guide_star``. Dates are text, and text that is not there is masked.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xta import identity
+from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.analyze import analyze
 from xta.acquisition.attach import Acquisition, attach, find_acquisition
 from xta.acquisition.find import best_log, read_log, read_targ_acqs
@@ -21,7 +22,7 @@ from xta.estimates.table import estimates as all_estimates
 from xta.identity import header
 from xta.io.backend import open_exposure
 from xta.surveys.files import VisitFiles
-from xta.surveys.table import ESTIMATE, FROM_ATTRS, METHODS, NUMBERS, Row
+from xta.surveys.table import ESTIMATE, IDENTITY, METHODS, NUMBERS, Row
 
 if TYPE_CHECKING:
     from xta.osslog import OssLog
@@ -143,10 +144,13 @@ def _one_exposure(exposure: xr.Dataset, acquisition: Acquisition | None, *, esti
     if acquisition is None:
         return _background(exposure, ())
     try:
-        ds = analyze(exposure, acquisition=acquisition)
+        measured = compute_offset(attach(exposure, acquisition))
+    except XtaError as error:
+        return _facts(exposure) | {"reason": str(error)}
+    try:
+        ds = adjust_wcs(measured)
     except WCSError as error:
-        ds = compute_offset(attach(exposure, acquisition))
-        return _row(ds) | {"ok": OFFSET_ONLY, "reason": f"without an imaging WCS that can be used ({error})"}
+        return _row(measured) | {"ok": OFFSET_ONLY, "reason": f"without an imaging WCS that can be used ({error})"}
     except XtaError as error:
         return _facts(exposure) | {"reason": str(error)}
     row = _row(ds) | {"ok": STAR_FOUND}
@@ -160,7 +164,7 @@ def _background(exposure: xr.Dataset, damaged: Iterable[str]) -> Row:
 
 def _facts(ds: xr.Dataset) -> Row:
     """Take the columns of text, which say what an exposure is."""
-    columns = {"date": "date_beg"} | {name: name for name in FROM_ATTRS}
+    columns = {"date": "date_beg"} | {name: name for name in IDENTITY}
     return {column: str(header(ds)[name]) for column, name in columns.items() if name in header(ds)}
 
 

@@ -234,7 +234,7 @@ def test_commands_refuse_other_names_than_netcdf(nircam, tmp_path, command, endi
         out.write_text("precious")
     done = CliRunner().invoke(main, [command, str(nircam.science[0]), "-o", str(out), "--offline"])
     assert done.exit_code == 2
-    assert "end it with .nc" in done.output
+    assert "must end in .nc" in done.output
     assert out.read_text() == "precious" if ending else not out.exists()
 
 

@@ -244,6 +244,6 @@ def test_to_netcdf_missing_text_is_empty(tmp_path):
 def test_to_netcdf_refuses_name_of_product(tmp_path):
     path = tmp_path / "a_cal.fits"
     path.write_text("precious")
-    with pytest.raises(ArgumentError, match=r"end it with \.nc"):
+    with pytest.raises(ArgumentError, match=r"must end in \.nc"):
         xta.to_netcdf(xr.Dataset(), path)
     assert path.read_text() == "precious"

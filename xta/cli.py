@@ -157,7 +157,7 @@ def _outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) ->
     else:
         named = [option]
     if is_netcdf_name(suffix) and not all(map(is_netcdf_name, named)):
-        msg = f"{named[0].name!r} is no name of a NetCDF file; end it with .nc, or give a folder that exists"
+        msg = f"{named[0].name!r} does not name a NetCDF file: it must end in .nc, or be a folder that exists"
         raise click.UsageError(msg)
     if len(set(named)) < len(named):
         msg = "several FILES have the same name, and so would their results; analyze them one by one"
@@ -425,7 +425,7 @@ def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 @click.option("-o", "--output", type=PATH, required=True, help="Table to write: .nc or .ecsv.")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
 @click.option(
-    "--per", type=click.Choice(["visit", "exposure"]), default="visit", show_default=True, help="A row is of."
+    "--per", type=click.Choice(["visit", "exposure"]), default="visit", show_default=True, help="What a row is of."
 )
 @click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
@@ -439,7 +439,7 @@ def survey(
     resume: bool,
     offline: bool,
 ) -> None:
-    """Analyze every visit of PATHS, files and folders, into a table with one row a visit or exposure."""
+    """Analyze every visit of PATHS, files and folders, into a table with one row per visit or exposure."""
     from xta import surveys
 
     if not is_netcdf_name(output) and output.suffix != ".ecsv":

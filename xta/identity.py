@@ -113,7 +113,7 @@ KEYWORDS: dict[str, str] = {
     "cal_version": "CAL_VER",
     "filename": "FILENAME",
 }
-"""Dataset attribute of an exposure -> JWST keyword it is read from (primary or SCI header)."""
+"""Name in `header` -> JWST keyword it is read from (primary or SCI header)."""
 
 NUMBERS = frozenset(
     {
@@ -123,7 +123,7 @@ NUMBERS = frozenset(
         *("va_scale", "pixel_area", "pixel_area_sr", "corrected_ra", "corrected_dec", "corrected_roll"),
     }
 )
-"""Attributes of `KEYWORDS` that are numbers; anything else in their place is not believed."""
+"""Names of `KEYWORDS` that are numbers; anything else in their place is not believed."""
 
 IDENTITY = (
     *("filename", "visit_id", "exposure_number", "instrument", "detector", "channel", "module", "filter", "pupil"),
@@ -248,7 +248,7 @@ def source(ds: xr.Dataset) -> str | None:
 
 
 def is_foreign(ds: xr.Dataset) -> bool:
-    """Tell whether the attributes are those of another exposure: they contradict the coordinates."""
+    """Check whether the attributes are those of another exposure: they contradict the coordinates."""
     return any(name in ds.attrs and _differs(ds, name) for name in NAMES if name in ds.variables)
 
 
@@ -308,7 +308,7 @@ def _unfilled(ds: xr.Dataset) -> xr.Dataset:
 
 
 def is_jwst(ds: xr.Dataset) -> bool:
-    """Tell whether a dataset bears any mark of JWST or of xta.
+    """Check whether a dataset bears any mark of JWST or of xta.
 
     Parameters
     ----------
@@ -329,12 +329,12 @@ def is_jwst(ds: xr.Dataset) -> bool:
 
 
 def is_ta(ds: xr.Dataset) -> bool:
-    """Tell whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
+    """Check whether a dataset is itself a target-acquisition (or confirmation) exposure, by EXP_TYPE."""
     return header(ds).get("exp_type") in model.TACQ_TYPES | model.TACONFIRM_TYPES
 
 
 def is_combined(ds: xr.Dataset) -> bool:
-    """Tell whether a dataset is what arithmetic made of several exposures.
+    """Check whether a dataset is what arithmetic made of several exposures.
 
     xarray keeps in ``a - b`` the coordinates that are the same in both. Two exposures differ in the names of their
     files; some of `ALIKE` are left.
@@ -357,7 +357,7 @@ def refuse_combined(ds: xr.Dataset) -> None:
 
 
 def behind_mask(ds: xr.Dataset) -> bool:
-    """Tell whether the star of an exposure is behind a mask, by EXP_TYPE; where that is not known it is taken to be."""
+    """Check whether the star of an exposure is behind a mask, by EXP_TYPE; without one it is taken to be."""
     return header(ds).get("exp_type") in {None, *model.CORONAGRAPHIC_TYPES}
 
 

@@ -109,7 +109,7 @@ def _check_alike(parts: Sequence[xr.Dataset]) -> None:
 
 
 def _differences(first: xr.Dataset, ds: xr.Dataset) -> Iterable[str]:
-    """Say in what two exposures differ that cannot be stacked."""
+    """Yield in what two exposures differ that cannot be stacked."""
     ours, theirs = header(first), header(ds)
     if ours.get("instrument") != theirs.get("instrument"):
         yield f"its instrument is {theirs.get('instrument')}, not {ours.get('instrument')}"
@@ -121,7 +121,7 @@ def _differences(first: xr.Dataset, ds: xr.Dataset) -> Iterable[str]:
         yield f"its pixels are {scales[1]:.5f} arcsec wide, not {scales[0]:.5f}"
     for dim in sorted(IMAGE_DIMS & set(first.indexes)):
         if not first.indexes[dim].equals(ds.indexes.get(dim)):
-            yield f"its labels {dim} are others"
+            yield f"its labels {dim} differ"
     if set(first.data_vars) != set(ds.data_vars):
         yield f"it has the variables {sorted(map(str, ds.data_vars))}, not {sorted(map(str, first.data_vars))}"
     units = [str(each["sci"].attrs.get("units", "")) if "sci" in each else "" for each in (first, ds)]
@@ -184,7 +184,7 @@ def members_or_one(ds: xr.Dataset) -> list[xr.Dataset]:
 
 
 def is_stack(ds: xr.Dataset) -> bool:
-    """Tell whether a dataset holds exposures along a dimension."""
+    """Check whether a dataset holds exposures along a dimension."""
     return bool(_stack_dims(ds))
 
 

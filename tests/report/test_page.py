@@ -132,7 +132,7 @@ def test_join_and_tag_escape():
 @pytest.mark.parametrize("name", ["a.htm", "a", "a.html.gz", "folder"])
 def test_report_refuses_other_name(small, tmp_path, name):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ArgumentError, match=r"end it with \.html"):
+    with pytest.raises(ArgumentError, match=r"must end in \.html"):
         report(small, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 

@@ -76,8 +76,8 @@ def attach(
     -------
     xarray.Dataset
         With ``ta_sci``, ``ta_err``, ``ta_dq`` (ta_exposure, ta_y, ta_x), ``ta_wcs``, ``ta_time`` and other
-        coordinates of the exposures, the onboard centroids paired with them, and as attributes the
-        centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
+        coordinates of the exposures, the onboard centroids paired with them, and as scalar
+        coordinates the centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
         TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``,
         ``centroid_kind``. The checks that log and headers allow, see `xta.acquisition.checks`.
 
@@ -242,7 +242,7 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
 
 
 def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
-    """Compare an attribute of the exposure with that of a TA exposure."""
+    """Compare what the headers of the exposure and of a TA exposure say."""
     label = header(ta).get("filename", "the TA exposure")
     value, other = header(ds).get(name), header(ta).get(name)
     if other is None and name != "guide_star":

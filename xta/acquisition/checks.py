@@ -70,7 +70,7 @@ def check_acquisition(
 ) -> xr.Dataset:
     """Check what log and headers say of an acquisition: ``check``, ``check_passed`` and ``check_reason``.
 
-    Where the log closes it adds the attributes ``oss_prd``, the SIAF release that was onboard, and
+    Where the log closes it adds the coordinates ``oss_prd``, the SIAF release that was onboard, and
     ``oss_closure_error``, the largest error of the loop [arcsec]. It warns if the log does not close, or log and
     TARG_ACQ disagree.
     """
@@ -101,8 +101,8 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
     except XtaError as error:
         said = f"the TA image is of no use: {error}"
         wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
-        spoilt: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
-        results: dict[str, Check] = {"not saturated": spoilt, "agrees": (None, said)}
+        spoiled: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
+        results: dict[str, Check] = {"not saturated": spoiled, "agrees": (None, said)}
         return _assign(ds, results | {"centroid plausible": _plausible(ds, ta, None), "star near mask": NOT_YET})
     wrong = pixel_flags(ta, star)
     clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")

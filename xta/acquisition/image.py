@@ -41,7 +41,7 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
     if label not in labels:
         msg = (
             f"TA exposure {label} is not in the dataset (it has {', '.join(map(str, labels)) or 'none'}): "
-            "it was dropped by a selection, or the attributes were; attach the acquisition again"
+            "it was dropped by a selection, or the coordinate ta_in_use was; attach the acquisition again"
         )
         raise MissingError(msg)
     selected = ds.isel(dict.fromkeys(ds["ta_exposure"].dims, labels.index(label)))

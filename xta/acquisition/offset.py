@@ -40,8 +40,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         With the scalar coordinates ``centroid_x/y/ra/dec``, ``ta_target_x/y`` (target through the TA WCS),
         ``ta_inverse_error_x/y`` (analytic minus numerical inverse), ``ta_reference_x/y`` (SIAF) [0-based TA
         pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
-        ``offset_east/north`` [arcsec on the sky], all WCS minus centroid; the attribute
-        ``centroid_source``, in words, and ``centroid_kind``, see `xta.model.centroid_kind`; and the checks that the
+        ``offset_east/north`` [arcsec on the sky], all WCS minus centroid;
+        ``centroid_source``, in words, and ``centroid_kind``, see `xta.identity.centroid_kind`; and the checks that the
         TA image allows, see `xta.acquisition.checks`.
 
     Raises

@@ -234,7 +234,7 @@ def from_targ_acq(exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]",
 def assign_centroids(
     ds: xr.Dataset, exposures: Sequence[xr.Dataset], blocks: Sequence[Sequence[Centroid]], onboard: Onboard
 ) -> xr.Dataset:
-    """Add what the log says of each TA exposure, and, as attributes, the onboard centroid in use.
+    """Add what the log says of each TA exposure, and, as scalar coordinates, the onboard centroid in use.
 
     `blocks` are those of each TA exposure, see `pair`. A centroid outside the readout of its exposure is refused.
     """
@@ -303,7 +303,7 @@ def logged_facts(ds: xr.Dataset) -> Facts:
 
 
 def _in_use(exposures: Sequence[xr.Dataset], onboard: Onboard) -> dict[str, Any]:
-    """Describe the onboard centroid in use by attributes."""
+    """Describe the onboard centroid in use by the values of scalar coordinates."""
     record, k = onboard.record, onboard.exposure
     if record is None or k is None:
         source = f"none ({onboard.reason})"

@@ -111,7 +111,7 @@ def set_star(
 
 
 def _rows(count: int, *values: Any) -> Iterator[tuple[Any, ...]]:
-    """Give each exposure its own values; a single one is for all."""
+    """Assign each exposure its own values; a single one is for all."""
     columns = []
     for value in values:
         column = [value] * count if np.ndim(value) == 0 else list(np.asarray(value))

@@ -68,5 +68,5 @@ def _check_alike(first: xr.Dataset, ds: xr.Dataset) -> None:
         different.append("pixels")
     if different:
         names = [str(header(d).get("filename", "an exposure")) for d in (first, ds)]
-        msg = f"{names[1]} cannot be combined with {names[0]}: it has another {', '.join(different)}; leave one out"
+        msg = f"{names[1]} cannot be combined with {names[0]}: they differ in {', '.join(different)}; leave one out"
         raise ArgumentError(msg)

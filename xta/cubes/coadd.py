@@ -98,7 +98,7 @@ def _check_options(method: str, sigma: float) -> None:
 
 
 def _in_one_piece(cube: xr.Dataset) -> xr.Dataset:
-    """Give dask arrays all integrations in each chunk, which then is a part of the frame."""
+    """Put all integrations of dask arrays into each chunk, which then is a part of the frame."""
     cube = cube.reset_coords(drop=True)
     lazy = any(image.chunks is not None for image in cube.variables.values())
     return cube.chunk({"integration": -1, "y": "auto", "x": "auto"}) if lazy else cube

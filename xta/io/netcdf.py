@@ -72,7 +72,7 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
     from dask.diagnostics.progress import ProgressBar
 
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
-        msg = f"{Path(path).name!r} is no name of a NetCDF file; end it with .nc"
+        msg = f"{Path(path).name!r} does not name a NetCDF file: it must end in .nc"
         raise ArgumentError(msg)
     with whole_file(path) as temporary:
         task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)

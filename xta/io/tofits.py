@@ -28,7 +28,7 @@ ARRAYS = {name: "data" if name == "sci" else name for name in model.IMAGES}
 """Variable of a dataset -> array of a JWST data model."""
 
 EXPOSURE = ("visit_id", "exposure_number", "detector", "date_beg")
-"""Attributes that together tell one exposure from any other."""
+"""Coordinates that together tell one exposure from any other."""
 
 ERRORS = {
     "STARXERR": ("target_x_err", "[pixel] standard error of STARCENX"),
@@ -58,12 +58,12 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     template : path, optional
         The product that `ds` was read from. Its header and other extensions (INT_TIMES, AREA, tables) are kept
         where they fit the array. By default the file that `ds` was opened from, if it is still there;
-        without one, the header is made of the attributes of `ds`.
+        without one, the header is made of the coordinates and attributes of `ds`.
 
     Raises
     ------
     MissingError
-        If there is no image, no star position, or neither a template nor attributes to make a header of.
+        If there is no image, no star position, or neither a template nor what a header can be made of.
     WCSError
         If there is no WCS or several, the labels are not successive pixels of the readout (a strided, binned or
         averaged dataset), or the WCS cannot be written as FITS keywords.
@@ -207,7 +207,7 @@ def _model(ds: xr.Dataset, template: PathLike | None, first: dict[str, int]) -> 
         except (FileError, ProductError) as error:
             if template is not None:
                 raise
-            logger.info("the header is made of the dataset's attributes: %s", error)
+            logger.info("the header is made of what the dataset says: %s", error)
     return _from_attributes(ds, kind())
 
 
@@ -267,7 +267,7 @@ def _rows(ds: xr.Dataset, original: xr.Dataset) -> Any:
 
 
 def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
-    """Fill the header with the attributes that came from it."""
+    """Fill the header with the coordinates and attributes that came from it."""
     identity.require(ds, "telescope", "instrument", step="xta.open_exposure")
     for name, value in model.clean_attrs(header(ds)).items():
         paths = product.find_fits_keyword(KEYWORDS[name]) if name in KEYWORDS else []

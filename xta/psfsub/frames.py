@@ -27,7 +27,7 @@ __all__ = ["Datasets", "Exposure", "Frames", "import_engine", "prepare"]
 Datasets: TypeAlias = xr.Dataset | Iterable[xr.Dataset]
 
 SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
-"""Attributes that have to agree: with another value the PSF is another one."""
+"""Coordinates that have to agree: with another value the PSF is another one."""
 
 USED = ("sci", "dq")  # of the images
 DERIVED = ("ra", "dec", "separation", "position_angle")

@@ -22,7 +22,7 @@ KEPT = (
     *("telescope", "instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask"),
     *("aperture", "program", "target_name"),
 )
-"""Attributes of the first exposure that hold for the result."""
+"""What the header of the first exposure says that holds for the result."""
 
 
 def resolution(ds: xr.Dataset, fwhm: float | None) -> float:

@@ -68,7 +68,7 @@ def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
     if is_stack(ds):
         return index([ds], target)
     if target.suffix.lower() != ".html":
-        msg = f"{target.name!r} is no name of a page; end it with .html"
+        msg = f"{target.name!r} does not name a page: it must end in .html"
         raise ArgumentError(msg)
     write(page(current(ds)), target)
     return target

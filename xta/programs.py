@@ -226,7 +226,7 @@ def _joined(path: str, ds: xr.Dataset, done: Exposures) -> xr.Dataset | None:
     (dim,) = set(ds["sci"].dims) - IMAGE_DIMS
     kept = [k for k in range(ds.sizes[dim]) if f"{path}[{k}]" in done]
     parts = iter([done[f"{path}[{k}]"] for k in kept])
-    return each_exposure(ds.isel({dim: kept}), lambda _: next(parts)) if kept else None
+    return each_exposure(ds.isel({dim: kept}), lambda _: next(parts), name="analyze") if kept else None
 
 
 def _by_visit(found: Exposures) -> dict[str, Exposures]:

@@ -224,7 +224,7 @@ def test_analyze_command_takes_corrections(old):
     assert result.exit_code == 0
     assert "corrected" not in result.stderr
     wrong = CliRunner().invoke(main, ["analyze", path, "--corrections", "all,none"])
-    assert wrong.exit_code == 2
+    assert wrong.exit_code == 1
     assert "some of way, filter" in wrong.output
 
 

@@ -269,7 +269,9 @@ def test_to_fits_keeps_header_of_original(exposure, visits, path):
     to_fits(exposure, path)
     changed = {"DATE", "FILENAME", "HISTORY", "S_REGION", "PA_APER"}
     changed |= {"CTYPE1", "CTYPE2", "CDELT1", "CDELT2", "PC1_1", "PC1_2", "PC2_1", "PC2_2"}
-    changed |= {"RA_V1", "DEC_V1", "PA_V3", "RA_REF", "DEC_REF", "ROLL_REF", "CRVAL1", "CRVAL2"}
+    changed |= {"RA_V1", "DEC_V1", "PA_V3", "RA_REF", "DEC_REF", "ROLL_REF", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"}
+    header = headers(path)[1]
+    assert (header["CRPIX1"], header["CRPIX2"]) == pytest.approx((header["MASKCENX"], header["MASKCENY"]))
     for before, after in zip(headers(visit.science[0]), headers(path), strict=True):
         for keyword in set(before) - changed - {""}:
             value = before[keyword]

@@ -119,15 +119,6 @@ def _centroid(text: str) -> "Centroid":
     return _pixel(text, "none of auto, oss, image or X,Y", option="--centroid")
 
 
-def _corrections(text: str) -> tuple[str, ...]:
-    from xta.acquisition.corrections import chosen
-
-    try:
-        return chosen(text if text in {"all", "none"} else text.split(","))
-    except XtaError as error:
-        raise click.BadParameter(str(error), param_hint="--corrections") from None
-
-
 def _pixel(text: str, problem: str, *, option: str) -> Pixel:
     try:
         x, y = (float(part) for part in text.split(","))
@@ -202,7 +193,8 @@ def analyze(
     """Find the star behind the mask of each of FILES (_calints or _cal)."""
     from xta import plot, summary
 
-    chosen, wanted = _centroid(centroid), _corrections(corrections)
+    chosen = _centroid(centroid)
+    wanted = corrections if corrections in {"all", "none"} else corrections.split(",")
     _check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
     outputs = _outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)

@@ -83,7 +83,7 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
 
     The GWCS goes to the ASDF extension, with a shift in front where the labels do not begin at 0. From it the
     pipeline's own functions derive the FITS keywords (TAN with SIP polynomials, within 0.01 pixel) and S_REGION.
-    CRPIX is the star in a recentered array, otherwise the mask's reference point. RA_REF, DEC_REF, ROLL_REF,
+    CRPIX is the star in a recentered array, otherwise the mask. RA_REF, DEC_REF, ROLL_REF,
     RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
 
     STARCENX/Y and MASKCENX/Y in the SCI header are the star and the mask [pixel, 1-based], as spaceKLIP and

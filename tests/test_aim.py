@@ -64,10 +64,19 @@ def test_mask_of_exposure_without_one_is_the_reference_point(visits):
 
 def test_analysis_holds_mask_and_aim(visits):
     ds = xta.analyze(visits["PRDOPSSOC-063"].science[0])
-    place = aim.aim(ds)
+    place = aim.aim(ds, shifted=False)
     assert (ds["aim_x"].item(), ds["aim_y"].item()) == (place.x, place.y)
     assert np.isfinite([ds[f"mask_{name}"].item() for name in ("x", "y", "x_err", "y_err")]).all()
     moved = ds.ta.recenter()
     for name in ("mask", "aim"):
         apart = ds[f"{name}_x"] - ds["target_x"]
         assert moved[f"{name}_x"].item() == pytest.approx(apart.item())
+
+
+def test_mask_is_shifted_as_the_star_is(visits):
+    """Both are corrected for the filter or neither, so that their distance is the same."""
+    ds = xta.analyze(visits["PRDOPSSOC-063"].science[0])
+    shifted = ds.ta.adjust_wcs(corrections="filter")
+    apart = [float(each["target_x"] - each["mask_x"]) for each in (ds, shifted)]
+    assert apart[0] == pytest.approx(apart[1], abs=1e-3)
+    assert shifted["mask_x"] - ds["mask_x"] == pytest.approx(0.177)

@@ -92,20 +92,20 @@ def test_distortion_is_against_newest_siaf(analyzed, newest):
 
 
 def test_mask_reference_is_no_part_of_total(newest):
-    """The last digit of the SIAF, and the errors of the filter's shift: 0.06 and 0.10 px of F444W."""
+    """The last digit of the SIAF, and where it is corrected for the errors of F444W's shift: 0.06 and 0.10 px."""
     ds = xta.analyze(newest["nircam"].science[0])
     digit = 0.1 / math.sqrt(12)
-    assert part(ds, "mask reference") == pytest.approx((math.hypot(digit, 0.06), math.hypot(digit, 0.1)), rel=1e-6)
+    assert part(ds, "mask reference") == pytest.approx((digit, digit), rel=1e-6)
     assert float(ds["target_x_err"]) < digit
+    shifted = part(ds.ta.adjust_wcs(corrections="filter"), "mask reference")
+    assert shifted == pytest.approx((math.hypot(digit, 0.06), math.hypot(digit, 0.1)), rel=1e-6)
 
 
 def test_mask_of_old_release_is_that_of_the_newest(analyzed, newest):
     """XDetRef, YDetRef of NRCA5_MASK335R are 1407.9, 1675.2 then, and 1407.8, 1675.6 now; Det x runs against x."""
     now = xta.analyze(newest["nircam"].science[0])
     reference = pair.intended_pixel(analyzed)
-    assert (analyzed["mask_x"] - reference[0], analyzed["mask_y"] - reference[1]) == pytest.approx(
-        (0.1 + 0.177, 0.4 - 0.205), abs=1e-6
-    )
+    assert (analyzed["mask_x"] - reference[0], analyzed["mask_y"] - reference[1]) == pytest.approx((0.1, 0.4), abs=1e-6)
     assert part(analyzed, "mask reference") == pytest.approx(part(now, "mask reference"))
 
 

@@ -95,7 +95,8 @@ def adjust_wcs(
     adjusted = wcs.shift(adjusted, -dx, -dy) if dx or dy else adjusted
     x, y = x_wcs + dx, y_wcs + dy
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
-    mask, aimed = _mask(ds, filter_shifts), _aim(ds, filter_shifts)
+    place = {"filters": filter_shifts, "shifted": "filter" in names}  # as the star is, so that they compare
+    mask, aimed = _mask(ds, **place), _aim(ds, **place)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
     values = model.prefixed(
         target={"x": x, "y": y, "ra": target[0], "dec": target[1]},
@@ -139,18 +140,18 @@ def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> 
     return residual
 
 
-def _mask(ds: xr.Dataset, filters: FilterShifts | None) -> Place:
+def _mask(ds: xr.Dataset, **place: Any) -> Place:
     """Find the mask; a warning where the SIAF does not know it."""
     try:
-        return aim.mask(ds, filters=filters)
+        return aim.mask(ds, **place)
     except SiafError as error:
         warn(f"{header(ds).get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
         return aim.NOWHERE
 
 
-def _aim(ds: xr.Dataset, filters: FilterShifts | None) -> Place:
+def _aim(ds: xr.Dataset, **place: Any) -> Place:
     """Find where the telescope aimed, where the SIAF knows it."""
     try:
-        return aim.aim(ds, filters=filters)
+        return aim.aim(ds, **place)
     except SiafError:
         return aim.NOWHERE

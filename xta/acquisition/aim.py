@@ -47,8 +47,11 @@ class Place:
 NOWHERE = Place(math.nan, math.nan, math.nan, math.nan, "the SIAF does not know the aperture")
 
 
-def mask(ds: xr.Dataset, *, filters: FilterShifts | None = None) -> Place:
+def mask(ds: xr.Dataset, *, filters: FilterShifts | None = None, shifted: bool = True) -> Place:
     """Find the mask of an exposure, or the reference point of its aperture where it has none.
+
+    `shifted` by the filter it is where its image is; without, where it has to be compared with a star that is not
+    corrected for the filter.
 
     Raises
     ------
@@ -63,21 +66,22 @@ def mask(ds: xr.Dataset, *, filters: FilterShifts | None = None) -> Place:
     release = about.get("prd_version") if moved else None
     ap = siaf.aperture(about["instrument"], about.get("aperture", ""), release)
     x, y = siaf.reference_pixel(ap, _readout(ds))
-    shift = filter_shift(
-        about, str(about.get("filter", "")), instrument.filter_shifts() if filters is None else filters
-    )
     source = f"mask in {siaf.release(release)}"
     x_err, y_err = (_digit(value) / math.sqrt(12) for value in (ap.XDetRef, ap.YDetRef))
     second = CENTERS.get(str(about.get("aperture", "")), 0.0) / 2e3 / float(about.get("pixel_scale", math.nan))
     x_err, y_err = math.hypot(x_err, second), math.hypot(y_err, second)
+    if not shifted:
+        return Place(x, y, x_err, y_err, source)
+    table = instrument.filter_shifts() if filters is None else filters
+    shift = filter_shift(about, str(about.get("filter", "")), table)
     if shift is None:
         return Place(x, y, x_err, y_err, f"{source}; the shift of {about.get('filter') or 'no filter'} is not known")
     errors = math.hypot(x_err, shift.x_err), math.hypot(y_err, shift.y_err)
     return Place(x + shift.x, y + shift.y, *errors, f"{source}, shifted by the filter")
 
 
-def aim(ds: xr.Dataset, *, filters: FilterShifts | None = None) -> Place:
-    """Find where a star lands behind the mask that was centroided and moved without error.
+def aim(ds: xr.Dataset, *, filters: FilterShifts | None = None, shifted: bool = True) -> Place:
+    """Find where a star lands behind the mask that was centroided and moved without error; `shifted` as in `mask`.
 
     The release on board is the one with which the event log closes (``oss_prd``), else that of the product.
 
@@ -98,7 +102,7 @@ def aim(ds: xr.Dataset, *, filters: FilterShifts | None = None) -> Place:
     shifts = [filter_shift(about, band, table) for band in (str(about.get("filter", "")), str(ta["ta_filter"].item()))]
     observed, before = shifts
     source = f"aim of {siaf.release(onboard)} on board, laid on {siaf.release()}"
-    if observed is None or before is None:
+    if not shifted or observed is None or before is None:
         return Place(float(x), float(y), 0.0, 0.0, source)
     errors = math.hypot(observed.x_err, before.x_err), math.hypot(observed.y_err, before.y_err)
     place = float(x) + observed.x - before.x, float(y) + observed.y - before.y

@@ -14,6 +14,7 @@ from xta.identity import header
 
 __all__ = [
     "DERIVED",
+    "SCALE_TOLERANCE",
     "each",
     "is_stack",
     "join",
@@ -33,7 +34,8 @@ IMAGE_DIMS = {"integration", "y", "x"}
 RAGGED = ("ta_exposure", "ta_y", "ta_x", "correction", "error_part", "check")
 """Dimensions that may be of another length in each exposure; what an exposure does not have is filled."""
 
-SCALE_TOLERANCE = 0.005  # relative difference of pixel scales; visits differ by 1e-4 by velocity aberration
+SCALE_TOLERANCE = 0.005
+"""Relative difference of pixel scales of exposures that go together; visits differ by 1e-4 by velocity aberration."""
 
 Options = ParamSpec("Options")
 

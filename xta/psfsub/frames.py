@@ -20,7 +20,7 @@ from xta.identity import header
 from xta.images import shift
 from xta.psfsub import north
 from xta.psfsub.north import Array
-from xta.stacks import members_or_one
+from xta.stacks import DERIVED, SCALE_TOLERANCE, members_or_one
 
 __all__ = ["Datasets", "Exposure", "Frames", "import_engine", "prepare"]
 
@@ -30,8 +30,6 @@ SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
 """Coordinates that have to agree: with another value the PSF is another one."""
 
 USED = ("sci", "dq")  # of the images
-DERIVED = ("ra", "dec", "separation", "position_angle")
-SCALE_TOLERANCE = 0.005  # relative difference of pixel scales; visits differ by 1e-4 by velocity aberration
 CENTERED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
 
 

@@ -1,5 +1,7 @@
 """Corrections of the star beyond the WCS of a product: against published vectors and measured shifts."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -222,7 +224,11 @@ def test_analyze_command_takes_corrections(old):
     path = str(old["nircam"].science[0])
     result = CliRunner().invoke(main, ["analyze", path, "--corrections", "way,filter", "--json", "--offline"])
     assert result.exit_code == 0
-    assert "corrected" not in result.stderr
+    told = json.loads(result.stdout)[0]
+    assert told["corrections"]["filter"] == pytest.approx([0.177, -0.205], abs=1e-3)
+    table = CliRunner().invoke(main, ["analyze", path, "--corrections", "filter", "--offline"]).stdout
+    assert "corrected for filter [px]" in table
+    assert "+0.1770" in table
     wrong = CliRunner().invoke(main, ["analyze", path, "--corrections", "all,none"])
     assert wrong.exit_code == 1
     assert "some of way, filter" in wrong.output

@@ -76,7 +76,19 @@ def rows(ds: xr.Dataset, *, minus: str = "−") -> list[tuple[str, str, str]]:
             spread = "± " if names[0].endswith("_err") else ""
             x, y = (spread + number(value, decimals, minus=minus) for value in values)
             result.append((what if masked else WITHOUT_MASK.get(what, what), x, y))
+    for name, correction in corrections(ds).items():
+        x, y = (number(value, 4, sign=True, minus=minus) for value in correction)
+        result.append((f"corrected for {name} [px]", x, y))
     return result
+
+
+def corrections(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
+    """List what the star of one exposure was corrected for [pixel]."""
+    names = ds.variables.get("correction")
+    if names is None or any(ds[f"correction_{axis}"].dims != names.dims for axis in "xy"):
+        return {}
+    columns = (ds[name].values.tolist() for name in ("correction", "correction_x", "correction_y"))
+    return {str(name): (x, y) for name, x, y in zip(*columns, strict=True)}
 
 
 def checks(ds: xr.Dataset) -> list[Check]:
@@ -107,7 +119,7 @@ def as_dict(ds: xr.Dataset) -> dict[str, object]:
     dict
         The identity of the exposure, the centroid's source, and every scalar of compute_offset and
         adjust_wcs under its own name; units as in `xta.model.ATTRS`. What is not a number is None. Under "checks"
-        True, False or None for each check, under "check_reasons" why.
+        True, False or None for each check, under "check_reasons" why; under "corrections" x, y of each [pixel].
     """
     result = {name: header(ds)[name] for name in ABOUT if name in header(ds)}
     scalars = [str(name) for name, coord in ds.coords.items() if coord.dtype.kind == "f" and not coord.ndim]
@@ -116,6 +128,8 @@ def as_dict(ds: xr.Dataset) -> dict[str, object]:
     if judged := checks(ds):
         result["checks"] = {check.name: {-1: None, 0: False, 1: True}[check.state] for check in judged}
         result["check_reasons"] = {check.name: check.reason for check in judged}
+    if corrected := corrections(ds):
+        result["corrections"] = {name: list(xy) for name, xy in corrected.items()}
     return result | {"ta_filenames": ta_filenames(ds)}
 
 

@@ -196,9 +196,17 @@ def _stack_dims(ds: xr.Dataset) -> set[str]:
     dims = {str(dim) for name in names for dim in ds.variables[name].dims}
     if names and "sci" in ds.data_vars and not dims:
         dims = {str(dim) for dim in ds["sci"].dims} - IMAGE_DIMS
-        labels = ds.indexes.get("integration")
-        dims |= {"integration"} if labels is not None and not labels.is_unique else set()
+        dims |= {"integration"} if _is_pooled(ds) else set()
     return dims
+
+
+def _is_pooled(ds: xr.Dataset) -> bool:
+    """Tell whether integrations of one number are of several times: those of several exposures, in one row."""
+    time = ds.variables.get("time")
+    if time is None or time.dims != ("integration",) or "integration" not in ds.indexes:
+        return False
+    labels = ds.indexes["integration"]
+    return not labels.is_unique and len(set(zip(labels, time.values.tolist(), strict=True))) > labels.nunique()
 
 
 def join(exposures: Sequence[xr.Dataset], dim: str = DIM) -> xr.Dataset:

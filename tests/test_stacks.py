@@ -179,6 +179,7 @@ def to_zarr(ds, folder):
 STORES = {"netcdf": to_netcdf, "zarr": to_zarr, "pickle": lambda ds, _: pickle.loads(pickle.dumps(ds))}
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")  # texts, as xarray writes them
 @pytest.mark.parametrize("store", STORES)
 def test_stack_survives(store, single, tmp_path):
     with STORES[store](xta.stack(single), tmp_path) as again:

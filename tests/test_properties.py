@@ -93,7 +93,9 @@ def to_tree(ds, folder):
 
 def to_zarr(ds, folder):
     store = {}
-    ds.drop_encoding().to_zarr(store, zarr_format=2, consolidated=False)
+    # A join by xarray leaves NaN among texts where an exposure has fewer acquisitions, which xarray cannot write.
+    whole = xta.stack(stacks.members(ds)) if stacks.is_stack(ds) else ds
+    whole.drop_encoding().to_zarr(store, zarr_format=2, consolidated=False)
     return xr.open_zarr(store, zarr_format=2, consolidated=False).load()
 
 
@@ -155,9 +157,9 @@ def check_stars(ds, truth):
     return len(parts)
 
 
-def run(data, paths, truth, folder):
+def run(data, paths, truth, folder, most):
     """Draw a sequence and follow it until the end or the first error of xta."""
-    chosen = data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=3, unique=True), label="exposures")
+    chosen = data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=most, unique=True), label="exposures")
     way = data.draw(st.sampled_from(["open_mfdataset", *JOINS, "later"]), label="joined by")
     try:
         before = data.draw(st.sampled_from(["", "attach", "compute_offset", "adjust_wcs"]), label="steps before")
@@ -186,14 +188,14 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck
 PHASES = [Phase.explicit, Phase.generate]  # to make a failure smaller would take minutes
 
 
-def run_many(count, number, paths, truth, folders):
-    """Run sequences that a seed chooses."""
+def run_many(count, number, paths, truth, folders, *, most):
+    """Run sequences of at most so many exposures that a seed chooses."""
 
     @seed(number)
     @settings(max_examples=count, deadline=None, database=None, phases=PHASES, suppress_health_check=CHECKS)
     @given(data=st.data())
     def each(data):
-        run(data, paths, truth, folders.mktemp("sequence"))
+        run(data, paths, truth, folders.mktemp("sequence"), most)
 
     each()
 
@@ -205,11 +207,11 @@ pytestmark = [
 
 
 def test_any_sequence_gives_the_star_or_an_error(paths, truth, tmp_path_factory):
-    run_many(40, 0, paths, truth, tmp_path_factory)
+    run_many(40, 0, paths, truth, tmp_path_factory, most=3)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("number", range(1, 9))
 def test_any_of_many_sequences_gives_the_star_or_an_error(number, paths, truth, tmp_path_factory):
     """2,000 in all."""
-    run_many(250, number, paths, truth, tmp_path_factory)
+    run_many(250, number, paths, truth, tmp_path_factory, most=2)

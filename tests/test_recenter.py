@@ -267,7 +267,9 @@ import xta
 cube, out = sys.argv[1:]
 ds = xr.open_dataset(cube, engine="jwst", chunks={"integration": 20}).assign_coords(target_x=149.3, target_y=160.7)
 ds.ta.recenter().to_netcdf(out)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Of this program alone: ru_maxrss begins with the size of the process that started it.
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(peak) * 1024)
 """
 
 

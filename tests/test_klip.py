@@ -263,9 +263,101 @@ def test_to_vip_frames_without_nan(sample):
     assert not observed.all()
     assert np.isfinite(data["cube"]).all()
     assert np.isfinite(data["cube_ref"]).all()
-    np.testing.assert_array_equal(data["cube"][: len(observed)][observed], sample.rolls[0]["sci"].values[observed])
+    ny, nx = observed.shape[1:]
+    size = max(ny, nx)
+    assert size % 2
+    assert data["cube"].shape[1:] == data["cube_ref"].shape[1:] == (size, size)
+    middle = np.s_[: len(observed), (size - ny) // 2 : (size + ny) // 2, (size - nx) // 2 : (size + nx) // 2]
+    np.testing.assert_array_equal(data["cube"][middle][observed], sample.rolls[0]["sci"].values[observed])
+    assert (np.delete(data["cube"], np.arange(size)[middle[1]], axis=1) == 0).all()
     np.testing.assert_array_equal(data["angles"], to_pyklip(sample.rolls)[0].PAs)
     assert to_vip(sample.rolls)["cube_ref"] is None
+
+
+def rotated_by_scipy(cube, angles):
+    """Rotate about the central pixel, counter-clockwise, as VIP does by its `angle_list`."""
+    pairs = zip(cube, angles, strict=True)
+    return np.stack([ndimage.rotate(frame, -angle, reshape=False, order=3) for frame, angle in pairs])
+
+
+def rotated_by_vip(cube, angles):
+    return pytest.importorskip("vip_hci").preproc.cube_derotate(cube, angles)
+
+
+@pytest.mark.parametrize("rotate", [rotated_by_scipy, rotated_by_vip])
+def test_to_vip_companion_after_rotation(sample, rotate):
+    options = {"separation": 1.6, "position_angle": 100.0, "psf": sample.psf}
+    data, fake = (
+        to_vip([inject(ds.isel(integration=[0]), flux=flux, **options) for ds in sample.rolls]) for flux in (0.0, 1e4)
+    )
+    source = fake["cube"] - data["cube"]
+    turned = rotate(source, fake["angles"])
+    scale = north.pixel_scale(sample.rolls[0])
+    x, y = offsets(1.6, 100.0, scale)
+    for frame, before in zip(turned, source, strict=True):
+        assert 0.97 < frame.sum() / before.sum() < 1.03
+        best_y, best_x = np.unravel_index(np.argmax(frame), frame.shape)
+        half = len(frame) // 2
+        assert np.hypot(best_x - half - x, best_y - half - y) < 1.2  # to the pixel: the turn is rigid
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("form", ["whole", "cropped", "one number"])
+def test_to_fits_of_klip_image(image, form, tmp_path):
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    cut = {"x": slice(-40, 30), "y": slice(-20, 50)}
+    forms = {"whole": lambda: image, "cropped": lambda: image.sel(cut), "one number": lambda: image.sel(numbasis=5)}
+    ds = forms[form]().assign_coords(target_x_err=0.11, target_y_err=0.12, target_xy_corr=0.3)
+    ds.ta.to_fits(tmp_path / "klip.fits")
+    numbers = np.atleast_1d(ds["numbasis"].values).tolist()
+    with fits.open(tmp_path / "klip.fits") as hdus:
+        hdus.verify("exception")
+        assert [hdu.ver for hdu in hdus if hdu.name == "KLIP"] == numbers
+        for number in numbers:
+            hdu = hdus["KLIP", number]
+            np.testing.assert_array_equal(
+                hdu.data, ds["klip"].sel(numbasis=number) if form != "one number" else ds["klip"]
+            )
+            header = hdu.header
+            x, y = np.meshgrid(np.arange(ds.sizes["x"]), np.arange(ds.sizes["y"]))
+            sky = WCS(header).all_pix2world(x, y, 0)
+            np.testing.assert_allclose(sky, [ds["ra"], ds["dec"]], rtol=0, atol=1e-10)
+            star = -int(ds["x"][0]), -int(ds["y"][0])
+            assert (header["PSFCENTX"], header["PSFCENTY"]) == star
+            assert (header["STARCENX"] - 1, header["STARCENY"] - 1) == star
+            assert (header["STARXERR"], header["STARYERR"], header["STARCORR"]) == (0.11, 0.12, 0.3)
+            assert header["BUNIT"] == "MJy/sr"
+            noise = ds["noise"].sel(numbasis=number) if form != "one number" else ds["noise"]
+            np.testing.assert_array_equal(hdus["NOISE"].data[f"noise_{number}"], noise)
+        primary = hdus[0].header
+        assert (primary["FILTER"], primary["KLIPMODE"]) == (ds.attrs["filter"], "ADI+RDI")
+        assert primary["SCIF0002"] == ds.attrs["science"].split(", ")[1]
+        assert "klip, ADI+RDI" in " ".join(primary["HISTORY"])
+
+
+def test_to_fits_of_klip_image_in_pyklip(image, tmp_path):
+    from astropy.io import fits
+    from pyklip.klip import meas_contrast
+
+    image.ta.to_fits(tmp_path / "klip.fits")
+    with fits.open(tmp_path / "klip.fits") as hdus:
+        data, header = hdus["KLIP", 5].data.astype(float), hdus["KLIP", 5].header
+    options = {"iwa": 8, "owa": 40, "resolution": 2.3, "low_pass_filter": False}
+    by_file = meas_contrast(data, center=(header["PSFCENTX"], header["PSFCENTY"]), **options)
+    here = meas_contrast(image["klip"].sel(numbasis=5).values.astype(float), **options)
+    np.testing.assert_array_equal(by_file, here)
+
+
+@pytest.mark.parametrize("change", [{"template": "a.fits"}, {"crpix": "star"}])
+def test_to_fits_of_klip_image_refuses_options(image, change, tmp_path):
+    with pytest.raises(ArgumentError, match="neither template nor crpix"):
+        image.ta.to_fits(tmp_path / "klip.fits", **change)
+    with pytest.raises(WCSError, match="labels x"):
+        image.isel(x=slice(None, None, 2)).ta.to_fits(tmp_path / "klip.fits")
 
 
 # ------------------------------------------------------------------------------------------------- geometry

@@ -253,6 +253,61 @@ def test_to_fits_star_in_pyklip(exposure, name, path, pyklip_centers):
     assert data.wcs[0].wcs.crval == pytest.approx(place, abs=1e-7)
 
 
+DITHER = (0.13, -0.078)  # XOFFSET, YOFFSET [arcsec], two and one pixels of NIRCam
+
+
+@pytest.fixture
+def dithered(exposure):
+    """The exposure as one of a small-grid dither."""
+    return exposure.copy().assign_coords(x_offset=DITHER[0], y_offset=DITHER[1], source="").drop_encoding()
+
+
+def test_to_fits_recentered_read_by_defaults_of_pyklip(dithered, path, pyklip_centers):
+    from pyklip.instruments.JWST import JWSTData
+
+    ds = dithered.ta.recenter()
+    to_fits(ds, path)
+    other = path.with_name("jw_other_calints.fits")
+    to_fits(ds, other)
+    data = JWSTData([str(path)], psflib_filepaths=[str(other)])
+    center = ds.sizes["x"] // 2, ds.sizes["y"] // 2
+    np.testing.assert_array_equal(pyklip_centers, [center] * len(pyklip_centers))
+    np.testing.assert_array_equal(data.centers, [center] * ds.sizes["integration"])
+    flagged = (ds["dq"].values & 512) > 0
+    np.testing.assert_array_equal(data.input, np.where(flagged, np.nan, ds["sci"].values))  # no interpolation
+    primary, header = headers(path)
+    assert (primary["XOFFSET"], primary["YOFFSET"]) == (0, 0)
+    assert (header["XOFFOBS"], header["YOFFOBS"]) == DITHER
+
+
+def test_to_fits_dither_kept_where_it_is_in_the_pixels(dithered, path):
+    to_fits(dithered, path)
+    primary, header = headers(path)
+    assert (primary["XOFFSET"], primary["YOFFSET"]) == DITHER
+    assert "XOFFOBS" not in header
+
+
+@pytest.mark.parametrize("form", ["analyzed", "recentered"])
+@pytest.mark.parametrize("crpix", ["star", "mask"])
+def test_to_fits_crpix_on_request(exposure, form, crpix, path):
+    from astropy.wcs import WCS
+
+    ds = FORMS[form](exposure)
+    to_fits(ds, path, crpix=crpix)
+    header = headers(path)[1]
+    name = {"star": "STARCEN", "mask": "MASKCEN"}[crpix]
+    assert (header["CRPIX1"], header["CRPIX2"]) == pytest.approx((header[f"{name}X"], header[f"{name}Y"]), abs=1e-9)
+    star = WCS(header, naxis=2).all_world2pix(float(ds["target_ra"]), float(ds["target_dec"]), 0)
+    assert star == pytest.approx(star_pixel(ds), abs=SIP)
+
+
+def test_to_fits_refuses_crpix(analyzed, path):
+    with pytest.raises(ArgumentError, match="'star' or 'mask'"):
+        to_fits(analyzed, path, crpix="center")
+    with pytest.raises(ArgumentError, match="mask is not known"):
+        to_fits(analyzed.drop_vars(["mask_x", "mask_y"]), path, crpix="mask")
+
+
 def test_to_fits_star_in_spaceklip(written):
     """Its reader takes the stage from the name, these keywords from the SCI header, and NINTS for the data."""
     form, path = written

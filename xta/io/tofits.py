@@ -3,9 +3,8 @@
 import copy
 import logging
 import os
-import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -16,6 +15,7 @@ from xta.geometry import sky, sphere, wcs
 from xta.identity import KEYWORDS, header
 from xta.io.atomic import make_folder, whole_file
 from xta.io.backend import open_exposure
+from xta.io.klipfits import history_cards, write_klip
 from xta.stacks import is_stack, members_or_one
 
 __all__ = ["to_fits"]
@@ -23,6 +23,7 @@ __all__ = ["to_fits"]
 logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
+Point: TypeAlias = tuple[float, float]
 
 ARRAYS = {name: "data" if name == "sci" else name for name in model.IMAGES}
 """Variable of a dataset -> array of a JWST data model."""
@@ -39,18 +40,19 @@ ERRORS = {
 }
 """Keyword of an error -> coordinate, comment."""
 
-FITS_TEXT = 72  # characters of a HISTORY card
 FITS_VALUE = 40  # characters of a text that leaves room for its comment
 
 
-def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None) -> None:
-    """Write an exposure with its corrected WCS as a JWST product.
+def to_fits(
+    ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None, crpix: Literal["star", "mask"] | None = None
+) -> None:
+    """Write an exposure with its corrected WCS as a JWST product, or the image of a PSF subtraction.
 
     Parameters
     ----------
     ds : xarray.Dataset
         One exposure with a WCS and the star's pixel ``target_x``, ``target_y``: analyzed (`adjust_wcs`), cropped
-        or recentered (`recenter`). Dask arrays are computed in memory.
+        or recentered (`recenter`). Dask arrays are computed in memory. Or an image of `xta.klip`.
     path : path
         Of the new file, ``*.fits``; replaced if it exists, once the new file is complete. Other software takes
         the stage of the product from the name: end it in ``_calints.fits``, or ``_cal.fits`` for an image. Of a
@@ -59,6 +61,8 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
         The product that `ds` was read from. Its header and other extensions (INT_TIMES, AREA, tables) are kept
         where they fit the array. By default the file that `ds` was opened from, if it is still there;
         without one, the header is made of the coordinates and attributes of `ds`.
+    crpix : "star" or "mask", optional
+        Where CRPIX is. By default on the star of a recentered array, otherwise on the mask.
 
     Raises
     ------
@@ -72,8 +76,9 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
     FileError
         If a file cannot be read or written, or `path` is that of the original product.
     ArgumentError
-        If `path` does not end in ``.fits``, or arithmetic left pixels, errors or flags that cannot be written, see
-        `xta.pixels`.
+        If `path` does not end in ``.fits``, `crpix` is not of the form above or the mask is not known, an image of
+        `xta.klip` is given a template or `crpix`, or arithmetic left pixels, errors or flags that cannot be written,
+        see `xta.pixels`.
 
     Notes
     -----
@@ -83,21 +88,32 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
 
     The GWCS goes to the ASDF extension, with a shift in front where the labels do not begin at 0. From it the
     pipeline's own functions derive the FITS keywords (TAN with SIP polynomials, within 0.01 pixel) and S_REGION.
-    CRPIX is the star in a recentered array, otherwise the mask. RA_REF, DEC_REF, ROLL_REF,
-    RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
+    RA_REF, DEC_REF, ROLL_REF, RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
 
     STARCENX/Y and MASKCENX/Y in the SCI header are the star and the mask [pixel, 1-based], as spaceKLIP and
-    pyKLIP read them (pyKLIP with ``center_include_offset=False``); STARXERR, STARYERR, STARCORR, MASKXERR and MASKYERR
+    pyKLIP read them. pyKLIP adds XOFFSET/YOFFSET to the star unless it is told not to, and spaceKLIP moves frames by
+    them. In a recentered array the dither is taken out already, so they are 0 there, and XOFFOBS/YOFFOBS [arcsec] in
+    the SCI header keep what they were. An array that is not recentered keeps them: read it with
+    ``JWSTData(..., center_include_offset=False)``. STARXERR, STARYERR, STARCORR, MASKXERR and MASKYERR
     are their errors, and STARFROM says which centroid they rest on. TADRA, TADDEC and TADROLL [arcsec] say how the
     attitude was changed, and HISTORY how that was measured. The TA images are not written.
+
+    An image of `xta.klip` becomes an extension KLIP for each number of components, with that number as EXTVER, the star
+    at CRPIX (1-based) and PSFCENTX/Y (0-based, as in pyKLIP's files), and a table NOISE.
 
     References
     ----------
     .. [1] jwst, https://jwst-pipeline.readthedocs.io: ``jwst.assign_wcs.util.update_fits_wcsinfo`` and
        ``update_s_region_imaging``.
     """
+    if "klip" in ds.data_vars:
+        if template is not None or crpix is not None:
+            msg = "the image of a PSF subtraction takes neither template nor crpix: the star is at CRPIX"
+            raise ArgumentError(msg)
+        write_klip(ds, _target(ds, path, template))
+        return
     if is_stack(ds):
-        _to_folder(ds, Path(path).expanduser(), template)
+        _to_folder(ds, Path(path).expanduser(), template, crpix)
         return
     ds = identity.current(ds)
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
@@ -110,6 +126,7 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
             "ds.ta.set_star(x, y, source=...)"
         )
         raise MissingError(msg)
+    at = _reference_pixel(ds, star, mask, crpix)
     gwcs = _file_wcs(ds, first)
     target = _target(ds, path, template)
     ds = model.with_history(ds, f"to_fits {target.name}")
@@ -118,14 +135,14 @@ def to_fits(ds: xr.Dataset, path: PathLike, *, template: PathLike | None = None)
         _set_arrays(product, ds)
         _set_times(product, ds)
         _set_subarray(product, ds, first)
-        _set_wcs(product, gwcs, star if mask is None or "star_x" in ds.coords else mask)
+        _set_wcs(product, gwcs, at)
         _set_cards(product, ds, star, mask)
         for line in _history(ds):
             product.add_history_entry(line)
         _write(product, target)
 
 
-def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None) -> None:
+def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None, crpix: Any) -> None:
     """Write each exposure of a stack under its own name."""
     if template is not None or folder.suffix.lower() == ".fits":
         what = "one template" if template is not None else f"the file {folder.name}"
@@ -140,7 +157,7 @@ def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None) -> None:
         raise ArgumentError(msg)
     make_folder(folder)
     for part, name in zip(parts, names, strict=True):
-        to_fits(part, folder / name)
+        to_fits(part, folder / name, crpix=crpix)
 
 
 def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
@@ -167,10 +184,19 @@ def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
     return {axis: int(label) for axis, label in first.items()}
 
 
-def _position(ds: xr.Dataset, name: str, first: dict[str, int]) -> tuple[float, float] | None:
+def _position(ds: xr.Dataset, name: str, first: dict[str, int]) -> Point | None:
     """Star ("target") or mask in pixels of the file, 1-based; None where it is not known."""
     x, y = (model.scalar(ds, f"{name}_{axis}") - first[axis] + 1 for axis in ("x", "y"))
     return (x, y) if np.isfinite([x, y]).all() else None
+
+
+def _reference_pixel(ds: xr.Dataset, star: Point, mask: Point | None, crpix: str | None) -> Point:
+    """Choose where CRPIX is: the star, or the mask where it is known."""
+    if crpix not in {None, "star", "mask"} or (crpix == "mask" and mask is None):
+        msg = f"crpix is {crpix!r}; give 'star'" + (" or 'mask'" if mask else ": the place of the mask is not known")
+        raise ArgumentError(msg)
+    choice = crpix or ("star" if mask is None or "star_x" in ds.coords else "mask")
+    return star if choice == "star" or mask is None else mask
 
 
 def _file_wcs(ds: xr.Dataset, first: dict[str, int]) -> Any:
@@ -328,7 +354,7 @@ def _set_subarray(product: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
             setattr(subarray, f"{axis}start", int(header(ds)[keyword]) + round(corner))
 
 
-def _set_wcs(product: Any, gwcs: Any, crpix: tuple[float, float]) -> None:
+def _set_wcs(product: Any, gwcs: Any, crpix: Point) -> None:
     """Set the GWCS, and all keywords that follow from it."""
     from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
 
@@ -359,7 +385,7 @@ def _telescope(gwcs: Any) -> dict[str, float]:
     return {"ra_v1": float(ra), "dec_v1": float(dec), "pa_v3": float(np.rad2deg(np.arctan2(east, north)) % 360)}
 
 
-def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tuple[float, float] | None) -> None:
+def _set_cards(product: Any, ds: xr.Dataset, star: Point, mask: Point | None) -> None:
     """Set the keywords that JWST products do not have; a model keeps them apart, through any number of files."""
     cards: dict[str, tuple[float | str, str]] = {}
     place = "coronagraphic mask" if identity.behind_mask(ds) else "SIAF reference point"
@@ -372,6 +398,11 @@ def _set_cards(product: Any, ds: xr.Dataset, star: tuple[float, float], mask: tu
     for key, (name, comment) in ERRORS.items():
         if np.isfinite(value := model.scalar(ds, name)):
             cards[key] = value, comment
+    if "star_x" in ds.coords:  # the dither is taken out with the star's position
+        for axis in ("x", "y"):
+            setattr(product.meta.dither, f"{axis}_offset", 0.0)
+            if offset := float(header(ds).get(f"{axis}_offset", 0.0)):
+                cards[f"{axis.upper()}OFFOBS"] = offset, f"[arcsec] {axis.upper()}OFFSET of the observation"
     if source := identity.words(ds, "centroid_source"):
         cards["STARFROM"] = source.encode("ascii", "replace").decode()[:FITS_VALUE], "centroid of the acquisition"
     extension = product.instance.setdefault("extra_fits", {}).setdefault("SCI", {})
@@ -394,8 +425,7 @@ def _history(ds: xr.Dataset) -> list[str]:
             lines.append(f"xta: {name} {float(ds[f'{name}_x']):.6f}, {float(ds[f'{name}_y']):.6f} {unit}")
     if "offset_ra" in ds.coords:
         lines.append(f"xta: offset RA, Dec {float(ds['offset_ra']):.6f}, {float(ds['offset_dec']):.6f} arcsec")
-    ascii_only = (line.encode("ascii", "replace").decode() for line in lines)
-    return [part for line in ascii_only for part in textwrap.wrap(line, FITS_TEXT, subsequent_indent="  ")]
+    return history_cards(lines)
 
 
 def _write(product: Any, target: Path) -> None:

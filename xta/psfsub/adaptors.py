@@ -90,7 +90,7 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
     Returns
     -------
     dict
-        ``cube`` (n, y, x) and ``cube_ref``, the same of the references or None, finite everywhere; ``angles``
+        ``cube`` (n, y, x), square, and ``cube_ref``, the same of the references or None, finite everywhere; ``angles``
         (n,), VIP's ``angle_list`` [deg]: position angles of +y at the star by the WCS.
 
     Raises
@@ -103,7 +103,8 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
     Notes
     -----
     Bad pixels are filled from their neighbors inside the field and are 0 outside. VIP turns frames rigidly:
-    it does not take the distortion out, see `klip`. The frames are odd, so that its center is the star.
+    it does not take the distortion out, see `klip`. The frames are odd and square, 0 where they were not observed:
+    its center is the star, and its rotation, which damages frames of unequal sides, keeps fluxes.
 
     Examples
     --------
@@ -115,7 +116,16 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
     frames = prepare(science, reference)
     _, angles, _ = _stacked(frames.science)
     cubes = [
-        np.concatenate([np.where(exposure.field, exposure.filled, 0.0) for exposure in group]) if group else None
+        _square(np.concatenate([np.where(exposure.field, exposure.filled, 0.0) for exposure in group]))
+        if group
+        else None
         for group in (frames.science, frames.reference)
     ]
     return {"cube": cubes[0], "angles": angles, "cube_ref": cubes[1]}
+
+
+def _square(cube: Array) -> Array:
+    """Pad frames of odd sides with zeros to squares; the central pixel stays the central one."""
+    size = max(cube.shape[1:])
+    margins = [(0, 0), *(((size - n) // 2,) * 2 for n in cube.shape[1:])]
+    return np.pad(cube, margins)

@@ -21,6 +21,7 @@ from xta.errors import XtaError
 from xta.estimates import table, template
 from xta.geometry import sky
 from xta.io import netcdf, tofits
+from xta.psfsub import derotate
 
 PACKAGE = Path(xta.__file__).parent
 
@@ -129,6 +130,7 @@ METHODS = {
         "adjust_wcs": adjust.adjust_wcs,
         "set_star": star.set_star,
         "recenter": recenter.recenter,
+        "derotate": derotate,
         "coadd": coadd.coadd,
         "subtract": coadd.subtract,
         "report": report.report,

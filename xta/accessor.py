@@ -22,6 +22,7 @@ from xta.geometry.sky import assign_sky, pixel_to_world, sel_sky, world_to_pixel
 from xta.io.netcdf import to_netcdf
 from xta.io.tofits import to_fits
 from xta.io.tree import table_of
+from xta.psfsub.derotate import derotate
 from xta.report import report
 
 __all__ = ["PlotAccessor", "TaAccessor", "TreeAccessor"]
@@ -126,6 +127,7 @@ class TaAccessor:
     estimates = _method(estimates)
     estimate_center = _method(estimate_center)
     recenter = _method(recenter)
+    derotate = _method(derotate)
     coadd = _method(coadd)
     subtract = _method(subtract)
     report = _method(report)

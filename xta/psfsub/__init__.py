@@ -4,7 +4,8 @@ pyKLIP is an optional dependency, ``pip install "xta[klip]"``.
 """
 
 from xta.psfsub.adaptors import to_pyklip, to_vip
+from xta.psfsub.derotate import derotate
 from xta.psfsub.injection import inject
 from xta.psfsub.subtract import klip
 
-__all__ = ["inject", "klip", "to_pyklip", "to_vip"]
+__all__ = ["derotate", "inject", "klip", "to_pyklip", "to_vip"]

@@ -82,12 +82,12 @@ def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Arr
     return x, y
 
 
-def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float) -> Array:
+def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float, order: int = ORDER) -> Array:
     """Resample images of an exposure to a grid with north up and east left, without distortion.
 
     Images (k, y, x) of surface brightness lie on the labels of `ds`, NaN at the same pixels. The result is
     (k, size, size) with pixels of `scale` arcsec and the star on the central one; it is NaN outside, and
-    where one of the 2 x 2 pixels around a position is bad.
+    where one of the 2 x 2 pixels around a position is bad. `order` is that of the interpolating spline.
     """
     from scipy import ndimage
 
@@ -97,7 +97,7 @@ def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float) -> Array
     bad = ~np.isfinite(images[0])
     share = ndimage.map_coordinates(bad.astype(float), where, order=1, cval=1.0)
     filled = shift.fill_bad(images)
-    result = np.stack([ndimage.map_coordinates(image, where, order=ORDER, mode="mirror") for image in filled])
+    result = np.stack([ndimage.map_coordinates(image, where, order=order, mode="mirror") for image in filled])
     result[:, share > 1e-6] = np.nan  # weights of rounding do not spoil a pixel
     return result
 

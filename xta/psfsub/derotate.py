@@ -1,0 +1,124 @@
+"""Turn recentered exposures north up by their own WCS, for those who subtract the star's PSF in another way."""
+
+import numpy as np
+import xarray as xr
+
+from xta import model, pixels
+from xta.errors import ArgumentError, RecenterError
+from xta.geometry import sky, wcs
+from xta.psfsub import north
+from xta.psfsub.north import Array
+from xta.stacks import over_images
+
+__all__ = ["derotate"]
+
+CENTERED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
+LOST = ("mask_", "aim_", "star_", "target_x_err", "target_y_err", "target_xy_corr", "error_part")
+"""Beginnings of the names of coordinates in pixels of the detector."""
+
+
+@over_images
+def derotate(ds: xr.Dataset, *, size: int | None = None) -> xr.Dataset:
+    """Resample a recentered exposure, or what a subtraction left of it, to a grid with north up and east left.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Recentered (`recenter`), with a WCS; ``sci`` may hold residuals. Dask arrays are computed in memory.
+    size : int, optional
+        Side of the result [pixel], odd. By default the longer side of the input.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``sci``, ``err`` and ``var_*`` on square frames without distortion, NaN where bad or not observed; flags are
+        left out. ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east and to the north
+        [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation`` and ``position_angle`` are those of the new pixels, and
+        ``target_x_err``, ``target_y_err``, ``target_xy_corr`` the star's errors along the new axes.
+
+    Raises
+    ------
+    RecenterError
+        If the star is not on the central pixel.
+    ArgumentError
+        If `size` is not an odd number, or arithmetic left pixels that cannot be moved, see `xta.pixels`.
+    WCSError
+        If there is no WCS.
+
+    Notes
+    -----
+    One interpolation, by a quintic spline from the exposure's own WCS to a tangential grid whose pixel has the area of
+    the detector's, as in `xta.klip`. One of the 2 x 2 pixels around a position that is bad makes it NaN. Variances are
+    interpolated linearly: the error is that of the pixels around, and the correlation of neighbors by the spline is
+    not in it.
+
+    Examples
+    --------
+    >>> residual = cube.assign(sci=cube["sci"] - speckles)  # doctest: +SKIP
+    >>> residual.ta.derotate()["sci"].mean("integration")  # doctest: +SKIP
+    """
+    _check(ds, size)
+    ds = pixels.checked(ds)
+    width = max(ds.sizes["x"], ds.sizes["y"]) if size is None else size
+    scale = north.pixel_scale(ds)
+    bad = pixels.bad_pixels(ds).transpose(..., "y", "x")
+    names = [name for name in model.IMAGES if name in ds and name != "dq"]
+    images = {name: _turned(ds, name, bad, width=width, scale=scale) for name in names}
+    gone = [name for name, variable in ds.variables.items() if {"x", "y", "error_part"} & set(variable.dims)]
+    gone += [name for name in ds.coords if str(name).startswith(LOST)]
+    result = ds.drop_vars(gone).assign(images).assign_coords(_labels(width, scale))
+    star = {axis: float(ds[f"star_{axis}"]) for axis in ("x", "y")}
+    values = {"target_x": 0.0, "target_y": 0.0} | {f"star_{axis}": star[axis] for axis in star} | _errors(ds, scale)
+    result = result.assign_coords(model.describe(values))
+    center = sky.pixel_to_world(ds, 0.0, 0.0)
+    result = sky.assign_polar(sky.assign_wcs(result, wcs.dump(north.north_up(*center, scale))))
+    return model.with_history(result, "derotate: north up, east left")
+
+
+def _check(ds: xr.Dataset, size: int | None) -> None:
+    if "star_x" not in ds.coords or max(abs(float(ds[f"target_{axis}"])) for axis in "xy") > CENTERED:
+        msg = "the star is not on the central pixel; call ds.ta.recenter(method='fourier') first"
+        raise RecenterError(msg)
+    if size is not None and not (isinstance(size, int | np.integer) and size > 0 and size % 2):
+        msg = f"size is {size!r}; give an odd number of pixels"
+        raise ArgumentError(msg)
+
+
+def _turned(ds: xr.Dataset, name: str, bad: xr.DataArray, *, width: int, scale: float) -> xr.DataArray:
+    """Turn the frames of one variable, each with its own bad pixels."""
+    image = ds[name].transpose(..., "y", "x")
+    values = np.where(np.broadcast_to(bad, image.shape), np.nan, image.values.astype(float))
+    frames = (values**2 if name == "err" else values).reshape(-1, *image.shape[-2:])
+    order = north.ORDER if name == "sci" else 1
+    turned = np.stack(
+        [north.derotate(frame[np.newaxis], ds, size=width, scale=scale, order=order)[0] for frame in frames]
+    )
+    turned = np.sqrt(turned) if name == "err" else turned
+    data = turned.reshape(*image.shape[:-2], width, width).astype(image.dtype)
+    return xr.DataArray(data, dims=image.dims, attrs=image.attrs)
+
+
+def _labels(width: int, scale: float) -> dict[str, xr.Variable]:
+    offset = np.arange(width) - width // 2
+    labels = {
+        "x": ("x", offset, "pixel", "pixel offset from the star, to the west"),
+        "y": ("y", offset, "pixel", "pixel offset from the star, to the north"),
+        "dx": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
+        "dy": ("y", scale * offset, "arcsec", "offset from the star to the north"),
+    }
+    return {
+        name: xr.Variable(dim, values, {"units": units, "long_name": text})
+        for name, (dim, values, units, text) in labels.items()
+    }
+
+
+def _errors(ds: xr.Dataset, scale: float) -> dict[str, float]:
+    """Turn the covariance of the star's position to the new axes [pixel]; empty where it is not known."""
+    x, y, correlation = (model.scalar(ds, f"target_{name}") for name in ("x_err", "y_err", "xy_corr"))
+    covariance: Array = np.array([[x * x, correlation * x * y], [correlation * x * y, y * y]])
+    if not np.isfinite(covariance).all() or min(x, y) <= 0:
+        return {}
+    turn = np.diag([-1 / scale, 1 / scale]) @ wcs.sky_jacobian(sky.the_wcs(ds), 0.0, 0.0)
+    turned = turn @ covariance @ turn.T
+    x, y = np.sqrt(np.diag(turned)).tolist()
+    return {"target_x_err": x, "target_y_err": y, "target_xy_corr": float(turned[0, 1] / (x * y))}

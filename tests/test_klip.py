@@ -747,3 +747,21 @@ def test_plot_klip_east_to_left(image):
         draw(image, ax=ax, numbasis=2)
     with pytest.raises(MissingError, match="klip"):
         draw(image.drop_vars("klip"), ax=ax)
+
+
+def test_plot_klip_field_and_marks(sample, image):
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
+
+    from xta.plot import klip as draw
+
+    ax = Figure().subplots()
+    draw(image, ax=ax, fov=4.0, mark=[(sample.separation, sample.position_angle)])
+    assert ax.get_xlim() == (2, -2)
+    assert ax.get_ylim() == (-2, 2)
+    (circle,) = [patch for patch in ax.patches if isinstance(patch, Circle)]
+    x, y = offsets(sample.separation, sample.position_angle, image.attrs["pixel_scale"])
+    place = -x * image.attrs["pixel_scale"], y * image.attrs["pixel_scale"]
+    np.testing.assert_allclose(circle.center, place, atol=1e-9)
+    with pytest.raises(ArgumentError, match="positive"):
+        draw(image, ax=ax, fov=0)

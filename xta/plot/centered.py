@@ -13,7 +13,7 @@ from xta.identity import words
 from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
 from xta.plot.stacked import side_by_side
-from xta.plot.style import on_image
+from xta.plot.style import halo, on_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,6 +125,8 @@ def klip(
     *,
     ax: "Axes | None" = None,
     numbasis: int | None = None,
+    fov: float | None = None,
+    mark: Sequence[tuple[float, float]] = (),
     add_colorbar: bool = True,
     caption: bool = True,
     **kwargs: Any,
@@ -139,6 +141,10 @@ def klip(
         Where to draw; by default axes of a new figure, as wide as a column of a journal.
     numbasis : int, optional
         Number of principal components; the largest by default.
+    fov : float, optional
+        Side of the field around the star that is shown [arcsec]; the whole image by default.
+    mark : sequence of (float, float)
+        Separation [arcsec] and position angle [deg, east of north] of places to circle, such as companions.
     add_colorbar, caption : bool
         Whether to draw a color bar on the right, and to write above what the image is.
     **kwargs
@@ -154,7 +160,7 @@ def klip(
     MissingError
         If the dataset holds no such image.
     ArgumentError
-        If it holds none for `numbasis`.
+        If it holds none for `numbasis`, or `fov` is not positive.
 
     Notes
     -----
@@ -168,6 +174,9 @@ def klip(
     if number not in given:
         msg = f"numbasis is {numbasis!r}; the dataset has {', '.join(map(str, given))}"
         raise ArgumentError(msg)
+    if fov is not None and not fov > 0:
+        msg = f"fov is {fov}; give a positive number of arcsec"
+        raise ArgumentError(msg)
     chosen = ds.sel(numbasis=number) if "numbasis" in ds.dims else ds
     image = chosen["klip"].transpose("y", "x").values
     if "norm" not in kwargs:
@@ -176,7 +185,10 @@ def klip(
     with drawing(ax, height=3.2 if add_colorbar else 3.6) as axes:
         drawn = frame.show(axes, image, ~np.isfinite(image), chosen["dx"].values, chosen["dy"].values, **options)
         axes.set(xlabel="east of the star [arcsec]", ylabel="north of the star [arcsec]")
+        if fov is not None:
+            axes.set(xlim=(fov / 2, -fov / 2), ylim=(-fov / 2, fov / 2))
         frame.mark(axes, {"star": (0.0, 0.0)})
+        _circles(axes, mark, radius=1.5 * float(ds.attrs.get("fwhm", 0.15)))
         frame.compass(axes, np.eye(2))
         frame.scale_bar(axes, 1.0)
         if add_colorbar:
@@ -185,6 +197,16 @@ def klip(
             about = words(ds, "target_name", "filter", "mode", between="  ")
             frame.caption(axes, [about, f"{number} component" + ("s" if number > 1 else "")])
     return drawn
+
+
+def _circles(ax: "Axes", places: Sequence[tuple[float, float]], *, radius: float) -> None:
+    """Circle places, given by separation [arcsec] and position angle [deg]; radius [arcsec]."""
+    from matplotlib.patches import Circle
+
+    for separation, position_angle in places:
+        angle = np.deg2rad(position_angle)
+        center = float(separation * np.sin(angle)), float(separation * np.cos(angle))
+        ax.add_patch(Circle(center, radius, fill=False, edgecolor="white", linewidth=1.1, path_effects=halo(1.1)))
 
 
 def _around_noise(ds: xr.Dataset, *, vmin: float | None, vmax: float | None) -> "AsinhNorm":

@@ -5,7 +5,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from xta.errors import WCSError, damage, filtered
+from xta.geometry.asdfguard import wcs_only
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -38,9 +41,10 @@ def _parsed(content: bytes) -> object:
         config.validate_on_read = False
         try:
             # The tree stays usable after the file is closed: its arrays are inline or read here.
-            with asdf.open(io.BytesIO(content), lazy_load=False, lazy_tree=True, memmap=False) as file:
-                tree = file.tree
-                return tree.get("wcs", tree.get("meta", {}).get("wcs"))
+            with asdf.open(io.BytesIO(wcs_only(content)), lazy_load=False, lazy_tree=True, memmap=False) as file:
+                return file.tree["wcs"]
+        except WCSError:
+            raise
         except damage() as error:
             msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
             raise WCSError(msg) from error
@@ -61,6 +65,9 @@ def _checked(wcs: object, where: str) -> "WCS":
             f"{where} holds a GWCS of {axes[0]} inputs and {axes[1]} outputs ({getattr(frame, 'name', frame)}), not "
             "one from the pixels x, y to ICRS right ascension and declination; use an imaging product"
         )
+        raise WCSError(msg)
+    if not np.isfinite(transform.parameters).all():
+        msg = f"{where} holds a GWCS with coefficients that are not finite; fetch the product again"
         raise WCSError(msg)
     return wcs
 

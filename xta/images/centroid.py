@@ -6,7 +6,7 @@ centered on its own result.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ __all__ = ["ImageCentroid", "floating_window"]
 Array: TypeAlias = NDArray[np.float64]
 
 MAX_ITERATIONS = 100
-CONVERGED = 1e-6  # [pixel]; onboard 0.01 to 0.1, where arithmetic is dear
+CONVERGED = 1e-6  # [pixel]
 WORST_WINDOW = 0.1  # share of flagged pixels in the window; more, and the fill decides where the star is
 STEEPEST = 0.9  # of the centroid's answer to the place of its window; beyond, the window hardly holds the star
 SIGNIFICANT = 5.0  # the spot must exceed the noise of its 3 x 3 pixels by this factor
@@ -40,6 +40,15 @@ class ImageCentroid:
         Brightest pixel of the star above the background [image unit].
     background : float
         Median of the region [image unit].
+    x_slope, y_slope : float
+        By how much the center of light in the window follows the window, 0 to 0.9: each step of the iteration is
+        this share of the one before.
+    x_step, y_step : float
+        Last step of the iteration [pixel].
+    x_start, y_start : int
+        Pixel on which the window began.
+    iterations : int
+        Number of steps.
     """
 
     x: float
@@ -48,6 +57,23 @@ class ImageCentroid:
     y_err: float
     peak: float
     background: float
+    x_slope: float = 0.0
+    y_slope: float = 0.0
+    x_step: float = 0.0
+    y_step: float = 0.0
+    x_start: int = 0
+    y_start: int = 0
+    iterations: int = 0
+
+
+class _Rest(NamedTuple):
+    """Where a window came to rest, its last step and the number of steps."""
+
+    x: float
+    y: float
+    x_step: float
+    y_step: float
+    iterations: int
 
 
 def _brightest_spot(image: Array) -> tuple[int, int, float]:
@@ -78,6 +104,7 @@ def floating_window(
     err: NDArray[Any] | None = None,
     window: int = 9,
     region: tuple[slice, slice] | None = None,
+    threshold: float = CONVERGED,
 ) -> ImageCentroid:
     """Centroid the brightest star of an image in a floating window.
 
@@ -93,6 +120,9 @@ def floating_window(
         Width of the window [pixel]; odd or even. Onboard 5 to 9.
     region : (slice, slice), optional
         Rows and columns in which to look; the whole image by default.
+    threshold : float
+        The window rests when a step is shorter than this along both axes [pixel]; onboard 0.01 to 0.2, so that its
+        window rests before its own fixed point.
 
     Returns
     -------
@@ -111,8 +141,8 @@ def floating_window(
     -----
     Background: the median of the region's good pixels. Bad pixels are filled from their neighbors, so
     that a window with a hole has no bias toward its other side. The window sums, with fractional weights
-    at its edges, give the center of light; the window moves there; this repeats until the move is below
-    1e-6 px. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, times what the
+    at its edges, give the center of light; the window moves there; this repeats until a step is below the
+    threshold. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, times what the
     floating adds, for the window follows an error of the mean.
 
     Examples
@@ -143,7 +173,8 @@ def floating_window(
             f"{background:.4g} with a noise of {noise:.4g} a pixel; give the centroid by hand, centroid=(x, y)"
         )
         raise CentroidError(msg)
-    x, y = _float(light, column, row, window)
+    rest = _float(light, column, row, window, threshold)
+    x, y = rest.x, rest.y
     wx, wy = _weights(x, window, light.shape[1]), _weights(y, window, light.shape[0])
     if wy @ unusable @ wx > WORST_WINDOW * wy.sum() * wx.sum():
         msg = f"{int(unusable.sum())} flagged pixels, too many of them in the star itself; give the centroid by hand"
@@ -151,9 +182,24 @@ def floating_window(
     near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
     errors = None if err is None else np.asarray(err, dtype=float)[rows, columns]
     x_err, y_err = _errors(errors, wx, wy, x, y, float(wy @ light @ wx))
-    x_gain, y_gain = _gains(light, x, y, window)
+    # The window follows an error of the center of light, and takes in light on that side.
+    x_slope, y_slope = _slopes(light, x, y, window)
     y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]
-    return ImageCentroid(x + x0, y + y0, x_err * x_gain, y_err * y_gain, float(near.max()), background)
+    return ImageCentroid(
+        x=x + x0,
+        y=y + y0,
+        x_err=x_err / (1 - x_slope),
+        y_err=y_err / (1 - y_slope),
+        peak=float(near.max()),
+        background=background,
+        x_slope=x_slope,
+        y_slope=y_slope,
+        x_step=rest.x_step,
+        y_step=rest.y_step,
+        x_start=column + x0,
+        y_start=row + y0,
+        iterations=rest.iterations,
+    )
 
 
 def _center_of_light(light: Array, wx: Array, wy: Array) -> tuple[float, float]:
@@ -162,37 +208,36 @@ def _center_of_light(light: Array, wx: Array, wy: Array) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _gains(light: Array, x: float, y: float, window: int) -> tuple[float, float]:
-    """Compute by how much the floating enlarges an error: the window follows it, and takes in light on that side."""
-    # A centroid m(c) in a window at c, where the window rests at c = m(c), answers a small error of m with
-    # 1 / (1 - dm/dc) times as much. The slope is taken between windows half a pixel to either side.
+def _slopes(light: Array, x: float, y: float, window: int) -> tuple[float, float]:
+    """Compute by how much the center of light in a window follows the window, along x and along y."""
+    # The slope dm/dc of the center of light m(c) in a window at c, between windows half a pixel to either side.
     ny, nx = light.shape
-    gains = []
+    slopes = []
     for axis, (dx, dy) in enumerate(((0.5, 0.0), (0.0, 0.5))):
         low, high = (
             _center_of_light(light, _weights(x + sign * dx, window, nx), _weights(y + sign * dy, window, ny))[axis]
             for sign in (-1, 1)
         )
-        gains.append(1 / (1 - min(max(high - low, 0.0), STEEPEST)))
-    return gains[0], gains[1]
+        slopes.append(min(max(high - low, 0.0), STEEPEST))
+    return slopes[0], slopes[1]
 
 
-def _float(light: Array, x: float, y: float, window: int) -> tuple[float, float]:
+def _float(light: Array, x: float, y: float, window: int, threshold: float) -> _Rest:
     """Let the window float from (x, y) until it is centered on its own center of light."""
     # Each round takes the center of light in the window and moves the window there. With fractional weights at the
     # edges of the window the moves shrink to nothing; whole pixels would make it jump to and fro.
     ny, nx = light.shape
-    for _ in range(MAX_ITERATIONS):
+    for iteration in range(1, MAX_ITERATIONS + 1):
         wx, wy = _weights(x, window, nx), _weights(y, window, ny)
         if wy @ light @ wx <= 0:
             break
         new_x, new_y = _center_of_light(light, wx, wy)
-        move = np.hypot(new_x - x, new_y - y)
+        dx, dy = new_x - x, new_y - y
         x, y = new_x, new_y
         if not (-0.5 <= x <= nx - 0.5 and -0.5 <= y <= ny - 0.5):
             break
-        if move < CONVERGED:
-            return x, y
+        if max(abs(dx), abs(dy)) < threshold:
+            return _Rest(x, y, dx, dy, iteration)
     msg = f"the centroid window of {window} px did not come to rest (last at {x:.2f}, {y:.2f} of the region)"
     raise CentroidError(msg)
 

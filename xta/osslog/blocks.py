@@ -31,11 +31,12 @@ LAST_STEP = "lastiterationdiff(col,row)"
 TARGET = "targetlocation(v2,v3)"
 GUIDING = "From guiding"
 
+STAMP_CENTROID = "postage-stampcoord(colCentroid,rowCentroid)"
+STAMP_PEAK = "postage-stampcoord(colPeak,rowPeak)"
+
 INSIDE = {
-    *(DETECTOR, LAST_STEP, "DETECTOR", BOX, "cosmicrayMethod", "peakValue", CONVERGENCE),
-    "postage-stampcoord(colCentroid,rowCentroid)",
+    *(DETECTOR, LAST_STEP, STAMP_CENTROID, STAMP_PEAK, "DETECTOR", BOX, "cosmicrayMethod", "peakValue", CONVERGENCE),
     "peakpostage-stampcoord(col,row)",
-    "postage-stampcoord(colPeak,rowPeak)",
     "reductionoffset(col,row)",
     "(backgroundMethod,backgroundValue)",
     "(total,numIter)",
@@ -181,8 +182,9 @@ def centroids(rows: Sequence[Row], visit: str | None) -> list[Centroid]:
 
 def _centroid(block: _Block, visit: str | None) -> Centroid:
     values = {label: _split(row.message)[1] for label, row in block.values.items()}
-    pairs = chain.from_iterable(_pair(values.get(label, "")) for label in (DETECTOR, LAST_STEP, TARGET))
-    x_det, y_det, last_dx, last_dy, target_v2, target_v3 = map(_number, pairs)
+    labels = (DETECTOR, LAST_STEP, TARGET, STAMP_CENTROID, STAMP_PEAK)
+    pairs = chain.from_iterable(_pair(values.get(label, "")) for label in labels)
+    x_det, y_det, last_dx, last_dy, target_v2, target_v3, column, row, peak_column, peak_row = map(_number, pairs)
     detector = values.get("DETECTOR") or None
     n_cols, n_rows = map(_count, _pair(values.get(BOX, "")))
     word, _ = _pair(values.get(CONVERGENCE, ""))
@@ -198,6 +200,8 @@ def _centroid(block: _Block, visit: str | None) -> Centroid:
         n_rows=n_rows,
         last_dx=last_dx,
         last_dy=last_dy,
+        moved_x=column - peak_column,
+        moved_y=row - peak_row,
         converged=word == "SUCCESS" if word else None,
         convergence=word or None,
         failure=block.values["failure"].message if "failure" in values else None,

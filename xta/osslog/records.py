@@ -45,7 +45,9 @@ class Centroid:
     n_cols, n_rows : int or None
         Size of the centroid box [pixel].
     last_dx, last_dy : float
-        Last step of the iteration [pixel].
+        Last step of the iteration, without its sign [pixel].
+    moved_x, moved_y : float
+        Centroid minus the brightest pixel, where the iteration began [pixel].
     converged : bool or None
         Whether `convergence` is "SUCCESS".
     convergence : str or None
@@ -71,6 +73,8 @@ class Centroid:
     n_rows: int | None = None
     last_dx: float = NAN
     last_dy: float = NAN
+    moved_x: float = NAN
+    moved_y: float = NAN
     converged: bool | None = None
     convergence: str | None = None
     failure: str | None = None

@@ -38,6 +38,10 @@ CENTER = click.option(
     metavar="X,Y",
     help="The star's pixel, 0-based, in files that are then not analyzed. Once, or once a file in their order.",
 )
+CENTROID = click.option(
+    "--centroid", default="auto", show_default=True, help="auto, oss, converged, image, or X,Y in the TA readout."
+)
+CORRECTIONS = click.option("--corrections", default="all", show_default=True, help="all, none, or some of way,filter.")
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -114,9 +118,13 @@ def main(verbose: bool) -> None:
 
 
 def _centroid(text: str) -> "Centroid":
-    if text in {"auto", "oss", "image"}:
+    if text in {"auto", "oss", "converged", "image"}:
         return text
-    return _pixel(text, "none of auto, oss, image or X,Y", option="--centroid")
+    return _pixel(text, "none of auto, oss, converged, image or X,Y", option="--centroid")
+
+
+def _corrections(text: str) -> str | list[str]:
+    return text if text in {"all", "none"} else text.split(",")
 
 
 def _pixel(text: str, problem: str, *, option: str) -> Pixel:
@@ -172,8 +180,8 @@ def _check_picture(path: Path | None) -> None:
 @click.option("--ta", multiple=True, type=PATH, help="TA exposure; may be repeated. Default: those beside the file.")
 @click.option("--oss", type=PATH, help="Event log of the visit. Default: one beside the file.")
 @click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
-@click.option("--centroid", default="auto", show_default=True, help="auto, oss, image, or X,Y in the TA readout.")
-@click.option("--corrections", default="none", show_default=True, help="all, none, or some of way,filter.")
+@CENTROID
+@CORRECTIONS
 @click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
 @click.option("--plot", "picture", type=PATH, help="Picture of acquisition and science frame (.png, .pdf, .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
@@ -194,7 +202,6 @@ def analyze(
     from xta import plot, summary
 
     chosen = _centroid(centroid)
-    wanted = corrections if corrections in {"all", "none"} else corrections.split(",")
     _check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
     outputs = _outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
@@ -209,7 +216,7 @@ def analyze(
                 oss=oss,
                 targ_acq=list(targ_acq) or None,
                 centroid=chosen,
-                corrections=wanted,
+                corrections=_corrections(corrections),
                 offline=offline,
             )
             if netcdf is not None:
@@ -419,6 +426,8 @@ def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 @click.option(
     "--per", type=click.Choice(["visit", "exposure"]), default="visit", show_default=True, help="What a row is of."
 )
+@CENTROID
+@CORRECTIONS
 @click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
 @OFFLINE
@@ -427,6 +436,8 @@ def survey(
     output: Path,
     workers: int | None,
     per: str,
+    centroid: str,
+    corrections: str,
     estimates: bool,
     resume: bool,
     offline: bool,
@@ -441,6 +452,7 @@ def survey(
     make_folder(output.parent)
     rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
     options: dict[str, Any] = {"workers": workers, "estimates": estimates, "resume": rows, "offline": offline}
+    options |= {"centroid": _centroid(centroid), "corrections": _corrections(corrections)}
     ds = xta.survey(paths, per=per, progress=True, **options)
     (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
     _say(f"wrote {output}")

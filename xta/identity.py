@@ -377,9 +377,10 @@ def centroid_kind(ds: xr.Dataset) -> str:
     Returns
     -------
     str
-        The coordinate ``centroid_kind``: "oss" (event log), "targ_acq" (TARG_ACQ extension), "image" (measured in
-        the TA image), "manual" (by hand) or "none". xta 0.1 did not write it; of its datasets the kind is told
-        by the words of ``centroid_source``, which were fixed.
+        The coordinate ``centroid_kind``: "oss" (event log), "targ_acq" (TARG_ACQ extension), "converged" and
+        "unbiased" (see `xta.acquisition.centroids`), "image" (measured in the TA image), "manual" (by hand) or
+        "none". xta 0.1 did not write it; of its datasets the kind is told by the words of ``centroid_source``, which
+        were fixed.
     """
     about = header(ds)
     if "centroid_kind" in about:

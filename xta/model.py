@@ -153,8 +153,10 @@ ATTRS: dict[str, tuple[str, str]] = {
     "ta_oss_converged": ("1", "onboard centroid: 1 converged, 0 did not"),
     "ta_oss_window_x": ("pixel", "onboard window, width along SIAF Det x"),
     "ta_oss_window_y": ("pixel", "onboard window, height along SIAF Det y"),
-    "ta_oss_step_x": ("pixel", "last onboard step, SIAF Det x"),
-    "ta_oss_step_y": ("pixel", "last onboard step, SIAF Det y"),
+    "ta_oss_step_x": ("pixel", "length of the last onboard step, Det x"),
+    "ta_oss_step_y": ("pixel", "length of the last onboard step, Det y"),
+    "ta_oss_moved_x": ("pixel", "onboard centroid minus peak, SIAF Det x"),
+    "ta_oss_moved_y": ("pixel", "onboard centroid minus peak, SIAF Det y"),
     "ta_oss_sam_x": ("arcsec", "maneuver after the TA, guider Ideal x"),
     "ta_oss_sam_y": ("arcsec", "maneuver after the TA, guider Ideal y"),
     "ta_oss_guider": ("1", "guider during the TA, 0 unknown"),
@@ -169,13 +171,17 @@ ATTRS: dict[str, tuple[str, str]] = {
     "oss_prd": ("", "SIAF release that was onboard"),
     "oss_closure_error": ("arcsec", "closure error of the event log"),
     "centroid_source": ("", "what the centroid in use comes from"),
-    "centroid_kind": ("", "oss, targ_acq, image, manual or none"),
+    "centroid_kind": ("", "kind of the centroid in use"),
     "ta_in_use": ("1", "label of the TA exposure in use"),
     # compute_offset
     "centroid_x": ("pixel", "star in the TA, x of its readout"),
     "centroid_y": ("pixel", "star in the TA, y of its readout"),
     "centroid_ra": ("degree", "RA of the centroid by the TA WCS"),
     "centroid_dec": ("degree", "Dec of the centroid by the TA WCS"),
+    "centroid_difference_x": ("pixel", "onboard centroid minus image, x"),
+    "centroid_difference_y": ("pixel", "onboard centroid minus image, y"),
+    "centroid_difference_sigma_x": ("1", "the same in standard errors, x"),
+    "centroid_difference_sigma_y": ("1", "the same in standard errors, y"),
     "ta_target_x": ("pixel", "target by the TA WCS, x of the readout"),
     "ta_target_y": ("pixel", "target by the TA WCS, y of the readout"),
     "ta_inverse_error_x": ("pixel", "error of the TA's analytic inverse, x"),
@@ -197,6 +203,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "mask_y_err": ("pixel", "standard error of the mask, y"),
     "aim_x": ("pixel", "where the telescope aimed, x"),
     "aim_y": ("pixel", "where the telescope aimed, y"),
+    "aim_x_err": ("pixel", "standard error of the aim, x"),
+    "aim_y_err": ("pixel", "standard error of the aim, y"),
     "residual_x": ("pixel", "closed loop of the adjusted TA WCS, x"),
     "residual_y": ("pixel", "closed loop of the adjusted TA WCS, y"),
     "inverse_error_x": ("pixel", "error of the analytic inverse, x"),
@@ -252,7 +260,8 @@ SHOWN = ("filter", "visit_id", "target_x_err", "target_y_err", "target_x", "targ
 
 ADJUSTED = frozenset(
     {
-        *("target_x", "target_y", "mask_x", "mask_y", "mask_x_err", "mask_y_err", "aim_x", "aim_y"),
+        *("target_x", "target_y", "mask_x", "mask_y", "mask_x_err", "mask_y_err"),
+        *("aim_x", "aim_y", "aim_x_err", "aim_y_err"),
         *("residual_x", "residual_y"),
         *("inverse_error_x", "inverse_error_y", "adjust_ra", "adjust_dec", "adjust_roll", "wcs_original"),
         *("correction", "correction_x", "correction_y", "correction_x_err", "correction_y_err", "correction_source"),
@@ -266,6 +275,8 @@ ADJUSTED = frozenset(
 
 ANALYSIS = ADJUSTED | {
     *("centroid_x", "centroid_y", "centroid_ra", "centroid_dec"),
+    *("centroid_difference_x", "centroid_difference_y"),
+    *("centroid_difference_sigma_x", "centroid_difference_sigma_y"),
     *("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north"),
     *("check", "check_passed", "check_reason"),
 }

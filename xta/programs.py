@@ -139,7 +139,7 @@ def analyze(
     *,
     oss: Any = None,
     centroid: Centroid = "auto",
-    corrections: str | Iterable[str] = "none",
+    corrections: str | Iterable[str] = "all",
     offline: bool = False,
 ) -> xr.DataTree:
     """Find the star in all exposures of a tree, each by the acquisition of its visit.
@@ -153,7 +153,7 @@ def analyze(
         finds.
     corrections : "all", "none" or names
         As in `xta.acquisition.adjust.adjust_wcs`.
-    centroid : "auto", "oss", "image" or (x, y)
+    centroid : "auto", "oss", "converged", "image" or (x, y)
         As in `compute_offset`.
     offline : bool
         Do not use the network.

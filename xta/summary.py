@@ -27,6 +27,8 @@ QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     ("aim of the telescope [px]", "aim_x", "aim_y", 3),
     ("target RA, Dec [deg]", "target_ra", "target_dec", 6),
     ("centroid in the TA readout [px]", "centroid_x", "centroid_y", 5),
+    ("onboard centroid − image [px]", "centroid_difference_x", "centroid_difference_y", 3),
+    ("onboard centroid − image [σ]", "centroid_difference_sigma_x", "centroid_difference_sigma_y", 1),
     ("target by the TA WCS [px]", "ta_target_x", "ta_target_y", 4),
     ("SIAF reference of the TA [px]", "ta_reference_x", "ta_reference_y", 3),
     ("offset, WCS − centroid [px]", "offset_x", "offset_y", 4),
@@ -226,7 +228,8 @@ def _acquisition(ds: xr.Dataset) -> str:
 
 def _centroid(ds: xr.Dataset) -> str:
     place = _say("{} px of the TA readout", _pair(ds, "centroid", 4))
-    return ", ".join(filter(None, (words(ds, "centroid_source"), place)))
+    apart = _say("onboard − image {} px", _pair(ds, "centroid_difference", 3, sign=True))
+    return ", ".join(filter(None, (words(ds, "centroid_source"), place, apart)))
 
 
 def _offset(ds: xr.Dataset) -> str:

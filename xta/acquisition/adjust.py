@@ -11,7 +11,7 @@ from xta.acquisition import aim, budget, checks
 from xta.acquisition.aim import Place
 from xta.acquisition.corrections import Correction, chosen, correct
 from xta.acquisition.image import in_use
-from xta.acquisition.instrument import FilterShifts
+from xta.acquisition.instrument import Tables
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import SiafError, WCSError, warn
 from xta.geometry import sky, sphere, wcs
@@ -27,9 +27,7 @@ CLOSED = 1e-6
 
 
 @over_exposures
-def adjust_wcs(
-    ds: xr.Dataset, *, corrections: str | Iterable[str] = "none", filter_shifts: FilterShifts | None = None
-) -> xr.Dataset:
+def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tables: Tables | None = None) -> xr.Dataset:
     """Correct the WCS by the measured pointing error.
 
     Parameters
@@ -39,19 +37,20 @@ def adjust_wcs(
     corrections : "all", "none" or names
         What the star's pixel is corrected for beyond the WCS of the product, of
         `xta.acquisition.corrections.CORRECTIONS`: "way", the newest geometry between TA region and mask, and "filter",
-        the shift between the filters of acquisition and exposure. "none" is the published method.
-    filter_shifts : mapping, optional
-        A table of `xta.instrument.read_filter_shifts`, in place of that of the package.
+        the shift between the filters of acquisition and exposure. "none" is the published method. An acquisition by
+        itself is never corrected.
+    tables : Tables, optional
+        Filter shifts and accuracies of `xta.instrument.read_tables`, in place of those of the package.
 
     Returns
     -------
     xarray.Dataset
         With the corrected ``wcs``, ``ra``, ``dec`` (``wcs_original`` keeps the file's), and scalar coordinates:
         ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` with errors and
-        ``aim_x/y`` (see `xta.acquisition.aim`), ``residual_x/y`` (closed loop in the TA frame),
+        ``aim_x/y`` with errors (see `xta.acquisition.aim`), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
         ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
-        `xta.acquisition.budget`; and the check that the star is near the mask. What was corrected for stands in
+        `xta.acquisition.budget`; and the checks of star and corrections. What was corrected for stands in
         ``correction_x/y`` and their errors [pixel] and ``correction_source`` along ``correction``; the corrected WCS
         puts the target on the corrected star.
 
@@ -89,19 +88,20 @@ def adjust_wcs(
     original = wcs.load(text)
     adjusted = wcs.adjust(original, rotation)
     x_wcs, y_wcs = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
-    done = {} if identity.is_ta(ds) else correct(ds, (x_wcs, y_wcs), names, filters=filter_shifts)
+    possible = correct(ds, (x_wcs, y_wcs), tables=tables)
+    done = {} if identity.is_ta(ds) else {name: possible[name] for name in names}
     dx, dy = (sum(getattr(each, axis) for each in done.values()) for axis in "xy")
     # A shift in front: the star, and with it all that the instrument images, is at pixels that are larger by it.
     adjusted = wcs.shift(adjusted, -dx, -dy) if dx or dy else adjusted
     x, y = x_wcs + dx, y_wcs + dy
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
-    place = {"filters": filter_shifts, "shifted": "filter" in names}  # as the star is, so that they compare
+    place = {"tables": tables, "shifted": "filter" in names}  # as the star is, so that they compare
     mask, aimed = _mask(ds, **place), _aim(ds, **place)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
     values = model.prefixed(
         target={"x": x, "y": y, "ra": target[0], "dec": target[1]},
-        mask={name: getattr(mask, name) for name in ("x", "y", "x_err", "y_err")},
-        aim={"x": aimed.x, "y": aimed.y},
+        mask=mask.numbers(),
+        aim=aimed.numbers(),
         residual=dict(zip("xy", residual, strict=True)),
         inverse_error={"x": x_analytic - x, "y": y_analytic - y},
         adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
@@ -111,7 +111,7 @@ def adjust_wcs(
     bare = ds.drop_vars([name for name, old in ds.variables.items() if {"correction", "error_part"} & set(old.dims)])
     result = bare.assign_coords(wcs_original=model.text_variable("wcs_original", text)).assign_coords(_rows(done))
     result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
-    result = checks.check_star(budget.assign(result))
+    result = checks.check_star(budget.assign(result, tables=tables, corrections=possible), possible)
     said = f"; corrected for {', '.join(done)}" if done else ""
     return model.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}{said}")
 

@@ -9,28 +9,28 @@ reference point of the TA aperture to that of the mask, as an angle; where that 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xta import model
 from xta.acquisition import instrument, pair
-from xta.acquisition.corrections import filter_shift
+from xta.acquisition.corrections import expected
 from xta.acquisition.image import in_use
-from xta.acquisition.instrument import FilterShifts
+from xta.acquisition.instrument import FilterShift, Tables
 from xta.errors import SiafError
 from xta.geometry import siaf
 from xta.identity import header
 
-__all__ = ["NOWHERE", "Place", "aim", "mask"]
-
-WHEEL_MOVED = "2022-06-01"
-"""Before, the pupil wheel of NIRCam stood elsewhere, and its masks with it: the newest SIAF does not hold."""
+__all__ = ["NOWHERE", "Place", "aim", "landing", "mask", "onboard_release"]
 
 CENTERS = {"MIRIM_MASK1065": 73.0, "MIRIM_MASK1140": 27.0, "MIRIM_MASK1550": 11.0}
 """How far a second determination of the center of a four-quadrant mask is from that of the SIAF [mas]."""
+
+ONBOARD = {"2022-12-05": "PRDOPSSOC-059", "2024-03-01": "PRDOPSSOC-063"}
+"""Day -> newest release that can have been on board before it: logs of 2022-12-04 and 2024-02-29 close with these."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,20 @@ class Place:
     y_err: float
     source: str
 
+    def numbers(self) -> dict[str, float]:
+        """Return position and errors by name."""
+        return {"x": self.x, "y": self.y, "x_err": self.x_err, "y_err": self.y_err}
+
+    def shifted(self, shift: FilterShift, source: str) -> "Place":
+        """Move the place by the shift of a filter."""
+        errors = math.hypot(self.x_err, shift.x_err), math.hypot(self.y_err, shift.y_err)
+        return Place(self.x + shift.x, self.y + shift.y, *errors, f"{self.source}, {source}")
+
 
 NOWHERE = Place(math.nan, math.nan, math.nan, math.nan, "the SIAF does not know the aperture")
 
 
-def mask(ds: xr.Dataset, *, filters: FilterShifts | None = None, shifted: bool = True) -> Place:
+def mask(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -> Place:
     """Find the mask of an exposure, or the reference point of its aperture where it has none.
 
     `shifted` by the filter it is where its image is; without, where it has to be compared with a star that is not
@@ -62,72 +71,80 @@ def mask(ds: xr.Dataset, *, filters: FilterShifts | None = None, shifted: bool =
     if about.get("exp_type") not in model.CORONAGRAPHIC_TYPES:
         x, y = pair.intended_pixel(ds)
         return Place(x, y, 0.0, 0.0, f"reference point of the aperture in {siaf.release(about.get('prd_version'))}")
-    moved = str(about["instrument"]).upper() == "NIRCAM" and str(about.get("date_beg", "9")) < WHEEL_MOVED
-    release = about.get("prd_version") if moved else None
+    release = about.get("prd_version") if instrument.is_early(about) else None
     ap = siaf.aperture(about["instrument"], about.get("aperture", ""), release)
-    x, y = siaf.reference_pixel(ap, _readout(ds))
-    source = f"mask in {siaf.release(release)}"
-    x_err, y_err = (_digit(value) / math.sqrt(12) for value in (ap.XDetRef, ap.YDetRef))
+    x, y = siaf.reference_pixel(ap, _science_readout(about, about.get("prd_version")))
     second = CENTERS.get(str(about.get("aperture", "")), 0.0) / 2e3 / float(about.get("pixel_scale", math.nan))
-    x_err, y_err = math.hypot(x_err, second), math.hypot(y_err, second)
+    x_err, y_err = (math.hypot(_digit(value) / math.sqrt(12), second) for value in (ap.XDetRef, ap.YDetRef))
+    place = Place(x, y, x_err, y_err, f"mask in {siaf.release(release)}")
     if not shifted:
-        return Place(x, y, x_err, y_err, source)
-    table = instrument.filter_shifts() if filters is None else filters
-    shift = filter_shift(about, str(about.get("filter", "")), table)
+        return place
+    shift = (tables or instrument.tables()).filter_shift(about, str(about.get("filter", "")))
     if shift is None:
-        return Place(x, y, x_err, y_err, f"{source}; the shift of {about.get('filter') or 'no filter'} is not known")
-    errors = math.hypot(x_err, shift.x_err), math.hypot(y_err, shift.y_err)
-    return Place(x + shift.x, y + shift.y, *errors, f"{source}, shifted by the filter")
+        unknown = f"{place.source}; the shift of {about.get('filter') or 'no filter'} is not known"
+        return Place(x, y, x_err, y_err, unknown)
+    return place.shifted(shift, "shifted by the filter")
 
 
-def aim(ds: xr.Dataset, *, filters: FilterShifts | None = None, shifted: bool = True) -> Place:
+def aim(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -> Place:
     """Find where a star lands behind the mask that was centroided and moved without error; `shifted` as in `mask`.
-
-    The release on board is the one with which the event log closes (``oss_prd``), else that of the product.
 
     Raises
     ------
     SiafError
         If a SIAF does not know an aperture, or it has no reference point.
     """
-    about, ta = header(ds), in_use(ds)
-    onboard = about.get("oss_prd") or about.get("prd_version")
+    ta = in_use(ds)
+    names = {name: str(ta[f"ta_{name}"].item()) for name in ("aperture", "subarray", "detector")}
+    onboard = onboard_release(header(ds))
+    tables = tables or instrument.tables()
+    way = tables.accuracy("way", header(ds))
+    error = math.nan if way is None else way.x / 1e3 / float(header(ds).get("pixel_scale", math.nan))
+    source = f"aim of {onboard} on board, laid on {siaf.release()}"
+    place = Place(*landing(header(ds), names, onboard), error, error, source)
+    shift, _ = expected(ds, tables) if shifted else (None, "")
+    return place if shift is None else place.shifted(shift, "shifted by the filter")
+
+
+def onboard_release(about: Mapping[str, Any]) -> str:
+    """Name the SIAF release that was on board during an exposure, by its header.
+
+    The one with which the event log closes (``oss_prd``); else that of the product, or an older one if that cannot
+    have been on board by the date of the exposure.
+    """
+    if closed := about.get("oss_prd"):
+        return siaf.release(str(closed))
+    date = str(about.get("date_beg", "9"))
+    latest = [release for day, release in ONBOARD.items() if date < day]
+    return min([siaf.release(about.get("prd_version")), *latest])
+
+
+def landing(about: Mapping[str, Any], ta: Mapping[str, str], onboard: str) -> tuple[float, float]:
+    """Compute where a release on board sends a star, in the newest geometry [0-based pixel of the exposure].
+
+    Parameters
+    ----------
+    about : mapping
+        Header of the exposure.
+    ta : mapping
+        "aperture", "subarray" and "detector" of the acquisition.
+    onboard : str
+        The release.
+    """
     name = str(about["instrument"])
-    target, acquired = (siaf.aperture(name, ap, onboard) for ap in (about.get("aperture", ""), _ta_aperture(ta)))
-    vector = np.subtract([target.V2Ref, target.V3Ref], [acquired.V2Ref, acquired.V3Ref])
-    start = siaf.reference_pixel(acquired, _readout(ds, newest=True, ta=ta))
-    v = np.add(siaf.convert(_readout(ds, newest=True, ta=ta), *start, "pixel", "tel"), vector)
-    x, y = siaf.det_to_pixel(_readout(ds), *_det(_readout(ds, newest=True), *v))
-    table = instrument.filter_shifts() if filters is None else filters
-    shifts = [filter_shift(about, band, table) for band in (str(about.get("filter", "")), str(ta["ta_filter"].item()))]
-    observed, before = shifts
-    source = f"aim of {siaf.release(onboard)} on board, laid on {siaf.release()}"
-    if not shifted or observed is None or before is None:
-        return Place(float(x), float(y), 0.0, 0.0, source)
-    errors = math.hypot(observed.x_err, before.x_err), math.hypot(observed.y_err, before.y_err)
-    place = float(x) + observed.x - before.x, float(y) + observed.y - before.y
-    return Place(*place, *errors, f"{source}, shifted by the filter")
-
-
-def _det(newest: Any, v2: float, v3: float) -> tuple[float, float]:
-    """Find the detector pixel of V2, V3."""
-    x, y = siaf.pixel_to_det(newest, *siaf.tel_to_pixel(newest, v2, v3))
+    target, acquired = (siaf.aperture(name, each, onboard) for each in (about.get("aperture", ""), ta["aperture"]))
+    start = siaf.readout(name, ta["aperture"], ta["subarray"], detector=ta["detector"])
+    v2, v3 = siaf.convert(start, *siaf.reference_pixel(acquired, start), "pixel", "tel")
+    newest = _science_readout(about, None)
+    x, y = siaf.tel_to_pixel(newest, v2 + target.V2Ref - acquired.V2Ref, v3 + target.V3Ref - acquired.V3Ref)
+    # The readout of the product's own release may begin on another pixel of the detector.
+    x, y = siaf.det_to_pixel(_science_readout(about, about.get("prd_version")), *siaf.pixel_to_det(newest, x, y))
     return float(x), float(y)
 
 
-def _ta_aperture(ta: xr.Dataset) -> str:
-    return str(ta["ta_aperture"].item())
-
-
-def _readout(ds: xr.Dataset, *, newest: bool = False, ta: xr.Dataset | None = None) -> Any:
-    """Find the readout of the exposure or of its acquisition, by the product's own release or the newest one."""
-    about = header(ds)
-    prd = None if newest else about.get("prd_version")
-    if ta is None:
-        place, detector = (about.get("aperture", ""), about.get("subarray")), about.get("detector")
-    else:
-        place, detector = (_ta_aperture(ta), str(ta["ta_subarray"].item())), str(ta["ta_detector"].item())
-    return siaf.readout(about["instrument"], *place, prd, detector=detector)
+def _science_readout(about: Mapping[str, Any], prd: str | None) -> Any:
+    place = about["instrument"], about.get("aperture", ""), about.get("subarray")
+    return siaf.readout(*place, prd, detector=about.get("detector"))
 
 
 def _digit(value: float | None) -> float:

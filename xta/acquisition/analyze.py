@@ -27,7 +27,7 @@ def analyze(
     oss: Any = None,
     targ_acq: Any = None,
     centroid: Centroid = "auto",
-    corrections: str | Iterable[str] = "none",
+    corrections: str | Iterable[str] = "all",
     offline: bool = False,
     chunks: Any = None,
 ) -> xr.Dataset:
@@ -39,7 +39,7 @@ def analyze(
         The science (or TA) exposure.
     acquisition, oss, targ_acq, offline : optional
         As in `attach`: by default what lies beside the file, in the cache or in the archive.
-    centroid : "auto", "oss", "image" or (x, y)
+    centroid : "auto", "oss", "converged", "image" or (x, y)
         As in `compute_offset`.
     corrections : "all", "none" or names
         As in `adjust_wcs`.
@@ -68,7 +68,7 @@ def analyze_visit(
     oss: Any = None,
     targ_acq: Any = None,
     centroid: Centroid = "auto",
-    corrections: str | Iterable[str] = "none",
+    corrections: str | Iterable[str] = "all",
     offline: bool = False,
     chunks: Any = None,
 ) -> dict[str, xr.Dataset]:
@@ -150,7 +150,7 @@ def analyze_each(
     acquisition: Acquisition,
     *,
     centroid: Centroid = "auto",
-    corrections: str | Iterable[str] = "none",
+    corrections: str | Iterable[str] = "all",
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     """Analyze the exposures of a visit, by name, and tell why others are left out: their WCS is of no use.
 

@@ -6,73 +6,39 @@ Each part is a covariance: the errors along x and y, and their correlation. An e
 exposure as J C J\ :sup:`T`, where J is the derivative of the star's pixel by that of the centroid; where the two
 frames are rotated against each other, independent errors in the one are correlated in the other.
 
-An aberration that makes the center of light another place than the star's is in no part: it is the same for
-star and companion in the science exposures. Where a part cannot be measured, the published accuracy of a target
-acquisition [2]_ stands in for it.
+What cannot be seen in one visit, such as what the maneuver to the mask really did, has the accuracy of the table of
+`xta.instrument`, with its source. Where a part cannot be measured, the published accuracy of a target acquisition
+[1]_ stands in for it.
 
 References
 ----------
-.. [1] JWST User Documentation, "JWST Fine Guide Stability": about 1 mas for fixed targets and up to 6.7 mas for
-   moving ones (1 sigma, each axis).
-.. [2] JWST User Documentation, "JWST Pointing Accuracy": after a target acquisition 5.5 mas for the near-infrared
+.. [1] JWST User Documentation, "JWST Pointing Accuracy": after a target acquisition 5.5 mas for the near-infrared
    instruments and 14 mas for MIRI (1 sigma, radial).
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xta import identity, model
-from xta.acquisition import pair
-from xta.acquisition.corrections import ways
-from xta.acquisition.image import WINDOW, image_centroid, in_use
-from xta.errors import SiafError, WCSError, XtaError
-from xta.geometry import siaf, sky, wcs
+from xta.acquisition import centroids, instrument, pair
+from xta.acquisition.corrections import Correction, correct
+from xta.acquisition.image import in_use
+from xta.acquisition.instrument import Tables
+from xta.errors import XtaError
+from xta.geometry import sky, wcs
 from xta.identity import header
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = [
-    "GUIDING",
-    "GUIDING_MOVING",
-    "PARTS",
-    "Part",
-    "acquisition_accuracy",
-    "assign",
-    "centroid_noise",
-    "coordinates",
-]
-
-GUIDING = 1.0
-"""Noise of the guider, one axis, one sigma [mas] [1]_."""
-
-GUIDING_MOVING = 6.7
-"""The same while a moving target is tracked [mas] [1]_."""
+__all__ = ["PARTS", "Part", "assign", "coordinates"]
 
 OF_THE_MASK = frozenset({"mask reference"})
 """Parts that are no part of the star's error."""
 
-SMALL_WINDOW = 5  # [pixel]; of the windows that OSS uses the smallest
-SMALLEST_WINDOW = 3  # [pixel]; less holds no star
-SIGNIFICANT = 2.0  # times the noise; less is what two centroids of one image differ by anyway
-
 Pair = tuple[float, float]
-
-
-def acquisition_accuracy(instrument: str) -> float:
-    """Look up the accuracy of a target acquisition, one axis, one sigma [mas] [2]_.
-
-    Examples
-    --------
-    >>> round(acquisition_accuracy("NIRCAM"), 2)
-    3.89
-    """
-    return (14.0 if instrument.upper() == "MIRI" else 5.5) / math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -99,14 +65,9 @@ class _Place:
     """Derivatives of the star's pixel by that of the centroid, shape (2, 2)."""
     scale: float
     """Size of a pixel at the star [arcsec]."""
-
-    @property
-    def star(self) -> Pair:
-        return float(self.ds["target_x"]), float(self.ds["target_y"])
-
-    @property
-    def centroid(self) -> Pair:
-        return float(self.ds["centroid_x"]), float(self.ds["centroid_y"])
+    corrections: Mapping[str, Correction]
+    """All that could be applied; what was applied are the rows ``correction`` of the dataset."""
+    tables: Tables
 
     @property
     def is_acquisition(self) -> bool:
@@ -120,13 +81,26 @@ class _Place:
         x, y = np.sqrt(np.diag(covariance)).tolist()
         return Part(x, y, source, _correlation(x, y, float(covariance[0, 1])))
 
-    def correction(self, name: str) -> "Part | None":
-        """Make a part of the errors of a correction; None where it was not made."""
-        if "correction" not in self.ds.dims or name not in self.ds["correction"].values:
-            return None
-        row = self.ds.sel(correction=name)
-        x, y, source = (row[f"correction_{key}"].item() for key in ("x_err", "y_err", "source"))
-        return Part(x, y, source) if math.isfinite(x + y) else self.unknown(source)
+    def correction(self, name: str) -> Part:
+        """Make a part of a correction: its errors, and all of it where it was not applied."""
+        if self.is_acquisition:
+            return Part(0.0, 0.0, "the exposure is the acquisition itself")
+        made = self.corrections[name]
+        if not math.isfinite(made.x_err + made.y_err):
+            return self.unknown(made.source)
+        if "correction" in self.ds.dims and name in self.ds["correction"].values:
+            return Part(made.x_err, made.y_err, made.source)
+        x, y = math.hypot(made.x, made.x_err), math.hypot(made.y, made.y_err)
+        return Part(x, y, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px: {made.source}")
+
+    def table(self, quantity: str, factor: float = 1.0) -> Part:
+        """Make a part of an accuracy of the table that is an angle."""
+        if self.is_acquisition:
+            return Part(0.0, 0.0, "the exposure is the acquisition itself")
+        accuracy = self.tables.accuracy(quantity, header(self.ds))
+        if accuracy is None:
+            return self.unknown(f"the table has no {quantity} of this instrument")
+        return self.same(factor * accuracy.x, accuracy.source)
 
     def same(self, mas: float, source: str) -> Part:
         """Make a part that is the same along all directions [mas]."""
@@ -134,24 +108,34 @@ class _Place:
 
     def unknown(self, reason: str) -> Part:
         """Let the published accuracy of an acquisition stand in."""
-        mas = acquisition_accuracy(str(header(self.ds)["instrument"]))
+        mas = instrument.acquisition_accuracy(str(header(self.ds)["instrument"]))
         return self.same(mas, f"{reason}; the published accuracy of a target acquisition, {mas:.1f} mas")
 
 
-def assign(ds: xr.Dataset) -> xr.Dataset:
+def assign(
+    ds: xr.Dataset, *, tables: Tables | None = None, corrections: Mapping[str, Correction] | None = None
+) -> xr.Dataset:
     """Add the error budget to an exposure whose WCS is adjusted.
 
     One standard error along each axis [pixel and mas], ``target_x_err`` and so on, the correlation of the two axes,
     ``target_xy_corr``, and the same of each part along ``error_part`` (the labels are `PARTS`) with what it was taken
     from. The parts are taken as independent, so their covariances add: the interval of plus and minus one error holds
     the star in 68 % of cases, each axis for itself.
+
+    `tables` stand in for those of the package. `corrections` are those of `xta.acquisition.corrections.correct`,
+    if they are at hand.
     """
     ta = in_use(ds)
-    science = wcs.sky_jacobian(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
+    tables = tables or instrument.tables()
+    star = float(ds["target_x"]), float(ds["target_y"])
+    science = wcs.sky_jacobian(sky.the_wcs(ds), *star)
     acquisition = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
     # A move of the centroid moves the sky, by the TA's Jacobian, and so the star, by the inverse of the other.
     scale = math.sqrt(abs(float(np.linalg.det(science))))
-    place = _Place(ds, ta, np.linalg.solve(science, acquisition), scale)
+    if corrections is None:
+        dx, dy = (float(ds[f"correction_{axis}"].sum()) if "correction" in ds.dims else 0.0 for axis in "xy")
+        corrections = correct(ds, (star[0] - dx, star[1] - dy), tables=tables)
+    place = _Place(ds, ta, np.linalg.solve(science, acquisition), scale, corrections, tables)
     return ds.assign_coords(coordinates({name: part(place) for name, part in PARTS.items()}, scale=scale))
 
 
@@ -194,83 +178,39 @@ def _correlation(x: float, y: float, covariance: float) -> float:
     return float(np.clip(covariance / (x * y), -1.0, 1.0))
 
 
-def centroid_noise(ds: xr.Dataset, *, onboard_one: bool) -> Pair:
-    """Compute the standard error of a centroid by itself, along x and y of the TA readout [pixel].
-
-    Of the onboard one with the window and the last step of the iteration that the log tells of, else of that of the
-    image. NaN where the image has no errors.
-    """
-    if not (onboard_one and header(ds).get("oss_time")):
-        star = image_centroid(ds)
-        return star.x_err, star.y_err
-    facts = pair.logged_facts(ds)
-    sides = [int(side) for side in (facts.window_x, facts.window_y) if side >= SMALLEST_WINDOW]
-    star = image_centroid(ds, window=min(sides, default=WINDOW))
-    dx, dy = (step if math.isfinite(step) else 0.0 for step in (facts.step_x, facts.step_y))
-    return math.hypot(star.x_err, dx), math.hypot(star.y_err, dy)
-
-
 def _centroid(place: _Place) -> Part:
-    """Photon noise in the window of the centroid; of an onboard one also the last step of its iteration."""
+    """Photon noise of the centroid in use, and what is known of its other errors, see `xta.acquisition.centroids`."""
     kind = identity.centroid_kind(place.ds)
     if kind == "manual":
         return place.unknown("a centroid by hand has no error")
+    name = centroids.NAMES.get(kind, kind)
     try:
-        x, y = centroid_noise(place.ds, onboard_one=kind != "image")
-    except XtaError as error:
-        return place.unknown(f"the TA image cannot be measured ({error})")
-    if not math.isfinite(x + y):
-        return place.unknown("the TA image has no errors")
-    what = "" if kind == "image" else " and last step of the onboard iteration"
-    return place.moved(x, y, f"photon noise of the TA image{what}")
+        found = centroids.measure(place.ds, tables=place.tables)[name]
+    except (KeyError, XtaError) as error:
+        return place.unknown(f"the centroid cannot be measured again ({error})")
+    if not math.isfinite(found.x_err + found.y_err):
+        return place.unknown(found.note)
+    return place.moved(found.x_err, found.y_err, found.note)
 
 
-def _image(place: _Place) -> Part:
-    """Distance of the centroid in use, or one of a smaller window, from that of the image, if beyond noise."""
-    try:
-        large, small = image_centroid(place.ds), image_centroid(place.ds, window=SMALL_WINDOW)
-    except XtaError as error:
-        return place.unknown(f"the TA image cannot be measured ({error})")
-    noise = np.nan_to_num([large.x_err, large.y_err])
-    far = np.array([place.centroid, (small.x, small.y)]) - (large.x, large.y)
-    beyond = np.max(np.abs(far), axis=0)
-    x, y = np.where(beyond > SIGNIFICANT * noise, beyond, 0.0).tolist()
-    return place.moved(x, y, "centroids of the TA image with windows of 9 and 5 px against the one in use")
+def _way(place: _Place) -> Part:
+    """Error of the geometry from TA region to mask; all that is known of it where it is not corrected for."""
+    return place.correction("way")
+
+
+def _filter(place: _Place) -> Part:
+    """Error of the shift between the filters; all of the shift where it is not corrected for."""
+    return place.correction("filter")
+
+
+def _maneuver(place: _Place) -> Part:
+    """Accuracy of the move from TA region to mask, which no header knows."""
+    return place.table("maneuver")
 
 
 def _guiding(place: _Place) -> Part:
     """Noise of the guider in the acquisition and in the exposure."""
-    if place.is_acquisition:
-        return Part(0.0, 0.0, "the exposure is the acquisition itself")
-    moving = str(header(place.ds).get("target_type", "")).upper() == "MOVING"
-    noise = GUIDING_MOVING if moving else GUIDING
-    return place.same(math.sqrt(2) * noise, f"{noise:g} mas of the guider in each of two exposures")
-
-
-def _distortion(place: _Place) -> Part:
-    """Way from TA region to mask by the product's WCS against the newest SIAF at hand; a lower limit."""
-    if place.is_acquisition:
-        return Part(0.0, 0.0, "the exposure is the acquisition itself")
-    corrected = place.correction("way")
-    if corrected is not None:
-        return corrected
-    if not math.isfinite(float(place.ta["ta_intended_x"])):
-        return place.unknown("the readout of the acquisition is not known")
-    try:
-        by_wcs, by_siaf = ways(place.ds, place.centroid, place.star)
-    except (SiafError, WCSError) as error:
-        return place.unknown(f"the way to the mask cannot be compared with the SIAF ({error})")
-    mas = 1e3 * float(np.hypot(*np.subtract(by_wcs, by_siaf))) / math.sqrt(2)
-    source = f"way from TA region to mask by the product's WCS against {siaf.release()}"
-    return place.same(mas, f"{source}; a lower limit where both are of one calibration")
-
-
-def _filter(place: _Place) -> Part:
-    """Errors of the shift between the filters, where it was corrected for."""
-    corrected = place.correction("filter")
-    if corrected is None:
-        return Part(0.0, 0.0, "the shift between the filters is not corrected for, and in no part of this error")
-    return corrected
+    return place.table("guiding", math.sqrt(2))
 
 
 def _inverse(place: _Place) -> Part:
@@ -288,10 +228,10 @@ def _mask_reference(place: _Place) -> Part:
 
 PARTS: dict[str, Callable[[_Place], Part]] = {
     "centroid": _centroid,
-    "image": _image,
-    "guiding": _guiding,
-    "distortion": _distortion,
+    "way": _way,
     "filter": _filter,
+    "maneuver": _maneuver,
+    "guiding": _guiding,
     "inverse": _inverse,
     "mask reference": _mask_reference,
 }

@@ -9,6 +9,7 @@ References
 JWST User Documentation, "JWST Pointing Accuracy": 0.10 arcsec without a target acquisition (1 sigma, radial).
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,13 +18,14 @@ import xarray as xr
 
 from xta import identity, model
 from xta.acquisition import pair
-from xta.acquisition.budget import acquisition_accuracy
+from xta.acquisition.centroids import FAR, FAR_PIXELS, NAMES, POINTING, StarCentroid
 from xta.acquisition.closure import Closure, closure
+from xta.acquisition.corrections import CORRECTIONS, Correction
 from xta.acquisition.image import flagged, image_centroid, in_use, pixel_flags
+from xta.acquisition.instrument import acquisition_accuracy
 from xta.errors import SiafError, WCSError, XtaError, warn
 from xta.geometry import siaf, sky, sphere, wcs
 from xta.identity import header
-from xta.images.centroid import ImageCentroid
 from xta.osslog import Centroid
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ CHECKS = {
     "same guide star": "acquisition and exposure name the same guide star in their headers",
     "TARG_ACQ agrees": "the centroid in the header of the _uncal product is that of the event log",
     "not saturated": "no pixel near the star in the TA image is saturated, bad or hot",
-    "agrees": "the centroid in use and the one measured in the TA image are of one place",
+    "agrees": "the onboard centroid and the one measured in the TA image are of one place, within their errors",
     "centroid plausible": "the centroid in use is near the intended position or another centroid, not of another star",
+    "way known": "the star is corrected to the newest geometry from TA region to mask, which holds for the exposure",
+    "filter known": "the shift between the filters is known and confirmed, and the star is corrected for it",
     "star near mask": "the star is within an arcsecond of the mask's reference point",
 }
 """Label of a check -> what is true where it passes."""
@@ -48,12 +52,12 @@ CHECKS = {
 IMAGE = ("not saturated", "agrees", "centroid plausible")
 """Those of `check_image`."""
 
-AGREES = 3.0  # standard errors, each axis
-POINTING = 0.10
-"""Accuracy of the pointing before an acquisition, radial, one sigma [arcsec]."""
+STAR = ("way known", "filter known", "star near mask")
+"""Those of `check_star`."""
 
-FAR, FAR_PIXELS = 5.0, 1.0  # standard errors and pixels; a centroid that is off by more than both is of something else
+AGREES = 3.0  # standard errors, each axis
 NEAR_MASK = 1.0  # [arcsec] the pointing error of an acquisition that failed, or another mistake, is larger
+ONBOARD = frozenset({"oss", "targ_acq", "converged", "unbiased"})  # kinds of centroids that come from on board
 SAME_CENTROID = 1e-4  # [pixel]; the log has nine digits
 
 Check: TypeAlias = tuple[bool | None, str]
@@ -92,8 +96,11 @@ def check_acquisition(
     return _assign(ds, results)
 
 
-def check_image(ds: xr.Dataset) -> xr.Dataset:
-    """Check the TA image in use, and the centroid in use against it; the offset has to be computed."""
+def check_image(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset:
+    """Check the TA image in use, and the centroids against each other; the offset has to be computed.
+
+    `found` are those of `xta.acquisition.centroids.measure`.
+    """
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds)
     try:
@@ -101,18 +108,23 @@ def check_image(ds: xr.Dataset) -> xr.Dataset:
     except XtaError as error:
         said = f"the TA image is of no use: {error}"
         wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
-        spoiled: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
-        results: dict[str, Check] = {"not saturated": spoiled, "agrees": (None, said)}
-        return _assign(ds, results | {"centroid plausible": _plausible(ds, ta, None), "star near mask": NOT_YET})
-    wrong = pixel_flags(ta, star)
-    clean: Check = (not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star")
-    results = {"not saturated": clean, "agrees": _agrees(ds, ta, star), "star near mask": NOT_YET}
-    return _assign(ds, results | {"centroid plausible": _plausible(ds, ta, star)})
+        clean: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
+        agree: Check = None, said
+    else:
+        wrong = pixel_flags(ta, star)
+        clean = not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star"
+        agree = _agrees(ds, found)
+    results = {"not saturated": clean, "agrees": agree, "centroid plausible": _plausible(ds, ta, found)}
+    return _assign(ds, results | dict.fromkeys(STAR, NOT_YET))
 
 
-def check_star(ds: xr.Dataset) -> xr.Dataset:
-    """Check the star against the mask; the star has to be known."""
-    return _assign(ds, {"star near mask": _near_mask(ds)})
+def check_star(ds: xr.Dataset, made: Mapping[str, Correction] | None = None) -> xr.Dataset:
+    """Check the star against the mask, and what its corrections rest on; the star has to be known.
+
+    `made` are those of `xta.acquisition.corrections.correct`; without, the star is not that of the acquisition.
+    """
+    results = {f"{name} known": _known(ds, name, (made or {}).get(name)) for name in CORRECTIONS}
+    return _assign(ds, results | {"star near mask": _near_mask(ds)})
 
 
 def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
@@ -210,45 +222,63 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
     )
 
 
-def _agrees(ds: xr.Dataset, ta: xr.Dataset, star: ImageCentroid) -> Check:
-    """Compare the centroid in use with that of the image."""
-    if identity.centroid_kind(ds) == "image":
-        return None, "the centroid in use is that of the image itself"
+def _agrees(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
+    """Compare the onboard centroid, or one that was given by hand, with that of the image, in units of their errors."""
+    what, others = "onboard centroid", dict(found)
+    if identity.centroid_kind(ds) == "manual":
+        what, others["oss"] = "centroid in use", _by_hand(ds)
+    if "oss" not in others or "image" not in others:
+        return None, "there is no onboard centroid to compare that of the image with"
+    oss, image = others["oss"], others["image"]
+    far = oss.x - image.x, oss.y - image.y
+    errors = math.hypot(oss.x_err, image.x_err), math.hypot(oss.y_err, image.y_err)
+    passed = all(abs(each) <= AGREES * error for each, error in zip(far, errors, strict=True))
+    sigmas = far[0] / errors[0], far[1] / errors[1]
+    reason = f"{what} minus that of the image: {far[0]:+.3f}, {far[1]:+.3f} px"
+    return passed, f"{reason}, {sigmas[0]:+.1f}, {sigmas[1]:+.1f} standard errors (allowed {AGREES:g})"
+
+
+def _by_hand(ds: xr.Dataset) -> StarCentroid:
+    """Make a centroid of the one that was given by hand, with the published accuracy of an acquisition."""
     x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
-    scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), x, y)
-    accuracy = acquisition_accuracy(str(header(ds)["instrument"])) / (1e3 * scale)
-    far = x - star.x, y - star.y
-    limits = [AGREES * float(np.hypot(accuracy, np.nan_to_num(err))) for err in (star.x_err, star.y_err)]
-    passed = all(abs(difference) <= limit for difference, limit in zip(far, limits, strict=True))
-    reason = f"centroid in use minus that of the image: {far[0]:+.3f}, {far[1]:+.3f} px"
-    return passed, f"{reason}, allowed {limits[0]:.3f}, {limits[1]:.3f}"
+    scale = wcs.pixel_scale(wcs.load(in_use(ds)["ta_wcs"].item()), x, y)
+    error = acquisition_accuracy(str(header(ds)["instrument"])) / (1e3 * scale)
+    return StarCentroid(x, y, error, error, "")
 
 
-def _plausible(ds: xr.Dataset, ta: xr.Dataset, star: ImageCentroid | None) -> Check:
-    """Compare the centroid in use with where the star was meant to be, and with another centroid; one has to be near.
-
-    `star` is the centroid of the image, if there is one.
-    """
-    kind = identity.centroid_kind(ds)
+def _plausible(ds: xr.Dataset, ta: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
+    """Compare the centroid in use with the intended position and with another centroid; one has to be near."""
+    used = identity.centroid_kind(ds)
     place = float(ds["centroid_x"]), float(ds["centroid_y"])
     scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), *place)
-    accuracy = np.sqrt(2) * acquisition_accuracy(str(header(ds)["instrument"])) / 1e3
-    noise = float(np.nan_to_num(np.hypot(star.x_err, star.y_err))) if star is not None else 0.0
-    others = {"the intended position": (float(ta["ta_intended_x"]), float(ta["ta_intended_y"]), POINTING)}
-    if kind not in {"oss", "targ_acq"} and "oss_x" in header(ds):
-        others["the onboard centroid"] = (float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), accuracy)
-    elif kind != "image" and star is not None:
-        others["the centroid of the image"] = (star.x, star.y, accuracy)
+    own = found.get(NAMES.get(used, used))
+    noise = math.hypot(own.x_err, own.y_err) if own else 0.0
+    others = {"the intended position": (float(ta["ta_intended_x"]), float(ta["ta_intended_y"]), POINTING / scale)}
+    other = "image" if used in ONBOARD else "oss"
+    if other in found:
+        each = found[other]
+        what = {"image": "the centroid of the image", "oss": "the onboard centroid"}[other]
+        others[what] = each.x, each.y, math.hypot(each.x_err, each.y_err)
     near, reasons = [], []
     for what, (x, y, error) in others.items():
-        apart = float(np.hypot(place[0] - x, place[1] - y))
-        limit = max(FAR_PIXELS, FAR * float(np.hypot(error / scale, noise)))
-        if np.isfinite(apart):
+        apart = math.hypot(place[0] - x, place[1] - y)
+        limit = max(FAR_PIXELS, FAR * math.hypot(error, noise))
+        if math.isfinite(apart):
             near.append(apart <= limit)
             reasons.append(f"{apart:.2f} px from {what} (allowed {limit:.2f})")
     if not near:
         return None, "neither the intended position of the star nor another centroid is known"
     return any(near), f"the centroid in use is {', '.join(reasons)}"
+
+
+def _known(ds: xr.Dataset, name: str, made: Correction | None) -> Check:
+    """Tell whether what a correction rests on is known, and that it was made."""
+    if made is None:
+        return None, "the star is not that of the acquisition of another exposure"
+    if not made.known:
+        return False, made.source
+    applied = "correction" in ds.dims and name in ds["correction"].values
+    return (True, made.source) if applied else (None, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px")
 
 
 def _near_mask(ds: xr.Dataset) -> Check:

@@ -1,23 +1,39 @@
-"""What is known of the instrument beyond the WCS of its products: shifts between filters, from a table.
+"""What is known of the instrument beyond the WCS of its products, as tables: shifts between filters, and accuracies.
 
-The table is ``filter_shifts.csv`` beside this module; each row has its source and its error. A table of one's own, in
-the same form, can be read with `read_filter_shifts` and given to `xta.acquisition.adjust.adjust_wcs`.
+The tables are ``filter_shifts.csv`` and ``accuracies.csv`` beside this module; each row has its source and its error.
+Tables of one's own, in the same form, are read with `read_tables` and given to `xta.compute_offset` and
+`xta.adjust_wcs`; their rows take the place of the package's.
 """
 
 import csv
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from xta import model
 from xta.errors import ArgumentError, FileError, damage
 
-__all__ = ["FilterShift", "FilterShifts", "filter_shifts", "read_filter_shifts"]
+__all__ = [
+    "Accuracies",
+    "Accuracy",
+    "FilterShift",
+    "FilterShifts",
+    "Tables",
+    "acquisition_accuracy",
+    "channel",
+    "is_early",
+    "read_tables",
+    "tables",
+]
+
+WHEEL_MOVED = "2022-06-01"
+"""Before, the pupil wheel of NIRCam stood elsewhere, and its masks with it: the newest SIAF does not hold."""
 
 
 @dataclass(frozen=True)
@@ -43,80 +59,230 @@ class FilterShift:
     source: str
     confirmed: bool = True
 
+    def __sub__(self, other: "FilterShift") -> "FilterShift":
+        """Return the shift from another filter to this one, with the errors of both."""
+        errors = math.hypot(self.x_err, other.x_err), math.hypot(self.y_err, other.y_err)
+        return FilterShift(self.x - other.x, self.y - other.y, *errors, self.source, self.confirmed and other.confirmed)
 
-FilterShifts: TypeAlias = Mapping[tuple[str, str, str], FilterShift]
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A standard error along x and y [pixel or mas, see `unit`]; of a bias, the bias itself.
+
+    Attributes
+    ----------
+    x, y : float
+    unit : "pixel" or "mas"
+        Pixels of the readout in which the quantity is measured.
+    source : str
+    """
+
+    x: float
+    y: float
+    unit: str
+    source: str
+
+
+Key: TypeAlias = tuple[str, str, str]
+FilterShifts: TypeAlias = Mapping[Key, FilterShift]
 """(INSTRUME, CHANNEL of NIRCam or the mask's SUBARRAY of MIRI, FILTER) -> shift."""
 
-COLUMNS = ("instrument", "optics", "filter", "x", "y", "x_err", "y_err", "confirmed", "source")
+Accuracies: TypeAlias = Mapping[Key, Accuracy]
+"""(quantity, INSTRUME or *, mode or *) -> accuracy."""
+
+Row = TypeVar("Row")
+Parser: TypeAlias = Callable[[Mapping[str, str]], Row]
+
+FILTER_COLUMNS = ("instrument", "optics", "filter", "x", "y", "x_err", "y_err", "confirmed", "source")
+ACCURACY_COLUMNS = ("quantity", "instrument", "mode", "x", "y", "unit", "source")
 
 
-@cache
-def filter_shifts() -> FilterShifts:
-    """Read the table of filter shifts that comes with this package.
+@dataclass(frozen=True)
+class Tables:
+    """All that is known of the instrument."""
+
+    filter_shifts: FilterShifts
+    accuracies: Accuracies
+
+    def filter_shift(self, about: Mapping[str, Any], band: str) -> FilterShift | None:
+        """Look up the shift of a filter in the optics of an exposure, by its header; None where it is not known."""
+        name = str(about.get("instrument", "")).upper()
+        optics = {"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)
+        return self.filter_shifts.get((name, str(optics).upper(), band.upper()))
+
+    def usual_shift(self, about: Mapping[str, Any]) -> tuple[float, float]:
+        """Compute the rms of the confirmed shifts in the optics of an exposure, along x and y [pixel].
+
+        That is how far a filter that the table does not know may shift the star; NaN for optics that it does not know.
+        """
+        name = str(about.get("instrument", "")).upper()
+        optics = str({"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)).upper()
+        rows = [row for key, row in self.filter_shifts.items() if key[:2] == (name, optics) and row.confirmed]
+        if not rows:
+            return math.nan, math.nan
+        x, y = (math.sqrt(sum(getattr(row, axis) ** 2 for row in rows) / len(rows)) for axis in "xy")
+        return x, y
+
+    def accuracy(self, quantity: str, about: Mapping[str, Any]) -> Accuracy | None:
+        """Look up an accuracy for an exposure, by its header: of its mode, else of its instrument, else of all."""
+        name = str(about.get("instrument", "")).upper()
+        modes = ["*"]
+        if about.get("exp_type") in model.CORONAGRAPHIC_TYPES:
+            modes.insert(0, "coronagraphic")
+        if str(about.get("target_type", "")).upper() == "MOVING":
+            modes.insert(0, "moving")
+        if is_early(about):
+            modes.insert(0, "early")
+        keys = [(quantity.upper(), each, mode.upper()) for mode in modes for each in (name, "*")]
+        return next((self.accuracies[key] for key in keys if key in self.accuracies), None)
+
+
+def channel(detector: str) -> str:
+    """Name the channel of a NIRCam detector, as in the keyword CHANNEL."""
+    return "LONG" if detector.upper().endswith(("LONG", "5")) else "SHORT"
+
+
+def is_early(about: Mapping[str, Any]) -> bool:
+    """Return whether an exposure is of NIRCam before its pupil wheel moved in June 2022, by its header."""
+    return str(about.get("instrument", "")).upper() == "NIRCAM" and str(about.get("date_beg", "9")) < WHEEL_MOVED
+
+
+def acquisition_accuracy(name: str) -> float:
+    """Look up the published accuracy of a target acquisition, one axis, one sigma [mas].
+
+    References
+    ----------
+    JWST User Documentation, "JWST Pointing Accuracy": 5.5 mas for the near-infrared instruments and 14 mas for MIRI,
+    radial.
 
     Examples
     --------
-    >>> shift = filter_shifts()["NIRCAM", "LONG", "F444W"]
-    >>> shift.x, shift.y, shift.x_err
-    (0.177, -0.205, 0.06)
+    >>> round(acquisition_accuracy("NIRCAM"), 2)
+    3.89
     """
-    text = resources.files("xta.acquisition").joinpath("filter_shifts.csv").read_text(encoding="utf-8")
-    return _parsed(text, "filter_shifts.csv")
+    return (14.0 if name.upper() == "MIRI" else 5.5) / math.sqrt(2)
 
 
-def read_filter_shifts(path: "str | os.PathLike[str]") -> FilterShifts:
-    """Read a table of filter shifts.
-
-    Parameters
-    ----------
-    path : path
-        Of a CSV file with the columns instrument, optics (channel of NIRCam or mask of MIRI), filter, x, y, x_err,
-        y_err [pixel of the science frame], confirmed (1 or 0) and source; lines that begin with # are comments.
+@cache
+def tables() -> Tables:
+    """Read the tables that come with this package.
 
     Returns
     -------
-    mapping
-        (instrument, optics, filter) -> `FilterShift`.
+    Tables
+
+    Examples
+    --------
+    >>> shift = tables().filter_shifts["NIRCAM", "LONG", "F444W"]
+    >>> shift.x, shift.y, shift.x_err
+    (0.177, -0.205, 0.06)
+    >>> tables().accuracy("maneuver", {"instrument": "MIRI"}).x
+    8.8
+    """
+    files = resources.files("xta.acquisition")
+    shifts, accuracies = (files.joinpath(f"{name}.csv").read_text("utf-8") for name in ("filter_shifts", "accuracies"))
+    return Tables(
+        _parsed(shifts, "filter_shifts.csv", FILTER_COLUMNS, _shift),
+        _parsed(accuracies, "accuracies.csv", ACCURACY_COLUMNS, _accuracy),
+    )
+
+
+def read_tables(
+    *, filter_shifts: "str | os.PathLike[str] | None" = None, accuracies: "str | os.PathLike[str] | None" = None
+) -> Tables:
+    """Read tables of one's own; their rows take the place of those of the package.
+
+    Parameters
+    ----------
+    filter_shifts : path, optional
+        Of a CSV file with the columns instrument, optics (channel of NIRCam or mask of MIRI), filter, x, y, x_err,
+        y_err [pixel of the science frame], confirmed (1 or 0) and source; lines that begin with # are comments.
+    accuracies : path, optional
+        The same with the columns quantity, instrument, mode, x, y, unit (pixel or mas) and source; the quantities and
+        modes are those of the package's own table.
+
+    Returns
+    -------
+    Tables
 
     Raises
     ------
     FileError
-        If the file cannot be read.
+        If a file cannot be read.
     ArgumentError
-        If it has other columns, or a row is not of this form: it names the row.
+        If it has other columns, or a row is not of this form: the message names the row.
     """
+    own = tables()
+    shifts = {**own.filter_shifts, **_read(filter_shifts, FILTER_COLUMNS, _shift)}
+    known = {quantity for quantity, _, _ in own.accuracies}
+    given = _read(accuracies, ACCURACY_COLUMNS, _accuracy)
+    if unknown := {quantity for quantity, _, _ in given} - known:
+        wrong, right = (", ".join(sorted(each)).lower() for each in (unknown, known))
+        msg = f"{accuracies} has the quantities {wrong}; known are {right}"
+        raise ArgumentError(msg)
+    return Tables(shifts, {**own.accuracies, **given})
+
+
+def _read(path: "str | os.PathLike[str] | None", columns: tuple[str, ...], parse: Parser[Row]) -> dict[Key, Row]:
+    if path is None:
+        return {}
     try:
         text = Path(path).read_text(encoding="utf-8")
     except damage() as error:
-        msg = f"{path} cannot be read ({error}); give a table of filter shifts, a CSV file"
+        msg = f"{path} cannot be read ({error}); give a CSV file with the columns {', '.join(columns)}"
         raise FileError(msg) from error
-    return _parsed(text, str(path))
+    return _parsed(text, str(path), columns, parse)
 
 
-def _parsed(text: str, label: str) -> FilterShifts:
+def _parsed(text: str, label: str, columns: tuple[str, ...], parse: Parser[Row]) -> dict[Key, Row]:
+    """Parse a table whose first three columns are its key."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     reader = csv.DictReader(io.StringIO("\n".join(lines)))
-    if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
-        msg = f"{label} has the columns {reader.fieldnames}; a table of filter shifts has {', '.join(COLUMNS)}"
+    if sorted(reader.fieldnames or ()) != sorted(columns):
+        msg = f"{label} has the columns {reader.fieldnames}; it needs {', '.join(columns)}"
         raise ArgumentError(msg)
-    table: dict[tuple[str, str, str], FilterShift] = {}
+    table: dict[Key, Row] = {}
     for row in reader:
-        key = row["instrument"].upper(), row["optics"].upper(), row["filter"].upper()
+        first, second, third = ((row[name] or "").strip() for name in columns[:3])
+        shown = f"{label}, row {first} {second} {third}"
+        key = first.upper(), second.upper(), third.upper()
         if key in table:
-            msg = f"{label} has two rows of {' '.join(key)}; leave one"
+            msg = f"{shown}: there are two such rows; leave one"
             raise ArgumentError(msg)
-        table[key] = _shift(row, f"{label}, row {' '.join(key)}")
+        try:
+            table[key] = parse(row)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            msg = f"{shown}: {error}; correct the row"
+            raise ArgumentError(msg) from error
     return table
 
 
-def _shift(row: Mapping[str, str], label: str) -> FilterShift:
-    try:
-        x, y, x_err, y_err = (float(row[name]) for name in ("x", "y", "x_err", "y_err"))
-        confirmed = {"1": True, "0": False}[row["confirmed"].strip()]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        msg = f"{label}: {error} is no number, or confirmed is not 1 or 0; correct the row"
-        raise ArgumentError(msg) from error
-    if not all(map(math.isfinite, (x, y, x_err, y_err))) or min(x_err, y_err) < 0:
-        msg = f"{label}: the shift or its error is not finite, or the error negative; correct the row"
-        raise ArgumentError(msg)
-    return FilterShift(x, y, x_err, y_err, row["source"].strip(), confirmed)
+def _numbers(row: Mapping[str, str], *names: str) -> list[float]:
+    values = [float(row[name]) for name in names]
+    if not all(map(math.isfinite, values)):
+        msg = f"{', '.join(names)} are not finite"
+        raise ValueError(msg)
+    return values
+
+
+def _choice(row: Mapping[str, str], name: str, *choices: str) -> str:
+    if (value := row[name].strip()) not in choices:
+        msg = f"{name} is {value!r}, not {' or '.join(choices)}"
+        raise ValueError(msg)
+    return value
+
+
+def _shift(row: Mapping[str, str]) -> FilterShift:
+    x, y, x_err, y_err = _numbers(row, "x", "y", "x_err", "y_err")
+    if min(x_err, y_err) < 0:
+        msg = "an error is negative"
+        raise ValueError(msg)
+    return FilterShift(x, y, x_err, y_err, row["source"].strip(), _choice(row, "confirmed", "0", "1") == "1")
+
+
+def _accuracy(row: Mapping[str, str]) -> Accuracy:
+    x, y = _numbers(row, "x", "y")
+    if min(x, y) < 0 and row["quantity"].strip() != "centroid_bias":
+        msg = "an error is negative"
+        raise ValueError(msg)
+    return Accuracy(x, y, _choice(row, "unit", "pixel", "mas"), row["source"].strip())

@@ -2,15 +2,18 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from xta import identity, model
-from xta.acquisition import attach, checks
-from xta.acquisition.image import image_centroid, in_use
-from xta.errors import AcquisitionError, ArgumentError, warn
+from xta.acquisition import attach, centroids, checks
+from xta.acquisition.centroids import StarCentroid
+from xta.acquisition.image import in_use
+from xta.acquisition.instrument import Tables
+from xta.errors import AcquisitionError, ArgumentError, XtaError, warn
 from xta.geometry import sphere, wcs
 from xta.identity import header
 from xta.stacks import each, members_or_one
@@ -21,18 +24,29 @@ logger = logging.getLogger(__name__)
 
 Centroid = str | tuple[float, float]
 
+SOURCES = {
+    "oss": "OSS event log",
+    "converged": "OSS event log, carried to convergence",
+    "unbiased": "OSS event log, plus the known bias",
+    "image": "TA image",
+}
+"""Name of a centroid -> where it comes from, in words."""
 
-def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset:
+
+def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto", tables: Tables | None = None) -> xr.Dataset:
     """Compute where the TA WCS puts the target, minus where the star was.
 
     Parameters
     ----------
     ds : xarray.Dataset
         With an acquisition attached; a TA exposure by itself attaches itself.
-    centroid : "auto", "oss", "image" or (x, y)
+    centroid : "auto", "oss", "converged", "image" or (x, y)
         The star in the TA image: "oss" the onboard centroid of the event log or the TARG_ACQ extension;
-        "image" measured here in the TA image; (x, y) a 0-based pixel of the TA readout, by hand. "auto" takes
-        the onboard one and falls back to the image, with a warning, where the acquisition failed.
+        "converged" the same, carried to the fixed point of its window; "image" measured here in the TA image; (x, y)
+        a 0-based pixel of the TA readout, by hand. "auto" takes the one with the smallest error that nothing speaks
+        against, see `xta.acquisition.centroids`; it warns where the acquisition failed.
+    tables : Tables, optional
+        Accuracies of the centroids, of `xta.instrument.read_tables`, in place of those of the package.
 
     Returns
     -------
@@ -41,6 +55,8 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
         ``ta_inverse_error_x/y`` (analytic minus numerical inverse), ``ta_reference_x/y`` (SIAF) [0-based TA
         pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
         ``offset_east/north`` [arcsec on the sky], all WCS minus centroid;
+        ``centroid_difference_x/y`` [pixel] and ``centroid_difference_sigma_x/y`` [standard errors], the onboard
+        centroid minus that of the image;
         ``centroid_source``, in words, and ``centroid_kind``, see `xta.identity.centroid_kind`; and the checks that the
         TA image allows, see `xta.acquisition.checks`.
 
@@ -57,7 +73,7 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     Warns
     -----
     XtaWarning
-        If "auto" falls back to the image.
+        If the acquisition failed and "auto" takes the image.
 
     Notes
     -----
@@ -69,10 +85,10 @@ def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto") -> xr.Dataset
     if not isinstance(centroid, str) and len({header(ds)["visit_id"] for ds in members_or_one(ds)}) > 1:
         msg = f"centroid is {centroid!r}, one pixel for exposures of several visits; give it to one exposure at a time"
         raise ArgumentError(msg)
-    return each(ds, partial(_offset, centroid=centroid), name="compute_offset")
+    return each(ds, partial(_offset, centroid=centroid, tables=tables), name="compute_offset")
 
 
-def _offset(ds: xr.Dataset, centroid: Centroid) -> xr.Dataset:
+def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dataset:
     """Compute the offset of one exposure."""
     if "ta_wcs" not in ds.variables:
         if not identity.is_ta(ds):
@@ -81,7 +97,14 @@ def _offset(ds: xr.Dataset, centroid: Centroid) -> xr.Dataset:
         ds = attach.attach(ds)
     ds = attach.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
-    x, y, source, kind = _centroid(ds, centroid)
+    try:
+        found = centroids.measure(ds, tables=tables)
+    except XtaError as error:
+        if centroid in {"auto", "image"}:
+            raise
+        logger.info("the TA image is of no use: %s", error)
+        found = {}
+    x, y, source, kind = _centroid(ds, centroid, found)
     ta = in_use(ds)
     ta_wcs = wcs.load(ta["ta_wcs"].item())
     target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
@@ -94,6 +117,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid) -> xr.Dataset:
         ta_target={"x": target_x, "y": target_y},
         ta_inverse_error={"x": analytic_x - target_x, "y": analytic_y - target_y},
         ta_reference={axis: float(ta[f"ta_intended_{axis}"]) for axis in ("x", "y")},
+        centroid_difference=_difference(found),
         offset={"x": target_x - x, "y": target_y - y, "ra": offset_ra, "dec": offset_dec, "east": east, "north": north},
     )
     logger.info("visit %s: centroid %.5f, %.5f px of the TA readout (%s)", header(ds)["visit_id"], x, y, source)
@@ -104,7 +128,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid) -> xr.Dataset:
     result = identity.assign(
         ds.assign_coords(model.describe(values)), {"centroid_source": source, "centroid_kind": kind}
     )
-    result = checks.check_image(result)
+    result = checks.check_image(result, found)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
 
@@ -145,34 +169,53 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     return target
 
 
-def _centroid(ds: xr.Dataset, centroid: Centroid) -> tuple[float, float, str, str]:
+def _difference(found: Mapping[str, StarCentroid]) -> dict[str, float]:
+    """Compute the onboard centroid minus that of the image, in pixels and in standard errors; NaN without either."""
+    nothing = StarCentroid(math.nan, math.nan, math.nan, math.nan, "")
+    oss, image = found.get("oss", nothing), found.get("image", nothing)
+    x, y = oss.x - image.x, oss.y - image.y
+    errors = math.hypot(oss.x_err, image.x_err), math.hypot(oss.y_err, image.y_err)
+    return {"x": x, "y": y, "sigma_x": x / errors[0], "sigma_y": y / errors[1]}
+
+
+def _centroid(ds: xr.Dataset, centroid: Centroid, found: Mapping[str, StarCentroid]) -> tuple[float, float, str, str]:
     """Choose the centroid: (x, y, where it comes from, its kind)."""
     if not isinstance(centroid, str):
         return *_by_hand(ds, centroid), "given by hand", "manual"
-    if centroid not in {"auto", "oss", "image"}:
-        msg = f"centroid is {centroid!r}; give 'auto', 'oss', 'image' or a pixel (x, y)"
+    if centroid not in {"auto", *SOURCES}:
+        msg = f"centroid is {centroid!r}; give 'auto', {', '.join(map(repr, SOURCES))} or a pixel (x, y)"
         raise ArgumentError(msg)
     status = header(ds).get("oss_status", "no event log")
-    if centroid in {"auto", "oss"} and status == "SUCCESS":
-        return float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), *_onboard(ds)
     if centroid == "oss":
-        msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
-        raise AcquisitionError(msg)
-    star = image_centroid(ds)
-    source = "TA image"
-    if centroid == "auto":
-        source = f"TA image, no onboard centroid ({status})"
-        warn(
-            f"visit {header(ds)['visit_id']}: there is no onboard centroid ({status}); the star was centroided in the "
-            f"TA image, at ({star.x:.3f}, {star.y:.3f}) px"
+        if status != "SUCCESS":
+            msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
+            raise AcquisitionError(msg)
+        return float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), *_onboard(ds)
+    name = centroids.best(found) if centroid == "auto" else centroid
+    if name not in found:
+        msg = (
+            f"the centroid {name!r} cannot be computed: it needs an onboard centroid with its last step in the event "
+            f"log (status: {status}), and a TA image; take centroid='auto'"
         )
-    return star.x, star.y, source, "image"
+        raise AcquisitionError(msg)
+    star = found[name]
+    if name == "oss":
+        return star.x, star.y, *_onboard(ds)
+    source = SOURCES[name]
+    if name == "image" and status != "SUCCESS":
+        source = f"TA image, no onboard centroid ({status})"
+        if centroid == "auto":
+            warn(
+                f"visit {header(ds)['visit_id']}: there is no onboard centroid ({status}); the star was centroided in "
+                f"the TA image, at ({star.x:.3f}, {star.y:.3f}) px"
+            )
+    return star.x, star.y, source, name
 
 
 def _onboard(ds: xr.Dataset) -> tuple[str, str]:
     """Name the source of the onboard centroid, and its kind; only a log has its time."""
     if header(ds).get("oss_time"):
-        return "OSS event log", "oss"
+        return SOURCES["oss"], "oss"
     return str(header(ds)["centroid_source"]) if identity.centroid_kind(ds) == "targ_acq" else "TARG_ACQ", "targ_acq"
 
 

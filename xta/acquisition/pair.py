@@ -261,14 +261,16 @@ def _block(ta: xr.Dataset, block: Centroid | None) -> dict[str, Any]:
 class Facts(NamedTuple):
     """What the log says of a TA block beside its centroid; stored as coordinates ``ta_oss_...``.
 
-    Size of the window and last step of the iteration, along SIAF Det [pixel]; small-angle maneuver, Ideal frame of
-    the guider [arcsec]; NaN where not known. The guider is 0 where not known.
+    Size of the window, last step of the iteration and its whole way from the brightest pixel, along SIAF Det [pixel];
+    small-angle maneuver, Ideal frame of the guider [arcsec]; NaN where not known. The guider is 0 where not known.
     """
 
     window_x: float
     window_y: float
     step_x: float
     step_y: float
+    moved_x: float
+    moved_y: float
     sam_x: float
     sam_y: float
     guider: int
@@ -284,16 +286,17 @@ def _facts(ta: xr.Dataset, block: Centroid) -> Facts:
     columns, rows = (np.nan if side is None else float(side) for side in (block.n_cols, block.n_rows))
     window = siaf.oss_to_det(instrument, columns, rows)
     step = siaf.oss_to_det(instrument, block.last_dx, block.last_dy)
-    return Facts(*window, *step, block.sam_x, block.sam_y, block.guider or 0)
+    moved = siaf.oss_to_det(instrument, block.moved_x, block.moved_y)
+    return Facts(*window, *step, *moved, block.sam_x, block.sam_y, block.guider or 0)
 
 
 def logged_facts(ds: xr.Dataset) -> Facts:
     """Read what the log says of the TA block of the exposure in use.
 
-    xta 0.1 kept the lines of the log only; they are read again.
+    Earlier versions kept the lines of the log, and less of what they say; they are read again.
     """
     ta = in_use(ds)
-    if "ta_oss_guider" in ta.coords:
+    if "ta_oss_moved_x" in ta.coords:
         return Facts(*(ta[f"ta_oss_{name}"].item() for name in Facts._fields))
     lines = header(ds).get("oss_log")
     blocks = osslog.read(f"{lines}\n").centroids() if lines else []

@@ -29,6 +29,8 @@ KEPT = frozenset(
             "mask_y_err",
             "aim_x",
             "aim_y",
+            "aim_x_err",
+            "aim_y_err",
             "wcs_original",
             "adjust_ra",
             "adjust_dec",
@@ -191,4 +193,4 @@ def _mask(ds: xr.Dataset) -> dict[str, float]:
         place = aim.mask(ds)
     except SiafError:
         return {}
-    return model.prefixed(mask={name: getattr(place, name) for name in ("x", "y", "x_err", "y_err")})
+    return model.prefixed(mask=place.numbers())

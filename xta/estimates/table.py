@@ -24,8 +24,7 @@ import numpy as np
 import xarray as xr
 
 from xta import identity, model, osslog
-from xta.acquisition import find
-from xta.acquisition.budget import GUIDING, acquisition_accuracy, centroid_noise
+from xta.acquisition import centroids, find, instrument
 from xta.acquisition.image import cutout, image_centroid, in_use, pixel_flags
 from xta.acquisition.offset import acquired_target, target_position
 from xta.errors import AcquisitionError, CentroidError, MissingError, WCSError, XtaError, filtered
@@ -88,7 +87,14 @@ class _Case:
     @property
     def accuracy(self) -> float:
         """What a target acquisition is good for, one axis [pixel]."""
-        return acquisition_accuracy(self.instrument) / (1e3 * self.scale)
+        return instrument.acquisition_accuracy(self.instrument) / (1e3 * self.scale)
+
+    @property
+    def correction(self) -> tuple[float, float]:
+        """What the adopted position was corrected for, which no WCS has [pixel]."""
+        if "correction" not in self.ds.dims:
+            return 0.0, 0.0
+        return float(self.ds["correction_x"].sum()), float(self.ds["correction_y"].sum())
 
     @property
     def onboard(self) -> bool:
@@ -123,10 +129,11 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
 
     Notes
     -----
-    Standard errors: "oss" photon noise of the TA image and the last step of the onboard iteration; "image" photon
-    noise; "gaussian" the covariance of the fit, enlarged for a star that is no Gaussian; "sam" the accuracy
-    of a target acquisition (14 mas radial for MIRI, 5.5 mas else), which includes what the SIAF does not know;
-    "guide star" that of the centroid in use and 1 mas of the guider in each exposure; "template" see there.
+    What the adopted position was corrected for, beyond the WCS, is added to all estimates that go through a WCS or
+    the SIAF. Standard errors: "oss" and "image" those of `xta.acquisition.centroids`; "gaussian" the covariance of
+    the fit, enlarged for a star that is no Gaussian; "sam" the accuracy of a target acquisition (14 mas radial for
+    MIRI, 5.5 mas else), which includes what the SIAF does not know; "guide star" that of the centroid in use and the
+    jitter of the guider in each exposure; "template" see there.
     An estimate agrees where each coordinate is within three standard errors of the adopted one, those of the
     estimate and of a target acquisition added in quadrature.
 
@@ -192,26 +199,30 @@ def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], not
     star, *neighbors = np.array(positions)
     jacobian = (np.array(neighbors) - star).T
     x_sigma, y_sigma = np.sqrt(jacobian**2 @ np.square(sigma))
-    return _Estimate(float(star[0]), float(star[1]), float(x_sigma), float(y_sigma), note)
+    dx, dy = case.correction
+    return _Estimate(float(star[0]) + dx, float(star[1]) + dy, float(x_sigma), float(y_sigma), note)
+
+
+def _measured(case: _Case, name: str, note: str = "") -> _Estimate:
+    """Take a centroid through the sky, by name; its errors are those of `xta.acquisition.centroids`."""
+    found = centroids.measure(case.ds)
+    if name not in found:
+        msg = f"there is no onboard centroid ({header(case.ds).get('oss_status', 'no event log')})"
+        raise AcquisitionError(msg)
+    star = found[name]
+    return _from_ta(case, star.x, star.y, sigma=(star.x_err, star.y_err), note=note or star.unfit)
 
 
 def _oss(case: _Case) -> _Estimate:
-    ds = case.ds
     if not case.onboard:
-        msg = f"there is no onboard centroid ({header(ds).get('oss_status', 'no event log')})"
+        msg = f"there is no onboard centroid ({header(case.ds).get('oss_status', 'no event log')})"
         raise AcquisitionError(msg)
-    sigma, note = (math.nan, math.nan), ""
-    try:
-        sigma = centroid_noise(ds, onboard_one=True)
-    except (CentroidError, MissingError):
-        note = "its photon noise is not known"
-    return _from_ta(case, float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), sigma=sigma, note=note)
+    return _measured(case, "oss")
 
 
 def _image(case: _Case) -> _Estimate:
-    star = image_centroid(case.ds)
-    note = "; ".join(pixel_flags(case.ta, star))
-    return _from_ta(case, star.x, star.y, sigma=(star.x_err, star.y_err), note=note)
+    image_centroid(case.ds)  # an error of the image says more than that there is no centroid
+    return _measured(case, "image")
 
 
 def _gaussian(case: _Case) -> _Estimate:
@@ -267,7 +278,8 @@ def _sam(case: _Case) -> _Estimate:
     reference = siaf.intended_pixel(*place, prd=prd, detector=detector)
     far = f"{x - reference[0]:+.3f}, {y - reference[1]:+.3f} px from the reference point"
     move = f"{net.rule}: {net.v2:.4f}, {net.v3:.4f} arcsec in V2, V3"
-    return _Estimate(x, y, case.accuracy, case.accuracy, f"{move}; {far}; {note}")
+    dx, dy = case.correction
+    return _Estimate(x + dx, y + dy, case.accuracy, case.accuracy, f"{move}; {far}; {note}")
 
 
 def _onboard_prd(case: _Case) -> tuple[str | None, str]:
@@ -321,16 +333,18 @@ def _guide_star(case: _Case) -> _Estimate:
     turned = sphere.rotation_between(*start, *end) @ sphere.unit_vector(v2 / 3600, v3 / 3600)
     lon, lat = np.rad2deg([np.arctan2(turned[1], turned[0]), np.arctan2(turned[2], np.hypot(turned[0], turned[1]))])
     x, y = (float(value) for value in wcs.world_to_pixel(case.original, *to_sky(lon * 3600, lat * 3600)))
-    guiding = math.sqrt(2) * GUIDING / (1e3 * case.scale)
+    guider_noise = instrument.tables().accuracy("guiding", header(ds))
+    guiding = math.sqrt(2) * (guider_noise.x if guider_noise else 0.0) / (1e3 * case.scale)
     x_sigma, y_sigma = (math.hypot(sigma, guiding) for sigma in _centroid_sigma(case))
     moved = math.hypot(after[0] - before[0], after[1] - before[1])
-    return _Estimate(x, y, x_sigma, y_sigma, f"the guide star moved by {moved:.3f} arcsec")
+    dx, dy = case.correction
+    return _Estimate(x + dx, y + dy, x_sigma, y_sigma, f"the guide star moved by {moved:.3f} arcsec")
 
 
 def _centroid_sigma(case: _Case) -> tuple[float, float]:
     """Return the standard error of the centroid in use, in the science frame; 0 where it is not known."""
-    onboard_one = case.onboard and float(case.ds["centroid_x"]) == float(header(case.ds)["oss_x"])
-    result = _attempt(_oss if onboard_one else _image, case)
+    kind = identity.centroid_kind(case.ds)
+    result = _attempt(lambda each: _measured(each, centroids.NAMES.get(kind, kind)), case)
     x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (result.x_sigma, result.y_sigma))
     return x_sigma, y_sigma
 

@@ -30,7 +30,8 @@ Panel: TypeAlias = tuple[Callable[..., object], tuple[float, float, float, float
 
 LEFT = (0.55, 4.1)  # of the two columns
 IMAGES, SIDE = 1.35, 2.3  # top and width of the images; captions and arcsec axes are above
-LOWER, TABLE = 4.6, 2.15  # top of the lower row; height of the numbers
+LOWER = 4.6  # top of the lower row
+LINE = 11 / 72  # height of a line of numbers
 
 
 def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
@@ -98,6 +99,7 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         places = [(LEFT[k % 2], 0.75 + 3.2 * (k // 2), 2.3, 2.3) for k in range(len(numbers))]
         draws = [partial(klip, ds, numbasis=number) for number in numbers]
         return list(zip(draws, places, strict=True)), places[-1][1] + 2.9
+    table = LINE * max(len(_numbers(ds)), 14)
     images: list[Callable[..., object]] = [acquisition] if "ta_sci" in ds.variables else []
     if not (images and identity.is_ta(ds)):  # an acquisition by itself is not drawn twice
         identity.require(ds, "sci", step="xta.open_exposure")
@@ -110,14 +112,14 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
     if several:
         panels.append((partial(offsets, ds), (LEFT[0] + 0.3, LOWER + 0.25, 2.0, 2.0)))
     if len(images) == 1:
-        corners = (LEFT[1] - 0.25, IMAGES - 0.4), (LEFT[1] - 0.25, IMAGES + TABLE - 0.3)
+        corners = (LEFT[1] - 0.25, IMAGES - 0.4), (LEFT[1] - 0.25, IMAGES + table - 0.3)
     elif several:
-        corners = (LEFT[1] - 0.25, LOWER), (LEFT[1] - 0.25, LOWER + TABLE + 0.1)
+        corners = (LEFT[1] - 0.25, LOWER), (LEFT[1] - 0.25, LOWER + table + 0.1)
     else:
         corners = (LEFT[0], LOWER), (LEFT[1] - 0.25, LOWER)
     for lines, (left, top) in zip((_numbers, _facts), corners, strict=True):
-        panels.append((partial(_write, ds, lines), (left, top, 3.15, TABLE)))
-    low = 3.2 if several else TABLE + 0.1 if len(images) > 1 else 0.0
+        panels.append((partial(_write, ds, lines), (left, top, 3.15, table)))
+    low = max(3.2, table + 0.9) if several else table + 0.1 if len(images) > 1 else 0.0
     return panels, LOWER + low
 
 
@@ -147,4 +149,4 @@ def _write(ds: xr.Dataset, lines: Callable[[xr.Dataset], list[dict[float, str]]]
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 7}
     for k, line in enumerate(lines(ds)):
         for x, text in line.items():
-            ax.annotate(plain(text), (x, 1), (0, -11 * k), ha="right" if x else "left", **style, **VERBATIM)
+            ax.annotate(plain(text), (x, 1), (0, -72 * LINE * k), ha="right" if x else "left", **style, **VERBATIM)

@@ -24,7 +24,15 @@ __all__ += ["science_marks", "star_and_target", "star_mark", "ta_wcs"]
 
 Point: TypeAlias = tuple[float, float]
 
-CENTROIDS = ("image centroid", "centroid by hand", "OSS centroid")
+OTHERS = {
+    "image": "image centroid",
+    "manual": "centroid by hand",
+    "converged": "OSS centroid, converged",
+    "unbiased": "OSS centroid, without bias",
+}
+"""Kind of a centroid that is not the onboard one itself -> its mark."""
+
+CENTROIDS = (*OTHERS.values(), "OSS centroid")
 """Marks that are a measurement of the star, the one in use first."""
 
 
@@ -84,7 +92,7 @@ def _centroids(ds: xr.Dataset) -> dict[str, Point]:
     else:
         onboard = pixel(ds, "ta_oss")
     marks = {"OSS centroid": onboard}
-    label = {"image": "image centroid", "manual": "centroid by hand"}.get(identity.centroid_kind(ds))
+    label = OTHERS.get(identity.centroid_kind(ds))
     if label and used and "centroid_x" in ds.coords:
         marks[label] = pixel(ds, "centroid")
     return marks

@@ -4,12 +4,14 @@ import logging
 from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 import xta
 from xta import model
+from xta.acquisition.corrections import chosen
+from xta.acquisition.offset import Centroid
 from xta.archive.policy import is_offline
 from xta.errors import ArgumentError
 from xta.surveys import pool
@@ -34,6 +36,8 @@ def survey(
     client: "Client | None" = None,
     workers: int | None = None,
     per: str = "visit",
+    centroid: Centroid = "auto",
+    corrections: str | Iterable[str] = "all",
     estimates: bool = True,
     resume: "str | os.PathLike[str] | None" = None,
     offline: bool = False,
@@ -54,6 +58,8 @@ def survey(
         ``if __name__ == "__main__":``.
     per : "visit" or "exposure"
         What a row is of. With "exposure" every science exposure of a visit is analyzed, by its one acquisition.
+    centroid, corrections : optional
+        As in `xta.analyze`, for all visits.
     estimates : bool
         Add the independent estimates of the star's position, which take as long as everything else.
     resume : path, optional
@@ -104,7 +110,9 @@ def survey(
     _check(client, workers, per)
     folders = find_visits(paths)
     visits = folders.visits
+    wanted = chosen(corrections)
     made_with = f"xta {xta.__version__} estimates={estimates} offline={offline}"
+    made_with += f" centroid={centroid} corrections={','.join(wanted)}"
     made_with += "" if per == "visit" else f" per={per}"
     store = None if resume is None else Store(resume, made_with=made_with, online=not is_offline(offline))
     rows: dict[str, Row] = {}
@@ -112,7 +120,8 @@ def survey(
         rows = {files.visit_id: row for files in visits if (row := store.get(files)) is not None}
     todo = [files for files in visits if files.visit_id not in rows]
     logger.info("%d visits, %d of them done before", len(visits), len(rows))
-    work = partial(survey_visit, estimates=estimates, offline=offline, per=per)
+    how: dict[str, Any] = {"centroid": centroid, "corrections": wanted, "estimates": estimates, "offline": offline}
+    work = partial(survey_visit, per=per, **how)
     with closing(pool.run(work, todo, client=client, workers=workers)) as done:
         bar = tqdm(done, total=len(visits), initial=len(rows), unit="visit", desc="survey", disable=not progress)
         for files, result in bar:

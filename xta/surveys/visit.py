@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
@@ -15,7 +15,7 @@ from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.analyze import analyze
 from xta.acquisition.attach import Acquisition, attach, find_acquisition
 from xta.acquisition.find import best_log, read_log, read_targ_acqs
-from xta.acquisition.offset import compute_offset
+from xta.acquisition.offset import Centroid, compute_offset
 from xta.acquisition.pair import logged_facts
 from xta.errors import AcquisitionError, WCSError, XtaError, XtaWarning, damage, warn
 from xta.estimates.table import estimates as all_estimates
@@ -37,7 +37,24 @@ FAILED, STAR_FOUND, OFFSET_ONLY, BACKGROUND = range(4)
 NO_STAR = "a background field, without an acquisition"
 
 
-def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = False, per: str = "visit") -> Row:
+class _Options(NamedTuple):
+    """How to analyze a visit."""
+
+    centroid: Centroid
+    corrections: str | tuple[str, ...]
+    estimates: bool
+    offline: bool
+
+
+def survey_visit(
+    files: VisitFiles,
+    *,
+    centroid: Centroid = "auto",
+    corrections: str | tuple[str, ...] = "all",
+    estimates: bool = True,
+    offline: bool = False,
+    per: str = "visit",
+) -> Row:
     """Analyze one visit, and return a row of what JSON can hold: texts, numbers, "checks" and "estimates".
 
     What is not known is absent. A visit that fails has ``ok`` 0 and a ``reason``. "provisional" is True where the
@@ -50,7 +67,7 @@ def survey_visit(files: VisitFiles, *, estimates: bool = True, offline: bool = F
         warnings.simplefilter("ignore")  # what libraries say of each of a thousand files
         warnings.simplefilter("always", XtaWarning)
         try:
-            row |= work(files, estimates=estimates, offline=offline)
+            row |= work(files, _Options(centroid, corrections, estimates, offline))
         except XtaError as error:
             row["reason"] = " ".join([str(error), *files.damaged])
         except damage() as error:  # nobody foresaw it: it costs one visit, not the thousand others
@@ -81,7 +98,7 @@ def exposure_rows(files: VisitFiles, row: Row) -> list[Row]:
     return [exposure | common for exposure in row.get("exposures", named)] or [alone]
 
 
-def _analyzed(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
+def _analyzed(files: VisitFiles, how: _Options) -> Row:
     """Analyze the first science exposure that has an imaging WCS; without one, the acquisition by itself."""
     if not files.science + files.ta:
         what = f"{files.n_files - len(files.damaged)} products, but no _calints or _cal of a science or TA exposure"
@@ -90,23 +107,23 @@ def _analyzed(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
     if files.is_background and not files.ta:
         with open_exposure(files.science[0]) as exposure:
             return _background(exposure, files.damaged)
-    given = _given(files, offline=offline)
+    given = _given(files, offline=how.offline)
     acquisition: Acquisition | None = None
     left_out: dict[str, str] = {}
     for path in files.science:
         with open_exposure(path) as exposure:
             acquisition = acquisition or find_acquisition(exposure, list(files.ta) or None, **given)
             try:
-                ds = analyze(exposure, acquisition=acquisition)
+                ds = analyze(exposure, acquisition=acquisition, centroid=how.centroid, corrections=how.corrections)
             except WCSError as error:
                 left_out[path.name] = str(error)
                 continue
             row = _row(ds) | _about(files, acquisition, left_out) | {"ok": STAR_FOUND}
-            return row | {"estimates": _estimates(ds, acquisition.search.log)} if estimates else row
+            return row | {"estimates": _estimates(ds, acquisition.search.log)} if how.estimates else row
     if acquisition is None:
         with open_exposure(files.ta[-1]) as exposure:
             acquisition = find_acquisition(exposure, list(files.ta), **given)
-    ds = compute_offset(attach(acquisition.exposures[-1], acquisition))
+    ds = compute_offset(attach(acquisition.exposures[-1], acquisition), centroid=how.centroid)
     return _row(ds) | _about(files, acquisition, left_out) | {"ok": OFFSET_ONLY}
 
 
@@ -115,12 +132,12 @@ def _given(files: VisitFiles, *, offline: bool) -> dict[str, Any]:
     return {"oss": _event_log(files), "targ_acq": read_targ_acqs(files.uncal) or None, "offline": offline}
 
 
-def _each_exposure(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
+def _each_exposure(files: VisitFiles, how: _Options) -> Row:
     """Analyze every science exposure of a visit by its one acquisition; one that fails does not stop the others."""
     if not files.science:
-        row = _analyzed(files, estimates=estimates, offline=offline)
+        row = _analyzed(files, how)
         return row | {"exposures": [failed_row(files, "") | row]}
-    given = {} if files.is_background and not files.ta else _given(files, offline=offline)
+    given = {} if files.is_background and not files.ta else _given(files, offline=how.offline)
     acquisition: Acquisition | None = None
     about: Row = {}
     rows: list[Row] = []
@@ -135,26 +152,26 @@ def _each_exposure(files: VisitFiles, *, estimates: bool, offline: bool) -> Row:
             if given:
                 acquisition = acquisition or find_acquisition(exposure, list(files.ta) or None, **given)
                 about = _about(files, acquisition, {})
-            rows.append(row | _one_exposure(exposure, acquisition, estimates=estimates))
+            rows.append(row | _one_exposure(exposure, acquisition, how))
     return about | {"ok": min(row["ok"] for row in rows), "exposures": rows}
 
 
-def _one_exposure(exposure: xr.Dataset, acquisition: Acquisition | None, *, estimates: bool) -> Row:
+def _one_exposure(exposure: xr.Dataset, acquisition: Acquisition | None, how: _Options) -> Row:
     """Analyze one exposure, by an acquisition that is found already."""
     if acquisition is None:
         return _background(exposure, ())
     try:
-        measured = compute_offset(attach(exposure, acquisition))
+        measured = compute_offset(attach(exposure, acquisition), centroid=how.centroid)
     except XtaError as error:
         return _facts(exposure) | {"reason": str(error)}
     try:
-        ds = adjust_wcs(measured)
+        ds = adjust_wcs(measured, corrections=how.corrections)
     except WCSError as error:
         return _row(measured) | {"ok": OFFSET_ONLY, "reason": f"without an imaging WCS that can be used ({error})"}
     except XtaError as error:
         return _facts(exposure) | {"reason": str(error)}
     row = _row(ds) | {"ok": STAR_FOUND}
-    return row | {"estimates": _estimates(ds, acquisition.search.log)} if estimates else row
+    return row | {"estimates": _estimates(ds, acquisition.search.log)} if how.estimates else row
 
 
 def _background(exposure: xr.Dataset, damaged: Iterable[str]) -> Row:

@@ -1,0 +1,188 @@
+"""The ways to find the star in the TA image, each with its error; which of them to use.
+
+*oss*: the onboard centroid, as the event log or TARG_ACQ has it. On board the window rests when its last step is below
+a threshold, before its own fixed point.
+
+*converged*: the same carried to the fixed point. Each step of the iteration is r times the one before, where r is by
+how much the center of light in the window follows the window; so after a last step d there is d r / (1 - r) to go. The
+log has the length of d only: its direction is that from the brightest pixel, where the iteration began.
+
+*unbiased*: the onboard centroid plus what it was off in visits whose acquisition was measured on ground; of NIRCam
+coronagraphy, and only where there is no image to measure.
+
+*image*: measured here in the TA image.
+
+The error of each is its noise, and a part that all visits of a program share, from the table of `xta.instrument`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xta.acquisition import instrument, pair
+from xta.acquisition.image import WINDOW, image_centroid, in_use, pixel_flags
+from xta.acquisition.instrument import Tables
+from xta.errors import SiafError, XtaError
+from xta.geometry import siaf, wcs
+from xta.identity import header
+from xta.images.centroid import ImageCentroid
+
+__all__ = ["FAR", "FAR_PIXELS", "NAMES", "POINTING", "StarCentroid", "best", "measure"]
+
+NAMES = {"targ_acq": "oss"}
+"""Kind of a centroid -> its name here, where they differ."""
+
+SMALLEST_WINDOW = 3  # [pixel]; less holds no star
+EXTRAPOLATION = 0.5  # share of what is left to go that is taken as its error; assumed
+
+ALMOST = 1.02  # of two errors that differ by less, none is smaller
+
+POINTING = 0.10
+"""Accuracy of the pointing before an acquisition, radial, one sigma [arcsec] (JDox, JWST Pointing Accuracy)."""
+
+FAR, FAR_PIXELS = 5.0, 1.0
+"""Standard errors and pixels: a centroid that is off by more than both is of something else than the star."""
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class StarCentroid:
+    """A centroid in the TA readout [0-based pixel], its standard errors [pixel] and what these are.
+
+    `unfit` says why the centroid should not be chosen; it is empty where nothing speaks against it.
+    """
+
+    x: float
+    y: float
+    x_err: float
+    y_err: float
+    note: str
+    unfit: str = ""
+
+
+def measure(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, StarCentroid]:
+    """Find the star in the TA image in use in every way that log and image allow: name -> centroid.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With an acquisition attached.
+    tables : Tables, optional
+        In place of those of the package.
+
+    Raises
+    ------
+    CentroidError, MissingError
+        If there is neither an onboard centroid nor an image that can be measured.
+    """
+    case = _Case(ds, in_use(ds), header(ds), tables or instrument.tables())
+    result: dict[str, StarCentroid] = {}
+    onboard = None
+    if case.about.get("oss_status") == "SUCCESS":
+        onboard = float(case.about["oss_x"]), float(case.about["oss_y"])
+        result |= _onboard(case, onboard)
+    try:
+        found = image_centroid(ds)
+    except XtaError:
+        if onboard is None:
+            raise
+        bias = case.tables.accuracy("centroid_bias", case.about)
+        if bias is not None:
+            moved = onboard[0] + bias.x, onboard[1] + bias.y
+            result["unbiased"] = case.centroid("unbiased", moved, (0.0, 0.0), f"bias of {bias.x}, {bias.y} px")
+    else:
+        noise = found.x_err, found.y_err
+        image = case.centroid("image", (found.x, found.y), noise, "photon noise of the TA image")
+        unfit = pixel_flags(case.ta, found)
+        if far := case.far(image, onboard):
+            unfit.append(far)
+        result["image"] = replace(image, unfit="; ".join(unfit))
+    return result
+
+
+def best(found: Mapping[str, StarCentroid]) -> str:
+    """Choose the centroid with the smallest error of those that nothing speaks against, the first of equal ones."""
+    fit = {name: each for name, each in found.items() if not each.unfit} or found
+    errors = {name: math.hypot(each.x_err, each.y_err) for name, each in fit.items()}
+    return next(name for name, error in errors.items() if error <= ALMOST * min(errors.values()))
+
+
+@dataclass(frozen=True)
+class _Case:
+    ds: xr.Dataset
+    ta: xr.Dataset
+    about: Mapping[str, Any]
+    tables: Tables
+
+    def centroid(self, name: str, place: Pair, noise: Pair, note: str) -> StarCentroid:
+        """Add to the noise of a centroid what the table says of its other errors."""
+        floor = self.tables.accuracy(f"centroid_{name}", self.about)
+        if not math.isfinite(sum(noise)):
+            mas = instrument.acquisition_accuracy(str(self.about["instrument"]))
+            noise = (mas / 1e3 / wcs.pixel_scale(wcs.load(self.ta["ta_wcs"].item()), *place),) * 2
+            note = f"its noise is not known: the published accuracy of a target acquisition, {mas:.1f} mas"
+        if floor is None:
+            return StarCentroid(*place, *noise, note)
+        errors = math.hypot(noise[0], floor.x), math.hypot(noise[1], floor.y)
+        return StarCentroid(*place, *errors, f"{note}; {floor.x:g}, {floor.y:g} px: {floor.source}")
+
+    def far(self, image: StarCentroid, onboard: Pair | None) -> str:
+        """Say how far a centroid of the image is from the onboard one, else from the intended position; "" if near."""
+        scale = wcs.pixel_scale(wcs.load(self.ta["ta_wcs"].item()), image.x, image.y)
+        what, place, error = "the intended position", self.intended, POINTING / scale
+        if onboard is not None:
+            floor = self.tables.accuracy("centroid_oss", self.about)
+            what, place, error = "the onboard centroid", onboard, 0.0 if floor is None else math.hypot(floor.x, floor.y)
+        apart = math.hypot(image.x - place[0], image.y - place[1])
+        limit = max(FAR_PIXELS, FAR * math.hypot(error, image.x_err, image.y_err))
+        return f"it is {apart:.2f} px from {what} (allowed {limit:.2f})" if apart > limit else ""
+
+    @property
+    def intended(self) -> Pair:
+        return float(self.ta["ta_intended_x"]), float(self.ta["ta_intended_y"])
+
+
+def _onboard(case: _Case, place: Pair) -> dict[str, StarCentroid]:
+    """Make the onboard centroid as logged, and, where log and image allow, carried to convergence."""
+    facts = pair.logged_facts(case.ds)
+    sides = [int(side) for side in (facts.window_x, facts.window_y) if side >= SMALLEST_WINDOW]
+    try:
+        star = image_centroid(case.ds, window=min(sides, default=WINDOW))
+    except XtaError:
+        return {"oss": case.centroid("oss", place, (math.nan, math.nan), "")}
+    noise, what = (star.x_err, star.y_err), "photon noise of the onboard window"
+    x, y = _left(case, facts, star)
+    if not math.isfinite(x + y):
+        return {"oss": case.centroid("oss", place, noise, what)}
+    result = {}
+    moved = {"oss": (place, 1.0), "converged": ((place[0] + x, place[1] + y), EXTRAPOLATION)}
+    for name, (at, share) in moved.items():
+        errors = math.hypot(noise[0], share * x), math.hypot(noise[1], share * y)
+        note = f"{what}, and {share:g} x the {x:+.3f}, {y:+.3f} px that it had to go to convergence"
+        result[name] = case.centroid(name, at, errors, note)
+    return result
+
+
+def _left(case: _Case, facts: pair.Facts, star: ImageCentroid) -> Pair:
+    """Compute how far the onboard window had to go to its fixed point, along x and y of the readout [pixel].
+
+    NaN where log or SIAF do not tell.
+    """
+    ta, name = case.ta, str(case.about["instrument"])
+    try:
+        place = str(ta["ta_aperture"].item()), str(ta["ta_subarray"].item()), case.about.get("prd_version")
+        readout = siaf.readout(name, *place, detector=str(ta["ta_detector"].item()) or None)
+    except SiafError:
+        return math.nan, math.nan
+    # Pixel axes run along or against SIAF Det.
+    zero, one = (np.array(siaf.det_to_pixel(readout, each, each)) for each in (0.0, 1.0))
+    steps = np.copysign(np.abs([facts.step_x, facts.step_y]), [facts.moved_x, facts.moved_y]) * (one - zero)
+    known = math.isfinite(facts.moved_x + facts.moved_y)
+    slopes = np.array([star.x_slope, star.y_slope])
+    x, y = (steps * slopes / (1 - slopes)).tolist() if known else (math.nan, math.nan)
+    return x, y

@@ -11,7 +11,7 @@ wedge correction, a failure), the lines here are made up as well.
 
 import csv
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from xta.datasets.frame import Frame
+from xta.datasets.instrument import onboard_bias
 from xta.datasets.keywords import guide_star_ideal, mjd
 from xta.datasets.plan import Exposure, VisitConfig
+from xta.datasets.products import Pixels
 from xta.geometry import siaf
+from xta.images.centroid import floating_window
 from xta.model import INSTRUMENTS, guider_aperture
 
 if TYPE_CHECKING:
@@ -32,20 +35,30 @@ Event: TypeAlias = tuple[datetime, str]
 Sky: TypeAlias = tuple[float, float]
 
 _STARS = "**********************************************"
-_BOXES = {"NRC": ("(9, 9)", "0.1000000000"), "MIR": ("(5, 5)", "0.01000000000")} | {
-    "NIS": ("(5, 5)", "0.2000000000"),
-    "NRS": ("(3, 3)", "0.01000000000"),
+_BOXES = {"NRC": (9, "0.1000000000"), "MIR": (5, "0.01000000000")} | {
+    "NIS": (5, "0.2000000000"),
+    "NRS": (3, "0.01000000000"),
 }
-"""Size of the centroid box and threshold of convergence, by instrument."""
+"""Side of the centroid box [pixel] and threshold of convergence, by instrument."""
+
+_REGION = 12  # half width of the region in which the onboard software looks for the star here [pixel]
 
 
 class Reading(NamedTuple):
-    """What the onboard software measures in an acquisition image: SIAF Det [1-based pixel], and V2, V3 [arcsec]."""
+    """What the onboard software measures in an acquisition image: SIAF Det [1-based pixel], and V2, V3 [arcsec].
+
+    And the length of the last step of its iteration [pixel], the pixel where it began, and the number of steps.
+    """
 
     x_det: float
     y_det: float
     v2: float
     v3: float
+    x_step: float
+    y_step: float
+    x_start: float
+    y_start: float
+    iterations: int
 
 
 def _nine(value: float) -> str:
@@ -61,14 +74,29 @@ def _pair(x: float, y: float) -> str:
     return f"({_nine(x)}, {_nine(y)})"
 
 
-def read_star(config: VisitConfig, exposure: Exposure) -> Reading:
-    """Centroid a star as the onboard software would: the truth and the noise of the centroid."""
-    frame = exposure.step.frame
+def read_star(config: VisitConfig, exposure: Exposure, pixels: Pixels | None = None) -> Reading:
+    """Centroid a star as the onboard software would.
+
+    In the pixels of its image, with box and threshold of the instrument, so that it stops early and has the noise of
+    the image; without pixels, the truth. The noise of the centroid that is asked for is added.
+    """
+    frame, (x, y) = exposure.step.frame, exposure.star
     rng = np.random.default_rng([config.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
     dx, dy = config.centroid_noise * rng.standard_normal(2)
-    x_det, y_det = siaf.pixel_to_det(frame.readout, exposure.star[0] + dx, exposure.star[1] + dy)
+    start, steps, iterations = (float(round(x)), float(round(y))), (0.000216130465, 0.00501714400), 3
+    if pixels is not None:
+        side, threshold = _BOXES[config.setup.letters]
+        near = tuple(slice(max(0, round(at) - _REGION), round(at) + _REGION + 1) for at in (y, x))
+        bad = (pixels.dq & 1).astype(bool)
+        box = floating_window(pixels.sci, bad=bad, window=side, region=(near[0], near[1]), threshold=float(threshold))
+        bias = onboard_bias(config, exposure.step)
+        x, y, iterations = box.x + bias[0], box.y + bias[1], box.iterations
+        start, steps = (float(box.x_start), float(box.y_start)), (abs(box.x_step), abs(box.y_step))
+    x_det, y_det = siaf.pixel_to_det(frame.readout, x + dx, y + dy)
     v2, v3 = siaf.convert(_pixels(frame), x_det, y_det, "det", "tel")
-    return Reading(float(x_det), float(y_det), float(v2), float(v3))
+    peak = siaf.pixel_to_det(frame.readout, *start)
+    x_start, y_start = (float(each) for each in peak)
+    return Reading(float(x_det), float(y_det), float(v2), float(v3), *steps, x_start, y_start, iterations)
 
 
 def _pixels(frame: Frame) -> "JwstAperture":
@@ -113,7 +141,7 @@ def _summary(config: VisitConfig, exposure: Exposure, reading: Reading | None) -
         _STARS,
         "TARGET LOCATE SUMMARY:",
         f"DETECTOR                                                             = {detector}",
-        f"(numCols, numRows)                                                     = {side}",
+        f"(numCols, numRows)                                                     = ({side}, {side})",
         "cosmicrayMethod                                                      = STANDARD",
         *(_measurement(config, exposure, reading) if reading else ()),
         f"(convergenceFlag, convergenceThres)        = ({'SUCCESS' if reading else 'FAILURE'}, {threshold})",
@@ -127,7 +155,8 @@ def _measurement(config: VisitConfig, exposure: Exposure, reading: Reading) -> l
     corners = [ap.sci_to_det(1, 1), ap.sci_to_det(ap.XSciSize, ap.YSciSize)]
     left, bottom = (min(float(corner[axis]) for corner in corners) - 1 for axis in (0, 1))
     column, row = _logged(config, reading.x_det - left, reading.y_det - bottom)
-    peak = f"({round(column)}, {round(row)})"
+    start = _logged(config, reading.x_start - left, reading.y_start - bottom)
+    peak = f"({round(start[0])}, {round(start[1])})"
     total = 1e5 * config.star_flux
     brightest = [
         f"peakValue                                                          = {_nine(0.4 * total)}",
@@ -137,8 +166,8 @@ def _measurement(config: VisitConfig, exposure: Exposure, reading: Reading) -> l
     reduction = f"reduction offset (col, row)                                     = {peak}"
     return [
         *([*brightest, reduction, background] if config.setup.letters == "NRC" else [background, *brightest]),
-        f"(total, numIter)                                             = ({_nine(total)}, 3)",
-        "last iteration diff (col, row)          = (0.000216130465, 0.00501714400)",
+        f"(total, numIter)                                             = ({_nine(total)}, {reading.iterations})",
+        f"last iteration diff (col, row)          = {_pair(*_logged(config, reading.x_step, reading.y_step))}",
         f"postage-stamp coord (colPeak, rowPeak) = {peak}",
         f"postage-stamp coord (colCentroid, rowCentroid) = {_pair(column, row)}",
         f"detector coord (colCentroid, rowCentroid)       = {_pair(*_logged(config, reading.x_det, reading.y_det))}",
@@ -191,7 +220,9 @@ def _dither_lines(config: VisitConfig, exposure: Exposure, following: Exposure, 
     return _spread(exposure.end, 4, [guiding, f"Dither SAM (x, y) = {move}"])
 
 
-def _acquisition_lines(config: VisitConfig, ta: Sequence[Exposure], star: Sky) -> list[Event]:
+def _acquisition_lines(
+    config: VisitConfig, ta: Sequence[Exposure], star: Sky, images: Mapping[datetime, Pixels]
+) -> list[Event]:
     """Write what follows each acquisition image: a dither move, or an analysis and its correction."""
     lines: list[Event] = []
     if config.setup.block:  # the constant move from the region where the star arrives to the first one
@@ -203,7 +234,7 @@ def _acquisition_lines(config: VisitConfig, ta: Sequence[Exposure], star: Sky) -
         if exposure.step.points > 1 and not last:
             lines += _dither_lines(config, exposure, following, star)
             continue
-        reading = None if last and config.failed_ta else read_star(config, exposure)
+        reading = None if last and config.failed_ta else read_star(config, exposure, images.get(exposure.begin))
         text = _summary(config, exposure, reading)
         if reading is None:
             text += [f"{INSTRUMENTS[config.setup.letters]} target locate failed"]
@@ -256,10 +287,18 @@ def _frame_lines(config: VisitConfig, first: datetime, end: datetime) -> list[Ev
     ]
 
 
-def events(config: VisitConfig, exposures: Sequence[Exposure], *, star: Sky, end: datetime) -> list[Event]:
+def events(
+    config: VisitConfig,
+    exposures: Sequence[Exposure],
+    *,
+    star: Sky,
+    end: datetime,
+    images: Mapping[datetime, Pixels] | None = None,
+) -> list[Event]:
     """List the events of a visit in time order, with the end of the visit before and the start of the one after.
 
-    `star` is the RA and Dec of the guide star [deg], `end` the end of the visit.
+    `star` is the RA and Dec of the guide star [deg], `end` the end of the visit. `images` are the pixels of the
+    acquisition images, by the time at which they begin, for the onboard software; without, it reads the truth.
 
     A move ``TA SAM`` or ``Dither SAM`` is that of the star, in the Ideal frame of FGSn_FULL_OSS [arcsec]:
     where it should be (after the outer region of MIRI: the inner one) minus where it was measured.
@@ -267,7 +306,8 @@ def events(config: VisitConfig, exposures: Sequence[Exposure], *, star: Sky, end
     lines = _frame_lines(config, exposures[0].begin, end)
     for exposure in exposures:
         lines += _exposure_lines(config, exposure)
-    lines += _acquisition_lines(config, [exposure for exposure in exposures if exposure.step.kind == "ta"], star)
+    ta = [exposure for exposure in exposures if exposure.step.kind == "ta"]
+    lines += _acquisition_lines(config, ta, star, images or {})
     for exposure, following in itertools.pairwise(exposure for exposure in exposures if exposure.step.science):
         lines += _dither_lines(config, exposure, following, star)
     return sorted(lines, key=lambda line: line[0])

@@ -35,7 +35,8 @@ def companion_pixel(config: VisitConfig, exposure: Exposure) -> tuple[float, flo
     if config.companion is None:
         return math.nan, math.nan
     separation, angle, _ = config.companion
-    return sky_to_pixel(exposure.step.frame, exposure.attitude, *offset(*config.target, separation, angle))
+    x, y = sky_to_pixel(exposure.step.frame, exposure.attitude, *offset(*config.target, separation, angle))
+    return x + exposure.displaced[0], y + exposure.displaced[1]
 
 
 def _camera(ap: "JwstAperture", wavelength: float, shape: tuple[int, int] | None = None) -> Camera:
@@ -109,7 +110,10 @@ def _stars(config: VisitConfig, exposure: Exposure, *, shape: tuple[int, int], c
 
     if not (step.science or step.masked):
         dimming = 1.0 if setup.mask == "none" else _TA_DIMMING
-        return dimming * total * placed(point_source(camera), exposure.star)
+        # NIRCam's acquisitions for coronagraphy look through the Lyot stop.
+        stop = not config.ideal and setup.letters == "NRC" and setup.mask != "none"
+        center = exposure.star[0] + exposure.light[0], exposure.star[1] + exposure.light[1]
+        return dimming * total * placed(point_source(camera, stop=stop), center)
     # Behind the mask the star is its speckles: those of the telescope, but for a small drift of each visit.
     drift = np.random.default_rng([config.seed, 3]).integers(2**32)
     opd = draw_wavefront(config.wavefront, rms=_STATIC) + draw_wavefront(int(drift), rms=config.drift)

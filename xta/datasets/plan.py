@@ -15,6 +15,7 @@ from xta.datasets.frame import (
     v_to_pixel,
     v_to_sky,
 )
+from xta.datasets.instrument import Terms, light, terms
 from xta.datasets.modes import Setup
 from xta.geometry import siaf, sphere
 
@@ -54,6 +55,8 @@ class VisitConfig:
     companion: tuple[float, float, float] | None
     wavefront: int
     drift: float
+    ideal: bool
+    filter_offset: str
     seed: int
 
 
@@ -103,10 +106,15 @@ class Exposure:
     step: Step
     star: tuple[float, float]
     """True pixel of the star, 0-based."""
+    light: tuple[float, float]
+    """Center of light of the star, minus its pixel [pixel]."""
+    terms: Terms
     attitude: Matrix
-    """The true one."""
+    """The true one; what the instrument does beyond the geometry of the product is not in it."""
     header_attitude: Matrix
     """The one that the header gives, wrong by the pointing error."""
+    displaced: tuple[float, float]
+    """True pixel of the star minus that by the true attitude: what the instrument does to all sources [pixel]."""
     begin: datetime
     end: datetime
 
@@ -249,12 +257,35 @@ def plan(config: VisitConfig) -> list[Exposure]:
     if config.setup.imaging:
         steps += [_science_step(config, dither, number=number) for number, dither in enumerate(config.dithers, start=1)]
     stars = _star_pixels(config, steps)
-    trues = [
-        attitude(*pixel_to_v(step.frame, *star), *config.target, config.roll)
-        for step, star in zip(steps, stars, strict=True)
-    ]
+    ta, ta_star = [each for each in zip(steps, stars, strict=True) if each[0].kind == "ta"][-1]
+    moved = [terms(config, step, star, ta, ta_star) for step, star in zip(steps, stars, strict=True)]
+    seen = [_seen(step, star, each) for step, star, each in zip(steps, stars, moved, strict=True)]
+    trues = [attitude(*v, *config.target, config.roll) for v in seen]
     rotation = _header_rotation(config, trues[0])
     return [
-        Exposure(step=step, star=star, attitude=true, header_attitude=rotation @ true, begin=begin, end=end)
-        for step, star, true, (begin, end) in zip(steps, stars, trues, _times(config, steps), strict=True)
+        Exposure(
+            step=step,
+            star=star,
+            light=light(config, step),
+            terms=each,
+            attitude=true,
+            header_attitude=rotation @ true,
+            displaced=_displaced(step, star, v),
+            begin=begin,
+            end=end,
+        )
+        for step, star, each, v, true, (begin, end) in zip(
+            steps, stars, moved, seen, trues, _times(config, steps), strict=True
+        )
     ]
+
+
+def _seen(step: Step, star: tuple[float, float], moved: Terms) -> tuple[float, float]:
+    """Return V2, V3 by the geometry of the product of a star that the instrument puts on a pixel [arcsec]."""
+    v2, v3 = pixel_to_v(step.frame, star[0] - moved.filter[0], star[1] - moved.filter[1])
+    return v2 + moved.way[0] - moved.maneuver[0], v3 + moved.way[1] - moved.maneuver[1]
+
+
+def _displaced(step: Step, star: tuple[float, float], v: tuple[float, float]) -> tuple[float, float]:
+    x, y = v_to_pixel(step.frame, *v)
+    return star[0] - x, star[1] - y

@@ -89,7 +89,7 @@ def distortion(ap: "JwstAperture", *, corner: tuple[int, int]) -> "Model":
     return transform
 
 
-def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture") -> None:
+def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture", offset: tuple[float, float] | None) -> None:
     """Give a model its GWCS by the pipeline's own code, with the SIAF in place of the reference files."""
     from jwst.assign_wcs.assign_wcs import load_wcs
     from stdatamodels.jwst.datamodels import DistortionModel, FilteroffsetModel
@@ -99,7 +99,11 @@ def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture") -> None:
     reference.model = distortion(ap, corner=corner)
     # NIRCam and NIRISS go without a filter offset; MIRI wants the file, which may be empty.
     instrument = model.meta.instrument.name
-    files = {"distortion": reference, "filteroffset": FilteroffsetModel() if instrument == "MIRI" else None}
+    offsets = FilteroffsetModel() if instrument == "MIRI" else None
+    if offsets is not None and offset is not None:
+        column, row = offset
+        offsets.filters = [{"filter": model.meta.instrument.filter, "column_offset": column, "row_offset": row}]
+    files = {"distortion": reference, "filteroffset": offsets}
     if instrument != "NIRSPEC":
         load_wcs(model, files)
         return
@@ -126,8 +130,13 @@ def _integration_times(exposure: Exposure, dtype: "np.dtype[np.void]") -> NDArra
     return table
 
 
-def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: Keywords) -> None:
-    """Write one exposure: an image makes a ``_cal`` product, a cube a ``_calints``."""
+def write(
+    path: Path, pixels: Pixels, exposure: Exposure, *, header: Keywords, offset: tuple[float, float] | None = None
+) -> None:
+    """Write one exposure: an image makes a ``_cal`` product, a cube a ``_calints``.
+
+    `offset` are column and row in the FILTEROFFSET file [pixel], of MIRI.
+    """
     from jwst.datamodels import CubeModel, ImageModel
 
     cube = pixels.sci.ndim == 3
@@ -139,6 +148,6 @@ def write(path: Path, pixels: Pixels, exposure: Exposure, *, header: Keywords) -
             model[f"meta.{name}"] = value
         if cube:
             model.int_times = _integration_times(exposure, model.get_dtype("int_times"))
-        _assign_wcs(model, exposure.step.frame.readout)
+        _assign_wcs(model, exposure.step.frame.readout, offset)
         model.meta.cal_step.photom = "COMPLETE"
         model.save(path)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xta.datasets import eventlog
+from xta.datasets.instrument import FILTER_OFFSETS, onboard_bias
+from xta.datasets.instrument import filter_offset as product_offset
 from xta.datasets.keywords import file_name, guide_star, header_keywords
 from xta.datasets.modes import find
 from xta.datasets.pixels import companion_pixel, render
@@ -78,6 +80,16 @@ _TRUTH: dict[str, tuple[str, ...]] = {
     "error_v2": ("arcsec", "where the header's WCS shows the target, minus the truth, along V2"),
     "error_v3": ("arcsec", "where the header's WCS shows the target, minus the truth, along V3"),
     "error_roll": ("degree", "roll of the header's attitude about the star, minus the truth"),
+    "filter_shift_x": ("pixel", "shift by the filter that the geometry does not have, along x"),
+    "filter_shift_y": ("pixel", "shift by the filter that the geometry does not have, along y"),
+    "way_v2": ("arcsec", "true way from acquisition region to mask, minus that of the product, along V2"),
+    "way_v3": ("arcsec", "true way from acquisition region to mask, minus that of the product, along V3"),
+    "maneuver_v2": ("arcsec", "error of the maneuver to the mask, along V2"),
+    "maneuver_v3": ("arcsec", "error of the maneuver to the mask, along V3"),
+    "light_x": ("pixel", "center of light of an acquisition image, minus the star, along x"),
+    "light_y": ("pixel", "center of light of an acquisition image, minus the star, along y"),
+    "onboard_x": ("pixel", "onboard centroid minus the center of light, beside an early stop, along x"),
+    "onboard_y": ("pixel", "onboard centroid minus the center of light, beside an early stop, along y"),
     "companion_x": ("pixel", "true pixel of the companion, 0-based, along x"),
     "companion_y": ("pixel", "true pixel of the companion, 0-based, along y"),
     "companion_separation": ("arcsec", "separation of the companion from the star"),
@@ -94,7 +106,10 @@ def _truth_row(config: VisitConfig, exposure: Exposure, *, name: str) -> tuple[s
     pixel = companion_pixel(config, exposure) if step.science else (nan, nan)
     sky = (*config.target, *config.pointing_error)
     companion = (*pixel, *(config.companion or (nan, nan, nan)))
-    return (name, config.visit_id, config.role, step.kind, step.exp_type, *star, *sky, *companion, config.star_flux)
+    moved = exposure.terms
+    injected = (*moved.filter, *moved.way, *moved.maneuver, *exposure.light, *onboard_bias(config, step))
+    about = (name, config.visit_id, config.role, step.kind, step.exp_type)
+    return (*about, *star, *sky, *injected, *companion, config.star_flux)
 
 
 def _truth_table(rows: Sequence[tuple[str | float, ...]]) -> "xr.Dataset":
@@ -111,6 +126,7 @@ def _check(config: VisitConfig) -> None:
     """Refuse what no telescope could do."""
     (ra, dec), setup = config.target, config.setup
     choices = {"role": ("science", "reference"), "guider": (1, 2), "quadrant": ("UL", "UR", "LL", "LR")}
+    choices["filter_offset"] = FILTER_OFFSETS
     for name, allowed in choices.items():
         if (value := getattr(config, name)) not in allowed:
             msg = f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}"
@@ -157,15 +173,19 @@ def _make(folder: Path, config: VisitConfig) -> Visit:
     star = guide_star(config, exposures[0])
     end = exposures[-1].end + timedelta(seconds=_CLOSING)
     files: dict[bool, list[Path]] = {True: [], False: []}
-    rows = []
+    rows, images = [], {}
     folder.mkdir(parents=True, exist_ok=True)
     for exposure in exposures:
         path = folder / file_name(config, exposure)
-        write(path, render(config, exposure), exposure, header=header_keywords(config, exposure, star=star, end=end))
+        pixels = render(config, exposure)
+        header = header_keywords(config, exposure, star=star, end=end)
+        write(path, pixels, exposure, header=header, offset=product_offset(config, exposure.step))
+        if exposure.step.kind == "ta" and not config.ideal:
+            images[exposure.begin] = pixels
         files[exposure.step.kind == "science"].append(path)
         rows.append(_truth_row(config, exposure, name=path.name))
     oss_log = folder / f"V{config.visit_id}_osslog.csv"
-    eventlog.write(oss_log, eventlog.events(config, exposures, star=star, end=end))
+    eventlog.write(oss_log, eventlog.events(config, exposures, star=star, end=end, images=images))
     return Visit(
         visit_id=config.visit_id,
         role=config.role,
@@ -203,6 +223,8 @@ def make_visit(
     companion: tuple[float, float, float] | None = None,
     wavefront: int = 0,
     drift: float = 2.0,
+    ideal: bool = False,
+    filter_offset: str | None = None,
     seed: int = 0,
 ) -> Visit:
     """Make one visit: acquisition images, science exposures, an event log, and the truth.
@@ -265,6 +287,13 @@ def make_visit(
         Seed of the telescope: its speckles.
     drift : float
         Wavefront error of this visit alone [nm, root mean square].
+    ideal : bool
+        Let the instrument be what the WCS of the product says. By default it does what a real one does beyond that: the
+        filter shifts the star, the newest SIAF is the true geometry, the maneuver to the mask and the center of light
+        of the acquisition have errors, and the onboard software centroids the rendered image and stops early.
+    filter_offset : {"mask", "generic", "none"}, optional
+        FILTEROFFSET reference file of MIRI products: that of the mask (the default, but "none" where `ideal`), the
+        generic one of older products, or none.
     seed : int
         Of everything else that is random.
 
@@ -272,7 +301,7 @@ def make_visit(
     -------
     Visit
         Its `truth` has dimension ``file`` and holds ``star_x``, ``star_y`` [0-based pixel], the companion's
-        pixel, the sky positions and the error put in.
+        pixel, the sky positions and the errors put in, each by itself.
 
     Raises
     ------
@@ -285,8 +314,10 @@ def make_visit(
     -----
     Files are written by ``jwst.datamodels`` and their GWCS by the pipeline's ``load_wcs`` over the SIAF's
     polynomials, which is what the truth is defined by, too: on real data the distortion differs from the
-    SIAF by a few mas. Velocity aberration scales each exposure about its own reference point. The log's
-    centroid is the true pixel of the star, with nine digits as on board (5e-6 pixel).
+    SIAF by a few mas. Velocity aberration scales each exposure about its own reference point. The log has nine digits,
+    as on board (5e-6 pixel); where `ideal`, its centroid is the true pixel of the star. Shifts by the filter and the
+    center of light belong to the telescope (`wavefront`), the error of the maneuver to the visit (`seed`); they are
+    drawn with the errors of `xta.instrument`.
     """
     setup = find(mode, ta=ta)
     config = VisitConfig(
@@ -313,6 +344,8 @@ def make_visit(
         companion=companion,
         wavefront=wavefront,
         drift=drift,
+        ideal=ideal,
+        filter_offset=filter_offset or ("none" if ideal else "mask"),
         seed=seed,
     )
     _check(config)
@@ -323,7 +356,9 @@ def make_visit(
         raise FileError(msg) from err
 
 
-def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed: int = 0) -> Program:
+def make_program(
+    folder: "str | os.PathLike[str]", *, mode: str = "nircam", ideal: bool = False, seed: int = 0
+) -> Program:
     """Make a small coronagraphic program: a star with a companion at two rolls, and a reference star.
 
     Parameters
@@ -332,6 +367,9 @@ def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed
         Where the files go; made if it is not there. ``truth.json`` is written there, too.
     mode : str
         As in `make_visit`.
+    ideal : bool
+        As in `make_visit`. By default the reference star of MIRI has an older product, made with the generic filter
+        offset.
     seed : int
         Another seed: other pointing errors, speckles and noise.
 
@@ -372,6 +410,8 @@ def make_program(folder: "str | os.PathLike[str]", *, mode: str = "nircam", seed
                 companion=companion if role == "science" else None,
                 star_flux=setup.star_flux * (1.6 if role == "reference" else 1),
                 wavefront=seed,
+                ideal=ideal,
+                filter_offset="generic" if role == "reference" and not ideal else None,
                 seed=10 * seed + index,
             )
         )

@@ -54,8 +54,8 @@ def usual_chain(ds):
 
 def old_route():
     """Compare the usual chain with xta on one sample visit whose truth is known."""
-    visit = datasets.make_visit(tempfile.mkdtemp(), mode="nircam", prd="PRDOPSSOC-075", integrations=2)
-    ds = xta.analyze(visit.science[0]).load()
+    visit = datasets.make_visit(tempfile.mkdtemp(), mode="nircam", prd="PRDOPSSOC-075", integrations=2, ideal=True)
+    ds = xta.analyze(visit.science[0], centroid="oss", corrections="none").load()
     y, x = np.mgrid[:320, :320]
     ds["sci"] += 500 * np.exp(-((x - 60.0) ** 2 + (y - 3.0) ** 2) / 6)  # a neighbor at the lower edge
     truth = visit.truth.sel(file=visit.science[0].name)
@@ -92,6 +92,23 @@ def sample():
     ds.ta.plot.science(ax=right, caption=False)
     right.set_title(f"the star behind the mask\nx, y = {ds.target_x:.4f}, {ds.target_y:.4f} px", pad=12)
     figure.savefig(IMAGES / "sample.png", dpi=120, bbox_inches="tight")
+
+
+def budget():
+    """Draw the parts of the star's error of a typical visit of either instrument."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.9), layout="constrained", sharex=True, sharey=True)
+    for ax, mode, title in zip(axes, ("nircam", "miri"), ("NIRCam, F444W", "MIRI, F1140C"), strict=True):
+        ds = xta.analyze(datasets.make_visit(tempfile.mkdtemp(), mode=mode).science[0])
+        parts = ds.isel(error_part=ds["error_part"] != "mask reference")
+        names = [*parts["error_part"].values, "all"]
+        for side, axis, color in ((-0.2, "x", "#0072B2"), (0.2, "y", "#D55E00")):
+            errors = [*parts[f"target_{axis}_err_part_mas"].values, float(ds[f"target_{axis}_err_mas"])]
+            ax.barh(np.arange(len(names)) + side, errors, height=0.38, color=color, label=f"along {axis}")
+        ax.set(title=title, yticks=np.arange(len(names)), yticklabels=names, xlabel="standard error [mas]")
+        ax.invert_yaxis() if ax is axes[0] else None
+    axes[1].legend(frameon=False, loc="center right")
+    figure.savefig(IMAGES / "budget.png", dpi=110)
+    plt.close(figure)
 
 
 def frames():
@@ -172,6 +189,7 @@ def _offset(ax):
 
 if __name__ == "__main__":
     sample()
+    budget()
     frames()
     ringing()
     old_route()

@@ -101,7 +101,7 @@ def nircam(tmp_path_factory):
     """A NIRCam coronagraphic visit with known truth."""
     from xta import datasets
 
-    return datasets.make_visit(tmp_path_factory.mktemp("nircam"), mode="nircam", integrations=3)
+    return datasets.make_visit(tmp_path_factory.mktemp("nircam"), mode="nircam", integrations=3, ideal=True)
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,7 @@ def miri(tmp_path_factory):
     """A MIRI coronagraphic visit with known truth: two-stage acquisition and confirmation images."""
     from xta import datasets
 
-    return datasets.make_visit(tmp_path_factory.mktemp("miri"), mode="miri", integrations=2, confirm=True)
+    return datasets.make_visit(tmp_path_factory.mktemp("miri"), mode="miri", integrations=2, confirm=True, ideal=True)
 
 
 @pytest.fixture

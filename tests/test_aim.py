@@ -12,7 +12,7 @@ from xta.acquisition import aim
 def visits(tmp_path_factory):
     """NIRCam visits with the releases that were on board from 2022 to 2024."""
     return {
-        prd: datasets.make_visit(tmp_path_factory.mktemp("aim"), integrations=1, prd=prd)
+        prd: datasets.make_visit(tmp_path_factory.mktemp("aim"), integrations=1, prd=prd, ideal=True)
         for prd in ("PRDOPSSOC-055", "PRDOPSSOC-058", "PRDOPSSOC-063")
     }
 
@@ -63,9 +63,10 @@ def test_mask_of_exposure_without_one_is_the_reference_point(visits):
 
 
 def test_analysis_holds_mask_and_aim(visits):
-    ds = xta.analyze(visits["PRDOPSSOC-063"].science[0])
+    ds = xta.analyze(visits["PRDOPSSOC-063"].science[0], corrections="none")
     place = aim.aim(ds, shifted=False)
     assert (ds["aim_x"].item(), ds["aim_y"].item()) == (place.x, place.y)
+    assert 1e3 * float(ds["pixel_scale"]) * float(ds["aim_x_err"]) == pytest.approx(2.0, rel=0.01)  # of the way [mas]
     assert np.isfinite([ds[f"mask_{name}"].item() for name in ("x", "y", "x_err", "y_err")]).all()
     moved = ds.ta.recenter()
     for name in ("mask", "aim"):
@@ -75,8 +76,23 @@ def test_analysis_holds_mask_and_aim(visits):
 
 def test_mask_is_shifted_as_the_star_is(visits):
     """Both are corrected for the filter or neither, so that their distance is the same."""
-    ds = xta.analyze(visits["PRDOPSSOC-063"].science[0])
+    ds = xta.analyze(visits["PRDOPSSOC-063"].science[0], corrections="none")
     shifted = ds.ta.adjust_wcs(corrections="filter")
     apart = [float(each["target_x"] - each["mask_x"]) for each in (ds, shifted)]
     assert apart[0] == pytest.approx(apart[1], abs=1e-3)
     assert shifted["mask_x"] - ds["mask_x"] == pytest.approx(0.177)
+
+
+@pytest.mark.parametrize(
+    ("about", "release"),
+    [
+        ({"oss_prd": "PRDOPSSOC-058", "prd_version": "PRDOPSSOC-075"}, "PRDOPSSOC-058"),
+        ({"prd_version": "PRDOPSSOC-063", "date_beg": "2024-06-01"}, "PRDOPSSOC-063"),
+        ({"prd_version": "PRDOPSSOC-075", "date_beg": "2024-02-29T04:00:00"}, "PRDOPSSOC-063"),
+        ({"prd_version": "PRDOPSSOC-075", "date_beg": "2022-07-30T00:00:00"}, "PRDOPSSOC-059"),
+        ({"prd_version": "PRDOPSSOC-055", "date_beg": "2022-07-30T00:00:00"}, "PRDOPSSOC-055"),
+    ],
+)
+def test_onboard_release_is_that_of_the_log_else_by_date(about, release):
+    """Logs of 2022-12-04 and 2024-02-29 close with 059 and 063."""
+    assert aim.onboard_release(about) == release

@@ -11,7 +11,7 @@ import xarray as xr
 import xta
 from tests.stars import assert_star, truth_of
 from xta import datasets, identity, model, osslog
-from xta.acquisition import budget, image
+from xta.acquisition import image
 from xta.acquisition.pair import logged_facts
 from xta.errors import (
     AcquisitionError,
@@ -36,26 +36,30 @@ VISITS = {
 
 @pytest.mark.parametrize("case", VISITS)
 def test_analyze_finds_star_of_nircam_visits(tmp_path, case):
-    visit = datasets.make_visit(tmp_path, mode="nircam", integrations=1, **VISITS[case])
+    visit = datasets.make_visit(tmp_path, mode="nircam", integrations=1, **VISITS[case], ideal=True)
     for path in visit.science:
-        assert_star(xta.analyze(path), truth_of(visit, path))
+        assert_star(xta.analyze(path, centroid="oss", corrections="none"), truth_of(visit, path))
 
 
 @pytest.mark.parametrize("setup", [name for name in datasets.SETUPS if name != "NRCA5_MASK335R"])
 def test_analyze_finds_star_behind_every_mask(tmp_path, setup):
     """Round, bar, Lyot and four-quadrant masks, on every detector that has them."""
-    visit = datasets.make_visit(tmp_path, mode=setup, integrations=1, target=(359.9999, 60.0))
-    assert_star(xta.analyze(visit.science[0]), truth_of(visit, visit.science[0]))
+    visit = datasets.make_visit(tmp_path, mode=setup, integrations=1, target=(359.9999, 60.0), ideal=True)
+    assert_star(xta.analyze(visit.science[0], centroid="oss", corrections="none"), truth_of(visit, visit.science[0]))
 
 
 @pytest.fixture(scope="module")
 def analyzed(nircam):
-    return xta.analyze(nircam.science[0]).load()
+    return xta.analyze(nircam.science[0], centroid="oss", corrections="none").load()
 
 
 def test_analyze_is_three_steps(nircam, analyzed):
     ds = xr.open_dataset(nircam.science[0], engine="jwst")
-    ds = ds.ta.attach(nircam.ta[0], oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
+    ds = (
+        ds.ta.attach(nircam.ta[0], oss=nircam.oss_log)
+        .ta.compute_offset(centroid="oss")
+        .ta.adjust_wcs(corrections="none")
+    )
     xr.testing.assert_identical(ds.load(), analyzed)
 
 
@@ -83,16 +87,16 @@ def test_analyze_of_crop_keeps_labels(nircam, analyzed):
     """The star is not lost when the image is cropped, and cropping before or after is the same."""
     window = {"x": slice(100, 200), "y": slice(120, 230)}
     ds = xta.open_exposure(nircam.science[0]).sel(window)
-    ds = ds.ta.attach(oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
+    ds = ds.ta.attach(oss=nircam.oss_log).ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")
     xr.testing.assert_identical(ds.drop_vars("wcs").load(), analyzed.sel(window).drop_vars("wcs"))
 
 
 def test_analyze_ta_exposure_by_itself(nircam, analyzed):
-    ta = xta.analyze(nircam.ta[0])
+    ta = xta.analyze(nircam.ta[0], centroid="oss", corrections="none")
     truth = truth_of(nircam, nircam.ta[0])
     assert_star(ta, truth)
     assert ta["offset_x"].item() == analyzed["offset_x"].item()
-    alone = xta.open_exposure(nircam.ta[0]).ta.compute_offset(centroid="image").ta.adjust_wcs()
+    alone = xta.open_exposure(nircam.ta[0]).ta.compute_offset(centroid="image").ta.adjust_wcs(corrections="none")
     assert_star(alone, truth, 0.05)
 
 
@@ -101,9 +105,9 @@ def test_analyze_leaves_inputs_unchanged(nircam):
     before = science.copy(deep=True), ta.copy(deep=True)
     attached = science.ta.attach(ta, oss=nircam.oss_log)
     attached_before = attached.copy(deep=True)
-    measured = attached.ta.compute_offset()
+    measured = attached.ta.compute_offset(centroid="oss")
     measured_before = measured.copy(deep=True)
-    measured.ta.adjust_wcs()
+    measured.ta.adjust_wcs(corrections="none")
     for now, then in zip((science, ta, attached, measured), (*before, attached_before, measured_before), strict=True):
         xr.testing.assert_identical(now, then)
 
@@ -113,7 +117,10 @@ def test_analyze_survives_netcdf(analyzed, tmp_path):
     with xr.open_dataset(tmp_path / "a.nc") as again:
         again.load()
     assert again["wcs"].item() == analyzed["wcs"].item()
-    assert again.ta.compute_offset().ta.adjust_wcs()["target_x"].item() == analyzed["target_x"].item()
+    assert (
+        again.ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")["target_x"].item()
+        == analyzed["target_x"].item()
+    )
     assert "source" not in again.variables
     plain = [name for name, variable in analyzed.drop_vars("source").variables.items() if variable.dtype != object]
     for name in plain:
@@ -123,7 +130,7 @@ def test_analyze_survives_netcdf(analyzed, tmp_path):
 
 def test_analyze_logs_units(nircam, caplog):
     with caplog.at_level(logging.INFO, logger="xta"):
-        ds = xta.analyze(nircam.science[0])
+        ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     text = caplog.text
     assert f"{float(ds['offset_ra']):.4f}, {float(ds['offset_dec']):.4f} arcsec" in text
     assert f"{float(ds['target_x']):.4f}, {float(ds['target_y']):.4f} px" in text
@@ -148,7 +155,7 @@ def test_analyze_published_visits(shared, visit):
     expected = json.loads((folder / "expected.json").read_text())
     case = PUBLISHED[visit]
     ta, science = (folder / name for name in expected["files"])
-    ds = xta.analyze(science, acquisition=ta, oss=folder / "osslog.csv")
+    ds = xta.analyze(science, acquisition=ta, oss=folder / "osslog.csv", centroid="oss", corrections="none")
     value = {
         name: float(ds[name])
         for name in model.ANALYSIS | set(ds.coords)
@@ -176,7 +183,7 @@ def test_analyze_published_visits(shared, visit):
         [float(number) for number in expected["published"]["OSS centroid RA, Dec"].split()], abs=6e-7
     )
     # The published residual of the closed loop is the analytic inverse of the TA WCS, and nothing else.
-    alone = xta.analyze(ta, oss=folder / "osslog.csv")
+    alone = xta.analyze(ta, oss=folder / "osslog.csv", centroid="oss", corrections="none")
     residual = [float(number) for number in expected["published"]["residual px"].split()]
     assert (float(alone["inverse_error_x"]), float(alone["inverse_error_y"])) == pytest.approx(residual, abs=5e-4)
 
@@ -191,22 +198,28 @@ def test_analyze_refuses_recentered_dataset(analyzed):
     with pytest.raises(AcquisitionError, match="recentered"):
         recentered.ta.attach()
     with pytest.raises(AcquisitionError, match="recentered"):
-        recentered.ta.compute_offset()
+        recentered.ta.compute_offset(centroid="oss")
     with pytest.raises(WCSError, match="recentered"):
-        recentered.ta.adjust_wcs()
+        recentered.ta.adjust_wcs(corrections="none")
 
 
 def test_steps_in_wrong_order_are_refused(nircam):
     ds = xta.open_exposure(nircam.science[0])
     with pytest.raises(AcquisitionError, match=r"ds\.ta\.attach"):
-        ds.ta.compute_offset()
+        ds.ta.compute_offset(centroid="oss")
     with pytest.raises(MissingError, match=r"ds\.ta\.compute_offset"):
-        ds.ta.attach().ta.adjust_wcs()
+        ds.ta.attach().ta.adjust_wcs(corrections="none")
 
 
 # What is computed once
 
-STORED = [f"ta_oss_{name}" for name in ("window_x", "window_y", "step_x", "step_y", "sam_x", "sam_y", "guider")]
+FACTS = ("window_x", "window_y", "step_x", "step_y", "moved_x", "moved_y", "sam_x", "sam_y", "guider")
+STORED = [f"ta_oss_{name}" for name in FACTS]
+
+STORED = [
+    f"ta_oss_{name}"
+    for name in ("window_x", "window_y", "step_x", "step_y", "moved_x", "moved_y", "sam_x", "sam_y", "guider")
+]
 
 
 @pytest.fixture
@@ -231,26 +244,31 @@ def calls(monkeypatch):
 
 @pytest.mark.parametrize("centroid", ["auto", "image"])
 def test_analyze_parses_log_and_centroids_star_once(nircam, calls, centroid):
-    xta.analyze(nircam.science[0], centroid=centroid)
+    xta.analyze(nircam.science[0], centroid=centroid, corrections="none")
     assert calls["logs"] == 1
-    assert sorted(calls["windows"]) == [budget.SMALL_WINDOW, image.WINDOW]
+    assert calls["windows"] == [image.WINDOW]
 
 
 def test_analyze_takes_window_of_log(miri, calls):
     text = miri.oss_log.read_text()
-    xta.analyze(miri.science[0], oss=text.replace("= (5, 5)", "= (7, 7)").replace("= (9, 9)", "= (7, 7)"))
-    assert sorted(calls["windows"]) == [budget.SMALL_WINDOW, 7, image.WINDOW]
+    xta.analyze(
+        miri.science[0],
+        oss=text.replace("= (5, 5)", "= (7, 7)").replace("= (9, 9)", "= (7, 7)"),
+        centroid="oss",
+        corrections="none",
+    )
+    assert sorted(calls["windows"]) == [7, image.WINDOW]
 
 
 def test_estimates_use_what_analyze_measured(nircam, calls):
-    ds = xta.analyze(nircam.science[0])
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     calls["windows"].clear()
     ds.ta.estimates()
     assert calls["windows"] == []
 
 
 def test_image_centroid_of_changed_image_is_measured_again(nircam):
-    ds = xta.analyze(nircam.science[0])
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     moved = ds.assign(ta_sci=ds["ta_sci"].roll(ta_x=1))
     assert image.image_centroid(moved).x == pytest.approx(image.image_centroid(ds).x + 1, abs=1e-3)
 
@@ -258,7 +276,8 @@ def test_image_centroid_of_changed_image_is_measured_again(nircam):
 def test_attach_stores_facts_of_log(nircam):
     ds = xta.open_exposure(nircam.science[0]).ta.attach()
     (block,) = osslog.read(nircam.oss_log).centroids()
-    values = (block.n_cols, block.n_rows, block.last_dx, block.last_dy, block.sam_x, block.sam_y, block.guider)
+    values = (block.n_cols, block.n_rows, block.last_dx, block.last_dy, block.moved_x, block.moved_y)
+    values += (block.sam_x, block.sam_y, block.guider)
     assert tuple(ds[name].item() for name in STORED) == logged_facts(ds) == values
     for name in STORED:
         assert ds[name].dims == ("ta_exposure",)
@@ -269,7 +288,7 @@ def test_attach_stores_window_and_step_along_det(tmp_path):
     """NIRISS logs column and row the other way round than the SIAF."""
     from xta import datasets
 
-    visit = datasets.make_visit(tmp_path, mode="NIS_AMI1", integrations=1)
+    visit = datasets.make_visit(tmp_path, mode="NIS_AMI1", integrations=1, ideal=True)
     text = visit.oss_log.read_text().replace("= (5, 5)", "= (5, 7)")
     ds = xta.open_exposure(visit.science[0]).ta.attach(list(visit.ta), oss=text)
     (block,) = [block for block in osslog.read(text).centroids() if block.usable][-1:]
@@ -287,9 +306,9 @@ def without(ds):
 
 @pytest.mark.parametrize("visit", ["nircam", "miri"])
 def test_logged_facts_of_old_dataset_come_from_its_lines(visit, request):
-    ds = xta.analyze(request.getfixturevalue(visit).science[0])
+    ds = xta.analyze(request.getfixturevalue(visit).science[0], centroid="oss", corrections="none")
     assert logged_facts(without(ds)) == logged_facts(ds)
-    again = without(ds).ta.adjust_wcs()
+    again = without(ds).ta.adjust_wcs(corrections="none")
     for name in model.ADJUSTED & set(ds.variables):
         xr.testing.assert_identical(again[name].variable, ds[name].variable)
 
@@ -298,17 +317,15 @@ def test_old_file_is_adjusted_as_then(shared):
     with xr.open_dataset(shared / "legacy_0.1" / "analyzed.nc") as old, warnings.catch_warnings():
         warnings.simplefilter("ignore", XtaWarning)
         old.load()
-        again = old.ta.adjust_wcs()
+        again = old.ta.adjust_wcs(corrections="none")
     assert identity.centroid_kind(old) == "oss"
-    same = [name for name in old["error_part"].values if name != "mask reference"]  # the mask is the newest one now
-    for name in ("target_x", "target_x_err"):
-        np.testing.assert_allclose(again[name], old[name], rtol=1e-9, atol=1e-8)
-    parts = [ds["target_x_err_part"].sel(error_part=same) for ds in (again, old)]
-    np.testing.assert_allclose(*parts, rtol=1e-9, atol=1e-8)
+    for axis in "xy":
+        np.testing.assert_allclose(again[f"target_{axis}"], old[f"target_{axis}"], rtol=1e-9, atol=1e-8)
+        assert again[f"target_{axis}_err"] > old[f"target_{axis}_err"]  # version 0.1 did not know of the maneuver
 
 
 KINDS = {
-    "oss": {},
+    "oss": {"centroid": "oss"},
     "image": {"centroid": "image"},
     "manual": {"centroid": (35.0, 34.0)},
 }
@@ -328,7 +345,7 @@ def test_centroid_kind_before_offset(nircam):
 
 
 def test_adjust_wcs_changes_attitude_by_arcseconds(nircam):
-    ds = xta.analyze(nircam.science[0])
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     before, after = (wcs.reference(wcs.load(ds[name].item())) for name in ("wcs_original", "wcs"))
     for axis in ("ra", "dec", "roll"):
         change = (after[f"{axis}_ref"] - before[f"{axis}_ref"]) * 3600
@@ -339,9 +356,9 @@ def test_adjust_wcs_changes_attitude_by_arcseconds(nircam):
 @pytest.mark.parametrize("axis", ["x", "y"])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_adjust_wcs_refuses_loop_open_by_more_than_a_millionth(nircam, axis, sign):
-    ds = xta.open_exposure(nircam.science[0]).ta.attach().ta.compute_offset()
+    ds = xta.open_exposure(nircam.science[0]).ta.attach().ta.compute_offset(centroid="oss")
     name = f"centroid_{axis}"
-    closed = ds.assign_coords({name: ds[name] + sign * 0.9e-6}).ta.adjust_wcs()
+    closed = ds.assign_coords({name: ds[name] + sign * 0.9e-6}).ta.adjust_wcs(corrections="none")
     assert abs(float(closed[f"residual_{axis}"])) == pytest.approx(0.9e-6, abs=2e-8)
     with pytest.raises(WCSError, match="loop"):
-        ds.assign_coords({name: ds[name] + sign * 1.1e-6}).ta.adjust_wcs()
+        ds.assign_coords({name: ds[name] + sign * 1.1e-6}).ta.adjust_wcs(corrections="none")

@@ -23,7 +23,7 @@ from xta.errors import (
 
 def test_attach_pairs_exposures_with_centroids(miri):
     """MIRI: two TACQ images and two centroids; confirmation images have none. The last one counts."""
-    ds = xta.analyze(miri.science[0])
+    ds = xta.analyze(miri.science[0], centroid="oss", corrections="none")
     types = list(ds["ta_exp_type"].values)
     assert types.count("MIR_TACQ") == 2
     assert "MIR_TACONFIRM" in types
@@ -35,22 +35,24 @@ def test_attach_pairs_exposures_with_centroids(miri):
         row = miri.truth.sel(file=name)
         assert (x, y) == pytest.approx((float(row["star_x"]), float(row["star_y"])), abs=1e-5)
     assert ds.attrs["ta_in_use"] == 1
-    reversed_order = xta.analyze(miri.science[0], acquisition=list(miri.ta)[::-1], oss=miri.oss_log)
+    reversed_order = xta.analyze(
+        miri.science[0], acquisition=list(miri.ta)[::-1], oss=miri.oss_log, centroid="oss", corrections="none"
+    )
     assert reversed_order["target_x"].item() == ds["target_x"].item()
 
 
 def test_attach_of_one_of_two_images_takes_its_own_centroid(miri):
     """Pairing is by time, not by order: the inner image alone, or the outer one alone."""
     for path in miri.ta[:2]:
-        ds = xta.analyze(miri.science[0], acquisition=path, oss=miri.oss_log)
+        ds = xta.analyze(miri.science[0], acquisition=path, oss=miri.oss_log, centroid="oss", corrections="none")
         row = miri.truth.sel(file=path.name)
         assert float(ds["centroid_x"]) == pytest.approx(float(row["star_x"]), abs=1e-5)
         assert_star(ds, truth_of(miri, miri.science[0]))
 
 
 def test_attach_intended_positions_follow_dithers(tmp_path):
-    visit = datasets.make_visit(tmp_path, mode="nircam", integrations=1, ta_dithers=True)
-    ds = xta.analyze(visit.science[0])
+    visit = datasets.make_visit(tmp_path, mode="nircam", integrations=1, ta_dithers=True, ideal=True)
+    ds = xta.analyze(visit.science[0], centroid="oss", corrections="none")
     found = np.column_stack([ds["ta_intended_x"], ds["ta_intended_y"]])
     np.testing.assert_allclose(found, [(31.5, 31.5), (29.5, 35.5), (26.5, 30.5)])
     stars = np.array([truth_of(visit, path) for path in visit.ta])
@@ -70,7 +72,9 @@ def test_attach_intended_position_of_number_in_header(nircam, number, intended):
 
 @pytest.fixture(scope="module")
 def dithered(tmp_path_factory):
-    return datasets.make_visit(tmp_path_factory.mktemp("dithered"), mode="nircam", integrations=1, ta_dithers=True)
+    return datasets.make_visit(
+        tmp_path_factory.mktemp("dithered"), mode="nircam", integrations=1, ta_dithers=True, ideal=True
+    )
 
 
 @pytest.mark.parametrize("given", [[0], [1], [0, 1]])
@@ -78,7 +82,7 @@ def test_attach_keeps_centroid_of_missing_dither_from_others(dithered, given):
     """OSS centroids at the last of three positions; with the others alone the image has to serve."""
     files = [dithered.ta[k] for k in given]
     with pytest.warns(XtaWarning, match="no onboard centroid"):
-        ds = xta.analyze(dithered.science[0], acquisition=files, oss=dithered.oss_log)
+        ds = xta.analyze(dithered.science[0], acquisition=files, oss=dithered.oss_log, corrections="none")
     assert_star(ds, truth_of(dithered, dithered.science[0]), 0.05)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         alone = xta.analyze(files[-1], oss=dithered.oss_log)
@@ -88,10 +92,15 @@ def test_attach_keeps_centroid_of_missing_dither_from_others(dithered, given):
 def test_attach_without_exposure_lines_reads_dithers_of_header(dithered, tmp_path):
     lines = [line for line in dithered.oss_log.read_text().splitlines() if "NRC_TACQ" not in line]
     (tmp_path / "log.csv").write_text("\n".join(lines))
-    ds = xta.analyze(dithered.science[0], oss=tmp_path / "log.csv")
+    ds = xta.analyze(dithered.science[0], oss=tmp_path / "log.csv", centroid="oss", corrections="none")
     assert_star(ds, truth_of(dithered, dithered.science[0]))
     with pytest.warns(XtaWarning, match="no onboard centroid"):
-        ds = xta.analyze(dithered.science[0], acquisition=dithered.ta[1], oss=tmp_path / "log.csv")
+        ds = xta.analyze(
+            dithered.science[0],
+            acquisition=dithered.ta[1],
+            oss=tmp_path / "log.csv",
+            corrections="none",
+        )
     assert_star(ds, truth_of(dithered, dithered.science[0]), 0.05)
 
 
@@ -132,7 +141,13 @@ def test_attach_refuses_ta_without_keywords(nircam, edited, remove, says):
             hdus[0].header.remove(keyword)
 
     with pytest.raises(AcquisitionError, match=says):
-        xta.analyze(nircam.science[0], acquisition=edited(nircam.ta[0], edit), oss=nircam.oss_log)
+        xta.analyze(
+            nircam.science[0],
+            acquisition=edited(nircam.ta[0], edit),
+            oss=nircam.oss_log,
+            centroid="oss",
+            corrections="none",
+        )
 
 
 def test_attach_refuses_readout_that_is_not_the_array(miri, edited):
@@ -142,7 +157,7 @@ def test_attach_refuses_readout_that_is_not_the_array(miri, edited):
 
     ta = [edited(path, edit) for path in miri.ta[:2]]
     with pytest.raises(AcquisitionError, match="correct these keywords"):
-        xta.analyze(miri.science[0], acquisition=ta, oss=miri.oss_log)
+        xta.analyze(miri.science[0], acquisition=ta, oss=miri.oss_log, centroid="oss", corrections="none")
 
 
 def test_attach_warns_of_aperture_that_siaf_lacks(nircam, edited, tmp_path):
@@ -156,13 +171,13 @@ def test_attach_warns_of_aperture_that_siaf_lacks(nircam, edited, tmp_path):
 def test_attach_warns_of_unnamed_guide_star(nircam, edited):
     path = edited(nircam.ta[0], lambda hdus: hdus[0].header.remove("GDSTARID"))
     with pytest.warns(XtaWarning, match="does not say its guide star"):
-        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log, centroid="oss", corrections="none")
 
 
 def test_attach_leaves_out_ta_target_that_is_no_number(nircam, edited):
     path = edited(nircam.ta[0], lambda hdus: hdus[0].header.set("TARG_RA", "abc"))
     with pytest.warns(XtaWarning, match="TARG_RA is 'abc', not a number"):
-        ds = xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+        ds = xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log, centroid="oss", corrections="none")
     assert_star(ds, truth_of(nircam, nircam.science[0]))
 
 
@@ -188,7 +203,7 @@ def other(keyword, value):
 def test_attach_refuses_ta_that_does_not_belong(nircam, edited, keyword, value, says):
     path = edited(nircam.ta[0], other(keyword, value))
     with pytest.raises(AcquisitionError, match=says):
-        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log, centroid="oss", corrections="none")
 
 
 def test_attach_without_acquisition_says_where_it_looked(nircam, tmp_path):
@@ -196,9 +211,9 @@ def test_attach_without_acquisition_says_where_it_looked(nircam, tmp_path):
     with pytest.raises(
         AcquisitionError, match=r"no TA exposure of visit 09990001001 beside the file.*none from the archive"
     ):
-        xta.analyze(tmp_path / nircam.science[0].name)
+        xta.analyze(tmp_path / nircam.science[0].name, centroid="oss", corrections="none")
     with pytest.raises(ArgumentError, match="empty"):
-        xta.analyze(nircam.science[0], acquisition=[])
+        xta.analyze(nircam.science[0], acquisition=[], centroid="oss", corrections="none")
 
 
 def test_attach_of_dataset_without_file_needs_acquisition(nircam):
@@ -212,16 +227,16 @@ def test_attach_refuses_log_of_other_visit(nircam, miri, tmp_path):
     log = tmp_path / "other.csv"
     log.write_text(nircam.oss_log.read_text().replace("V09990001", "V09990007"))
     with pytest.raises(OssLogError, match="09990001001"):
-        xta.analyze(nircam.science[0], oss=log)
+        xta.analyze(nircam.science[0], oss=log, centroid="oss", corrections="none")
     with pytest.raises(XtaError):
-        xta.analyze(nircam.science[0], oss=tmp_path / "absent.csv")
+        xta.analyze(nircam.science[0], oss=tmp_path / "absent.csv", centroid="oss", corrections="none")
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(OssLogError):
-        xta.analyze(nircam.science[0], oss=tmp_path / "empty.csv")
+        xta.analyze(nircam.science[0], oss=tmp_path / "empty.csv", centroid="oss", corrections="none")
     # Another visit's log with this visit's name on it: the centroid is off the TA readout.
     log.write_text(miri.oss_log.read_text().replace(f"V{miri.visit_id}", f"V{nircam.visit_id}"))
     with pytest.raises(XtaError):
-        xta.analyze(nircam.science[0], oss=log, centroid="oss")
+        xta.analyze(nircam.science[0], oss=log, centroid="oss", corrections="none")
 
 
 @pytest.mark.parametrize("bad", ["truncated", "text", "absent"])
@@ -232,7 +247,7 @@ def test_attach_refuses_damaged_ta_that_was_given(nircam, tmp_path, bad):
     elif bad == "text":
         path.write_text("hello" * 1000)
     with pytest.raises((FileError, ProductError), match=path.name):
-        xta.analyze(nircam.science[0], acquisition=path)
+        xta.analyze(nircam.science[0], acquisition=path, centroid="oss", corrections="none")
 
 
 def test_analyze_refuses_science_without_wcs(nircam, edited):
@@ -241,17 +256,17 @@ def test_analyze_refuses_science_without_wcs(nircam, edited):
 
     path = edited(nircam.science[0], edit)
     with pytest.warns(XtaWarning, match="no ASDF"), pytest.raises(WCSError, match="no wcs"):
-        xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
+        xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log, centroid="oss", corrections="none")
 
 
 def test_attach_finds_log_of_own_visit(tmp_path):
     """The log of a visit mentions its neighbor; the neighbor's own log is the one to use."""
-    first = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990001001")
-    second = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990002001", seed=1)
+    first = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990001001", ideal=True)
+    second = datasets.make_visit(tmp_path, mode="nircam", integrations=1, visit_id="09990002001", seed=1, ideal=True)
     padded = first.oss_log.read_text() + "2024-03-10 09:00:00.000,60379.375,VISIT V09990002001 STARTED,varchar\n"
     first.oss_log.write_text(padded)
     (tmp_path / "0_across_notes.txt").write_text(f"notes on V{second.visit_id}, lost in space\n")
-    ds = xta.analyze(second.science[0])
+    ds = xta.analyze(second.science[0], centroid="oss", corrections="none")
     assert ds.attrs["centroid_source"] == "OSS event log"
     assert_star(ds, truth_of(second, second.science[0]))
 
@@ -264,7 +279,7 @@ def test_attach_of_link_looks_in_both_folders(nircam, tmp_path):
     link.symlink_to(stored)
     for path in (*nircam.ta, nircam.oss_log):
         shutil.copy(path, tmp_path / "work")
-    assert_star(xta.analyze(link), truth_of(nircam, nircam.science[0]))
+    assert_star(xta.analyze(link, centroid="oss", corrections="none"), truth_of(nircam, nircam.science[0]))
 
 
 def test_attach_takes_mean_of_ta_cube_and_its_error(nircam):

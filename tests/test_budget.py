@@ -8,12 +8,14 @@ import xarray as xr
 
 import xta
 from xta import datasets, model
-from xta.acquisition import budget, pair
+from xta.acquisition import budget, centroids, corrections, pair
+from xta.acquisition.corrections import Correction
 from xta.acquisition.image import image_centroid
-from xta.datasets.optics import Camera, place, point_source
+from xta.acquisition.instrument import acquisition_accuracy
 from xta.geometry import siaf, wcs
 
 NEWEST = "PRDOPSSOC-075"
+NO_CORRECTIONS = {name: Correction(0.0, 0.0, 0.0, 0.0, "") for name in ("way", "filter")}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def analyzed(nircam):
 def newest(tmp_path_factory):
     """Visits made with the newest SIAF at hand, against which distortion and mask are compared."""
     return {
-        mode: datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, prd=NEWEST, integrations=1)
+        mode: datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, prd=NEWEST, integrations=1, ideal=True)
         for mode in ("nircam", "miri")
     }
 
@@ -60,24 +62,31 @@ def star(ds):
     return float(ds["target_x"]), float(ds["target_y"])
 
 
-def test_guiding_is_of_two_exposures(analyzed):
-    mas = float(analyzed["target_x_err_part_mas"].sel(error_part="guiding"))
-    assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING, rel=1e-6)
-    moving = budget.assign(analyzed.assign_coords(target_type="MOVING"))
-    mas = float(moving["target_x_err_part_mas"].sel(error_part="guiding"))
-    assert mas == pytest.approx(math.sqrt(2) * budget.GUIDING_MOVING, rel=1e-6)
+def test_parts_of_the_move_are_zero_for_acquisition_itself(nircam):
+    ds = xta.analyze(nircam.ta[0], centroid="oss")
+    for name in ("way", "filter", "maneuver", "guiding"):
+        assert part(ds, name) == (0.0, 0.0)
+    found = centroids.measure(ds)["oss"]
+    assert part(ds, "centroid") == pytest.approx((found.x_err, found.y_err), rel=1e-6)
 
 
-def test_guiding_and_distortion_are_zero_for_acquisition_itself(nircam):
-    ds = xta.analyze(nircam.ta[0])
-    assert part(ds, "guiding") == part(ds, "distortion") == (0.0, 0.0)
-    assert part(ds, "centroid")[0] == pytest.approx(budget.centroid_noise(ds, onboard_one=True)[0], rel=1e-6)
+@pytest.mark.parametrize(("mode", "mas"), [("nircam", 6.4), ("miri", 8.8)])
+def test_no_budget_says_less_than_the_maneuver(newest, mode, mas):
+    """JWST: star minus mask of 8 visits of program 1184 and 5 of 1386; three pairs of rolls of HD 141569."""
+    ds = xta.analyze(newest[mode].science[0])
+    assert ds["target_x_err_part_mas"].sel(error_part="maneuver").item() == pytest.approx(mas, rel=1e-6)
+    assert min(ds["target_x_err_mas"], ds["target_y_err_mas"]) > mas
 
 
-def test_distortion_is_against_newest_siaf(analyzed, newest):
-    """Of the way from TA region to mask, by the two releases themselves."""
-    for visit in newest.values():
-        assert part(xta.analyze(visit.science[0]), "distortion") == pytest.approx((0, 0), abs=1e-6)
+def test_maneuver_of_other_instruments_is_published_accuracy(analyzed):
+    """JWST User Documentation: 5.5 mas, radial."""
+    ds = budget.assign(analyzed.assign_coords(instrument="NIRISS"), corrections=NO_CORRECTIONS)
+    mas = ds["target_x_err_part_mas"].sel(error_part="maneuver").item()
+    assert mas == pytest.approx(5.5 / 2**0.5, rel=1e-3)
+
+
+def test_way_part_is_all_of_it_where_it_is_not_corrected(analyzed):
+    """Of the way from TA region to mask, by the two releases themselves; corrected, 2 mas are left."""
     ends = (("NRCA5_TAMASK335R", "centroid"), ("NRCA5_MASK335R", "target"))
     ways = []
     for prd in (analyzed.attrs["prd_version"], NEWEST):
@@ -86,63 +95,82 @@ def test_distortion_is_against_newest_siaf(analyzed, newest):
             for name, what in ends
         ]
         ways.append(np.subtract(v[1], v[0]))
-    mas = 1e3 * float(np.hypot(*np.subtract(*ways))) / math.sqrt(2)
-    assert mas == pytest.approx(8.0, abs=0.5)
-    assert float(analyzed["target_x_err_part_mas"].sel(error_part="distortion")) == pytest.approx(mas, abs=0.02)
+    mas = 1e3 * float(np.hypot(*np.subtract(*ways)))
+    plain = analyzed.ta.adjust_wcs(corrections="none").sel(error_part="way")
+    found = np.hypot(plain["target_x_err_part_mas"], plain["target_y_err_part_mas"])
+    assert found == pytest.approx(math.hypot(mas, 2 * 2**0.5), abs=0.1)
+    assert analyzed["target_x_err_part_mas"].sel(error_part="way") == pytest.approx(2.0, rel=1e-2)
+
+
+def test_filter_part_is_all_of_it_where_it_is_not_corrected(analyzed):
+    """F335M to F444W: (+0.177 +- 0.06, -0.205 +- 0.10) px."""
+    assert part(analyzed, "filter") == pytest.approx((0.06, 0.10))
+    plain = part(analyzed.ta.adjust_wcs(corrections="none"), "filter")
+    assert plain == pytest.approx((math.hypot(0.177, 0.06), math.hypot(0.205, 0.10)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "name"),
+    [
+        ({"filter": "F999W"}, "filter known", "filter"),
+        ({"filter": "F200W", "channel": "SHORT", "detector": "NRCA2"}, "filter known", "filter"),
+        ({"date_beg": "2022-05-20T00:00:00.000"}, "way known", "way"),
+    ],
+)
+def test_what_is_not_known_enlarges_the_error_and_fails_a_check(analyzed, change, check, name):
+    ds = analyzed.assign_coords(change).ta.adjust_wcs(corrections=name)
+    assert part(ds, name)[1] > 2 * part(analyzed, name)[1]
+    assert ds["check_passed"].sel(check=check) == 0
+    assert analyzed["check_passed"].sel(check=check) == 1
+    plain = analyzed.ta.adjust_wcs(corrections="none")
+    assert plain["check_passed"].sel(check=check) == -1
 
 
 def test_mask_reference_is_no_part_of_total(newest):
     """The last digit of the SIAF, and where it is corrected for the errors of F444W's shift: 0.06 and 0.10 px."""
-    ds = xta.analyze(newest["nircam"].science[0])
+    ds = xta.analyze(newest["nircam"].science[0], corrections="none")
     digit = 0.1 / math.sqrt(12)
     assert part(ds, "mask reference") == pytest.approx((digit, digit), rel=1e-6)
-    assert float(ds["target_x_err"]) < digit
+    assert float(ds["target_x_err"]) ** 2 == pytest.approx(float((ds["target_x_err_part"][:-1] ** 2).sum()), rel=1e-9)
     shifted = part(ds.ta.adjust_wcs(corrections="filter"), "mask reference")
     assert shifted == pytest.approx((math.hypot(digit, 0.06), math.hypot(digit, 0.1)), rel=1e-6)
 
 
 def test_mask_of_old_release_is_that_of_the_newest(analyzed, newest):
     """XDetRef, YDetRef of NRCA5_MASK335R are 1407.9, 1675.2 then, and 1407.8, 1675.6 now; Det x runs against x."""
-    now = xta.analyze(newest["nircam"].science[0])
+    now = xta.analyze(newest["nircam"].science[0], corrections="none")
     reference = pair.intended_pixel(analyzed)
+    analyzed = analyzed.ta.adjust_wcs(corrections="none")
     assert (analyzed["mask_x"] - reference[0], analyzed["mask_y"] - reference[1]) == pytest.approx((0.1, 0.4), abs=1e-6)
     assert part(analyzed, "mask reference") == pytest.approx(part(now, "mask reference"))
 
 
-def test_centroid_part_scales_with_light(analyzed):
-    errors = []
-    for factor in (0.1, 1.0):
-        noisy = analyzed.assign(ta_err=analyzed["ta_err"] / factor)
-        errors.append(part(budget.assign(noisy), "centroid"))
-    step = 0.00501714400  # of the sample's log, along y
-    assert errors[0][0] == pytest.approx(10 * errors[1][0], rel=0.02)
-    assert errors[1][1] > step
+def test_centroid_part_is_noise_and_floor(analyzed):
+    """NIRCam coronagraphy: 0.07 px of the image are common to all visits, however bright the star."""
+    noise = image_centroid(analyzed).x_err
+    for factor in (1.0, 0.1):
+        faint = budget.assign(analyzed.assign(ta_err=analyzed["ta_err"] / factor))
+        assert part(faint, "centroid")[0] == pytest.approx(math.hypot(noise / factor, 0.07), rel=0.01)
 
 
 @pytest.mark.parametrize(
-    ("change", "name", "said"),
+    ("change", "said"),
     [
-        ({"centroid": (35.5, 34.3)}, "centroid", "a centroid by hand has no error"),
-        ({"drop": "ta_err"}, "centroid", "the TA image has no errors"),
-        ({"dark": True}, "image", "no star stands out"),
+        ({"centroid": (35.5, 34.3)}, "a centroid by hand has no error"),
+        ({"drop": "ta_err"}, "its noise is not known"),
+        ({"dark": True}, "its noise is not known"),
     ],
 )
-def test_published_accuracy_stands_in_for_unmeasured_part(analyzed, change, name, said):
+def test_published_accuracy_stands_in_for_unmeasured_part(analyzed, change, said):
     ds = analyzed.drop_vars(change["drop"]) if "drop" in change else analyzed
     if "dark" in change:
         ds = ds.assign(ta_sci=xr.zeros_like(ds["ta_sci"]))
     ds = ds.ta.compute_offset(centroid=change.get("centroid", "oss")).ta.adjust_wcs()
-    mas = float(ds["target_x_err_part_mas"].sel(error_part=name))
-    assert mas == pytest.approx(5.5 / math.sqrt(2), rel=1e-6)
-    assert said in source(ds, name)
-    assert "published accuracy" in source(ds, name)
-
-
-def test_image_part_is_along_the_axis_of_the_difference(analyzed):
-    moved = analyzed.assign_coords(oss_y=float(analyzed["centroid_y"]) + 0.3).ta.compute_offset(centroid="oss")
-    x, y = part(moved.ta.adjust_wcs(), "image")
-    assert y == pytest.approx(0.3, abs=0.02)
-    assert x < 0.02
+    mas = float(ds["target_x_err_part_mas"].sel(error_part="centroid"))
+    floor = 0.0 if "centroid" in change else 0.15 * 63
+    assert mas == pytest.approx(math.hypot(5.5 / math.sqrt(2), floor), rel=0.01)
+    assert said in source(ds, "centroid")
+    assert "published accuracy" in source(ds, "centroid")
 
 
 def test_guiding_is_published_noise_of_two_exposures(analyzed):
@@ -156,15 +184,7 @@ def test_guiding_is_published_noise_of_two_exposures(analyzed):
 @pytest.mark.parametrize(("instrument", "radial"), [("MIRI", 14.0), ("NIRCAM", 5.5), ("NIRISS", 5.5), ("nirspec", 5.5)])
 def test_acquisition_accuracy_is_published_one_along_an_axis(instrument, radial):
     """JWST User Documentation, "JWST Pointing Accuracy": 5.5 mas, and 14 mas for MIRI, radial."""
-    assert budget.acquisition_accuracy(instrument) == pytest.approx(radial / 2**0.5, rel=1e-12)
-
-
-def test_image_part_widens_for_other_position(analyzed):
-    x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
-    shifted = analyzed.assign_coords(oss_x=x + 0.3).ta.compute_offset(centroid="oss").ta.adjust_wcs()
-    along = np.hypot(*part(shifted, "image"))
-    assert along == pytest.approx(0.3, abs=0.02)
-    assert y == float(shifted["centroid_y"])
+    assert acquisition_accuracy(instrument) == pytest.approx(radial / 2**0.5, rel=1e-12)
 
 
 def test_budget_is_taken_back_and_survives_file(analyzed, tmp_path):
@@ -176,7 +196,7 @@ def test_budget_is_taken_back_and_survives_file(analyzed, tmp_path):
             xr.testing.assert_identical(again[name].load().variable, analyzed[name].variable)
 
 
-def test_distortion_ignores_shift_between_filters(analyzed):
+def test_way_ignores_shift_between_filters(analyzed):
     """A WCS that is shifted as a whole in V2, V3, as the pipeline does for each filter, changes nothing."""
     from astropy.modeling.models import Shift
     from gwcs import WCS
@@ -190,7 +210,8 @@ def test_distortion_ignores_shift_between_filters(analyzed):
     steps[0] = (steps[0][0], to_v | Shift(0.15) & Shift(-0.2))
     steps = [steps[0], *steps[[frame.name for frame, _ in steps].index("v2v3") :]]
     shifted = analyzed.assign_coords(wcs_original=model.text_variable("wcs_original", wcs.dump(WCS(steps))))
-    assert part(budget.assign(shifted), "distortion") == pytest.approx(part(analyzed, "distortion"), rel=1e-3)
+    one, other = (corrections.correct(ds, star(analyzed))["way"] for ds in (analyzed, shifted))
+    assert (other.x, other.y) == pytest.approx((one.x, one.y), rel=1e-3)
 
 
 def test_is_acquisition_needs_file_name(nircam):
@@ -199,13 +220,13 @@ def test_is_acquisition_needs_file_name(nircam):
         ds.coords["filename"] = ""
     ds = science.ta.attach(ta, oss=nircam.oss_log).ta.compute_offset().ta.adjust_wcs()
     assert part(ds, "guiding")[0] > 0.02
-    assert part(ds, "distortion")[0] > 0.1
+    assert part(ds, "maneuver")[0] > 0.1
 
 
 @pytest.mark.parametrize("err", [0.0, np.nan, -1.0, np.inf])
 def test_centroid_part_refuses_errors_that_are_none(analyzed, err):
     ds = budget.assign(analyzed.assign(ta_err=xr.full_like(analyzed["ta_err"], err)))
-    assert "the TA image has no errors" in source(ds, "centroid")
+    assert "its noise is not known" in source(ds, "centroid")
 
 
 def test_mask_reference_needs_no_release_of_the_product(analyzed):
@@ -218,83 +239,3 @@ def test_recenter_keeps_budget_and_checks(analyzed):
     cube = analyzed.ta.recenter()
     for name in ("error_part_source", "target_x_err_part", "check_passed", "check_reason", "ta_wcs"):
         assert cube[name].variable.equals(analyzed[name].variable), name
-
-
-# Monte Carlo
-
-TRIALS = 150
-
-
-def expose(ds, *, x, y, light, background, read_noise, rng):
-    """Photograph a point source in the TA readout; `light` in electrons.
-
-    The telescope has no aberrations: they make the center of light another place than the star's, and do so
-    in the exposures of the star alike.
-    """
-    corner = float(ds["ta_x"][0]), float(ds["ta_y"][0])
-    shape = ds.sizes["ta_y"], ds.sizes["ta_x"]
-    camera = Camera(3.35, 0.063, 128) if ds.attrs["instrument"] == "NIRCAM" else Camera(15.5, 0.11, 320)
-    ideal = light * place(point_source(camera), camera, x=x - corner[0], y=y - corner[1], shape=shape) + background
-    err = np.sqrt(ideal + read_noise**2)
-    image = ideal + err * rng.standard_normal(shape)
-    dims = ("ta_exposure", "ta_y", "ta_x")
-    k = int(ds.attrs["ta_in_use"])
-    sci, noise = ds["ta_sci"].transpose(*dims).copy(), ds["ta_err"].transpose(*dims).copy()
-    sci[k], noise[k] = image, err
-    return ds.assign(ta_sci=sci, ta_err=noise, ta_dq=xr.zeros_like(ds["ta_dq"]))
-
-
-GUIDER = 1.0
-"""Noise of the guider that is drawn [mas]: the published one, not that of the package."""
-
-
-@pytest.mark.parametrize(
-    ("sides", "window"),
-    [((7, 5), 5), ((5, 7), 5), ((3, 9), 3), ((2, 7), 7), ((1, 2), 9), ((np.nan, np.nan), 9)],
-)
-def test_centroid_noise_is_of_smallest_window_that_holds_a_star(analyzed, sides, window):
-    """The log tells the sides of the window; without one that holds a star, 9 pixels are used."""
-    step = {"x": 0.003, "y": 0.004}
-    facts = {f"ta_oss_window_{axis}": side for axis, side in zip("xy", sides, strict=True)}
-    facts |= {f"ta_oss_step_{axis}": value for axis, value in step.items()}
-    ds = analyzed.assign_coords({name: xr.full_like(analyzed[name], value) for name, value in facts.items()})
-    star = image_centroid(ds, window=window)
-    expected = math.hypot(star.x_err, step["x"]), math.hypot(star.y_err, step["y"])
-    assert budget.centroid_noise(ds, onboard_one=True) == pytest.approx(expected, rel=1e-12)
-    assert budget.centroid_noise(ds, onboard_one=False) == pytest.approx(
-        (image_centroid(ds).x_err, image_centroid(ds).y_err)
-    )
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    ("mode", "light", "onboard"), [("nircam", 2e4, False), ("nircam", 2e4, True), ("miri", 1e4, True)]
-)
-def test_assign_interval_holds_star_in_68_percent(newest, mode, light, onboard):
-    """Photon noise in the TA image and the guider's in both exposures, drawn anew in each trial.
-
-    The onboard centroid is one with the window of the log and the last step of its iteration left undone.
-    """
-    visit = newest[mode]
-    ds = xta.analyze(visit.science[0])
-    rng = np.random.default_rng(8)
-    k = [path.name for path in visit.ta].index(str(ds["ta_filename"].values[ds.attrs["ta_in_use"]]))
-    in_ta = [float(visit.truth[f"star_{axis}"].sel(file=visit.ta[k].name)) for axis in "xy"]
-    in_science = [float(visit.truth[f"star_{axis}"].sel(file=visit.science[0].name)) for axis in "xy"]
-    guider = GUIDER * float(ds["target_x_err"]) / float(ds["target_x_err_mas"])
-    step = np.array([0.000216, 0.00502])  # of the sample's log
-    held = []
-    for _ in range(TRIALS):
-        x, y = in_ta + guider * rng.standard_normal(2)
-        trial = expose(ds, x=x, y=y, light=light, background=5.0, read_noise=12.0, rng=rng)
-        if onboard:
-            found = image_centroid(trial, window=9 if mode == "nircam" else 5)
-            x, y = (found.x, found.y) + step * rng.standard_normal(2)
-            trial = trial.assign_coords(oss_x=float(x), oss_y=float(y))
-        trial = trial.ta.compute_offset(centroid="oss" if onboard else "image").ta.adjust_wcs()
-        truth = in_science + guider * rng.standard_normal(2)
-        errors = float(trial["target_x_err"]), float(trial["target_y_err"])
-        held.append(np.abs(np.subtract(star(trial), truth)) <= errors)
-    coverage = float(np.mean(held))
-    print(f"{mode}, onboard {onboard}: error {errors[0]:.4f} px, star within it in {coverage:.1%}")
-    assert 0.60 <= coverage <= 0.76

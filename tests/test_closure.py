@@ -210,7 +210,7 @@ def test_closure_passes_for_sample_visits(nircam, miri):
 
 
 def test_closure_passes_with_siaf_younger_than_log(tmp_path):
-    visit = datasets.make_visit(tmp_path, integrations=1, ta_dithers=True, guider=2, prd="PRDOPSSOC-075")
+    visit = datasets.make_visit(tmp_path, integrations=1, ta_dithers=True, guider=2, prd="PRDOPSSOC-075", ideal=True)
     block = osslog.read(visit.oss_log).centroids(visit.visit_id)[0]
     found = closure(block, prd="PRDOPSSOC-075", aperture="NRCA5_TAMASK335R")
     assert (found.passed, found.prd) == (True, "PRDOPSSOC-075")

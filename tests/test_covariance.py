@@ -9,7 +9,7 @@ import xarray as xr
 
 import xta
 from xta import datasets, model
-from xta.acquisition import budget
+from xta.acquisition import budget, centroids, instrument
 from xta.geometry import siaf, sphere, wcs
 
 NEWEST = "PRDOPSSOC-075"
@@ -19,7 +19,7 @@ NEWEST = "PRDOPSSOC-075"
 def newest(tmp_path_factory):
     """Visits made with the newest SIAF at hand, by which the star is computed anew."""
     return {
-        mode: datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, prd=NEWEST, integrations=1)
+        mode: datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, prd=NEWEST, integrations=1, ideal=True)
         for mode in ("nircam", "miri")
     }
 
@@ -69,19 +69,34 @@ def drawn(center, covariance, rng, n=12):
     return np.reshape(center, (2, 1)) + np.linalg.cholesky(covariance) @ white
 
 
+@pytest.fixture
+def uneven(tmp_path):
+    """Tables in which a centroid is known better along x than along y, so that a rotation shows."""
+
+    def make(x, y):
+        rows = ["quantity,instrument,mode,x,y,unit,source"]
+        rows += [f"centroid_oss,{name},coronagraphic,{x},{y},pixel,a test" for name in ("NIRCAM", "MIRI")]
+        (tmp_path / "own.csv").write_text("\n".join(rows))
+        return instrument.read_tables(accuracies=tmp_path / "own.csv")
+
+    return make
+
+
 @pytest.mark.parametrize(("mode", "degrees"), [("nircam", 0.0), ("nircam", 30.0), ("miri", -50.0)])
-def test_covariance_is_scatter_of_star(newest, mode, degrees):
+def test_covariance_is_scatter_of_star(newest, mode, degrees, uneven):
     """The star scatters with the centroids, through the real steps and by the SIAF with two attitudes."""
-    visit = newest[mode]
-    ds = turned(xta.analyze(visit.science[0]), degrees)
-    ds = ds.assign_coords(ta_oss_step_y=xr.full_like(ds["ta_oss_step_y"], 0.02))  # a rotation shows
-    ds = ds.ta.compute_offset(centroid="oss").ta.adjust_wcs()
-    x_err, y_err = budget.centroid_noise(ds, onboard_one=True)
+    visit, tables = newest[mode], uneven(0.002, 0.02)
+    ds = turned(xta.analyze(visit.science[0], centroid="oss", corrections="none"), degrees)
+    ds = ds.ta.compute_offset(centroid="oss", tables=tables).ta.adjust_wcs(corrections="none", tables=tables)
+    onboard = centroids.measure(ds, tables=tables)["oss"]
+    x_err, y_err = onboard.x_err, onboard.y_err
     assert y_err > 3 * x_err
     center = float(ds["centroid_x"]), float(ds["centroid_y"])
-    centroids = drawn(center, np.diag([x_err**2, y_err**2]), np.random.default_rng(3))
-    truth = np.cov(siaf_star(visit, ds, *centroids, degrees))
-    stars = [star(ds.ta.compute_offset(centroid=(x, y)).ta.adjust_wcs()) for x, y in centroids.T.tolist()]
+    places = drawn(center, np.diag([x_err**2, y_err**2]), np.random.default_rng(3))
+    truth = np.cov(siaf_star(visit, ds, *places, degrees))
+    stars = [
+        star(ds.ta.compute_offset(centroid=(x, y)).ta.adjust_wcs(corrections="none")) for x, y in places.T.tolist()
+    ]
     row = ds.sel(error_part="centroid")
     x, y, corr = (float(row[f"target_{name}_part"]) for name in ("x_err", "y_err", "xy_corr"))
     for scatter in (truth, np.cov(np.transpose(stars))):
@@ -91,8 +106,10 @@ def test_covariance_is_scatter_of_star(newest, mode, degrees):
     print(f"{mode}, turned by {degrees:g} deg: {x:.5f}, {y:.5f} px, correlation {corr:+.3f}")
 
 
-def test_covariances_of_parts_add(newest):
-    ds = turned(xta.analyze(newest["nircam"].science[0]), 40.0).ta.compute_offset().ta.adjust_wcs()
+def test_covariances_of_parts_add(newest, uneven):
+    ds = turned(xta.analyze(newest["nircam"].science[0], centroid="oss", corrections="none"), 40.0)
+    tables = uneven(0.02, 0.2)
+    ds = ds.ta.compute_offset(centroid="oss", tables=tables).ta.adjust_wcs(corrections="none", tables=tables)
     total = np.zeros((2, 2))
     for name in ds["error_part"].values[:-1]:
         row = ds.sel(error_part=name)
@@ -129,8 +146,8 @@ def test_coordinates_keep_full_correlation():
 
 
 def test_correlation_is_taken_back_and_kept_by_file(nircam, tmp_path):
-    analyzed = xta.analyze(nircam.science[0])
-    assert not {"target_xy_corr", "target_xy_corr_part"} & set(analyzed.ta.compute_offset().coords)
+    analyzed = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
+    assert not {"target_xy_corr", "target_xy_corr_part"} & set(analyzed.ta.compute_offset(centroid="oss").coords)
     xta.to_netcdf(analyzed, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as again:
         for name in ("target_xy_corr", "target_xy_corr_part"):

@@ -33,14 +33,14 @@ def _close_models():
 
 @pytest.fixture(scope="module", params=["nircam", "miri"])
 def program(request, tmp_path_factory):
-    return datasets.make_program(tmp_path_factory.mktemp(request.param), mode=request.param)
+    return datasets.make_program(tmp_path_factory.mktemp(request.param), mode=request.param, ideal=True)
 
 
 @pytest.fixture(scope="module", params=["nircam", "miri", "NRCA5_MASKLWB"])
 def visit(request, tmp_path_factory):
     companion = (1.3, 40.0, 1e-3)
     folder = tmp_path_factory.mktemp(request.param)
-    return datasets.make_visit(folder, mode=request.param, companion=companion, integrations=2, seed=7)
+    return datasets.make_visit(folder, mode=request.param, companion=companion, integrations=2, seed=7, ideal=True)
 
 
 class TestProgram:
@@ -186,18 +186,20 @@ class TestTruth:
 
     @pytest.mark.parametrize("mode", datasets.SETUPS)
     def test_make_visit_without_error_puts_target_on_star(self, mode, tmp_path):
-        visit = datasets.make_visit(tmp_path, mode=mode, va_scale=1.00007, **EXACT)
+        visit = datasets.make_visit(tmp_path, mode=mode, va_scale=1.00007, **EXACT, ideal=True)
         self.assert_target_on_star(visit)
 
     @pytest.mark.parametrize(("place", "roll"), list(zip(PLACES, (0.0, 271.0, 359.9999, 90.0), strict=True)))
     def test_make_visit_everywhere_on_the_sky(self, place, roll, tmp_path):
-        visit = datasets.make_visit(tmp_path, target=PLACES[place], roll=roll, companion=(1.0, 75.0, 1e-3), **EXACT)
+        visit = datasets.make_visit(
+            tmp_path, target=PLACES[place], roll=roll, companion=(1.0, 75.0, 1e-3), **EXACT, ideal=True
+        )
         self.assert_target_on_star(visit)
         self.assert_companion(visit, 1.0, 75.0)
 
     @pytest.mark.parametrize("prd", ["PRDOPSSOC-053", "PRDOPSSOC-075"])
     def test_make_visit_with_other_releases(self, prd, tmp_path):
-        visit = datasets.make_visit(tmp_path, prd=prd, **EXACT)
+        visit = datasets.make_visit(tmp_path, prd=prd, **EXACT, ideal=True)
         self.assert_target_on_star(visit)
         assert model_of(visit.ta[0]).meta.prd_software_version == prd
 
@@ -222,39 +224,41 @@ class TestTruth:
 
     @pytest.mark.parametrize("place", PLACES)
     def test_make_visit_pointing_error_is_one_rotation(self, place, tmp_path):
-        visit = datasets.make_visit(tmp_path, mode="miri", target=PLACES[place], integrations=1)
+        visit = datasets.make_visit(tmp_path, mode="miri", target=PLACES[place], integrations=1, ideal=True)
         seen = [sky(model_of(path).meta.wcs, *star_of(visit, path)) for path in (*visit.ta, *visit.science)]
         assert separation(*seen[0], *visit_target(visit)) == pytest.approx(np.hypot(0.25, 0.18), abs=1e-4)
         assert all(separation(*seen[0], *other) < 1e-7 for other in seen)
 
     def test_make_visit_pointing_error_is_the_one_asked_for(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, pointing_error=(0.4, -0.3, 0.05), va_scale=1.0, integrations=1)
+        visit = datasets.make_visit(
+            tmp_path, pointing_error=(0.4, -0.3, 0.05), va_scale=1.0, integrations=1, ideal=True
+        )
         with model_of(visit.ta[0]) as model:
             wcs = model.meta.wcs
             v2_star, v3_star = wcs.transform("detector", "v2v3", *star_of(visit, visit.ta[0]))
             target = wcs.transform("world", "v2v3", *visit_target(visit))
             assert target == pytest.approx((v2_star + 0.4, v3_star - 0.3), abs=1e-6)
             turned = model.meta.wcsinfo.roll_ref
-        exact = datasets.make_visit(tmp_path / "exact", va_scale=1.0, **EXACT)
+        exact = datasets.make_visit(tmp_path / "exact", va_scale=1.0, **EXACT, ideal=True)
         assert turned - model_of(exact.ta[0]).meta.wcsinfo.roll_ref == pytest.approx(0.05, abs=1e-3)
 
     def test_make_visit_target_error_moves_no_pixel(self, tmp_path):
-        right = datasets.make_visit(tmp_path / "right", integrations=1)
-        wrong = datasets.make_visit(tmp_path / "wrong", integrations=1, target_error=(0.4, -0.3))
+        right = datasets.make_visit(tmp_path / "right", integrations=1, ideal=True)
+        wrong = datasets.make_visit(tmp_path / "wrong", integrations=1, target_error=(0.4, -0.3), ideal=True)
         xr.testing.assert_identical(right.truth, wrong.truth)
         meta, target = model_of(wrong.ta[0]).meta.target, visit_target(right)
         assert meta.dec - target[1] == pytest.approx(-0.3 / ARCSEC, rel=1e-5)
         assert (meta.ra - target[0]) * np.cos(np.radians(target[1])) == pytest.approx(0.4 / ARCSEC, rel=1e-5)
 
     def test_make_visit_miss_is_the_one_asked_for(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, miss=(0.4, -0.2), va_scale=1.0, integrations=1)
+        visit = datasets.make_visit(tmp_path, miss=(0.4, -0.2), va_scale=1.0, integrations=1, ideal=True)
         mask = siaf.aperture("NIRCAM", "NRCA5_MASK335R", "PRDOPSSOC-063")
         x, y = siaf.reference_pixel(mask, mask)
         assert star_of(visit, visit.science[0]) == pytest.approx((x + 0.4, y - 0.2), abs=1e-9)
 
     def test_make_visit_dithers_move_the_star_in_ideal(self, tmp_path):
         dithers = ((0.0, 0.0), (0.02, -0.01), (-0.015, 0.0))
-        visit = datasets.make_visit(tmp_path, mode="miri", dithers=dithers, integrations=1, va_scale=1.0)
+        visit = datasets.make_visit(tmp_path, mode="miri", dithers=dithers, integrations=1, va_scale=1.0, ideal=True)
         mask = siaf.aperture("MIRI", "MIRIM_MASK1140", "PRDOPSSOC-063")
         ideal = [siaf.convert(mask, *star_of(visit, path), "pixel", "idl") for path in visit.science]
         np.testing.assert_allclose(np.subtract(ideal, ideal[0]), dithers, atol=1e-9)
@@ -271,9 +275,9 @@ class TestPixels:
 
     def test_render_speckles_are_the_telescopes_and_follow_the_star(self, tmp_path):
         options = {"integrations": 1, "star_flux": 10.0, "va_scale": 1.0}
-        here = datasets.make_visit(tmp_path / "here", miss=(0.0, 0.0), seed=1, **options)
-        there = datasets.make_visit(tmp_path / "there", miss=(3.0, -2.0), seed=2, **options)
-        other = datasets.make_visit(tmp_path / "other", miss=(0.0, 0.0), seed=1, wavefront=5, **options)
+        here = datasets.make_visit(tmp_path / "here", miss=(0.0, 0.0), seed=1, **options, ideal=True)
+        there = datasets.make_visit(tmp_path / "there", miss=(3.0, -2.0), seed=2, **options, ideal=True)
+        other = datasets.make_visit(tmp_path / "other", miss=(0.0, 0.0), seed=1, wavefront=5, **options, ideal=True)
         one, two, three = (stamp(visit) for visit in (here, there, other))
         good = np.isfinite(one + two + three)
         assert np.corrcoef(one[good], two[good])[0, 1] > 0.99
@@ -281,7 +285,7 @@ class TestPixels:
 
     def test_psf_is_that_of_the_companion(self, tmp_path):
         bright = (3.0, 200.0, 1.0)
-        visit = datasets.make_visit(tmp_path, companion=bright, integrations=1, drift=0.0)
+        visit = datasets.make_visit(tmp_path, companion=bright, integrations=1, drift=0.0, ideal=True)
         row = truth_of(visit, visit.science[0])
         x, y = row.companion_x.item(), row.companion_y.item()
         with model_of(visit.science[0]) as model:
@@ -315,7 +319,7 @@ def windowed_centroid(image, start):
 
 class TestOptions:
     def test_make_visit_with_dithered_acquisition(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, ta_dithers=True, integrations=1)
+        visit = datasets.make_visit(tmp_path, ta_dithers=True, integrations=1, ideal=True)
         assert [model_of(path).meta.dither.position_number for path in visit.ta] == [1, 2, 3]
         ta = siaf.aperture("NIRCAM", "NRCA5_TAMASK335R", "PRDOPSSOC-063")
         det = [siaf.pixel_to_det(ta, *star_of(visit, path)) for path in visit.ta]
@@ -328,7 +332,7 @@ class TestOptions:
         )
 
     def test_make_visit_failed_ta_leaves_star_off_the_mask(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, failed_ta=True, integrations=1)
+        visit = datasets.make_visit(tmp_path, failed_ta=True, integrations=1, ideal=True)
         assert messages(visit, "NIRCam target locate failed")
         assert not messages(visit, "^detector coord|SUCCESS|^TA SAM")
         mask = siaf.aperture("NIRCAM", "NRCA5_MASK335R", "PRDOPSSOC-063")
@@ -336,37 +340,37 @@ class TestOptions:
         assert np.hypot(x, y) * 0.063 == pytest.approx(np.hypot(0.25, 0.18), abs=0.02)
 
     def test_make_visit_failed_ta_keeps_first_stage(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, mode="miri", failed_ta=True, integrations=1)
+        visit = datasets.make_visit(tmp_path, mode="miri", failed_ta=True, integrations=1, ideal=True)
         assert messages(visit, "MIRI target locate failed")
         assert len(messages(visit, "^detector coord")) == 1
         assert len(messages(visit, "TARGET LOCATE SUMMARY")) == 2
 
     def test_make_visit_confirms_after_the_correction(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, confirm=True, integrations=1)
+        visit = datasets.make_visit(tmp_path, confirm=True, integrations=1, ideal=True)
         assert [model_of(path).meta.exposure.type for path in visit.ta] == ["NRC_TACQ", "NRC_TACONFIRM"]
         assert star_of(visit, visit.ta[1]) == pytest.approx((31.5, 31.5), abs=0.4)
         assert len(messages(visit, "TARGET LOCATE SUMMARY")) == 1
 
     def test_make_visit_two_stages_in_the_quadrant(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, mode="MIRIM_MASKLYOT", quadrant="LL", integrations=1)
+        visit = datasets.make_visit(tmp_path, mode="MIRIM_MASKLYOT", quadrant="LL", integrations=1, ideal=True)
         names = [model_of(path).meta.aperture.name for path in visit.ta]
         assert names == ["MIRIM_TALYOT_LL", "MIRIM_TALYOT_CLL"]
         assert len(messages(visit, "^TA SAM")) == 3
 
     def test_make_visit_centroid_noise(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, centroid_noise=0.05, integrations=1)
+        visit = datasets.make_visit(tmp_path, centroid_noise=0.05, integrations=1, ideal=True)
         ta = siaf.aperture("NIRCAM", "NRCA5_TAMASK335R", "PRDOPSSOC-063")
         found = siaf.det_to_pixel(ta, *numbers(messages(visit, "^detector coord")[0]))
         assert 1e-3 < np.hypot(*np.subtract(found, star_of(visit, visit.ta[0]))) < 0.25
 
     def test_make_visit_start_with_a_zone_is_converted(self, tmp_path):
-        visit = datasets.make_visit(tmp_path, start="2024-03-10T03:00:00+01:00", integrations=1)
+        visit = datasets.make_visit(tmp_path, start="2024-03-10T03:00:00+01:00", integrations=1, ideal=True)
         assert model_of(visit.ta[0]).meta.visit.start_time.startswith("2024-03-10 02:00:00")
 
     def test_make_visit_same_seed_same_data(self, tmp_path):
-        one = datasets.make_visit(tmp_path / "one", seed=3, integrations=1)
-        two = datasets.make_visit(tmp_path / "two", seed=3, integrations=1)
-        other = datasets.make_visit(tmp_path / "other", seed=4, integrations=1)
+        one = datasets.make_visit(tmp_path / "one", seed=3, integrations=1, ideal=True)
+        two = datasets.make_visit(tmp_path / "two", seed=3, integrations=1, ideal=True)
+        other = datasets.make_visit(tmp_path / "other", seed=4, integrations=1, ideal=True)
         xr.testing.assert_identical(one.truth, two.truth)
         assert one.oss_log.read_bytes() == two.oss_log.read_bytes()
         assert one.oss_log.read_bytes() != other.oss_log.read_bytes()
@@ -377,8 +381,8 @@ class TestOptions:
             assert not np.array_equal(model_of(first).data, model_of(third).data, equal_nan=True)
 
     def test_make_visit_replaces_an_earlier_one(self, tmp_path):
-        datasets.make_visit(tmp_path, seed=1, integrations=1)
-        again = datasets.make_visit(tmp_path, seed=2, integrations=1)
+        datasets.make_visit(tmp_path, seed=1, integrations=1, ideal=True)
+        again = datasets.make_visit(tmp_path, seed=2, integrations=1, ideal=True)
         assert len(list(tmp_path.iterdir())) == 3
         assert again.science[0].is_file()
 
@@ -388,7 +392,7 @@ class TestOptions:
             raise AssertionError(msg)
 
         monkeypatch.setattr("socket.socket.connect", refuse)
-        assert datasets.make_visit(tmp_path, integrations=1).oss_log.is_file()
+        assert datasets.make_visit(tmp_path, integrations=1, ideal=True).oss_log.is_file()
 
 
 class TestFaults:
@@ -412,13 +416,13 @@ class TestFaults:
     )
     def test_make_visit_refuses(self, options, message, tmp_path):
         with pytest.raises(ArgumentError, match=message):
-            datasets.make_visit(tmp_path / "new", **options)
+            datasets.make_visit(tmp_path / "new", **options, ideal=True)
         assert not (tmp_path / "new").exists()
 
     def test_make_visit_refuses_impossible_folder(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(FileError, match="cannot write a sample visit"):
-            datasets.make_visit(tmp_path / "file" / "folder", integrations=1)
+            datasets.make_visit(tmp_path / "file" / "folder", integrations=1, ideal=True)
 
 
 def test_import_of_datasets_is_light():

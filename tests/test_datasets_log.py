@@ -22,7 +22,7 @@ def _close_models():
 def visit(request, tmp_path_factory):
     companion = (1.3, 40.0, 1e-3)
     folder = tmp_path_factory.mktemp(request.param)
-    return datasets.make_visit(folder, mode=request.param, companion=companion, integrations=2, seed=7)
+    return datasets.make_visit(folder, mode=request.param, companion=companion, integrations=2, seed=7, ideal=True)
 
 
 class TestLog:

@@ -37,9 +37,11 @@ def with_guide_star(ds, visit, path):
     return ds.assign_coords(coords).assign_coords(guide_star_x=here["GSIDL_X"], guide_star_y=here["GSIDL_Y"])
 
 
-def analyzed(visit):
+def analyzed(visit, centroid="oss"):
     path = visit.science[0]
-    ds = xta.analyze(path, acquisition=list(visit.ta), oss=visit.oss_log, offline=True).load()
+    ds = xta.analyze(
+        path, acquisition=list(visit.ta), oss=visit.oss_log, offline=True, centroid=centroid, corrections="none"
+    ).load()
     return with_guide_star(ds, visit, path), visit.truth.sel(file=path.name)
 
 
@@ -93,7 +95,7 @@ def test_estimates_near_truth_miri(miri):
 )
 def test_estimates_near_truth_other_visits(tmp_path, options):
     """Dithered acquisition, short channel (twice the pixels an arcsec), the SIAF whose inverse is off by 0.45 px."""
-    visit = datasets.make_visit(tmp_path, integrations=1, **options)
+    visit = datasets.make_visit(tmp_path, integrations=1, **options, ideal=True)
     ds, truth = analyzed(visit)
     names = ("oss", "image", "gaussian", "guide star")
     table = estimates(ds)
@@ -137,9 +139,9 @@ def test_estimates_give_reason_where_not_possible(science):
 
 
 def test_estimates_of_failed_acquisition(tmp_path, model):
-    visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
+    visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True, ideal=True)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
-        ds, truth = analyzed(visit)
+        ds, truth = analyzed(visit, centroid="auto")
     table = estimates(ds, template=model)
     assert_near(table, truth, ("image", "gaussian", "template"))
     assert abs(table["x"].sel(estimate="guide star") - truth["star_x"]) < NEAR["image"]
@@ -156,7 +158,7 @@ def test_sam_from_kept_log_lines_single_acquisition(science, table):
 
 
 def test_sam_refuses_kept_log_lines_dithered_acquisition(tmp_path):
-    ds, _ = analyzed(datasets.make_visit(tmp_path, integrations=1, ta_dithers=True))
+    ds, _ = analyzed(datasets.make_visit(tmp_path, integrations=1, ta_dithers=True, ideal=True))
     ds.coords["source"] = ""
     one = row(estimates(ds), "sam")
     assert one["agrees"] == -1
@@ -164,14 +166,14 @@ def test_sam_refuses_kept_log_lines_dithered_acquisition(tmp_path):
 
 
 def test_sam_differs_by_log_of_other_pointing(science, tmp_path):
-    other = datasets.make_visit(tmp_path, integrations=1, pointing_error=(-0.2, 0.1, 0.0))
+    other = datasets.make_visit(tmp_path, integrations=1, pointing_error=(-0.2, 0.1, 0.0), ideal=True)
     one = row(estimates(science[0], oss=other.oss_log), "sam")
     assert one["agrees"] == 0
     assert one["why"].startswith("does not agree")
 
 
 def test_sam_refuses_log_of_other_visit(science, miri, tmp_path):
-    other = datasets.make_visit(tmp_path, integrations=1, visit_id="09990007001")
+    other = datasets.make_visit(tmp_path, integrations=1, visit_id="09990007001", ideal=True)
     one = row(estimates(science[0], oss=other.oss_log), "sam")
     assert one["agrees"] == -1
     assert "V09990001001 is not in the event log" in one["why"]
@@ -188,7 +190,7 @@ def test_estimates_outvote_wrong_centroid(science, model):
     """By hand 1.5 px off: what does not rest on the centroid says so."""
     ds = science[0]
     x, y = float(ds["centroid_x"]) + 1.5, float(ds["centroid_y"])
-    ds = ds.ta.compute_offset(centroid=(x, y)).ta.adjust_wcs()
+    ds = ds.ta.compute_offset(centroid=(x, y)).ta.adjust_wcs(corrections="none")
     table = estimates(ds, template=model)
     assert (table["agrees"].sel(estimate=["oss", "image", "gaussian", "sam", "template"]) == 0).all()
 
@@ -286,11 +288,11 @@ def test_estimate_center_refuses_bad_models(science, tmp_path):
 
 
 def test_estimates_of_file_opened_in_chunks(nircam, tmp_path):
-    ds = xta.analyze(nircam.science[0])
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     xta.to_netcdf(ds, tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc", chunks={}) as lazy:
         for name in ("x", "y", "agrees"):
             xr.testing.assert_equal(lazy.ta.estimates()[name], ds.ta.estimates()[name])
-        again = lazy.ta.compute_offset().ta.adjust_wcs()
+        again = lazy.ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")
         for name in ("target_x_err", "check_reason"):
             xr.testing.assert_equal(again[name].variable.compute(), ds[name].variable)

@@ -64,14 +64,14 @@ def test_find_ta_passes_over_damaged_neighbor(nircam, copy, case, kind):
     bad = copy.with_name(f"jw{nircam.visit_id}_09999_00001_nrcalong_{kind}.fits")
     DAMAGE[case](bad, nircam.ta[0].read_bytes())
     with pytest.warns(XtaWarning, match=bad.name):
-        ds = xta.analyze(copy)
+        ds = xta.analyze(copy, centroid="oss", corrections="none")
     assert_star(ds, truth_of(nircam, nircam.science[0]))
 
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_find_ta_ignores_damaged_file_of_other_visit(copy, nircam, case):
     DAMAGE[case](copy.with_name("jw09990077001_09999_00001_nrcalong_cal.fits"), nircam.ta[0].read_bytes())
-    assert xta.analyze(copy).attrs["centroid_source"] == "OSS event log"
+    assert xta.analyze(copy, centroid="oss", corrections="none").attrs["centroid_source"] == "OSS event log"
 
 
 def test_open_acquisition_takes_next_product_of_damaged_one(nircam, copy):
@@ -80,7 +80,7 @@ def test_open_acquisition_takes_next_product_of_damaged_one(nircam, copy):
     shutil.move(good, good.with_name(good.name.replace("_cal", "_rate")))
     cut_after_header(good, nircam.ta[0].read_bytes())
     with pytest.warns(XtaWarning, match=rf"{good.name}\.gz"):
-        ds = xta.analyze(copy)
+        ds = xta.analyze(copy, centroid="oss", corrections="none")
     assert_star(ds, truth_of(nircam, nircam.science[0]))
 
 
@@ -89,7 +89,7 @@ def test_open_acquisition_without_whole_product_says_so(nircam, copy):
     only.unlink()
     cut_after_header(only, nircam.ta[0].read_bytes())
     with pytest.warns(XtaWarning, match=only.name), pytest.raises(AcquisitionError, match="no TA exposure"):
-        xta.analyze(copy)
+        xta.analyze(copy, centroid="oss", corrections="none")
 
 
 def test_targ_acqs_passes_over_damaged_product(nircam, copy):
@@ -97,7 +97,7 @@ def test_targ_acqs_passes_over_damaged_product(nircam, copy):
     bad = copy.with_name(nircam.ta[0].name.replace("_cal", "_uncal"))
     cut_after_header(bad, nircam.ta[0].read_bytes())
     with pytest.warns(XtaWarning, match=bad.name):
-        assert_star(xta.analyze(copy), truth_of(nircam, nircam.science[0]))
+        assert_star(xta.analyze(copy, centroid="oss", corrections="none"), truth_of(nircam, nircam.science[0]))
 
 
 @pytest.mark.parametrize("case", [*DAMAGE, "cut_after_header"])
@@ -113,7 +113,7 @@ def test_damaged_file_that_was_given_is_refused(nircam, tmp_path, case, read):
 def test_find_ta_reads_each_header_once(nircam, copy, monkeypatch):
     read, original = [], find.read_product
     monkeypatch.setattr(find, "read_product", lambda path: read.append(path.name) or original(path))
-    xta.analyze(copy)
+    xta.analyze(copy, centroid="oss", corrections="none")
     assert sorted(read) == sorted(path.name for path in (*nircam.science, *nircam.ta))
 
 

@@ -26,8 +26,11 @@ class Sample:
     """A sample program, recentered, and its companion."""
 
     def __init__(self, folder, mode):
-        program = datasets.make_program(folder, mode=mode)
-        self.exposures = [xta.analyze(path).load() for path in (*program.science, *program.reference)]
+        program = datasets.make_program(folder, mode=mode, ideal=True)
+        self.exposures = [
+            xta.analyze(path, centroid="oss", corrections="none").load()
+            for path in (*program.science, *program.reference)
+        ]
         self.cubes = [ds.ta.recenter() for ds in self.exposures]
         self.rolls, self.reference = self.cubes[:2], self.cubes[2]
         center = PSF_SIZE // 2

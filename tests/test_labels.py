@@ -15,12 +15,12 @@ WIDEST = 40  # characters; xarray breaks a label with its unit into lines of 30
 
 @pytest.fixture(scope="module")
 def science(miri):
-    return xta.analyze(miri.science[0])
+    return xta.analyze(miri.science[0], centroid="oss", corrections="none")
 
 
 @pytest.fixture(scope="module")
 def acquisition(nircam):
-    return xta.analyze(nircam.ta[0])
+    return xta.analyze(nircam.ta[0], centroid="oss", corrections="none")
 
 
 def plotted(ds):

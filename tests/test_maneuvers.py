@@ -79,7 +79,7 @@ def test_net_maneuver_real_nirspec_msa(shared):
 @pytest.mark.parametrize("options", [{}, {"ta_dithers": True, "guider": 2}, {"mode": "NRCA4_MASKSWB"}], ids=str)
 def test_net_maneuver_nircam_samples(tmp_path, options):
     """The net maneuver is the pointing error, dithered or not."""
-    visit = datasets.make_visit(tmp_path, integrations=1, pointing_error=(0.31, -0.22, 0.0), **options)
+    visit = datasets.make_visit(tmp_path, integrations=1, pointing_error=(0.31, -0.22, 0.0), **options, ideal=True)
     found = net_maneuver(osslog.read(visit.oss_log), visit=visit.visit_id, prd="PRDOPSSOC-063")
     assert found.v2 == pytest.approx(0.31, abs=SETTLED)
     assert found.v3 == pytest.approx(-0.22, abs=SETTLED)
@@ -98,7 +98,7 @@ def test_net_maneuver_miri_sample(miri):
 
 @pytest.mark.parametrize("mode", ["nircam", "miri"])
 def test_net_maneuver_refuses_failed_acquisitions(tmp_path, mode):
-    visit = datasets.make_visit(tmp_path, mode=mode, integrations=1, failed_ta=True)
+    visit = datasets.make_visit(tmp_path, mode=mode, integrations=1, failed_ta=True, ideal=True)
     with pytest.raises(OssLogError, match="target locate failed"):
         net_maneuver(osslog.read(visit.oss_log), visit=visit.visit_id, regions=REGIONS)
 

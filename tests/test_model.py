@@ -49,7 +49,7 @@ def test_checks_and_parts_are_described():
 
 def test_print_shows_the_star(nircam):
     """xarray shows six coordinates from the start and six from the end."""
-    analyzed = xta.analyze(nircam.science[0])
+    analyzed = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     for ds in (analyzed, xta.stack([analyzed])):
         text = repr(ds)
         for name in ("target_x", "target_y", "target_x_err", "target_y_err", "filter", "visit_id"):

@@ -70,7 +70,7 @@ def visit_of(tmp_path_factory):
     def make(case):
         mode, _, subarray = case.partition(" in ")
         options = {"ta": subarray} if subarray else MODES[mode]
-        return datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, integrations=1, **options)
+        return datasets.make_visit(tmp_path_factory.mktemp(mode), mode=mode, integrations=1, **options, ideal=True)
 
     return make
 
@@ -84,7 +84,11 @@ def analyzed(visit_of):
         visit = visit_of(case)
         path = visit.science[0] if visit.science else last_tacq(visit)
         ds = xta.open_exposure(path)
-        ds = ds.ta.attach(list(visit.ta), oss=visit.oss_log, offline=True).ta.compute_offset().ta.adjust_wcs()
+        ds = (
+            ds.ta.attach(list(visit.ta), oss=visit.oss_log, offline=True)
+            .ta.compute_offset(centroid="oss")
+            .ta.adjust_wcs(corrections="none")
+        )
         return ds.load(), path
 
     return make
@@ -147,7 +151,7 @@ class TestEveryMode:
 
     def test_check_fails_in_no_mode(self, case, analyzed):
         ds, _ = analyzed(case)
-        for result in (ds, ds.ta.compute_offset(centroid="image").ta.adjust_wcs()):
+        for result in (ds, ds.ta.compute_offset(centroid="image").ta.adjust_wcs(corrections="none")):
             failed = result["check_passed"].values == 0
             assert dict(zip(result["check"].values[failed], result["check_reason"].values[failed], strict=True)) == {}
 
@@ -194,7 +198,11 @@ class TestSpectra:
         visit = visit_of("MIRIM_SLIT")
         ds = xta.open_exposure(visit.ta[-1])
         assert (ds.attrs["exp_type"], ds.attrs["aperture"]) == ("MIR_TACONFIRM", "MIRIM_SLIT")
-        ds = ds.ta.attach(list(visit.ta), oss=visit.oss_log, offline=True).ta.compute_offset().ta.adjust_wcs()
+        ds = (
+            ds.ta.attach(list(visit.ta), oss=visit.oss_log, offline=True)
+            .ta.compute_offset(centroid="oss")
+            .ta.adjust_wcs(corrections="none")
+        )
         star = star_of(visit, visit.ta[-1])
         assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star, abs=STAR)
 
@@ -205,7 +213,7 @@ class TestSpectra:
 
     def test_make_program_refuses_spectra(self, tmp_path):
         with pytest.raises(ArgumentError, match="a program needs images"):
-            datasets.make_program(tmp_path / "new", mode="NIS_SUBSTRIP256")
+            datasets.make_program(tmp_path / "new", mode="NIS_SUBSTRIP256", ideal=True)
         assert not (tmp_path / "new").exists()
 
 
@@ -256,6 +264,8 @@ def config_of(mode, *, ta=None, **options):
         "companion": None,
         "wavefront": 0,
         "drift": 2.0,
+        "ideal": True,
+        "filter_offset": "none",
         "seed": 0,
     }
     return VisitConfig(setup=setup, **(plain | options))
@@ -334,8 +344,8 @@ def test_make_visit_mask_on_the_whole_detector(tmp_path):
     """The readout is the mask's own aperture, behind its wedge, not the plain detector."""
     assert siaf.readout("NIRCAM", "NRCA5_FULL_MASK335R", "FULL", PRD).AperName == "NRCA5_FULL_MASK335R"
     assert_read_as_planned(config_of("NRCA2_FULL_MASK335R"))
-    visit = datasets.make_visit(tmp_path, mode="NRCA5_FULL_MASK335R", integrations=1)
-    ds = xta.analyze(visit.science[0], offline=True)
+    visit = datasets.make_visit(tmp_path, mode="NRCA5_FULL_MASK335R", integrations=1, ideal=True)
+    ds = xta.analyze(visit.science[0], offline=True, centroid="oss", corrections="none")
     star = star_of(visit, visit.science[0])
     assert ds.sizes["x"] == 2048
     assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star, abs=STAR)
@@ -501,18 +511,18 @@ def test_image_centroid_agrees_with_log(analyzed):
 )
 def test_make_visit_refuses_mode_option(options, message, tmp_path):
     with pytest.raises(ArgumentError, match=message):
-        datasets.make_visit(tmp_path / "new", **options)
+        datasets.make_visit(tmp_path / "new", **options, ideal=True)
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("mode", ["NIS_AMI1", "NIS_SUBSTRIP256", "NRS_S1600A1_SLIT", "NRCB5_SUB64P", "MIRIM_SLIT"])
 def test_make_visit_failed_ta_of_every_instrument(tmp_path, mode):
-    visit = datasets.make_visit(tmp_path, mode=mode, failed_ta=True, integrations=1)
+    visit = datasets.make_visit(tmp_path, mode=mode, failed_ta=True, integrations=1, ideal=True)
     path = visit.science[0] if visit.science else last_tacq(visit)
     ds = xta.open_exposure(path).ta.attach(list(visit.ta), oss=visit.oss_log, offline=True)
     assert ds.attrs["oss_status"].startswith("FAILED")
     with pytest.warns(xta.errors.XtaWarning, match="centroided in the TA image"):
-        ds = ds.ta.compute_offset().ta.adjust_wcs()
+        ds = ds.ta.compute_offset().ta.adjust_wcs(corrections="none")
     star = star_of(visit, path)
     assert (float(ds["target_x"]), float(ds["target_y"])) == pytest.approx(star, abs=0.1)
 

@@ -20,7 +20,7 @@ from xta.geometry import wcs
 
 @pytest.fixture(scope="module")
 def analyzed(nircam):
-    return xta.analyze(nircam.science[0]).load()
+    return xta.analyze(nircam.science[0], centroid="oss", corrections="none").load()
 
 
 def test_compute_offset_is_wcs_minus_centroid_in_every_frame(analyzed):
@@ -65,18 +65,18 @@ def test_adjust_wcs_corrects_wcs_of_dataset(analyzed):
 
 
 def test_adjust_wcs_twice_changes_nothing_more(analyzed):
-    again = analyzed.ta.adjust_wcs()
+    again = analyzed.ta.adjust_wcs(corrections="none")
     for name in ("wcs", "wcs_original", "target_x", "target_y", "residual_x"):
         assert again[name].item() == analyzed[name].item()
-    remeasured = analyzed.ta.compute_offset()
+    remeasured = analyzed.ta.compute_offset(centroid="oss")
     assert remeasured["offset_x"].item() == analyzed["offset_x"].item()
     assert remeasured["wcs"].item() == analyzed["wcs_original"].item()
     assert not model.ADJUSTED & set(remeasured.coords)
 
 
 def test_compute_offset_starts_from_wcs_of_file(nircam, analyzed):
-    other = analyzed.ta.compute_offset(centroid=(31.0, 30.0)).ta.adjust_wcs()
-    fresh = xta.analyze(nircam.science[0], centroid=(31.0, 30.0))
+    other = analyzed.ta.compute_offset(centroid=(31.0, 30.0)).ta.adjust_wcs(corrections="none")
+    fresh = xta.analyze(nircam.science[0], centroid=(31.0, 30.0), corrections="none")
     assert other["target_x"].item() == fresh["target_x"].item()
     assert other.attrs["centroid_source"] == "given by hand"
     attached = other.ta.attach(nircam.ta, oss=nircam.oss_log)
@@ -89,9 +89,11 @@ def test_compute_offset_takes_exposure_in_use_by_label(miri):
     truth = truth_of(miri, miri.science[0])
     k = ds.attrs["ta_in_use"]
     for choice in (slice(None, None, -1), [k], k):
-        assert_star(ds.isel(ta_exposure=choice).ta.compute_offset().ta.adjust_wcs(), truth)
+        assert_star(
+            ds.isel(ta_exposure=choice).ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none"), truth
+        )
     with pytest.raises(MissingError, match="dropped by a selection"):
-        ds.isel(ta_exposure=[k - 1]).ta.compute_offset()
+        ds.isel(ta_exposure=[k - 1]).ta.compute_offset(centroid="oss")
 
 
 def test_compute_offset_refuses_star_with_flagged_core(nircam, edited):
@@ -107,10 +109,10 @@ def test_compute_offset_refuses_star_with_flagged_core(nircam, edited):
 
 @pytest.mark.parametrize("mode", ["nircam", "MIRIM_MASK1550"])
 def test_compute_offset_of_failed_acquisition_takes_image(tmp_path, mode):
-    visit = datasets.make_visit(tmp_path, mode=mode, integrations=1, failed_ta=True)
+    visit = datasets.make_visit(tmp_path, mode=mode, integrations=1, failed_ta=True, ideal=True)
     ta = list(visit.ta)[-1:]  # of MIRI's two only the second failed
     with pytest.warns(XtaWarning, match="no onboard centroid.*TA image"):
-        ds = xta.analyze(visit.science[0], acquisition=ta)
+        ds = xta.analyze(visit.science[0], acquisition=ta, corrections="none")
     assert ds.attrs["centroid_source"].startswith("TA image")
     assert ds.attrs["oss_status"].startswith("FAILED")
     assert_star(ds, truth_of(visit, visit.science[0]), 0.05)
@@ -119,9 +121,9 @@ def test_compute_offset_of_failed_acquisition_takes_image(tmp_path, mode):
 
 
 def test_compute_offset_takes_first_centroid_where_second_failed(tmp_path):
-    visit = datasets.make_visit(tmp_path, mode="miri", integrations=1, failed_ta=True)
+    visit = datasets.make_visit(tmp_path, mode="miri", integrations=1, failed_ta=True, ideal=True)
     with pytest.warns(XtaWarning, match="did not converge"):
-        ds = xta.analyze(visit.science[0])
+        ds = xta.analyze(visit.science[0], centroid="oss", corrections="none")
     assert_star(ds, truth_of(visit, visit.science[0]))
 
 
@@ -129,7 +131,7 @@ def test_compute_offset_without_log_takes_image(nircam, tmp_path):
     for path in (nircam.science[0], nircam.ta[0]):
         shutil.copy(path, tmp_path)
     with pytest.warns(XtaWarning, match="no event log"):
-        ds = xta.analyze(tmp_path / nircam.science[0].name)
+        ds = xta.analyze(tmp_path / nircam.science[0].name, corrections="none")
     assert "no event log" in ds.attrs["centroid_source"]
     assert_star(ds, truth_of(nircam, nircam.science[0]), 0.05)
 
@@ -172,8 +174,8 @@ def test_compute_offset_takes_moving_target_where_acquired(nircam, edited):
 
     ta = edited(nircam.ta[0], moving)
     science = edited(nircam.science[0], moved)
-    fixed = xta.analyze(nircam.science[0])
-    ds = xta.analyze(science, acquisition=ta, oss=nircam.oss_log)
+    fixed = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
+    ds = xta.analyze(science, acquisition=ta, oss=nircam.oss_log, centroid="oss", corrections="none")
     assert ds["offset_dec"].item() == fixed["offset_dec"].item()
     ra, dec = fixed.ta.pixel_to_world(ds["target_x"], ds["target_y"])
     assert float(dec - fixed["target_dec"]) * 3600 == pytest.approx(1, abs=1e-6)
@@ -188,7 +190,7 @@ def test_compute_offset_warns_of_fixed_target_in_two_places(nircam, edited):
 
     ta = edited(nircam.ta[0], other_place)
     with pytest.warns(XtaWarning, match=r"1\.00 arcsec apart"):
-        ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
+        ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log, centroid="oss", corrections="none")
     assert_star(ds, truth_of(nircam, nircam.science[0]))
 
 
@@ -197,10 +199,10 @@ def test_compute_offset_refuses_target_without_position(nircam, value):
     ds = xta.open_exposure(nircam.science[0]).ta.attach()
     broken = ds.assign_coords(target_ra=value)
     with pytest.raises(AcquisitionError, match="no usable target position"):
-        broken.ta.compute_offset()
+        broken.ta.compute_offset(centroid="oss")
 
 
 @pytest.mark.parametrize("centroid", ["OSS", "best", (1.0,), (np.nan, 2.0), (1, 2, 3), 5, ("a", "b"), (200.0, 5.0)])
 def test_compute_offset_refuses_centroid_that_is_none(nircam, centroid):
     with pytest.raises(ArgumentError, match="centroid"):
-        xta.analyze(nircam.science[0], centroid=centroid)
+        xta.analyze(nircam.science[0], centroid=centroid, corrections="none")

@@ -54,7 +54,7 @@ def program(folder):
 
 @pytest.fixture(scope="module")
 def analyzed(folder):
-    return xta.open_program(folder).ta.analyze()
+    return xta.open_program(folder).ta.analyze(centroid="oss", corrections="none")
 
 
 def paths(tree, role=""):
@@ -89,13 +89,13 @@ def test_analyze_finds_each_star(analyzed, made):
 
 def test_analyze_equals_analyze_of_each(analyzed, folder):
     for path in star_paths(analyzed):
-        alone = xta.analyze(folder / f"{path.rpartition('/')[2]}.fits")
+        alone = xta.analyze(folder / f"{path.rpartition('/')[2]}.fits", centroid="oss", corrections="none")
         xr.testing.assert_identical(analyzed[path].to_dataset(), alone)
 
 
 def test_analyze_keeps_input_and_the_rest(program, analyzed):
     before = program.copy(deep=True)
-    program.ta.analyze()
+    program.ta.analyze(centroid="oss", corrections="none")
     xr.testing.assert_identical(program, before)
     for path in [*paths(program, "acquisition"), *paths(program, "background")]:
         xr.testing.assert_identical(analyzed[path].to_dataset(), program[path].to_dataset())
@@ -110,13 +110,13 @@ def test_analyze_of_part_takes_acquisition_of_whole(program, analyzed):
             for path, ds in ((node.path, node.to_dataset(inherit=False)) for node in program.subtree)
         }
     )
-    part = hidden["F444W"].ta.analyze()
+    part = hidden["F444W"].ta.analyze(centroid="oss", corrections="none")
     assert list(part.children) == ["science", "reference", "background"]
     for path in star_paths(part):
         assert float(part[path]["target_x"]) == float(analyzed[f"F444W{path}"]["target_x"])
     alone = xr.DataTree.from_dict({"/science/a": hidden["F444W/science"].leaves[0].to_dataset()})
     with pytest.raises(AcquisitionError, match="no TA exposure"):
-        alone.ta.analyze()
+        alone.ta.analyze(centroid="oss", corrections="none")
 
 
 def test_analyze_takes_files_from_elsewhere(folder, analyzed, tmp_path):
@@ -127,7 +127,7 @@ def test_analyze_takes_files_from_elsewhere(folder, analyzed, tmp_path):
             shutil.copy(path, tmp_path / kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tree = xta.open_program(tmp_path).ta.analyze()
+        tree = xta.open_program(tmp_path).ta.analyze(centroid="oss", corrections="none")
     (path,) = paths(tree, "science")
     assert tree[path]["centroid_kind"].item() == "oss"
     assert float(tree[path]["target_x"]) == float(analyzed[path]["target_x"])
@@ -141,7 +141,7 @@ def test_analyze_reads_targ_acq_of_uncal(made, tmp_path):
     shutil.copy(visit.science[0], tmp_path / "s")
     shutil.copy(visit.ta[0], tmp_path / "t")
     shutil.move(add_targ_acq(visit), tmp_path / "u")
-    tree = xta.open_program(tmp_path).ta.analyze()
+    tree = xta.open_program(tmp_path).ta.analyze(centroid="oss", corrections="none")
     (path,) = paths(tree, "science")
     assert tree[path]["centroid_kind"].item() == "targ_acq"
     row = visit.truth.sel(file=visit.science[0].name)
@@ -150,7 +150,7 @@ def test_analyze_reads_targ_acq_of_uncal(made, tmp_path):
 
 def test_analyze_published_cases(shared):
     """Two visits of one program, each with its own log of the same name."""
-    tree = xta.open_program(shared / "published").ta.analyze(centroid="oss")
+    tree = xta.open_program(shared / "published").ta.analyze(centroid="oss", corrections="none")
     for path in paths(tree, "science"):
         ds = tree[path]
         (file,) = (shared / "published").glob(f"V{ds['visit_id'].item()}/expected.json")
@@ -166,7 +166,7 @@ def test_analyze_leaves_out_exposure_without_wcs(folder, tmp_path):
     with pytest.warns(XtaWarning):
         tree = xta.open_program(tmp_path)
     with pytest.warns(XtaWarning, match="00002.* is left out"):
-        result = tree.ta.analyze()
+        result = tree.ta.analyze(centroid="oss", corrections="none")
     assert [path.rpartition("/")[2] for path in paths(result, "science")] == [science.stem]
     table = result.ta.files
     (row,) = (k for k, path in enumerate(table["path"].values) if path.endswith(name))
@@ -176,7 +176,7 @@ def test_analyze_leaves_out_exposure_without_wcs(folder, tmp_path):
     with pytest.warns(XtaWarning):
         tree = xta.open_program(tmp_path)
     with pytest.warns(XtaWarning), pytest.raises(WCSError, match="none of the 1 exposures"):
-        tree.ta.analyze()
+        tree.ta.analyze(centroid="oss", corrections="none")
 
 
 def foreign(ds):
@@ -194,7 +194,7 @@ def test_analyze_writes_why_exposure_is_left_out(program, analyzed):
     gone, kept = paths(program, "science")
     tree = with_groups(program, {gone: foreign(program[gone].to_dataset())})
     with pytest.warns(XtaWarning, match="is not the one of its header"):
-        result = tree.ta.analyze()
+        result = tree.ta.analyze(centroid="oss", corrections="none")
     assert paths(result, "science") == [kept]
     table = result.ta.files
     (row,) = np.flatnonzero(program.ta.files["group"].values == gone)
@@ -208,7 +208,7 @@ def test_analyze_raises_for_acquisition_of_other_wcs(program):
     first = paths(program, "acquisition")[0]
     tree = with_groups(program, {first: foreign(program[first].to_dataset())})
     with pytest.raises(WCSError, match=first.rpartition("/")[2]):
-        tree.ta.analyze()
+        tree.ta.analyze(centroid="oss", corrections="none")
 
 
 @pytest.mark.parametrize("dim", ["exposure", "visit"])
@@ -218,7 +218,7 @@ def test_analyze_keeps_order_and_dimension_of_stack(program, analyzed, dim):
     third = first.assign_coords(filename="third.fits", exposure_number="2")
     stack = xta.stack([first, second, third]).rename(exposure=dim)
     tree = with_groups(program, {"/F444W/science/all": stack})
-    result = tree.ta.analyze()["F444W/science/all"]
+    result = tree.ta.analyze(centroid="oss", corrections="none")["F444W/science/all"]
     assert result["sci"].dims[0] == dim
     assert result["filename"].values.tolist() == stack["filename"].values.tolist()
     stars = [float(analyzed[path]["target_x"]) for path in paths(analyzed, "science")]
@@ -229,7 +229,7 @@ def test_analyze_of_stack_leaves_out_one_exposure(program, analyzed):
     first, second = (program[path].to_dataset() for path in paths(program, "science"))
     tree = with_groups(program, {"/F444W/science/all": xta.stack([foreign(first), second])})
     with pytest.warns(XtaWarning, match=r"all\[0\] is left out"):
-        result = tree.ta.analyze()["F444W/science/all"]
+        result = tree.ta.analyze(centroid="oss", corrections="none")["F444W/science/all"]
     assert result["filename"].values.tolist() == [second["filename"].item()]
     xr.testing.assert_equal(result["sci"].isel(exposure=0).variable, second["sci"].variable)
     assert result["target_x"].item() == float(analyzed[paths(analyzed, "science")[1]]["target_x"])
@@ -242,7 +242,7 @@ def test_steps_find_labels_in_parent(program, analyzed):
     group = path.rpartition("/")[0]
     tree = with_groups(program, {group: ds[["x", "y"]].reset_coords(drop=True)})
     assert "x" not in tree[path].to_dataset(inherit=False).coords
-    result = tree.ta.analyze()
+    result = tree.ta.analyze(centroid="oss", corrections="none")
     assert float(result[path]["target_x"]) == float(analyzed[path]["target_x"])
     expected = analyzed[path].to_dataset().ta.recenter(size=51)
     xr.testing.assert_identical(result.ta.recenter(size=51)[path].to_dataset(), expected)
@@ -252,7 +252,7 @@ def test_analyze_without_acquisition_names_visit(folder, tmp_path):
     (science,) = folder.glob("jw10001*calints.fits")
     shutil.copy(science, tmp_path)
     with pytest.raises(AcquisitionError, match="no TA exposure of visit 10001001001"):
-        xta.open_program(tmp_path).ta.analyze()
+        xta.open_program(tmp_path).ta.analyze(centroid="oss", corrections="none")
 
 
 @pytest.mark.parametrize("step", ["analyze", "recenter", "coadd", "stack", "klip"])
@@ -326,7 +326,7 @@ def with_fields(folder, tmp_path):
 
 
 def test_subtract_background_is_mean_of_fields(with_fields):
-    tree = xta.open_program(with_fields).ta.analyze()
+    tree = xta.open_program(with_fields).ta.analyze(centroid="oss", corrections="none")
     (path,) = paths(tree, "science")
     result = tree.ta.subtract_background()
     before, after = (each[path].to_dataset() for each in (tree, result))
@@ -374,7 +374,7 @@ def test_subtract_background_of_stack_of_two_settings(with_fields):
 
 
 def test_subtract_background_after_recenter(with_fields):
-    tree = xta.open_program(with_fields).ta.analyze().ta.recenter(size=51)
+    tree = xta.open_program(with_fields).ta.analyze(centroid="oss", corrections="none").ta.recenter(size=51)
     with pytest.raises(RecenterError, match="before recenter"):
         tree.ta.subtract_background()
 
@@ -409,7 +409,7 @@ def test_stack_holds_each_exposure(analyzed, made):
     members = [analyzed[path] for path in paths(analyzed, "science")]
     np.testing.assert_array_equal(ds["target_x"], [float(member["target_x"]) for member in members])
     xr.testing.assert_identical(tree.ta.stack(), tree)
-    again = tree.ta.analyze()
+    again = tree.ta.analyze(centroid="oss", corrections="none")
     np.testing.assert_array_equal(again["F444W/science"]["target_x"], ds["target_x"])
     image = tree.ta.recenter(size=51)["F444W"].ta.klip(numbasis=1)
     xr.testing.assert_equal(image["klip"], analyzed.ta.recenter(size=51)["F444W"].ta.klip(numbasis=1)["klip"])
@@ -443,7 +443,7 @@ def test_tree_on_disk_works_on(analyzed, tmp_path, write):
             np.testing.assert_array_equal(again[path][name], analyzed[path][name], err_msg=f"{path} {name}")
     assert stars_of(again) == stars_of(analyzed)
     assert repr(again.ta) == repr(analyzed.ta)
-    assert stars_of(again.ta.analyze()) == stars_of(analyzed)
+    assert stars_of(again.ta.analyze(centroid="oss", corrections="none")) == stars_of(analyzed)
     image = again.ta.recenter(size=51)["F444W"].ta.klip(numbasis=1)
     xr.testing.assert_equal(image["klip"], analyzed.ta.recenter(size=51)["F444W"].ta.klip(numbasis=1)["klip"])
     again.close()

@@ -22,9 +22,11 @@ SAME = 1e-9  # pixel; a sum of other order may differ in the last digit
 def paths(tmp_path_factory):
     """Three exposures of two visits, with other pointing errors and another number of acquisitions."""
     folder = tmp_path_factory.mktemp("properties")
-    one = datasets.make_visit(folder, visit_id="09994001001", integrations=2, dithers=((0, 0), (0.01, 0.02)))
+    one = datasets.make_visit(
+        folder, visit_id="09994001001", integrations=2, dithers=((0, 0), (0.01, 0.02)), ideal=True
+    )
     options = {"pointing_error": (-0.2, 0.3, -0.004), "miss": (-0.4, 0.3), "start": "2024-03-10T08:14:07", "seed": 3}
-    two = datasets.make_visit(folder, visit_id="09994002001", integrations=2, ta_dithers=True, **options)
+    two = datasets.make_visit(folder, visit_id="09994002001", integrations=2, ta_dithers=True, **options, ideal=True)
     return [*one.science, *two.science]
 
 

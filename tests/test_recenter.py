@@ -19,7 +19,7 @@ MAS = 1 / 3.6e6  # [deg]
 
 @pytest.fixture(scope="module")
 def analyzed(nircam):
-    return xta.analyze(nircam.science[0]).load()
+    return xta.analyze(nircam.science[0], centroid="oss", corrections="none").load()
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_recenter_masks_unobserved_pixels(analyzed):
 
 
 def test_recenter_lazy_equals_eager(nircam, analyzed):
-    lazy = xta.analyze(nircam.science[0], chunks={}).ta.recenter()
+    lazy = xta.analyze(nircam.science[0], chunks={}, centroid="oss", corrections="none").ta.recenter()
     assert lazy["sci"].chunks[0] == (1, 1, 1)
     eager = analyzed.ta.recenter()
     xr.testing.assert_identical(lazy.compute(), eager)
@@ -161,7 +161,7 @@ import xta
 from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
-    ds = xta.analyze(sys.argv[1], chunks={})
+    ds = xta.analyze(sys.argv[1], chunks={}, centroid="oss", corrections="none")
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         xta.to_netcdf(ds.ta.recenter(), sys.argv[2])
 """
@@ -173,7 +173,10 @@ def test_recenter_on_local_cluster(nircam, tmp_path):
     # A process of its own, with an end: workers that lose each other would wait for ever.
     command = [sys.executable, str(script), str(nircam.science[0]), str(tmp_path / "cluster.nc")]
     subprocess.run(command, check=True, capture_output=True, timeout=180)
-    xta.to_netcdf(xta.analyze(nircam.science[0], chunks={}).ta.recenter(), tmp_path / "threads.nc")
+    xta.to_netcdf(
+        xta.analyze(nircam.science[0], chunks={}, centroid="oss", corrections="none").ta.recenter(),
+        tmp_path / "threads.nc",
+    )
     # The order of the chunks within a file depends on who finished first; every value has the same bits.
     with xr.open_dataset(tmp_path / "threads.nc") as one, xr.open_dataset(tmp_path / "cluster.nc") as other:
         xr.testing.assert_identical(one.load(), other.load())
@@ -212,7 +215,7 @@ def test_recenter_without_flags(analyzed):
 
 
 def test_recenter_image(nircam):
-    ta = xta.analyze(nircam.ta[0]).ta.recenter(size=31)
+    ta = xta.analyze(nircam.ta[0], centroid="oss", corrections="none").ta.recenter(size=31)
     found = floating_window(ta["sci"].values)
     assert (found.x, found.y) == pytest.approx((15, 15), abs=0.05)
 

@@ -38,10 +38,10 @@ def test_attach_refuses_science_with_wcs_of_acquisition(nircam, miri, edited):
 def test_attach_refuses_acquisition_with_wcs_of_science(nircam, edited):
     path = edited(nircam.ta[0], with_wcs_of(nircam.science[0]))
     with pytest.raises(WCSError, match="not the one of its header") as caught:
-        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log)
+        xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log, centroid="oss", corrections="none")
     assert path.name in str(caught.value)
     with pytest.raises(WCSError, match="not the one of its header"):
-        xta.analyze(path, oss=nircam.oss_log)
+        xta.analyze(path, oss=nircam.oss_log, centroid="oss", corrections="none")
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,15 @@ def test_check_reference_takes_header_that_is_silent(nircam, edited):
         for keyword in ("V2_REF", "V3_REF", "RA_REF", "DEC_REF", "ROLL_REF"):
             hdus["SCI"].header.remove(keyword)
 
-    ds = xta.analyze(edited(nircam.science[0], edit), acquisition=nircam.ta, oss=nircam.oss_log)
+    ds = xta.analyze(
+        edited(nircam.science[0], edit), acquisition=nircam.ta, oss=nircam.oss_log, centroid="oss", corrections="none"
+    )
     assert_star(ds, truth_of(nircam, nircam.science[0]))
 
 
 def test_check_reference_takes_what_xta_made(nircam, tmp_path):
     """Analyzed and recentered exposures, and the files of both, whose header and WCS are corrected alike."""
-    ds = xta.analyze(nircam.science[0])
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     for k, result in enumerate((ds, ds.ta.recenter(), ds.isel(x=slice(100, 200), y=slice(120, 230)))):
         sky.check_reference(result)
         result.ta.to_fits(tmp_path / f"{k}_calints.fits")
@@ -115,25 +117,31 @@ def test_attach_takes_acquisition_whose_pointing_was_solved(nircam, edited, arcs
     ta = edited(nircam.ta[0], edit)
     if refused:
         with pytest.raises(WCSError, match="DEC_REF"):
-            xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
+            xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log, centroid="oss", corrections="none")
         return
-    ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
+    ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log, centroid="oss", corrections="none")
     check = ds.sel(check="WCS matches header")
     assert int(check["check_passed"]) == 0
     assert f"{ta.name}: DEC_REF" in str(check["check_reason"].item())
     with pytest.raises(WCSError, match="DEC_REF"):
-        xta.analyze(edited(nircam.science[0], edit), acquisition=nircam.ta, oss=nircam.oss_log)
+        xta.analyze(
+            edited(nircam.science[0], edit),
+            acquisition=nircam.ta,
+            oss=nircam.oss_log,
+            centroid="oss",
+            corrections="none",
+        )
 
 
 def test_attach_takes_wcs_of_file_of_analyzed_acquisition(nircam):
-    analyzed = xta.analyze(nircam.ta[0])
-    ds = xta.analyze(nircam.science[0], acquisition=analyzed, oss=nircam.oss_log)
+    analyzed = xta.analyze(nircam.ta[0], centroid="oss", corrections="none")
+    ds = xta.analyze(nircam.science[0], acquisition=analyzed, oss=nircam.oss_log, centroid="oss", corrections="none")
     assert_star(ds, truth_of(nircam, nircam.science[0]))
     assert np.hypot(float(ds["offset_x"]), float(ds["offset_y"])) > 1
 
 
 def test_attach_refuses_corrected_acquisition(nircam, tmp_path):
     corrected = tmp_path / nircam.ta[0].name
-    xta.analyze(nircam.ta[0]).ta.to_fits(corrected)
+    xta.analyze(nircam.ta[0], centroid="oss", corrections="none").ta.to_fits(corrected)
     with pytest.raises(WCSError, match="corrected already"):
-        xta.analyze(nircam.science[0], acquisition=corrected, oss=nircam.oss_log)
+        xta.analyze(nircam.science[0], acquisition=corrected, oss=nircam.oss_log, centroid="oss", corrections="none")

@@ -23,7 +23,9 @@ STAR = ("target_x", "target_y", "target_x_err", "target_y_err", "offset_x", "cen
 def program(tmp_path_factory):
     """Two visits with other pointing errors: one with two dithers, one with three dithered acquisitions."""
     folder = tmp_path_factory.mktemp("program")
-    first = datasets.make_visit(folder, visit_id="09993001001", integrations=2, dithers=((0, 0), (0.01, 0.02)))
+    first = datasets.make_visit(
+        folder, visit_id="09993001001", integrations=2, dithers=((0, 0), (0.01, 0.02)), ideal=True
+    )
     second = datasets.make_visit(
         folder,
         visit_id="09993002001",
@@ -33,6 +35,7 @@ def program(tmp_path_factory):
         miss=(-0.4, 0.3),
         start="2024-03-10T08:14:07.424",
         seed=3,
+        ideal=True,
     )
     return [*first.science, *second.science]
 
@@ -40,7 +43,7 @@ def program(tmp_path_factory):
 @pytest.fixture(scope="module")
 def single(program):
     """Each exposure analyzed by itself."""
-    return [xta.analyze(path) for path in program]
+    return [xta.analyze(path, centroid="oss", corrections="none") for path in program]
 
 
 def open_many(paths):
@@ -65,7 +68,7 @@ def joined(request, program):
 
 
 def analyze(ds):
-    return ds.ta.attach().ta.compute_offset().ta.adjust_wcs()
+    return ds.ta.attach().ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")
 
 
 def assert_same_star(ds, expected):
@@ -92,7 +95,7 @@ def test_member_selected_after_the_steps(joined, single):
     for k, expected in enumerate(single):
         member = whole.isel(exposure=k)
         assert_same_star(member, expected)
-        assert_same_star(member.ta.compute_offset().ta.adjust_wcs(), expected)
+        assert_same_star(member.ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none"), expected)
 
 
 def test_member_recentered(joined, single):
@@ -107,7 +110,7 @@ def test_member_recentered(joined, single):
 def test_steps_in_turn_on_members_and_stack(program, single):
     """Attach one by one, join, go on together."""
     parts = [xta.open_exposure(path).ta.attach() for path in program]
-    whole = xta.stack(parts).ta.compute_offset().ta.adjust_wcs()
+    whole = xta.stack(parts).ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")
     for k, expected in enumerate(single):
         assert_same_star(whole.isel(exposure=k), expected)
 
@@ -136,7 +139,7 @@ def test_attach_given_acquisitions_of_all_visits(program, single):
     given = sorted(program[0].parent.glob("*tacq*_cal.fits")) or [
         path for path in program[0].parent.glob("*_cal.fits") if "TACQ" in fits.getval(path, "EXP_TYPE")
     ]
-    whole = stacked(program).ta.attach(given).ta.compute_offset().ta.adjust_wcs()
+    whole = stacked(program).ta.attach(given).ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")
     for k, expected in enumerate(single):
         assert_same_star(whole.isel(exposure=k), expected)
 
@@ -185,8 +188,10 @@ def test_stack_survives(store, single, tmp_path):
     with STORES[store](xta.stack(single), tmp_path) as again:
         for k, expected in enumerate(single):
             assert_same_star(again.isel(exposure=k), expected)
-            assert_same_star(again.isel(exposure=k).ta.compute_offset().ta.adjust_wcs(), expected)
-        whole = again.ta.compute_offset().ta.adjust_wcs()
+            assert_same_star(
+                again.isel(exposure=k).ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none"), expected
+            )
+        whole = again.ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")
         assert whole["target_x"].values.tolist() == [ds["target_x"].item() for ds in single]
 
 
@@ -352,15 +357,15 @@ def test_legacy_datasets_stack(shared):
     with xr.open_dataset(shared / "legacy_0.1" / "analyzed.nc") as old, warnings.catch_warnings():
         warnings.simplefilter("ignore", xta.XtaWarning)
         other = old.load().assign_attrs(filename="other_calints.fits")
-        whole = xta.stack([old, other]).ta.adjust_wcs()
-        again = old.ta.adjust_wcs()
+        whole = xta.stack([old, other]).ta.adjust_wcs(corrections="none")
+        again = old.ta.adjust_wcs(corrections="none")
     assert whole["filename"].values.tolist()[1] == "other_calints.fits"
     np.testing.assert_array_equal(whole["target_x"], [again["target_x"]] * 2)
 
 
 def test_missing_step_is_named(program):
     with pytest.raises(MissingError, match="compute_offset"):
-        stacked(program).ta.attach().ta.adjust_wcs()
+        stacked(program).ta.attach().ta.adjust_wcs(corrections="none")
 
 
 def test_set_star_of_each_exposure(single, program):
@@ -370,7 +375,9 @@ def test_set_star_of_each_exposure(single, program):
     assert whole["target_x_err"].values.tolist() == [0.1, 0.2, 0.3]
     again = xta.stack(single).ta.set_star(150.0, 174.0, source="a table").isel(exposure=1)
     assert (again["target_x"].item(), identity.header(again)["centroid_kind"]) == (150.0, "manual")
-    assert again.ta.compute_offset().ta.adjust_wcs()["target_x"] == single[1]["target_x"]
+    assert (
+        again.ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none")["target_x"] == single[1]["target_x"]
+    )
     with pytest.raises(ArgumentError, match="3 exposures and 2 values"):
         whole.ta.set_star([150.0, 151.0], 174.0, source="a table")
 
@@ -390,12 +397,12 @@ def test_step_refuses_joined_files_of_the_first_release(shared):
         other = old.load().assign_attrs(filename="b").assign_coords(wcs=((), old["wcs"].item() + "#"))
         whole = xr.concat([old, other], "exposure", coords="different", compat="equals")
     with pytest.raises(ArgumentError, match=r"xta\.stack"):
-        whole.ta.compute_offset()
+        whole.ta.compute_offset(centroid="oss")
 
 
 def test_empty_stack_is_refused(single):
     with pytest.raises(ArgumentError, match="no exposure"):
-        xta.stack(single).isel(exposure=[]).ta.compute_offset()
+        xta.stack(single).isel(exposure=[]).ta.compute_offset(centroid="oss")
 
 
 def test_to_fits_refuses_two_exposures_of_one_name(single, tmp_path):

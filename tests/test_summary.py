@@ -13,7 +13,7 @@ from xta import datasets, summary
 
 @pytest.fixture(scope="module")
 def analyzed(nircam):
-    return xta.analyze(nircam.science[0]).load()
+    return xta.analyze(nircam.science[0], centroid="oss", corrections="none").load()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,8 @@ def test_card_of_analyzed_exposure(analyzed):
     assert rows["centroid"].startswith("OSS event log, ")
     assert rows["WCS"] == "adjusted by the acquisition"
     values = {
-        "centroid": [("centroid_x", 1e-4), ("centroid_y", 1e-4)],
+        "centroid": [("centroid_x", 1e-4), ("centroid_y", 1e-4)]
+        + [(f"centroid_difference_{axis}", 1e-3) for axis in "xy"],
         "offset": [("offset_x", 1e-3), ("offset_y", 1e-3), ("offset_east", 1e-3), ("offset_north", 1e-3)],
         "star": [(name, 1e-4) for name in ("target_x", "target_y", "target_x_err", "target_y_err")],
     }
@@ -106,7 +107,7 @@ def test_card_after_each_step(nircam, analyzed, centered):
     attached = summary.card(bare.ta.attach())
     assert attached["centroid"] == "OSS event log"
     assert "offset" not in attached
-    offset = summary.card(bare.ta.attach().ta.compute_offset())
+    offset = summary.card(bare.ta.attach().ta.compute_offset(centroid="oss"))
     assert "offset" in offset
     assert offset["WCS"] == "of the file"
     rows = summary.card(centered)
@@ -116,13 +117,13 @@ def test_card_after_each_step(nircam, analyzed, centered):
 
 
 def test_card_of_acquisition(nircam):
-    rows = summary.card(xta.analyze(nircam.ta[0]))
+    rows = summary.card(xta.analyze(nircam.ta[0], centroid="oss", corrections="none"))
     assert rows["mode"].startswith("NRC_TACQ")
     assert "offset" in rows
 
 
 def test_card_of_failed_acquisition(tmp_path):
-    visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
+    visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True, ideal=True)
     ds = xta.open_exposure(visit.science[0]).ta.attach()
     rows = summary.card(ds)
     assert rows["acquisition"] == "1 exposure, FAILED: NIRCam target locate failed"
@@ -183,13 +184,13 @@ def test_card_of_lost_file(analyzed, tmp_path):
 
 
 def test_card_shows_error_and_checks(nircam):
-    ds = xta.analyze(nircam.science[0])
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none")
     described = summary.card(ds)
     assert described["star"].endswith(f"± {float(ds.target_x_err):.4f}, {float(ds.target_y_err):.4f} px")
-    assert described["checks"] == "9 passed, 1 not tested"
+    assert described["checks"] == "9 passed, 3 not tested"
     x = float(ds["centroid_x"])
     off = ds.ta.compute_offset(centroid=(x + 1, float(ds["centroid_y"])))
-    assert summary.card(off)["checks"] == "7 passed, 2 not tested, failed: agrees"
+    assert summary.card(off)["checks"] == "7 passed, 4 not tested, failed: agrees"
 
 
 def test_number_is_written_for_people():

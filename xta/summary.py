@@ -228,7 +228,7 @@ def _acquisition(ds: xr.Dataset) -> str:
 
 def _centroid(ds: xr.Dataset) -> str:
     place = _say("{} px of the TA readout", _pair(ds, "centroid", 4))
-    apart = _say("onboard − image {} px", _pair(ds, "centroid_difference", 3, sign=True))
+    apart = _say("onboard − image {}", _pair(ds, "centroid_difference", 3, sign=True))
     return ", ".join(filter(None, (words(ds, "centroid_source"), place, apart)))
 
 

@@ -47,7 +47,7 @@ def test_fetch_many_from_cache_is_free(slow_server):
 
 def test_analyze_from_cache_as_quick_as_from_folder(server, tmp_path):
     """The second analysis of a visit makes no request and takes no longer than with the files at hand."""
-    visit = datasets.make_visit(tmp_path / "visit", mode="nircam")
+    visit = datasets.make_visit(tmp_path / "visit", mode="nircam", ideal=True)
     hold(server, visit)
     (tmp_path / "alone").mkdir()
     alone = shutil.copy(visit.science[0], tmp_path / "alone")

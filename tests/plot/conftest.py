@@ -34,18 +34,20 @@ def small_klip():
 
 @pytest.fixture(scope="session")
 def analyzed(nircam):
-    return xta.analyze(nircam.science[0]).load()
+    return xta.analyze(nircam.science[0], centroid="oss", corrections="none").load()
 
 
 @pytest.fixture(scope="session")
 def of_miri(miri):
-    return xta.analyze(miri.science[0]).load()
+    return xta.analyze(miri.science[0], centroid="oss", corrections="none").load()
 
 
 @pytest.fixture(scope="session")
 def dithered(tmp_path_factory):
-    visit = datasets.make_visit(tmp_path_factory.mktemp("dithered"), integrations=1, ta_dithers=True, confirm=True)
-    return xta.analyze(visit.science[0]).load()
+    visit = datasets.make_visit(
+        tmp_path_factory.mktemp("dithered"), integrations=1, ta_dithers=True, confirm=True, ideal=True
+    )
+    return xta.analyze(visit.science[0], centroid="oss", corrections="none").load()
 
 
 @pytest.fixture

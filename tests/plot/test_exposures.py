@@ -235,7 +235,7 @@ def test_science_integration_or_median(analyzed, ax):
 
 
 def test_science_of_dask_arrays(nircam, analyzed):
-    lazy = xta.analyze(nircam.science[0], chunks={})
+    lazy = xta.analyze(nircam.science[0], chunks={}, centroid="oss", corrections="none")
     one, other = (plot.science(ds, ax=mpl.figure.Figure().add_subplot()) for ds in (lazy, analyzed))
     np.testing.assert_array_equal(one.get_array().filled(np.nan), other.get_array().filled(np.nan))
 

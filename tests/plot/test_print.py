@@ -22,7 +22,9 @@ def printed(request, small, small_miri, small_klip):
         centroid_source="TA image, no onboard centroid (FAILED: NIRCam target locate failed)"
     )
     make = {
-        "acquisition": lambda: plot.acquisition(small.ta.compute_offset(centroid=(34.0, 30.0)).ta.adjust_wcs()).figure,
+        "acquisition": lambda: (
+            plot.acquisition(small.ta.compute_offset(centroid=(34.0, 30.0)).ta.adjust_wcs(corrections="none")).figure
+        ),
         "science": lambda: plot.science(small).figure,
         "recentered": lambda: plot.recentered(small.ta.recenter()).figure,
         "offsets": lambda: plot.offsets(small_miri)[0].figure,

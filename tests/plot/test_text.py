@@ -46,7 +46,7 @@ def test_acquisition_writes_offset(analyzed, ax):
 
 
 def test_acquisition_that_failed(tmp_path, ax):
-    visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True)
+    visit = datasets.make_visit(tmp_path, integrations=1, failed_ta=True, ideal=True)
     with pytest.warns(xta.XtaWarning, match="no onboard centroid"):
         ds = xta.analyze(visit.science[0])
     plot.acquisition(ds, ax=ax)

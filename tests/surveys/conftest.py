@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xta
-from tests.surveys.visits import base_visit, clones
+from tests.surveys.visits import ONBOARD, base_visit, clones
 from xta.surveys import survey
 
 
@@ -18,7 +18,7 @@ def base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def truth(base):
     """The analysis of the visit that all others are made of."""
-    ds = xta.analyze(base.science[0], offline=True)
+    ds = xta.analyze(base.science[0], offline=True, **ONBOARD)
     error = base.truth.isel(file=0)
     put_in = float(np.hypot(error["error_v2"], error["error_v3"]))
     assert float(np.hypot(ds["offset_east"], ds["offset_north"])) == pytest.approx(put_in, abs=1e-4)
@@ -35,7 +35,7 @@ def folder(base, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def surveyed(folder):
-    return survey(folder, offline=True, workers=1)
+    return survey(folder, offline=True, workers=1, **ONBOARD)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ import xta
 from xta.surveys import survey
 
 if __name__ == "__main__":
-    options = {"offline": True, "estimates": False}
+    options = {"offline": True, "estimates": False, "centroid": "oss", "corrections": "none"}
     kind, *paths, out = sys.argv[1:]
     if kind == "cluster":
         from distributed import Client, LocalCluster

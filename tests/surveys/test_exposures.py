@@ -21,7 +21,7 @@ def dithered(tmp_path_factory):
     """A visit of two exposures, whose stars differ by the dither."""
     dithers = ((0.0, 0.0), (0.02, -0.01))
     folder = tmp_path_factory.mktemp("dithered")
-    return datasets.make_visit(folder, mode="nircam", integrations=1, dithers=dithers)
+    return datasets.make_visit(folder, mode="nircam", integrations=1, dithers=dithers, ideal=True)
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ def test_survey_command(two, tmp_path, monkeypatch):
     from xta.cli import main
 
     def run(*arguments):
-        return CliRunner().invoke(main, ["survey", *map(str, arguments), "--offline", "--workers", "1"])
+        options = ["--offline", "--workers", "1", "--centroid", "oss", "--corrections", "none"]
+        return CliRunner().invoke(main, ["survey", *map(str, arguments), *options])
 
     done = run(two, "-o", tmp_path / "a.nc", "--no-estimates")
     assert done.exit_code == 0, done.output

@@ -17,7 +17,10 @@ STEP = 1e-3
 PRD, APERTURE = "PRDOPSSOC-063", "NRCA5_TAMASK335R"
 
 
-QUICK = {"offline": True, "estimates": False, "workers": 1}
+ONBOARD = {"centroid": "oss", "corrections": "none"}
+"""The star by the event log alone, which is what the visits of a set differ in."""
+QUICK = {"offline": True, "estimates": False, "workers": 1, **ONBOARD}
+AUTO = {**QUICK, "centroid": "auto"}
 LIMIT = 300  # seconds for a process of its own: it must never hang
 
 
@@ -25,7 +28,7 @@ def base_visit(folder):
     """A NIRCam visit with a small science file: one integration, without the arrays that no survey reads."""
     from astropy.io import fits
 
-    visit = datasets.make_visit(folder, mode="nircam", integrations=1, prd=PRD)
+    visit = datasets.make_visit(folder, mode="nircam", integrations=1, prd=PRD, ideal=True)
     with fits.open(visit.science[0], memmap=False) as hdus:
         kept = fits.HDUList([hdu.copy() for hdu in hdus if not hdu.name.startswith("VAR_")])
         kept.writeto(visit.science[0], overwrite=True)

@@ -1,5 +1,6 @@
 """All of an exposure on one page."""
 
+import math
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -99,7 +100,7 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         places = [(LEFT[k % 2], 0.75 + 3.2 * (k // 2), 2.3, 2.3) for k in range(len(numbers))]
         draws = [partial(klip, ds, numbasis=number) for number in numbers]
         return list(zip(draws, places, strict=True)), places[-1][1] + 2.9
-    table = LINE * max(len(_numbers(ds)), 14)
+    table = math.ceil(20 * LINE * max(len(_numbers(ds)), 14)) / 20  # whole pixels at usual resolutions
     images: list[Callable[..., object]] = [acquisition] if "ta_sci" in ds.variables else []
     if not (images and identity.is_ta(ds)):  # an acquisition by itself is not drawn twice
         identity.require(ds, "sci", step="xta.open_exposure")

@@ -106,18 +106,15 @@ class Tables:
 
     def filter_shift(self, about: Mapping[str, Any], band: str) -> FilterShift | None:
         """Look up the shift of a filter in the optics of an exposure, by its header; None where it is not known."""
-        name = str(about.get("instrument", "")).upper()
-        optics = {"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)
-        return self.filter_shifts.get((name, str(optics).upper(), band.upper()))
+        return self.filter_shifts.get((*_optics(about), band.upper()))
 
     def usual_shift(self, about: Mapping[str, Any]) -> tuple[float, float]:
         """Compute the rms of the confirmed shifts in the optics of an exposure, along x and y [pixel].
 
         That is how far a filter that the table does not know may shift the star; NaN for optics that it does not know.
         """
-        name = str(about.get("instrument", "")).upper()
-        optics = str({"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)).upper()
-        rows = [row for key, row in self.filter_shifts.items() if key[:2] == (name, optics) and row.confirmed]
+        optics = _optics(about)
+        rows = [row for key, row in self.filter_shifts.items() if key[:2] == optics and row.confirmed]
         if not rows:
             return math.nan, math.nan
         x, y = (math.sqrt(sum(getattr(row, axis) ** 2 for row in rows) / len(rows)) for axis in "xy")
@@ -135,6 +132,12 @@ class Tables:
             modes.insert(0, "early")
         keys = [(quantity.upper(), each, mode.upper()) for mode in modes for each in (name, "*")]
         return next((self.accuracies[key] for key in keys if key in self.accuracies), None)
+
+
+def _optics(about: Mapping[str, Any]) -> tuple[str, str]:
+    """Return instrument and optics of an exposure, with which the rows of filter shifts begin."""
+    name = str(about.get("instrument", "")).upper()
+    return name, str({"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)).upper()
 
 
 def channel(detector: str) -> str:

@@ -66,7 +66,7 @@ def derotate(ds: xr.Dataset, *, size: int | None = None) -> xr.Dataset:
     images = {name: _turned(ds, name, bad, width=width, scale=scale) for name in names}
     gone = [name for name, variable in ds.variables.items() if {"x", "y", "error_part"} & set(variable.dims)]
     gone += [name for name in ds.coords if str(name).startswith(LOST)]
-    result = ds.drop_vars(gone).assign(images).assign_coords(_labels(width, scale))
+    result = ds.drop_vars(gone).assign(images).assign_coords(north.labels(width, scale))
     star = {axis: float(ds[f"star_{axis}"]) for axis in ("x", "y")}
     values = {"target_x": 0.0, "target_y": 0.0} | {f"star_{axis}": star[axis] for axis in star} | _errors(ds, scale)
     result = result.assign_coords(model.describe(values))
@@ -96,20 +96,6 @@ def _turned(ds: xr.Dataset, name: str, bad: xr.DataArray, *, width: int, scale: 
     turned = np.sqrt(turned) if name == "err" else turned
     data = turned.reshape(*image.shape[:-2], width, width).astype(image.dtype)
     return xr.DataArray(data, dims=image.dims, attrs=image.attrs)
-
-
-def _labels(width: int, scale: float) -> dict[str, xr.Variable]:
-    offset = np.arange(width) - width // 2
-    labels = {
-        "x": ("x", offset, "pixel", "pixel offset from the star, to the west"),
-        "y": ("y", offset, "pixel", "pixel offset from the star, to the north"),
-        "dx": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
-        "dy": ("y", scale * offset, "arcsec", "offset from the star to the north"),
-    }
-    return {
-        name: xr.Variable(dim, values, {"units": units, "long_name": text})
-        for name, (dim, values, units, text) in labels.items()
-    }
 
 
 def _errors(ds: xr.Dataset, scale: float) -> dict[str, float]:

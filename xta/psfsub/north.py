@@ -18,7 +18,7 @@ from xta.images import shift
 if TYPE_CHECKING:
     from gwcs import WCS
 
-__all__ = ["Array", "derotate", "handedness", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
+__all__ = ["Array", "derotate", "handedness", "labels", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -80,6 +80,21 @@ def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Arr
     matrices = coefficients.T.reshape(2, DEGREE + 1, DEGREE + 1)
     x, y = (np.asarray(polynomial.polyval2d(east, north, matrix)) for matrix in matrices)
     return x, y
+
+
+def labels(size: int, scale: float) -> dict[str, xr.Variable]:
+    """Label the pixels of a square grid with north up, the star on its center, by their offsets from the star."""
+    offset = np.arange(size) - size // 2
+    named = {
+        "x": ("x", offset, "pixel", "pixel offset from the star, to the west"),
+        "y": ("y", offset, "pixel", "pixel offset from the star, to the north"),
+        "dx": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
+        "dy": ("y", scale * offset, "arcsec", "offset from the star to the north"),
+    }
+    return {
+        name: xr.Variable(dim, values, {"units": units, "long_name": text})
+        for name, (dim, values, units, text) in named.items()
+    }
 
 
 def derotate(images: Array, ds: xr.Dataset, *, size: int, scale: float, order: int = ORDER) -> Array:

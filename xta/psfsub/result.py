@@ -66,18 +66,11 @@ def noise(images: Array, *, element: float) -> tuple[Array, Array]:
 
 def _coords(size: int, scale: float, numbers: Sequence[int], radius: Array) -> dict[str, xr.Variable]:
     """Label pixels by their offsets from the star, and the noise by its rings."""
-    offset = np.arange(size) - size // 2
-    labels = {
-        "x": ("x", offset, "pixel", "pixel offset from the star, to the west"),
-        "y": ("y", offset, "pixel", "pixel offset from the star, to the north"),
-        "dx": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
-        "dy": ("y", scale * offset, "arcsec", "offset from the star to the north"),
-        "numbasis": ("numbasis", np.array(numbers), "1", "number of principal components"),
-        "radius": ("radius", radius * scale, "arcsec", "middle of the ring"),
-    }
-    return {
-        name: xr.Variable(dim, values, {"units": units, "long_name": text})
-        for name, (dim, values, units, text) in labels.items()
+    return north.labels(size, scale) | {
+        "numbasis": xr.Variable(
+            "numbasis", np.array(numbers), {"units": "1", "long_name": "number of principal components"}
+        ),
+        "radius": xr.Variable("radius", radius * scale, {"units": "arcsec", "long_name": "middle of the ring"}),
     }
 
 

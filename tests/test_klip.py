@@ -155,6 +155,11 @@ def test_klip_labels_result(sample, image):
     assert image.attrs["science"].split(", ") == [ds.attrs["filename"] for ds in sample.rolls]
     assert image.attrs["reference"] == sample.reference.attrs["filename"]
     assert image.attrs["history"].startswith("xta ")
+    assert str(image["filter"].values) == str(sample.rolls[0]["filter"].values)
+    single = [ds.ta.derotate(size=3) for ds in sample.rolls]
+    for name in ("target_x_err", "target_y_err"):
+        apart = [float(ds[name]) for ds in single]
+        assert min(apart) / 2**0.5 < float(image[name]) < max(apart)
     assert all(np.all(np.diff(image[name]) * sign > 0) for name, sign in (("dx", -1), ("dy", 1)))
     for name, variable in image.variables.items():
         assert variable.attrs["long_name"], name

@@ -7,7 +7,7 @@ from xta import model, pixels
 from xta.errors import ArgumentError, RecenterError
 from xta.geometry import sky, wcs
 from xta.psfsub import north
-from xta.psfsub.north import Array
+from xta.psfsub.star import errors
 from xta.stacks import over_images
 
 __all__ = ["derotate"]
@@ -68,7 +68,9 @@ def derotate(ds: xr.Dataset, *, size: int | None = None) -> xr.Dataset:
     gone += [name for name in ds.coords if str(name).startswith(LOST)]
     result = ds.drop_vars(gone).assign(images).assign_coords(north.labels(width, scale))
     star = {axis: float(ds[f"star_{axis}"]) for axis in ("x", "y")}
-    values = {"target_x": 0.0, "target_y": 0.0} | {f"star_{axis}": star[axis] for axis in star} | _errors(ds, scale)
+    values = (
+        {"target_x": 0.0, "target_y": 0.0} | {f"star_{axis}": star[axis] for axis in star} | errors([ds], [1.0], scale)
+    )
     result = result.assign_coords(model.describe(values))
     center = sky.pixel_to_world(ds, 0.0, 0.0)
     result = sky.assign_polar(sky.assign_wcs(result, wcs.dump(north.north_up(*center, scale))))
@@ -96,15 +98,3 @@ def _turned(ds: xr.Dataset, name: str, bad: xr.DataArray, *, width: int, scale: 
     turned = np.sqrt(turned) if name == "err" else turned
     data = turned.reshape(*image.shape[:-2], width, width).astype(image.dtype)
     return xr.DataArray(data, dims=image.dims, attrs=image.attrs)
-
-
-def _errors(ds: xr.Dataset, scale: float) -> dict[str, float]:
-    """Turn the covariance of the star's position to the new axes [pixel]; empty where it is not known."""
-    x, y, correlation = (model.scalar(ds, f"target_{name}") for name in ("x_err", "y_err", "xy_corr"))
-    covariance: Array = np.array([[x * x, correlation * x * y], [correlation * x * y, y * y]])
-    if not np.isfinite(covariance).all() or min(x, y) <= 0:
-        return {}
-    turn = np.diag([-1 / scale, 1 / scale]) @ wcs.sky_jacobian(sky.the_wcs(ds), 0.0, 0.0)
-    turned = turn @ covariance @ turn.T
-    x, y = np.sqrt(np.diag(turned)).tolist()
-    return {"target_x_err": x, "target_y_err": y, "target_xy_corr": float(turned[0, 1] / (x * y))}

@@ -13,6 +13,7 @@ from xta.identity import header
 from xta.psfsub import north
 from xta.psfsub.components import Library
 from xta.psfsub.north import Array
+from xta.psfsub.star import common_identity, errors
 
 __all__ = ["dataset", "noise", "resolution"]
 
@@ -97,7 +98,9 @@ def dataset(
     )
     star = sky.pixel_to_world(first, 0.0, 0.0)
     position = {"target_x": 0.0, "target_y": 0.0, "target_ra": star[0], "target_dec": star[1]}
-    ds = ds.assign_coords(model.describe(position))
+    exposures = [exposure.ds for exposure in library.science]
+    position |= errors(exposures, [len(exposure.frames) for exposure in library.science], scale)
+    ds = ds.assign_coords(common_identity(exposures) | model.describe(position))
     ds = sky.assign_polar(sky.assign_wcs(ds, wcs.dump(north.north_up(*star, scale))))
     made_of = {
         "science": ", ".join(exposure.name for exposure in library.science),

@@ -68,7 +68,9 @@ def klip(
         ``klip`` (numbasis, y, x): mean of the subtracted frames, north up, east left, in the unit of the
         input; ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east and to the north
         [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation``, ``position_angle`` as in an exposure.
-        ``noise`` (numbasis, radius): residual noise of a pixel, see Notes.
+        ``noise`` (numbasis, radius): residual noise of a pixel, see Notes. ``target_x_err``, ``target_y_err`` and
+        ``target_xy_corr`` are the star's error along the axes of the image [pixel], and coordinates such as ``filter``
+        and ``target_name`` those that the science exposures have in common.
 
     Raises
     ------
@@ -94,6 +96,10 @@ def klip(
     *Noise*: 1.4826 times the median absolute deviation in a ring one resolution element wide, times
     t sqrt(1 + 1/n), where n is the number of resolution elements in the ring and t the quantile of Student's t
     with n - 1 degrees of freedom at the probability of one Gaussian sigma [2]_.
+
+    *The star's error* is that of the mean of the exposures, weighted by their frames. What they share does not
+    average: the maneuver within a visit; the way, the shift by the filter and the centroid in all, turned with the
+    detector. A star by hand is taken to have the same error in all of them.
 
     References
     ----------

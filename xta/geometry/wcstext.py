@@ -1,5 +1,6 @@
 """Read and write the GWCS of a JWST image as ASDF text."""
 
+import hashlib
 import io
 import re
 from functools import lru_cache
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from gwcs import WCS
 
 __all__ = ["WcsText", "dump", "from_fits", "load"]
+
+REMEMBERED = 64
+"""How many are kept in memory: a GWCS is 0.5 MB as objects and 20 kB as text."""
+
+_read: dict[bytes, "WcsText"] = {}
+"""Digest of the ASDF content of a file -> the text of its GWCS."""
 
 
 class WcsText(str):
@@ -93,7 +100,7 @@ def dump(wcs: "WCS") -> WcsText:
     return WcsText(text)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REMEMBERED)
 def _load(text: str) -> "WCS":
     return _checked(_parsed(text.encode()), "the ASDF text")
 
@@ -129,4 +136,12 @@ def from_fits(hdus: "HDUList") -> WcsText:
     except (AttributeError, KeyError) as error:
         msg = f"the ASDF extension is empty or has no column ASDF_METADATA ({error}); fetch the product again"
         raise WCSError(msg) from error
-    return dump(_checked(_parsed(content), "the ASDF extension (meta.wcs)"))
+    # The acquisition of a visit is opened for each of its exposures: equal content is parsed once.
+    digest = hashlib.sha256(content).digest()
+    text = _read.get(digest)
+    if text is None:
+        text = dump(_checked(_parsed(content), "the ASDF extension (meta.wcs)"))
+        while len(_read) >= REMEMBERED:
+            _read.pop(next(iter(_read), b""), None)
+        _read[digest] = text
+    return text

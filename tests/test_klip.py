@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, optimize
 
 import xta
+from tests import speckles
 from xta import datasets
 from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, WCSError, XtaWarning
 from xta.geometry import sphere
@@ -373,31 +375,7 @@ def test_to_fits_of_klip_image_refuses_options(image, change, tmp_path):
 
 @pytest.fixture(scope="module")
 def make_exposure(build_wcs):
-    """Make a small recentered exposure of speckles: the same star, other noise with each seed."""
-    from xta import model
-    from xta.geometry import sky, wcs
-
-    def make(seed=0, *, size=41, integrations=2, filename=None, centered=True, roll=75.0, image=None, **where):
-        n = size + 2
-        gwcs = build_wcs(roll=roll, size=n, **where)
-        y, x = np.indices((n, n)) - n // 2
-        star = np.exp(-np.hypot(x, y) / 6) * (1 + 0.5 * np.random.default_rng(1).standard_normal((n, n)))
-        noise = 0.05 * np.random.default_rng([2, seed]).standard_normal((integrations, n, n))
-        sci = (star if image is None else image) + (noise if image is None else 0 * noise)
-        attrs = {
-            "instrument": "NIRCAM",
-            "detector": "NRCALONG",
-            "filter": "F444W",
-            "filename": filename or f"f{seed}.fits",
-        }
-        dims = ("integration", "y", "x")
-        images = {"sci": (dims, sci, {"units": "MJy/sr"}), "dq": (dims, np.zeros(sci.shape, dtype=np.uint32))}
-        ds = xr.Dataset(images, attrs=attrs)
-        ds = ds.assign_coords(x=np.arange(n), y=np.arange(n), integration=np.arange(1, integrations + 1))
-        ds = sky.assign_wcs(ds.assign_coords(model.describe({"target_x": n // 2, "target_y": n // 2})), wcs.dump(gwcs))
-        return ds.ta.recenter(method="integer", size=size) if centered else ds
-
-    return make
+    return partial(speckles.make_exposure, build_wcs)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -21,7 +21,7 @@ from xta.errors import XtaError
 from xta.estimates import table, template
 from xta.geometry import sky
 from xta.io import netcdf, tofits
-from xta.psfsub import derotate
+from xta.psfsub import companions, derotate, snr
 
 PACKAGE = Path(xta.__file__).parent
 
@@ -131,6 +131,8 @@ METHODS = {
         "set_star": star.set_star,
         "recenter": recenter.recenter,
         "derotate": derotate,
+        "companions": companions,
+        "snr": snr,
         "coadd": coadd.coadd,
         "subtract": coadd.subtract,
         "report": report.report,

@@ -16,6 +16,7 @@ from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import XtaError, XtaWarning
 from xta.io.backend import open_exposure
 from xta.io.netcdf import to_netcdf
+from xta.io.orbits import to_octofitter, to_orbitize
 from xta.programs import open_program
 from xta.psfsub import inject, klip, to_pyklip, to_vip
 from xta.stacks import stack
@@ -40,6 +41,8 @@ __all__ = [
     "survey",
     "to_ecsv",
     "to_netcdf",
+    "to_octofitter",
+    "to_orbitize",
     "to_pyklip",
     "to_vip",
 ]

@@ -22,7 +22,9 @@ from xta.geometry.sky import assign_sky, pixel_to_world, sel_sky, world_to_pixel
 from xta.io.netcdf import to_netcdf
 from xta.io.tofits import to_fits
 from xta.io.tree import table_of
+from xta.psfsub.companions import companions
 from xta.psfsub.derotate import derotate
+from xta.psfsub.detection import snr
 from xta.report import report
 
 __all__ = ["PlotAccessor", "TaAccessor", "TreeAccessor"]
@@ -128,6 +130,8 @@ class TaAccessor:
     estimate_center = _method(estimate_center)
     recenter = _method(recenter)
     derotate = _method(derotate)
+    companions = _method(companions)
+    snr = _method(snr)
     coadd = _method(coadd)
     subtract = _method(subtract)
     report = _method(report)

@@ -216,8 +216,12 @@ def _resample(
 
     step = max(1, min(PART_BYTES // cube[:1].nbytes, math.ceil(len(cube) / workers))) if len(cube) else 1
     parts = [slice(first, first + step) for first in range(0, len(cube), step)]
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, parts))  # list() lets an error of a thread through
+    if workers == 1 or len(parts) == 1:
+        for part in parts:
+            work(part)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, parts))  # list() lets an error of a thread through
     return out.reshape(*frames.shape[:-2], *shape)
 
 

@@ -3,15 +3,16 @@
 Bad pixels are NaN in the frames, whatever the exposures were filled with.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from types import ModuleType
 from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from xta import identity, model, pixels
 from xta.cubes.recenter import recenter
@@ -41,6 +42,11 @@ class Exposure:
     ds: xr.Dataset
     frames: Array
     """Shape (n, y, x), NaN where bad."""
+
+    @cached_property
+    def find_pixel(self) -> Callable[[ArrayLike, ArrayLike], tuple[Array, Array]]:
+        """Function from offsets from the star [arcsec], to the east and to the north, to labels x, y."""
+        return north.pixel_finder(self.ds)
 
     @property
     def field(self) -> NDArray[np.bool_]:
@@ -85,14 +91,17 @@ def import_engine(name: str) -> ModuleType:
         raise KlipError(msg) from error
 
 
-def prepare(science: Datasets, reference: Datasets | None = None) -> Frames:
-    """Recenter exposures that are not, check that they fit together, and crop them to one size."""
+def prepare(science: Datasets, reference: Datasets | None = None, *, names: Sequence[str] = USED) -> Frames:
+    """Recenter exposures that are not, check that they fit together, and crop them to one size.
+
+    Of their images those of `names` are used.
+    """
     targets, references = _named(science, "science"), _named(reference, "reference")
     if not targets:
         msg = "there is no science exposure; give one dataset or more"
         raise KlipError(msg)
     _refuse_mixed([*targets, *references])
-    centered = [(name, _recentered(name, ds)) for name, ds in (*targets, *references)]
+    centered = [(name, _recentered(name, ds, names)) for name, ds in (*targets, *references)]
     _refuse_scales(centered)
     half = {axis: min(_reach(name, ds, axis) for name, ds in centered) for axis in ("x", "y")}
     exposures = tuple(_exposure(name, ds, half) for name, ds in centered)
@@ -140,12 +149,12 @@ def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
             raise KlipError(msg)
 
 
-def _recentered(name: str, ds: xr.Dataset) -> xr.Dataset:
+def _recentered(name: str, ds: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     if set(ds["sci"].dims) - {"integration"} != {"y", "x"}:
         msg = f"sci of {name} has dimensions {ds['sci'].dims}; give each exposure by itself: (integration, y, x)"
         raise KlipError(msg)
-    ds = pixels.checked(ds.drop_vars(set(model.IMAGES) - set(USED), errors="ignore"), names=USED)
+    ds = pixels.checked(ds.drop_vars(set(model.IMAGES) - set(names), errors="ignore"), names=tuple(names))
     if "star_x" not in ds.coords:
         try:
             ds = recenter(ds)

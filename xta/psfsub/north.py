@@ -3,6 +3,7 @@
 Offsets on the sky are east and north [arcsec] along great circles from the star, which is at the label (0, 0).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -18,7 +19,17 @@ from xta.images import shift
 if TYPE_CHECKING:
     from gwcs import WCS
 
-__all__ = ["Array", "derotate", "handedness", "labels", "north_up", "pixel_scale", "sky_to_pixel", "up_angle"]
+__all__ = [
+    "Array",
+    "derotate",
+    "handedness",
+    "labels",
+    "north_up",
+    "pixel_finder",
+    "pixel_scale",
+    "sky_to_pixel",
+    "up_angle",
+]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -60,8 +71,8 @@ def pixel_scale(ds: xr.Dataset) -> float:
     return wcs.pixel_scale(sky.the_wcs(ds), 0.0, 0.0)
 
 
-def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Array, Array]:
-    """Convert offsets from the star [arcsec], which broadcast against each other, to pixel labels x, y.
+def pixel_finder(ds: xr.Dataset) -> Callable[[ArrayLike, ArrayLike], tuple[Array, Array]]:
+    """Make the function that converts offsets from the star [arcsec], to the east and to the north, to labels x, y.
 
     A polynomial is fitted to the forward WCS on a lattice over the frame, to below 1e-6 px on coronagraphic
     subarrays; it extrapolates beyond the frame. A WCS with an error above 1e-3 px at a node is refused.
@@ -76,10 +87,19 @@ def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Arr
     if not worst < FIT_TOLERANCE:
         msg = f"the WCS of {header(ds).get('filename', 'the exposure')} is not smooth over its frame ({worst:.1g} px)"
         raise WCSError(msg)
-    east, north = np.broadcast_arrays(np.asarray(east) / scale, np.asarray(north) / scale)
     matrices = coefficients.T.reshape(2, DEGREE + 1, DEGREE + 1)
-    x, y = (np.asarray(polynomial.polyval2d(east, north, matrix)) for matrix in matrices)
-    return x, y
+
+    def find(east: ArrayLike, north: ArrayLike) -> tuple[Array, Array]:
+        east, north = np.broadcast_arrays(np.asarray(east) / scale, np.asarray(north) / scale)
+        x, y = (np.asarray(polynomial.polyval2d(east, north, matrix)) for matrix in matrices)
+        return x, y
+
+    return find
+
+
+def sky_to_pixel(ds: xr.Dataset, east: ArrayLike, north: ArrayLike) -> tuple[Array, Array]:
+    """Convert offsets from the star [arcsec], which broadcast against each other, to pixel labels x, y."""
+    return pixel_finder(ds)(east, north)
 
 
 def labels(size: int, scale: float) -> dict[str, xr.Variable]:

@@ -1,7 +1,7 @@
 """KLIP: model the star's PSF by the principal components of other frames, subtract it, turn north up, average."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,7 +13,7 @@ from xta.psfsub.components import Library, Section, divide
 from xta.psfsub.frames import Datasets, Frames, import_engine, prepare
 from xta.psfsub.north import Array
 
-__all__ = ["MODES", "klip"]
+__all__ = ["MODES", "average", "klip"]
 
 MODES = ("ADI", "RDI", "ADI+RDI")
 """Where the frames come from that model the star: other rolls, reference stars, or both."""
@@ -110,7 +110,7 @@ def klip(
     --------
     >>> image = klip([roll1, roll2], reference=star, numbasis=[1, 5])  # doctest: +SKIP
     """
-    engine, version = import_engine("pyklip.klip"), str(import_engine("pyklip").__version__)
+    version = str(import_engine("pyklip").__version__)
     wanted = _checked(numbasis, annuli=annuli, subsections=subsections, iwa=iwa, owa=owa, movement=movement)
     frames = prepare(science, reference)
     first = frames.science[0].ds
@@ -123,7 +123,7 @@ def klip(
     sections = divide(frames.shape, annuli=annuli, subsections=subsections, inner=iwa / scale, outer=outer)
     sections = [section for section in sections if (section.pixels & library.usable).any()]
     numbers = _numbers(wanted, library, sections)
-    images = _average(frames, library.residuals(sections, numbers, engine), scale)
+    images = average(library, sections, numbers, scale)
     options = {"mode": mode, "annuli": annuli, "subsections": subsections, "movement": movement}
     options |= {"iwa": iwa, "owa": owa, "fwhm": element * scale, "pixel_scale": scale, "pyklip_version": version}
     return result.dataset(images, numbers, library=library, scale=scale, element=element, options=options)
@@ -195,13 +195,17 @@ def _numbers(wanted: list[int] | None, library: Library, sections: Sequence[Sect
     return numbers
 
 
-def _average(frames: Frames, residuals: Iterator[Array], scale: float) -> Array:
-    """Average the frames of each exposure, turn north up, and average the exposures by their numbers of frames."""
-    images = []
-    for exposure, residual in zip(frames.science, residuals, strict=True):
+def average(library: Library, sections: Sequence[Section], numbers: Sequence[int], scale: float) -> Array:
+    """Subtract the star from the science frames, and average them: images with north up, shape (numbers, y, x).
+
+    The frames of each exposure are averaged and turned, and the exposures averaged by their numbers of frames.
+    """
+    images, size = [], max(library.usable.shape)
+    residuals = library.residuals(sections, numbers, import_engine("pyklip.klip"))
+    for exposure, residual in zip(library.science, residuals, strict=True):
         mean = _mean(residual, np.ones(len(residual)))
-        images.append(north.derotate(mean, exposure.ds, size=max(frames.shape), scale=scale))
-    return _mean(np.stack(images), np.array([len(exposure.frames) for exposure in frames.science]))
+        images.append(north.derotate(mean, exposure.ds, size=size, scale=scale))
+    return _mean(np.stack(images), np.array([len(exposure.frames) for exposure in library.science]))
 
 
 def _mean(images: Array, weights: Array) -> Array:

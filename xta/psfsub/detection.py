@@ -1,0 +1,117 @@
+"""Where an image of a PSF subtraction has a source: signal to noise, with the statistics of few resolution elements."""
+
+import numpy as np
+import xarray as xr
+
+from xta import identity
+from xta.errors import ArgumentError
+from xta.psfsub.north import Array
+from xta.psfsub.result import GAUSSIAN
+
+__all__ = ["choose", "rings", "smooth", "snr", "threshold"]
+
+FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
+
+
+def choose(ds: xr.Dataset, numbasis: int | None) -> tuple[xr.Dataset, int]:
+    """Select the image of a number of components, the largest by default; return it and the number."""
+    identity.require(ds, "klip", "dx", "dy", "numbasis", step="xta.klip")
+    given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
+    number = max(given) if numbasis is None else int(numbasis)
+    if number not in given:
+        msg = f"numbasis is {numbasis!r}; the dataset has {', '.join(map(str, given))}"
+        raise ArgumentError(msg)
+    return (ds.sel(numbasis=number) if "numbasis" in ds.dims else ds), number
+
+
+def smooth(image: Array, element: float) -> Array:
+    """Average an image with a Gaussian of the width of the resolution element [pixel], without NaN; NaN stays."""
+    from scipy import ndimage
+
+    good = np.isfinite(image)
+    sums = (ndimage.gaussian_filter(np.where(good, part, 0.0), element / FWHM) for part in (image, 1.0))
+    value, weight = sums
+    return np.where(good, value / np.where(weight > 0, weight, np.nan), np.nan)
+
+
+def rings(image: Array, element: float) -> tuple[Array, Array, Array]:
+    """Measure the scatter of an image around each pixel's separation from the center of the image.
+
+    Returned are, for rings one resolution element wide whose middles are half an element apart, their middles [pixel],
+    the scatter by the median absolute deviation, and the number of resolution elements that were observed in them.
+    """
+    ny, nx = image.shape
+    y, x = np.ogrid[:ny, :nx]
+    radius = np.hypot(x - nx // 2, y - ny // 2)
+    middles = np.arange(element / 2, min(ny, nx) / 2, element / 2)
+    scatter, count = np.full((2, middles.size), np.nan)
+    for k, middle in enumerate(middles):
+        inside = image[(np.abs(radius - middle) <= element / 2) & np.isfinite(image)]
+        count[k] = inside.size / (np.pi * element**2 / 4)
+        if count[k] >= 2:
+            scatter[k] = GAUSSIAN * np.median(np.abs(inside - np.median(inside)))
+    return middles, scatter, count
+
+
+def threshold(count: Array, sigma: float = 5.0) -> Array:
+    """Return the signal to noise of few elements at which a false alarm is as rare as beyond `sigma` of a Gaussian.
+
+    Student's t with n - 1 degrees of freedom; see the notes of `snr`.
+    """
+    from scipy import stats
+
+    return np.asarray(stats.t.isf(stats.norm.sf(sigma), np.maximum(count - 1, 0.5)))
+
+
+def snr(ds: xr.Dataset, /, *, numbasis: int | None = None) -> xr.Dataset:
+    """Map the signal to noise of an image of a PSF subtraction.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Of `xta.klip`.
+    numbasis : int, optional
+        Number of components; the largest by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``snr`` (y, x), and ``snr_threshold`` (y, x), the value of a detection of 5 sigma at that separation.
+
+    Raises
+    ------
+    MissingError
+        If the dataset holds no such image.
+    ArgumentError
+        If it holds none for `numbasis`.
+
+    Notes
+    -----
+    The image is averaged with a Gaussian of the resolution element and divided by s sqrt(1 + 1/n), where s is the
+    scatter (1.4826 times the median absolute deviation) in a ring one element wide, and n the number of elements in it
+    [1]_. Near the star n is small, and for a false alarm as rare as 5 sigma of a Gaussian more is asked.
+
+    References
+    ----------
+    .. [1] D. Mawet et al., ApJ 792, 97 (2014).
+
+    Examples
+    --------
+    >>> image.ta.snr()["snr"].max()  # doctest: +SKIP
+    """
+    chosen, _ = choose(ds, numbasis)
+    element = float(ds.attrs["fwhm"]) / float(ds.attrs["pixel_scale"])
+    image = smooth(chosen["klip"].transpose("y", "x").values.astype(float), element)
+    middles, scatter, count = rings(image, element)
+    radius = np.hypot(*np.meshgrid(chosen["dx"], chosen["dy"])) / float(ds.attrs["pixel_scale"])
+    noise, least = (
+        np.interp(radius, middles, values, left=np.nan, right=np.nan)
+        for values in (scatter * np.sqrt(1 + 1 / np.maximum(count, 1)), threshold(count))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(noise > 0, image / noise, np.nan)
+    kept = chosen.drop_vars([name for name, variable in chosen.variables.items() if "radius" in variable.dims])
+    return kept.drop_vars("klip").assign(
+        snr=(("y", "x"), ratio, {"units": "1", "long_name": "signal to noise"}),
+        snr_threshold=(("y", "x"), least, {"units": "1", "long_name": "signal to noise of a detection of 5 sigma"}),
+    )

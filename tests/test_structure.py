@@ -21,7 +21,7 @@ from xta.errors import XtaError
 from xta.estimates import table, template
 from xta.geometry import sky
 from xta.io import netcdf, tofits
-from xta.psfsub import companions, derotate, snr
+from xta.psfsub import companions, contrast, derotate, snr
 
 PACKAGE = Path(xta.__file__).parent
 
@@ -133,6 +133,7 @@ METHODS = {
         "derotate": derotate,
         "companions": companions,
         "snr": snr,
+        "contrast": contrast,
         "coadd": coadd.coadd,
         "subtract": coadd.subtract,
         "report": report.report,

@@ -23,6 +23,7 @@ from xta.io.netcdf import to_netcdf
 from xta.io.tofits import to_fits
 from xta.io.tree import table_of
 from xta.psfsub.companions import companions
+from xta.psfsub.contrast import contrast
 from xta.psfsub.derotate import derotate
 from xta.psfsub.detection import snr
 from xta.report import report
@@ -92,6 +93,7 @@ class PlotAccessor:
     offsets = _method(plots.offsets)
     recentered = _method(plots.recentered)
     klip = _method(plots.klip)
+    contrast = _method(plots.contrast)
 
 
 @xr.register_dataset_accessor(NAME)
@@ -132,6 +134,7 @@ class TaAccessor:
     derotate = _method(derotate)
     companions = _method(companions)
     snr = _method(snr)
+    contrast = _method(contrast)
     coadd = _method(coadd)
     subtract = _method(subtract)
     report = _method(report)

@@ -14,8 +14,9 @@ References
 """
 
 from xta.plot.centered import klip, recentered
+from xta.plot.curves import contrast
 from xta.plot.exposures import acquisition, science
 from xta.plot.page import summary
 from xta.plot.visits import offsets
 
-__all__ = ["acquisition", "klip", "offsets", "recentered", "science", "summary"]
+__all__ = ["acquisition", "contrast", "klip", "offsets", "recentered", "science", "summary"]

@@ -5,9 +5,10 @@ pyKLIP is an optional dependency, ``pip install "xta[klip]"``.
 
 from xta.psfsub.adaptors import to_pyklip, to_vip
 from xta.psfsub.companions import companions
+from xta.psfsub.contrast import contrast
 from xta.psfsub.derotate import derotate
 from xta.psfsub.detection import snr
 from xta.psfsub.injection import inject
 from xta.psfsub.subtract import klip
 
-__all__ = ["companions", "derotate", "inject", "klip", "snr", "to_pyklip", "to_vip"]
+__all__ = ["companions", "contrast", "derotate", "inject", "klip", "snr", "to_pyklip", "to_vip"]

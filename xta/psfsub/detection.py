@@ -1,5 +1,7 @@
 """Where an image of a PSF subtraction has a source: signal to noise, with the statistics of few resolution elements."""
 
+from typing import NamedTuple
+
 import numpy as np
 import xarray as xr
 
@@ -8,7 +10,7 @@ from xta.errors import ArgumentError
 from xta.psfsub.north import Array
 from xta.psfsub.result import GAUSSIAN
 
-__all__ = ["choose", "rings", "smooth", "snr", "threshold"]
+__all__ = ["Rings", "choose", "rings", "smooth", "snr", "threshold"]
 
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
@@ -34,23 +36,37 @@ def smooth(image: Array, element: float) -> Array:
     return np.where(good, value / np.where(weight > 0, weight, np.nan), np.nan)
 
 
-def rings(image: Array, element: float) -> tuple[Array, Array, Array]:
-    """Measure the scatter of an image around each pixel's separation from the center of the image.
+class Rings(NamedTuple):
+    """Rings around the center of an image, one resolution element wide, half an element apart."""
 
-    Returned are, for rings one resolution element wide whose middles are half an element apart, their middles [pixel],
-    the scatter by the median absolute deviation, and the number of resolution elements that were observed in them.
+    middle: Array
+    """Radius of the middle [pixel]."""
+    mean: Array
+    scatter: Array
+    """Standard deviation, or what it is by the median absolute deviation."""
+    elements: Array
+    """Resolution elements that were observed in the ring."""
+
+
+def rings(image: Array, element: float, *, robust: bool = True) -> Rings:
+    """Measure mean and scatter of an image in rings; `element` is the resolution element [pixel].
+
+    If `robust`, by median and median absolute deviation, which a companion does not change.
     """
     ny, nx = image.shape
     y, x = np.ogrid[:ny, :nx]
     radius = np.hypot(x - nx // 2, y - ny // 2)
     middles = np.arange(element / 2, min(ny, nx) / 2, element / 2)
-    scatter, count = np.full((2, middles.size), np.nan)
+    mean, scatter, count = np.full((3, middles.size), np.nan)
     for k, middle in enumerate(middles):
         inside = image[(np.abs(radius - middle) <= element / 2) & np.isfinite(image)]
         count[k] = inside.size / (np.pi * element**2 / 4)
-        if count[k] >= 2:
-            scatter[k] = GAUSSIAN * np.median(np.abs(inside - np.median(inside)))
-    return middles, scatter, count
+        if count[k] >= 2 and robust:
+            mean[k] = np.median(inside)
+            scatter[k] = GAUSSIAN * np.median(np.abs(inside - mean[k]))
+        elif count[k] >= 2:
+            mean[k], scatter[k] = inside.mean(), inside.std(ddof=1)
+    return Rings(middles, mean, scatter, count)
 
 
 def threshold(count: Array, sigma: float = 5.0) -> Array:
@@ -102,7 +118,7 @@ def snr(ds: xr.Dataset, /, *, numbasis: int | None = None) -> xr.Dataset:
     chosen, _ = choose(ds, numbasis)
     element = float(ds.attrs["fwhm"]) / float(ds.attrs["pixel_scale"])
     image = smooth(chosen["klip"].transpose("y", "x").values.astype(float), element)
-    middles, scatter, count = rings(image, element)
+    middles, _, scatter, count = rings(image, element)
     radius = np.hypot(*np.meshgrid(chosen["dx"], chosen["dy"])) / float(ds.attrs["pixel_scale"])
     noise, least = (
         np.interp(radius, middles, values, left=np.nan, right=np.nan)

@@ -57,18 +57,23 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     arrays) the search is limited to it.
     """
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
-    ta = in_use(ds, exposure).transpose(..., "ta_y", "ta_x")
-    rows, columns = search_region(ds, exposure)
-    image = ta["ta_sci"].values[rows, columns]
-    bad = dq.bad_pixels(image, ta["ta_dq"].values[rows, columns] if "ta_dq" in ta else None)
-    err = ta["ta_err"].values[rows, columns] if "ta_err" in ta else None
+    ta = in_use(ds, exposure)
+    region = search_region(ds, exposure)
+    image, flags, err = (_within(ta, name, region) for name in ("ta_sci", "ta_dq", "ta_err"))
+    bad = dq.bad_pixels(image, flags)
     try:
         star = _measured(_key(image), _key(bad), None if err is None else _key(err), window)
     except CentroidError as error:
         msg = f"{ta['ta_filename'].item()}: {error}"
         raise CentroidError(msg) from error
+    rows, columns = region
     x, y = star.x + (columns.start or 0), star.y + (rows.start or 0)
     return replace(star, x=x + float(ta["ta_x"].values[0]), y=y + float(ta["ta_y"].values[0]))
+
+
+def _within(ta: xr.Dataset, name: str, region: tuple[slice, slice]) -> Any:
+    """Cut a region out of an image of one TA exposure (ta_y, ta_x); None without it."""
+    return ta.variables[name].transpose(..., "ta_y", "ta_x").values[region] if name in ta else None
 
 
 def _key(array: Any) -> Key:
@@ -107,7 +112,9 @@ def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
     """Cut a window around a pixel of the readout out of an image of one TA exposure (ta_y, ta_x); None without it."""
     if name not in ds:
         return None
-    part, half = ds[name].transpose("ta_y", "ta_x"), WINDOW // 2 + 0.5
+    # Without the scalar coordinates: there are a hundred, and each would be transposed, too.
+    labels = {dim: ds.variables[dim] for dim in ("ta_y", "ta_x")}
+    part, half = xr.DataArray(ds.variables[name].transpose(*labels), labels, name=name), WINDOW // 2 + 0.5
     near = {dim: abs(part[dim] - center) <= half for dim, center in (("ta_x", x), ("ta_y", y))}
     return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
 

@@ -160,7 +160,7 @@ def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]
     x, y = siaf.det_to_pixel(readout(ta), x_det, y_det)
     a = header(ta)
     if {"substrt1", "substrt2"} <= a.keys():
-        x_sci, y_sci = _aperture(ta, "FULL").det_to_sci(x_det, y_det)
+        x_sci, y_sci = siaf.det_to_sci(_aperture(ta, "FULL"), x_det, y_det)
         if max(abs(x_sci - a["substrt1"] - x), abs(y_sci - a["substrt2"] - y)) > 0.5:
             msg = (
                 f"{a.get('filename')}: aperture {a['aperture']} puts the onboard centroid on pixel ({x:.2f}, {y:.2f}), "

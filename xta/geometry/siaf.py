@@ -14,8 +14,8 @@ References
 
 import copy
 import math
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ __all__ = [
     "aperture",
     "convert",
     "det_to_pixel",
+    "det_to_sci",
     "intended_pixel",
     "oss_to_det",
     "pixel_to_det",
@@ -216,14 +217,38 @@ def det_to_pixel(ap: "JwstAperture", x_det: Number, y_det: Number) -> tuple[Numb
     >>> round(x, 4), round(y, 5)
     (32.1563, 29.52431)
     """
-    x_sci, y_sci = ap.det_to_sci(x_det, y_det)
+    x_sci, y_sci = det_to_sci(ap, x_det, y_det)
     return x_sci - 1, y_sci - 1
 
 
 def pixel_to_det(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
     """Convert the 0-based pixel of a readout to SIAF Det coordinates; the inverse of `det_to_pixel`."""
-    x_det, y_det = ap.sci_to_det(x + 1, y + 1)
-    return x_det, y_det
+    return sci_to_det(ap, x + 1, y + 1)
+
+
+def det_to_sci(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
+    """Convert Det to Sci coordinates [pixel, both 1-based] as pysiaf does, with its models kept for the next call."""
+    if type(ap).__name__ != "JwstAperture":
+        x, y = type(ap).det_to_sci(ap, x, y)
+        return x, y
+    x_model, y_model = _detector_models(ap, "det", "sci")
+    dx, dy = x - ap.XDetRef, y - ap.YDetRef
+    return x_model(dx, dy), y_model(dx, dy)
+
+
+def sci_to_det(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
+    """Convert Sci to Det coordinates; the inverse of `det_to_sci`."""
+    if type(ap).__name__ != "JwstAperture":
+        x, y = type(ap).sci_to_det(ap, x, y)
+        return x, y
+    x_model, y_model = _detector_models(ap, "sci", "det")
+    dx, dy = x - ap.XSciRef, y - ap.YSciRef
+    return x_model(dx, dy), y_model(dx, dy)
+
+
+@lru_cache(maxsize=256)
+def _detector_models(ap: "JwstAperture", source: str, goal: str) -> Any:
+    return ap.detector_transform(source, goal)
 
 
 def oss_to_det(name: str, x_det: float, y_det: float) -> tuple[float, float]:
@@ -269,7 +294,7 @@ def _convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame
     # The frames lie in a row, det, sci, idl, tel: walk from the first one to the last, either way. Between sci and
     # idl are the polynomials, between idl and tel a parity, a rotation and a shift.
     if from_frame == "det":
-        (x, y), from_frame = ap.det_to_sci(x, y), "sci"
+        (x, y), from_frame = det_to_sci(ap, x, y), "sci"
     goal = "sci" if to_frame == "det" else to_frame
     cosine, sine = math.cos(math.radians(ap.V3IdlYAngle)), math.sin(math.radians(ap.V3IdlYAngle))
     if from_frame == "sci" and goal != "sci":
@@ -283,7 +308,7 @@ def _convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame
         x, y = ap.VIdlParity * (dx * cosine - dy * sine), dx * sine + dy * cosine
     if from_frame == "idl" and goal == "sci":
         x, y = ap.XSciRef + _polynomial(ap, "Idl2SciX", x, y), ap.YSciRef + _polynomial(ap, "Idl2SciY", x, y)
-    return ap.sci_to_det(x, y) if to_frame == "det" else (x, y)
+    return sci_to_det(ap, x, y) if to_frame == "det" else (x, y)
 
 
 def _polynomial(ap: "JwstAperture", name: str, x: Number, y: Number) -> Number:

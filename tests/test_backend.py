@@ -572,6 +572,25 @@ def test_open_exposure_leaves_out_text_in_place_of_number(cal, edited, keyword):
     assert np.isfinite(ds["sci"].values).any()
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        *(("VISIT_ID", value) for value in ("0138600100.", "(", "../../../x", "[0-9]*", 7)),
+        *(("FILENAME", value) for value in ("../../a_calints.fits", "/etc/a.fits", ".a_calints.fits")),
+        *(("FILTER", ".."), ("INSTRUME", "(?P<"), ("APERNAME", "NRCA5;x")),
+    ],
+)  # fmt: skip
+def test_open_exposure_leaves_out_identifier_of_another_form(cal, edited, keyword, value):
+    """They become names of files and groups, and patterns."""
+    path = edited(cal, lambda hdus: hdus[0].header.set(keyword, value))
+    with pytest.warns(XtaWarning, match=f"{keyword} is .*, which is no {keyword}"):
+        ds = xta.open_exposure(path)
+    assert str(value) not in [variable.item() for variable in ds.coords.values() if not variable.ndim]
+    if keyword == "VISIT_ID":
+        with pytest.raises(XtaError, match="VISIT_ID"):
+            ds.ta.attach()
+
+
 def test_open_exposure_spectrum_has_no_sky(calints, edited):
     from tests.test_wcs import spectrograph
 

@@ -1,6 +1,7 @@
 """Find the acquisition beside a file, whatever else lies there."""
 
 import gzip
+import os
 import shutil
 
 import pytest
@@ -47,7 +48,11 @@ def folder(path, data):
     path.mkdir()
 
 
-DAMAGE = {function.__name__: function for function in (truncated, garbage, flipped, empty, text, folder)}
+def pipe(path, data):
+    os.mkfifo(path)
+
+
+DAMAGE = {function.__name__: function for function in (truncated, garbage, flipped, empty, text, folder, pipe)}
 
 
 @pytest.fixture
@@ -108,6 +113,12 @@ def test_damaged_file_that_was_given_is_refused(nircam, tmp_path, case, read):
     (path,) = tmp_path.iterdir()
     with pytest.raises(FileError, match=path.name):
         read(path)
+
+
+def test_analyze_opens_no_pipe_that_is_named_like_a_log(nircam, copy):
+    os.mkfifo(copy.with_name("a_osslog.csv"))
+    assert files.find_files(copy.parent).logs[nircam.visit_id] == [copy.with_name(nircam.oss_log.name)]
+    assert_star(xta.analyze(copy, centroid="oss", corrections="none"), truth_of(nircam, nircam.science[0]))
 
 
 def test_find_ta_reads_each_header_once(nircam, copy, monkeypatch):

@@ -82,6 +82,14 @@ def test_load_refuses_array(text, array, word):
         wcs.load(with_array(text, array))
 
 
+def test_dump_refuses_what_asdf_cannot_write(build_wcs):
+    gwcs = build_wcs()
+    gwcs.pipeline[0].transform.name = 7
+    with pytest.raises(WCSError, match="cannot be written") as caught:
+        wcs.dump(gwcs)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "word"),
     [

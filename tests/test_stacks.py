@@ -216,6 +216,15 @@ def test_to_fits_writes_each_exposure(single, tmp_path):
         assert again["target_x"].item() == pytest.approx(ds["target_x"].item(), abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["../x_calints.fits", "/tmp/x_calints.fits", ".x_calints.fits"])
+def test_to_fits_refuses_name_outside_the_folder(single, tmp_path, name):
+    """As NetCDF and Zarr may hold it: the keyword is checked when a product is opened."""
+    whole = xta.stack([single[0].assign_coords(filename=((), name)), single[1]])
+    with pytest.raises(ArgumentError, match="does not name a file"):
+        whole.ta.to_fits(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("path", ["all.fits", None])
 def test_to_fits_refuses_one_file_for_many(single, program, tmp_path, path):
     with pytest.raises(ArgumentError, match="several exposures"):

@@ -517,7 +517,10 @@ def test_to_fits_refuses_template_of_other_exposure(analyzed, nircam, miri, edit
     cases = {
         miri.science[0]: (ProductError, "DETECTOR MIRIMAGE, not NRCALONG"),
         nircam.ta[0]: (ProductError, "DATE-BEG"),
-        edited(original, lambda h: h[0].header.update(VISIT_ID="1")): (ProductError, "VISIT_ID 1, not 09990001001"),
+        edited(original, lambda h: h[0].header.update(VISIT_ID="09990001002")): (
+            ProductError,
+            "VISIT_ID 09990001002, not",
+        ),
         edited(original, other_unit, name="u_calints.fits"): (ProductError, "BUNIT DN/s, not MJy/sr"),
         edited(original, lambda h: h.pop("SCI"), name="s_calints.fits"): (ProductError, "no SCI"),
         cut(original): (FileError, "cut short"),

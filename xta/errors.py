@@ -149,4 +149,4 @@ def damage() -> tuple[type[Exception], ...]:
 
     python = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
     decompressors = (struct.error, zlib.error, lzma.LZMAError)
-    return (*python, RuntimeError, *decompressors, VerifyError, ValidationError, YAMLError)
+    return (*python, RuntimeError, AssertionError, *decompressors, VerifyError, ValidationError, YAMLError)

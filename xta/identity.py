@@ -36,6 +36,7 @@ __all__ = [
     "is_foreign",
     "is_jwst",
     "is_ta",
+    "is_valid",
     "refuse_combined",
     "require",
     "source",
@@ -164,6 +165,11 @@ COMBINED = (
     "ds.ta.subtract(other, scale=...) computes a difference that stays an exposure"
 )
 
+WORDS = ("instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask", "exp_type", "aperture")
+FORMS = dict.fromkeys((*WORDS, "pps_aperture", "subarray", "prd_version"), r"\w[\w.+/ -]{0,59}")
+FORMS |= {"visit_id": r"\d{11}", "filename": r"\w[\w.+-]{0,199}"}
+"""Names of identifiers -> their form. They become names of files and groups, and patterns of names to look for."""
+
 LEGACY = {"exposure_number": "exposure"}
 """Coordinate -> the attribute that xta 0.1 wrote."""
 
@@ -217,6 +223,15 @@ def _variables(values: Mapping[Any, Any], names: tuple[str, ...]) -> dict[Hashab
         whole = name in WHOLE and isinstance(known, float) and known.is_integer()
         variables[name] = xr.Variable((), int(known) if whole else known, model.attrs(name))
     return variables
+
+
+def is_valid(name: str, value: object) -> bool:
+    """Check whether a value can be that of an identifier; True for what is none.
+
+    >>> is_valid("visit_id", "01386001001"), is_valid("visit_id", "0138600100."), is_valid("filename", "../a.fits")
+    (True, False, False)
+    """
+    return name not in FORMS or re.fullmatch(FORMS[name], str(value), re.ASCII) is not None
 
 
 def identify(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:

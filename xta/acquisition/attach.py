@@ -141,6 +141,10 @@ def check_identity(ds: xr.Dataset) -> None:
         if name not in header(ds):
             msg = f"{header(ds).get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_coords({name}=...)"
             raise AcquisitionError(msg)
+        if not identity.is_valid(name, header(ds)[name]):
+            what = f"{name} of the exposure is {header(ds)[name]!r:.60}, which is no {keyword}"
+            msg = f"{what}; set it, ds.assign_coords({name}=...)"
+            raise AcquisitionError(msg)
 
 
 def find_acquisition(

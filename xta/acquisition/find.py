@@ -151,7 +151,7 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
 def _log_in(folder: Path, visit_id: str) -> "OssLog | None":
     """Read the event log of a visit in a folder: files with "oss", the mnemonic or the visit in their names."""
     marks = re.compile(rf"{LOG_NAME}|{visit_id}")
-    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in LOG_SUFFIXES)
+    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in LOG_SUFFIXES and path.is_file())
     log, passed_over = best_log((path for path in files if marks.search(path.name.lower())), visit_id)
     for text in passed_over:
         logger.warning(text)

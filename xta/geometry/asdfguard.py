@@ -17,7 +17,7 @@ import numpy as np
 
 from xta.errors import WCSError
 
-__all__ = ["wcs_only"]
+__all__ = ["MAX_CONTENT", "wcs_only"]
 
 Node: TypeAlias = Any
 """A node of YAML, of a library without types."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xta.errors import WCSError, damage, filtered
-from xta.geometry.asdfguard import wcs_only
+from xta.geometry.asdfguard import MAX_CONTENT, wcs_only
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -39,6 +39,11 @@ class WcsText(str):
         return format(repr(self), spec)
 
 
+def _words(error: Exception) -> str:
+    """Describe an error of asdf in one line; it quotes whole schemas."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}"
+
+
 def _parsed(content: bytes) -> object:
     """Read what ASDF content holds as its WCS: ``wcs``, or ``meta.wcs`` of a product."""
     import asdf
@@ -53,7 +58,7 @@ def _parsed(content: bytes) -> object:
         except WCSError:
             raise
         except damage() as error:
-            msg = f"the ASDF content cannot be read ({type(error).__name__}: {error})"
+            msg = f"the ASDF content cannot be read ({_words(error)})"
             raise WCSError(msg) from error
 
 
@@ -90,11 +95,20 @@ def dump(wcs: "WCS") -> WcsText:
     -------
     WcsText
         12 to 25 kB; `load` gives a WCS that evaluates to the same bits. Equal in every process.
+
+    Raises
+    ------
+    WCSError
+        If asdf cannot write it, as one with values that its schemas forbid.
     """
     import asdf
 
     file = io.BytesIO()
-    asdf.AsdfFile({"wcs": wcs}).write_to(file, all_array_storage="inline")
+    try:
+        asdf.AsdfFile({"wcs": wcs}).write_to(file, all_array_storage="inline")
+    except damage() as error:
+        msg = f"the WCS cannot be written as ASDF ({_words(error)}); is it damaged?"
+        raise WCSError(msg) from error
     # The list of extensions used comes in the order of a set, another one in each process.
     text = re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
     return WcsText(text)
@@ -129,6 +143,9 @@ def from_fits(hdus: "HDUList") -> WcsText:
     """Read the GWCS of an open JWST product: ``meta.wcs`` in its ASDF extension."""
     if "ASDF" not in hdus:
         msg = "there is no ASDF extension, so no GWCS; use a product on which assign_wcs has run (S_WCS COMPLETE)"
+        raise WCSError(msg)
+    if (size := hdus["ASDF"].size) > MAX_CONTENT:
+        msg = f"the ASDF extension has {size} bytes, more than {MAX_CONTENT}; fetch the product again"
         raise WCSError(msg)
     table = hdus["ASDF"].data
     try:

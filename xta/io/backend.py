@@ -14,8 +14,8 @@ from xarray.backends.locks import SerializableLock
 from xta import model
 from xta.errors import ArgumentError, FileError, ProductError, WCSError, XtaError, damage, filtered, warn
 from xta.geometry import wcs
-from xta.identity import KEYWORDS, NUMBERS, header, identify
-from xta.io import readout, tree
+from xta.identity import KEYWORDS, NUMBERS, header, identify, is_valid
+from xta.io import layout, readout, tree
 from xta.io.files import SCIENCE_KINDS
 from xta.io.fitsfile import array, keyword, number, opened
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["JwstBackendEntrypoint", "open_exposure", "rechunk"]
 
 IMAGE_NDIM, CUBE_NDIM = 2, 3
+MAX_SHIFTS = 1 << 24  # [byte] of the shifts of a million frames
 
 
 def open_exposure(
@@ -135,7 +136,7 @@ def _is_jwst(path: "str | os.PathLike[str]") -> bool:
 
     try:
         with filtered("ignore", Warning):  # it is only a guess; opening will complain
-            return bool(fits.getheader(path, 0).get("TELESCOP") == "JWST")
+            return bool(fits.Header.fromstring(layout.first_header(Path(path))).get("TELESCOP") == "JWST")
     except damage():
         return False
 
@@ -188,13 +189,22 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None, path: 
         ds = _assign_wcs(ds, hdus, label)
     if "corrected_ra" in header(ds):
         ds = ds.assign_coords(model.describe(_written_positions(hdus, label)))
-    if "IMSHIFTS" in hdus and hdus["IMSHIFTS"].is_image and np.any(hdus["IMSHIFTS"].data):
-        shifts = np.array2string(np.asarray(hdus["IMSHIFTS"].data), precision=3, threshold=4)
+    if (shifts := _other_shifts(hdus)) is not None:
         warn(
-            f"{label}: its pixels were shifted by other software (IMSHIFTS {shifts}), but its WCS belongs to the "
+            f"{label}: its pixels were shifted by other software (IMSHIFTS {shifts:.200}), but its WCS belongs to the "
             "pixels before the shift; do not trust sky positions, give the star's pixel by hand"
         )
     return model.with_history(ds, f"open_exposure {Path(label).name}")
+
+
+def _other_shifts(hdus: "HDUList") -> str | None:
+    """Describe the shifts of frames that other software left in IMSHIFTS; None where there are none."""
+    if "IMSHIFTS" not in hdus or not hdus["IMSHIFTS"].is_image:
+        return None
+    hdu = hdus["IMSHIFTS"]
+    if hdu.size > MAX_SHIFTS:
+        return f"of {hdu.size} bytes"
+    return np.array2string(np.asarray(hdu.data), precision=3, threshold=4) if np.any(hdu.data) else None
 
 
 def _written_positions(hdus: "HDUList", label: str) -> dict[str, float]:
@@ -223,7 +233,7 @@ def _check_product(hdus: "HDUList", label: str) -> None:
 
 def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
     values = {
-        name: number(hdus, card, label=label) if name in NUMBERS else keyword(hdus, card)
+        name: number(hdus, card, label=label) if name in NUMBERS else _word(hdus, name, card, label)
         for name, card in KEYWORDS.items()
     }
     values["target_name"] = values["target_name"] or values["target_proposer"]
@@ -232,6 +242,15 @@ def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
     words = (values[name] for name in ("telescope", "instrument", "filter", "exp_type"))
     title = f"{values['target_name'] or 'exposure'}, {' '.join(str(word) for word in words if word)}"
     return {"Conventions": model.CONVENTIONS, "title": title, **model.clean_attrs(values)}
+
+
+def _word(hdus: "HDUList", name: str, card: str, label: str) -> Any:
+    """Look up a keyword that has to be an identifier or any text; None, with a warning, where it is something else."""
+    value = keyword(hdus, card)
+    if value is None or is_valid(name, str(value).strip()):
+        return value
+    warn(f"{label:.200}: {card} is {value!r:.60}, which is no {card}; it is left out")
+    return None
 
 
 def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variable]:

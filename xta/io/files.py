@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from xta.errors import ArgumentError, FileError, damage, filtered, warn
+from xta.identity import is_valid
+from xta.io import layout
 from xta.model import TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = [
@@ -129,10 +131,11 @@ def read_product(path: Path) -> Product:
     from astropy.io import fits
 
     try:
-        # Of a header that is cut or odd opening the file will complain.
-        with path.open("rb") as file, filtered("ignore", Warning):
-            header = fits.getheader(file, 0)
+        # Of a header that is odd opening the file will complain.
+        with filtered("ignore", Warning):
+            header = fits.Header.fromstring(layout.first_header(path))
             texts = {name: _text(header.get(keyword)) for name, keyword in KEYWORDS.items()}
+            texts |= {name: "" for name in ("filter", "pupil", "detector") if not is_valid(name, texts[name])}
             texts["target"] = texts["target"] or _text(header.get("TARGPROP"))
             flags = {name: header.get(keyword) == 1 for name, keyword in FLAGS.items()}
             return Product(path, **texts, **flags)  # type: ignore[arg-type]
@@ -286,6 +289,8 @@ def _unreadable(error: OSError) -> None:
 
 def _visits_of_log(path: Path) -> set[str]:
     """Collect the visits that a text mentions, 11 digits each; none if it cannot be read."""
+    if not path.is_file():  # a pipe might never end
+        return set()
     try:
         with path.open("rb") as file:
             return {visit.decode() for line in file for visit in re.findall(rb"V(\d{11})", line)}

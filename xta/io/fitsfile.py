@@ -1,9 +1,5 @@
 """Open the FITS file of a product: whole or refused; its keywords with care, its arrays when used."""
 
-import bz2
-import gzip
-import lzma
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +9,12 @@ from xarray.backends import BackendArray, CachingFileManager
 from xarray.core import indexing
 
 from xta.errors import FileError, damage, filtered, warn
+from xta.io import layout
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
 
 __all__ = ["FitsArray", "array", "keyword", "number", "opened"]
-
-COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-"""First bytes of a compressed file -> what reads it."""
 
 OTHERS = {
     b"\x89HDF": "it looks like NetCDF, such as an analysis that was saved; open it with xarray.open_dataset(path)",
@@ -31,17 +25,13 @@ OTHERS = {
 }
 """First bytes of what is no FITS -> what to do about it."""
 
-BLOCK = 1 << 22  # [byte] read at a time to measure what a compressed file holds
-
 
 def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
-    # astropy warns of a truncated file; `_check_whole` and `FitsArray` raise.
+    # astropy warns of a truncated file; `opened` and `FitsArray` raise.
     with filtered("ignore", AstropyUserWarning), ExitStack() as stack:
-        with Path(path).open("rb") as file:
-            fits.getheader(file, 0)  # fits.open does not close a file whose first header is damaged
         # A memory map cannot scale the unsigned integers of DQ in sections.
         hdus = fits.open(path, mode=mode, memmap=False)
         stack.callback(hdus.close)
@@ -59,8 +49,13 @@ def opened(path: str, *, exact: bool = False) -> Any:
     manager = None
     try:
         _check_kind(path)
+        extent = layout.check(Path(path))
+        if extent.size < extent.end:
+            short = extent.end - extent.size
+            msg = f"{path} is cut short: it is {short} bytes too short for its headers; fetch it again"
+            raise FileError(msg)
         manager = CachingFileManager(_open_fits, path, mode="readonly")  # "no mode" is lost between processes
-        _check_whole(path, manager.acquire(), exact)
+        _check_end(path, extent, manager.acquire(), exact)
     except damage() as error:
         if manager is not None:
             manager.close()
@@ -84,33 +79,17 @@ def _check_kind(path: str) -> None:
             raise FileError(msg)
 
 
-def _check_whole(path: str, hdus: "HDUList", exact: bool) -> None:
-    """Refuse a file that ends before its headers say it does; say what comes after that."""
-    size = _content_size(path)
-    last = hdus[-1].fileinfo()
-    needed = last["datLoc"] + last["datSpan"]
-    if size < needed:
-        msg = f"{path} is cut short: it is {needed - size} bytes too short for its headers; fetch it again"
-        raise FileError(msg)
-    if size > needed:
+def _check_end(path: str, extent: layout.Extent, hdus: "HDUList", exact: bool) -> None:
+    """Say what comes after the last extension; refuse it if the file has to be `exact`."""
+    if extent.size > extent.end:
+        last = f"{len(hdus) - 1} ({hdus[-1].name})"
         msg = (
-            f"{path}: the {size - needed} bytes after its extension {len(hdus) - 1} ({hdus[-1].name}) cannot be read, "
+            f"{path}: the {extent.size - extent.end} bytes after its extension {last} cannot be read, "
             "and what stood there is left out; is the file damaged? Fetch it again"
         )
         if exact:
             raise FileError(msg)
         warn(msg)
-
-
-def _content_size(path: str) -> int:
-    """Count the bytes of a file, unpacked; a compressed one that was cut short raises EOFError."""
-    with Path(path).open("rb") as file:
-        head = file.read(8)
-    for magic, unpack in COMPRESSED.items():
-        if head.startswith(magic):
-            with unpack(path, "rb") as file:
-                return sum(len(block) for block in iter(lambda: file.read(BLOCK), b""))
-    return Path(path).stat().st_size
 
 
 def keyword(hdus: "HDUList", name: str) -> Any:

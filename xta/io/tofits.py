@@ -152,6 +152,9 @@ def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None, crpix: A
     for part in parts:
         identity.require(part, "filename", step="xta.open_exposure")
     names = [str(header(part)["filename"]).removesuffix(".gz") for part in parts]
+    if wrong := [name for name in names if not identity.is_valid("filename", name)]:
+        msg = f"an exposure is named {wrong[0]!r:.100}, which does not name a file in a folder; set its filename"
+        raise ArgumentError(msg)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         msg = f"several exposures are named {', '.join(twice)}, so that one file would replace the other; select one"
         raise ArgumentError(msg)

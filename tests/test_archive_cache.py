@@ -1,6 +1,7 @@
 import io
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -156,13 +157,83 @@ def test_download_into_cache_that_cannot_be_written(server, tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_download_to_full_disk(server, store):
-    part = store / "products" / "jw01386001001" / f"{TACQ}.part"
-    part.parent.mkdir(parents=True)
-    part.symlink_to("/dev/full")
+def test_download_to_full_disk(server, monkeypatch):
+    original = os.open
+
+    def full(path, *args):
+        part = os.fspath(path).endswith(".part")
+        original(path, *args) if part else None
+        return original("/dev/full" if part else path, os.O_WRONLY if part else args[0], *args[1:])
+
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(FileError, match=r"No space left on device.*XTA_CACHE"):
         archive.download(TACQ, policy=QUICK)
     assert cache.report() == []
+
+
+# --- other users of the cache -----------------------------------------------------------------------------
+
+
+LINKS = ("{name}.part", "{name}.part.tag", "{name}.xta.json", "{name}.lock", "{name}", "", "..")
+
+
+@pytest.mark.parametrize("place", LINKS)
+def test_download_follows_no_link(server, store, tmp_path, place):
+    """Planted by somebody else who may write to the cache."""
+    target = tmp_path / "target"
+    link = Path(os.path.normpath(store / "products" / "jw01386001001" / place.format(name=TACQ)))
+    link.parent.mkdir(parents=True)
+    target.mkdir() if place in {"", ".."} else target.write_text("mine")
+    link.symlink_to(target)
+    with pytest.raises(FileError, match="symbolic link"):
+        archive.download(TACQ, policy=QUICK)
+    assert link.is_symlink()
+    assert not list(target.iterdir()) if target.is_dir() else target.read_text() == "mine"
+
+
+def test_clear_follows_no_link(store, tmp_path):
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / TACQ).write_text("mine")
+    (store / "products").mkdir(parents=True)
+    (store / "products" / "jw01386001001").symlink_to(tmp_path / "others")
+    assert cache.report() == []
+    assert cache.clear() == 0
+    assert (tmp_path / "others" / TACQ).read_text() == "mine"
+
+
+def test_opened_follows_no_link_that_came_meanwhile(store, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "x.part").symlink_to(tmp_path / "mine")
+    for mode in ("ab", "xb"):
+        with pytest.raises(OSError, match=r"symbolic links|exists"):
+            cache.opened(tmp_path / "x.part", mode)
+
+
+@pytest.mark.parametrize("token", ["secret", None])
+def test_download_with_token_is_private(server, store, token):
+    server.protected = {TACQ: "secret"} if token else {}
+    path = archive.download(TACQ, token=token, policy=QUICK)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    open_mode = 0o666 & ~umask(store)
+    assert modes == {0o600 if token else open_mode}
+    assert (stat.S_IMODE(path.parent.stat().st_mode) == 0o700) is bool(token)
+    assert archive.download(TACQ, offline=True) == path
+
+
+def umask(folder):
+    (folder / "new").write_text("")
+    return 0o666 & ~stat.S_IMODE((folder / "new").stat().st_mode)
+
+
+def test_download_that_goes_on_with_token_is_private(server, store):
+    server.products[TACQ] = fits_bytes(TACQ, "NRC_TACQ", size=320)
+    server.fail("product", faulty.cut(0.5))
+    with pytest.raises(ArchiveError):
+        archive.download(TACQ, policy=Policy(attempts=1))
+    (part,) = store.rglob("*.part")
+    assert stat.S_IMODE(part.stat().st_mode) != 0o600
+    path = archive.download(TACQ, token="secret", policy=QUICK)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 # --- several at once --------------------------------------------------------------------------------------

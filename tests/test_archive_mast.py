@@ -8,7 +8,7 @@ import pytest
 from tests import archive_server as faulty
 from tests.archive_server import left_in, sample_visit
 from xta import archive, model
-from xta.archive import Policy
+from xta.archive import Policy, search
 from xta.errors import (
     AcquisitionError,
     ArchiveError,
@@ -176,11 +176,23 @@ def test_search_still_executing(server):
         b'{"status": "COMPLETE", "data": [3]}',
         b'{"status": "COMPLETE", "data": [], "paging": 3}',
         b'{"status": "ERROR", "msg": "no column of that name"}',
+        b"[" * 100_000,
+        b'{"status": "COMPLETE", "data": [' + b'{"a":' * 100_000,
     ],
+    ids=lambda content: content[:40].decode(),
 )
 def test_search_answered_with_nonsense(server, store, content):
     server.always("invoke", faulty.instead(content))
     with pytest.raises(ArchiveReplyError, match=r"visit V01386001001.*MAST \(http.*give the files"):
+        archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
+    assert left_in(store) == []
+
+
+def test_search_answered_with_too_much(server, store, monkeypatch):
+    """Counted as it is unpacked: a megabyte of gzip holds a gigabyte."""
+    monkeypatch.setattr(search, "MAX_REPLY", 1000)
+    server.always("invoke", faulty.compressed)
+    with pytest.raises(ArchiveReplyError, match="nonsense"):
         archive.ta_products(VISIT, "NIRCAM", policy=QUICK)
     assert left_in(store) == []
 

@@ -410,7 +410,7 @@ def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
     make_folder(output)
     for file in files:
         with whole_file(output / file.name) as temporary:
-            shutil.copyfile(file, temporary)
+            shutil.copy(file, temporary)  # with its mode: exclusive data stay private
     copies = [output / file.name for file in files]
     if not isinstance(result, Path) and result.log is not None:
         copies.append(output / f"{result.visit}_osslog.csv")

@@ -10,7 +10,8 @@ copied to a computer without a network, or filled by hand:
 =================================== ===================================================
 
 Beside each file, ``<file name>.xta.json`` tells its size and SHA-256. A file enters under its name only when
-it is whole and checked: until then it is ``<file name>.part``.
+it is whole and checked: until then it is ``<file name>.part``. Below the folder no symbolic link is followed, since
+others may write to a shared one. What was fetched with a token is for its owner alone.
 """
 
 import contextlib
@@ -19,17 +20,18 @@ import json
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from xta.archive.policy import Task, is_offline
 from xta.errors import ArchiveError, ArchiveReplyError, ArchiveTimeoutError, FileError
 from xta.io.atomic import whole_file
 
-__all__ = ["Entry", "Item", "claim", "clear", "describe", "obtain", "report", "root", "tag_of", "writable"]
+__all__ = ["Entry", "Item", "claim", "clear", "describe", "obtain", "opened", "report", "root", "tag_of", "writable"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ def obtain(
     `check` raises ArchiveReplyError for a file that is not what it should be; `keep` decides from what was read
     whether it stays in the cache.
     """
+    _refuse_links(entry.path)
     if path := _find(entry, check):
         return read(path)
     if is_offline(task.offline):
@@ -123,6 +126,7 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
     """
     path, wait = entry.path, task.policy.deadline
     part = _beside(path, PART)
+    _refuse_links(path)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path, wait) as held:
@@ -134,6 +138,38 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
         finally:
             if not tag_of(part).exists() or not part.exists() or not part.stat().st_size:
                 _discard(part)
+
+
+def opened(path: Path, mode: str, *, private: bool = False) -> IO[bytes]:
+    """Open a file of the cache to write, not along a link.
+
+    One that is `private` is for its owner alone, and so is the folder of its visit.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        file = os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o600 if private else 0o666)
+        if private and hasattr(os, "fchmod"):
+            os.fchmod(file, 0o600)  # it may have been begun without a token
+        return file
+
+    if private and path.parent.parent != root():  # the logs of all visits lie together
+        path.parent.chmod(0o700)
+    return open(path, mode, opener=opener)
+
+
+def _links(path: Path) -> list[Path]:
+    """List what is a link on the way from `root` to a path."""
+    way = [place for place in (path, *path.parents) if root() in place.parents]
+    return [place for place in way if place.is_symlink()]
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse an entry that is a link, or has one beside it or above: it would lead out of the cache."""
+    part = _beside(path, PART)
+    for place in (path, part, tag_of(part), _beside(path, SIDECAR), _beside(path, LOCK)):
+        if links := _links(place):
+            msg = f"{links[0]} in the cache is a symbolic link, which is not followed; remove it, or set XTA_CACHE"
+            raise FileError(msg)
 
 
 @contextlib.contextmanager
@@ -166,10 +202,10 @@ def tag_of(part: Path) -> Path:
 
 
 def report() -> list[Item]:
-    """List what is in the cache, sorted by name; sidecars and locks are left out."""
-    paths = [path for folder in ("logs/*", "products/*/*", "searches/*") for path in root().glob(folder)]
+    """List what is in the cache, sorted by name; sidecars and locks are left out, and so is what lies behind links."""
+    found = [path for folder in ("logs/*", "products/*/*", "searches/*") for path in root().glob(folder)]
     items = []
-    for path in sorted(paths):
+    for path in sorted(path for path in found if not _links(path)):
         name = path.relative_to(root()).as_posix()
         with contextlib.suppress(FileNotFoundError):
             if OURS.fullmatch(name):
@@ -251,7 +287,7 @@ def _discard(part: Path) -> None:
 
 
 def _read_sidecar(path: Path) -> dict[str, str | int] | None:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         sidecar = json.loads(_beside(path, SIDECAR).read_text(encoding="utf-8"))
         if isinstance(sidecar, dict) and sidecar.keys() >= {"source", "size", "sha256", "modified_ns"}:
             return sidecar
@@ -264,6 +300,7 @@ def _write_sidecar(path: Path, source: object) -> None:
     sidecar |= {"modified_ns": status.st_mtime_ns, "fetched": now}
     with whole_file(_beside(path, SIDECAR)) as temporary:
         temporary.write_text(json.dumps(sidecar, indent=1), encoding="utf-8")
+        temporary.chmod(stat.S_IMODE(status.st_mode))
 
 
 def _sha256(path: Path) -> str:

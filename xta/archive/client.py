@@ -20,7 +20,7 @@ from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLE
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
 
-from xta.archive.cache import tag_of, writable
+from xta.archive.cache import opened, tag_of, writable
 from xta.archive.policy import Policy, Service, Task, Token, is_loopback
 from xta.errors import (
     ArchiveBusyError,
@@ -181,7 +181,7 @@ class Client(requests.Session):
             return {} if compressed else {"Accept-Encoding": "identity"}
 
         def consume(response: requests.Response) -> bool:
-            return _write(response, part, progress=self.task.progress)
+            return _write(response, part, progress=self.task.progress, private=self._token is not None)
 
         for _ in range(2):
             if self.read("GET", url, consume, headers=headers, accept=frozenset({200, 206, 416})):
@@ -262,7 +262,7 @@ def _retry_after(response: requests.Response) -> float:
         return 0.0
 
 
-def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:
+def _write(response: requests.Response, part: Path, *, progress: bool, private: bool) -> bool:
     """Write the body of a reply into `part`; False if it does not begin where `part` ends."""
     from tqdm import tqdm
 
@@ -275,10 +275,10 @@ def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:
     total = start + int(length) if length.isdecimal() and plain else None
     with writable(part):
         if start == 0:
-            _begin(response, part)
+            _begin(response, part, private=private)
         name = part.name.removesuffix(".part")
         with (
-            part.open("ab") as file,
+            opened(part, "ab", private=private) as file,
             tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, disable=not progress) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
@@ -287,18 +287,20 @@ def _write(response: requests.Response, part: Path, *, progress: bool) -> bool:
     return True
 
 
-def _begin(response: requests.Response, part: Path) -> None:
+def _begin(response: requests.Response, part: Path, *, private: bool) -> None:
     """Empty `part` and note the version that a reply is of, if that can be resumed."""
     # In this order, so that no moment sees old bytes beside the validator of a new version.
     tag_of(part).unlink(missing_ok=True)
-    part.write_bytes(b"")
+    part.unlink(missing_ok=True)
+    opened(part, "xb", private=private).close()
     headers = response.headers
     if headers.get("Accept-Ranges") != "bytes" or "Content-Encoding" in headers:
         return
     tag = headers.get("ETag", "")
     tag = headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
     if re.fullmatch(r"[ -~]{1,200}", tag):
-        tag_of(part).write_text(tag, encoding="ascii")
+        with opened(tag_of(part), "xb", private=private) as file:
+            file.write(tag.encode("ascii"))
 
 
 def _size(part: Path) -> int:

@@ -37,6 +37,7 @@ COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, v
 LEVELS = ["1b", "2a", "2b"]
 ADVICE = "give the files themselves if you have them (from another computer, or a colleague's cache)"
 SETTLED = timedelta(days=7)
+MAX_REPLY = 1 << 26  # [byte] of one page of 50,000 rows
 MISSION = (59_000, 100_000)  # modified Julian dates of JWST [d]
 
 Row = dict[str, Any]
@@ -56,7 +57,9 @@ def search(digits: str, instrument: str, *, ta: bool = True, offline: bool, poli
     def fetch(part: Path) -> None:
         rows = _ask(entry.source, params, task)
         with cache.writable(part):
-            part.write_text(json.dumps(rows), encoding="utf-8")
+            part.unlink(missing_ok=True)
+            with cache.opened(part, "xb") as file:
+                file.write(json.dumps(rows).encode())
 
     rows = cache.obtain(entry, task, fetch, check=_load, read=_load, keep=_is_settled)
     return [row for row in rows if not ta or row.get("exp_type") in EXP_TYPES[instrument]]
@@ -90,7 +93,7 @@ def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
                 problem = f"refused the search ({str(bad[0].get('msg', ''))[:200]!r})"
                 raise client.error(ArchiveReplyError, problem, "try again later")
             return [{str(key).lower(): row[key] for key in row} for page in pages for row in page["data"]]
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             # astroquery takes the form of a reply for granted and raises whatever comes of it
             raise client.error(ArchiveReplyError, "answered the search with nonsense", "try again later") from None
 
@@ -101,6 +104,13 @@ def _portal(client: "Client") -> "PortalAPI":
     from astroquery.query import BaseQuery
 
     def consume(response: "Response") -> "Response":
+        body = bytearray()
+        for chunk in response.iter_content(1 << 16):  # unpacked
+            body += chunk
+            if len(body) > MAX_REPLY:
+                msg = "too long"
+                raise ValueError(msg)
+        response._content = bytes(body)
         if b'"EXECUTING"' in response.content:
             time.sleep(client.task.policy.pause)  # astroquery polls again at once
         return response
@@ -129,7 +139,7 @@ def _is_settled(rows: list[Row]) -> bool:
 def _load(path: Path) -> list[Row]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         msg = "is no list of rows"

@@ -53,7 +53,7 @@ class Store:
                 line = json.loads(row)
                 visit, ok, _, _ = line["row"]["visit_id"], line["row"]["ok"], line["made_with"], line["files"]
                 usable = isinstance(visit, str) and ok in {0, 1, 2, 3}
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 usable = False
             if usable:
                 self._lines[visit] = line

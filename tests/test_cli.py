@@ -178,11 +178,15 @@ def test_analyze_refuses_folder_that_cannot_be_made(run, nircam, tmp_path):
     assert "cannot make the folder" in done.stderr
 
 
-def test_recenter_and_klip_commands(run, nircam, tmp_path):
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A visit to a reference star."""
+    options = {"visit_id": "09990003001", "role": "reference", "companion": None, "seed": 3, "ideal": True}
+    return datasets.make_visit(tmp_path_factory.mktemp("other"), mode="nircam", **options)
+
+
+def test_recenter_and_klip_commands(run, nircam, other, tmp_path):
     analyzed, centered, image = (tmp_path / name for name in ("a.nc", "b.nc", "klip.nc"))
-    other = datasets.make_visit(
-        tmp_path, mode="nircam", visit_id="09990003001", role="reference", companion=None, seed=3, ideal=True
-    )
     assert run("analyze", nircam.science[0], "-o", analyzed).exit_code == 0
     assert run("recenter", analyzed, "-o", centered, "--size", "101").exit_code == 0
     with xr.open_dataset(centered) as ds:
@@ -198,6 +202,35 @@ def test_recenter_and_klip_commands(run, nircam, tmp_path):
     assert run("recenter", analyzed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 1
     assert run("klip", centered, "-o", tmp_path / "c.nc", "--numbasis", "few").exit_code == 2
     assert not (tmp_path / "c.nc").exists()
+
+
+def test_klip_of_folders(run, nircam, other, tmp_path):
+    folders = nircam.science[0].parent, other.science[0].parent
+    options = "--coadd", "--numbasis", "1", "--fov", "3", "--mark", "0.9,20", "--dpi", "60"
+    done = run("klip", *folders, "-o", tmp_path / "out", "--plot", tmp_path / "out", *options)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["F444W_klip.nc", "F444W_klip.png"]
+    with xr.open_dataset(tmp_path / "out" / "F444W_klip.nc") as ds:
+        assert (ds.attrs["mode"], ds.attrs["reference"]) == ("RDI", other.science[0].name)
+    assert "F444W" in done.stdout
+    assert "1 component:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--filter", "F999W"], "F444W"),
+        (["--center", "150,174"], "folder"),
+        (["--mark", "3"], "SEP,PA"),
+        (["--fov", "0"], "fov"),
+        (["--annuli", "0"], "annuli"),
+    ],
+)
+def test_klip_checks_options_before_work(run, nircam, tmp_path, options, word):
+    done = run("klip", nircam.science[0].parent, "-o", tmp_path / "k.nc", *options)
+    assert done.exit_code == 2
+    assert word in done.output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a.nc4", "A.NC", "a.CDF"])

@@ -120,7 +120,7 @@ def test_the_completion_script_of_each_shell(shell, tmp_path):
 
 def test_completion_offers_commands_and_options():
     assert "plain,analyze" in run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta an", COMP_CWORD="1").stdout
-    offered = run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta klip --m", COMP_CWORD="2").stdout
+    offered = run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta klip --mo", COMP_CWORD="2").stdout
     assert offered.split() == ["plain,--mode"]
     offered = run(_XTA_COMPLETE="bash_complete", COMP_WORDS="xta klip --mode A", COMP_CWORD="3").stdout
     assert offered.split() == ["plain,ADI", "plain,ADI+RDI"]

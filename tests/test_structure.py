@@ -16,7 +16,7 @@ import xta
 from xta import model, plot, programs, report
 from xta.accessor import PlotAccessor, TaAccessor, TreeAccessor
 from xta.acquisition import adjust, attach, offset, star
-from xta.cubes import coadd, recenter
+from xta.cubes import clean, coadd, recenter
 from xta.errors import XtaError
 from xta.estimates import table, template
 from xta.geometry import sky
@@ -129,6 +129,7 @@ METHODS = {
         "compute_offset": offset.compute_offset,
         "adjust_wcs": adjust.adjust_wcs,
         "set_star": star.set_star,
+        "clean": clean.clean,
         "recenter": recenter.recenter,
         "derotate": derotate,
         "companions": companions,

@@ -14,6 +14,7 @@ from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach
 from xta.acquisition.offset import compute_offset
 from xta.acquisition.star import set_star
+from xta.cubes.clean import clean
 from xta.cubes.coadd import coadd, subtract
 from xta.cubes.recenter import recenter
 from xta.estimates.table import estimates
@@ -130,6 +131,7 @@ class TaAccessor:
     set_star = _method(set_star)
     estimates = _method(estimates)
     estimate_center = _method(estimate_center)
+    clean = _method(clean)
     recenter = _method(recenter)
     derotate = _method(derotate)
     companions = _method(companions)

@@ -65,13 +65,13 @@ def run(
     image = psfsub.klip(cubes[: len(program.science)], reference=cubes[len(program.science) :])
     to_netcdf(image, folder / "klip.nc")
     figure = Figure(figsize=(5, 4.6), layout="constrained")
-    plot.klip(image, ax=figure.subplots())
+    place = _companion(image, program.truth, show)
+    plot.klip(image, ax=figure.subplots(), fov=5 * place[0], mark=[place])
     save_figure(figure, folder / "klip.png")
-    _companion(image, program.truth, show)
 
 
-def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> None:
-    """Print where the brightest source of the KLIP image is, beside the truth."""
+def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> tuple[float, float]:
+    """Print where the brightest source of the KLIP image is, beside the truth; return it [arcsec, deg]."""
     frame = image["klip"].isel(numbasis=-1)
     peak = frame.where(image["separation"] > INNER).argmax(("y", "x"))
     place = {name: float(image[name].isel(peak)) for name in ("separation", "position_angle")}
@@ -80,6 +80,7 @@ def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]
     show(f"{'brightest pixel of the KLIP image':<52}{place['separation']:>11.3f}″{place['position_angle']:>11.2f}°")
     separation, angle = float(row["companion_separation"]), float(row["companion_position_angle"])
     show(f"{'truth':<52}{separation:>11.3f}″{angle:>11.2f}°")
+    return place["separation"], place["position_angle"]
 
 
 def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str], None]) -> None:

@@ -445,6 +445,8 @@ def klip(
     iwa: float = 0.0,
     owa: float | None = None,
     movement: float = 1.0,
+    closest: int | None = None,
+    closest_by: str = "correlation",
     fwhm: float | None = None,
 ) -> xr.Dataset | xr.DataTree:
     """Subtract the star's PSF from the science exposures of each filter, by KLIP.
@@ -453,7 +455,7 @@ def klip(
     ----------
     tree : xarray.DataTree
         A filter of a program, or the whole of it; analyzed. Exposures that are not recentered yet are recentered.
-    numbasis, annuli, subsections, mode, iwa, owa, movement, fwhm : optional
+    numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm : optional
         As in `xta.klip`.
 
     Returns
@@ -472,7 +474,7 @@ def klip(
         If a filter has no science exposure and is left out.
     """
     options: dict[str, Any] = {"annuli": annuli, "subsections": subsections, "mode": mode, "iwa": iwa, "owa": owa}
-    options |= {"numbasis": numbasis, "movement": movement, "fwhm": fwhm}
+    options |= {"numbasis": numbasis, "movement": movement, "closest": closest, "closest_by": closest_by, "fwhm": fwhm}
     bands: dict[str, dict[str, list[xr.Dataset]]] = defaultdict(lambda: defaultdict(list))
     for path, ds in with_star(tree).items():
         bands[_band(path)][role(tree, path, ds)].append(ds)
@@ -484,11 +486,10 @@ def klip(
         try:
             images[band] = subtract.klip(by_role["science"], reference=by_role["reference"] or None, **options)
         except KlipError as error:
-            msg = f"{band}: {error}"
+            msg = f"{error}" if band == "." else f"{band}: {error}"
             raise KlipError(msg) from error
     if not images:
-        groups = ", ".join(tree.groups)
-        msg = f"there is no science exposure among the groups {groups}; give a program or a filter of it"
+        msg = f"there is no science exposure among {', '.join(tree.groups)}; give a program or a filter of it"
         raise KlipError(msg)
     return images["."] if list(images) == ["."] else xr.DataTree.from_dict({f"/{b}": ds for b, ds in images.items()})
 
@@ -496,5 +497,4 @@ def klip(
 def _band(path: str) -> str:
     """Name the group of the filter, as a path in the tree: the one above that of the role; "." for the tree itself."""
     parts = PurePosixPath(path).parts
-    at = next((number for number, part in enumerate(parts) if part in ROLES), 0)
-    return str(PurePosixPath(*parts[:at]))
+    return str(PurePosixPath(*parts[: next((k for k, part in enumerate(parts) if part in ROLES), 0)]))

@@ -56,3 +56,17 @@ def test_klip_numbasis(small_klip, ax):
         plot.klip(small_klip, numbasis=3)
     one = plot.klip(small_klip.sel(numbasis=5), ax=mpl.figure.Figure().add_subplot())
     assert np.ma.max(one.get_array()) == pytest.approx(float(small_klip["klip"].sel(numbasis=5).max()))
+
+
+def test_klip_panels_and_stretch(small_klip):
+    drawn = plot.klip(
+        small_klip, numbasis=[1, 5], mark=small_klip.assign(separation=("k", [0.5]), position_angle=("k", [20.0]))
+    )
+    assert len({image.axes for image in drawn}) == 2
+    assert [image.axes.get_title(loc="left").splitlines()[-1] for image in drawn] == ["1 component", "5 components"]
+    far = np.hypot(small_klip["dx"], small_klip["dy"]) > 0.3
+    for image, number in zip(drawn, (1, 5), strict=True):
+        low, high = image.get_clim()
+        seen = small_klip["klip"].sel(numbasis=number).where(far)
+        assert low <= float(seen.min())
+        assert high >= float(seen.max())

@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DO_NOT_USE", "bad_pixels", "flag_attrs"]
+__all__ = ["DO_NOT_USE", "OUTLIER", "bad_pixels", "flag_attrs"]
 
 DO_NOT_USE = 1
 """Bit of the JWST flag DO_NOT_USE (stdatamodels.jwst.datamodels.dqflags.pixel)."""
+
+OUTLIER = 16
+"""Bit of the JWST flag OUTLIER."""
 
 
 def bad_pixels(sci: NDArray[np.floating[Any]], dq: NDArray[np.integer[Any]] | None = None) -> NDArray[np.bool_]:

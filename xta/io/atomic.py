@@ -109,7 +109,7 @@ def make_folder(path: Path) -> None:
         raise FileError(msg) from error
 
 
-def save_figure(figure: "Figure | SubFigure", path: Path) -> None:
+def save_figure(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
     """Write a picture, of the kind that its name says, whole or not at all."""
     with whole_file(path) as temporary:
-        figure.figure.savefig(temporary, dpi=150)  # a part is saved with its whole
+        figure.figure.savefig(temporary, dpi=dpi)  # a part is saved with its whole

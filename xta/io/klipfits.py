@@ -22,6 +22,8 @@ OPTIONS = {
     "annuli": ("ANNULI", "rings"),
     "subsections": ("SUBSECT", "sectors of a ring"),
     "movement": ("MOVEMENT", "[pixel] least movement between two rolls"),
+    "closest": ("CLOSEST", "most frames that model an exposure"),
+    "closest_by": ("CLOSEBY", "what the closest frames are"),
     "iwa": ("IWA", "[arcsec] inner edge"),
     "owa": ("OWA", "[arcsec] outer edge"),
     "fwhm": ("FWHM", "[arcsec] resolution element"),

@@ -12,8 +12,8 @@ from xta.geometry import sky, wcs
 from xta.identity import words
 from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
-from xta.plot.stacked import side_by_side
-from xta.plot.style import halo, on_image
+from xta.plot.stacked import axes_for, side_by_side
+from xta.plot.style import STYLE, halo, on_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ __all__ = ["klip", "recentered"]
 ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Steps of the rings that are drawn by default [arcsec]."""
 
+CORE = 2  # what is nearer to the star sets no limit of a stretch [resolution element]
 GRAY = "#808080"  # bad pixels on the inferno map
 
 
@@ -124,9 +125,9 @@ def klip(
     /,
     *,
     ax: "Axes | None" = None,
-    numbasis: int | None = None,
+    numbasis: int | Sequence[int] | None = None,
     fov: float | None = None,
-    mark: Sequence[tuple[float, float]] = (),
+    mark: xr.Dataset | Sequence[tuple[float, float]] = (),
     add_colorbar: bool = True,
     caption: bool = True,
     **kwargs: Any,
@@ -139,12 +140,12 @@ def klip(
         Of `xta.klip`.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default axes of a new figure, as wide as a column of a journal.
-    numbasis : int, optional
-        Number of principal components; the largest by default.
+    numbasis : int or sequence of int, optional
+        Number of principal components; the largest by default. Several are drawn side by side.
     fov : float, optional
         Side of the field around the star that is shown [arcsec]; the whole image by default.
-    mark : sequence of (float, float)
-        Separation [arcsec] and position angle [deg, east of north] of places to circle, such as companions.
+    mark : xarray.Dataset or sequence of (float, float)
+        Of `companions`, or separation [arcsec] and position angle [deg, east of north] of places to circle.
     add_colorbar, caption : bool
         Whether to draw a color bar on the right, and to write above what the image is.
     **kwargs
@@ -164,11 +165,16 @@ def klip(
 
     Notes
     -----
-    The stretch is asinh, linear within three times the median of the noise.
+    The stretch is asinh, linear within three times the median of the noise in the field that is shown, and ends at its
+    brightest and darkest pixel more than two resolution elements from the star; arrows of the color bar tell of others.
+    A dashed circle is the inner edge of the subtraction (``iwa``), if it has one.
     """
     from xta.plot.figure import drawing
 
     identity.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
+    if numbasis is not None and np.ndim(numbasis):
+        options = {"fov": fov, "mark": mark, "add_colorbar": add_colorbar, "caption": caption}
+        return _panels(ds, np.asarray(numbasis).tolist(), ax, **options, **kwargs)  # type: ignore[no-any-return]
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis
     if number not in given:
@@ -180,15 +186,18 @@ def klip(
     chosen = ds.sel(numbasis=number) if "numbasis" in ds.dims else ds
     image = chosen["klip"].transpose("y", "x").values
     if "norm" not in kwargs:
-        kwargs["norm"] = _around_noise(chosen, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
-    options = {"cmap": "inferno", "bad_color": GRAY} | kwargs
+        kwargs["norm"] = _around_noise(
+            _shown(chosen, fov), vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None)
+        )
+    style = {"cmap": "inferno", "bad_color": GRAY} | kwargs
     with drawing(ax, height=3.2 if add_colorbar else 3.6) as axes:
-        drawn = frame.show(axes, image, ~np.isfinite(image), chosen["dx"].values, chosen["dy"].values, **options)
+        drawn = frame.show(axes, image, ~np.isfinite(image), chosen["dx"].values, chosen["dy"].values, **style)
         axes.set(xlabel="east of the star [arcsec]", ylabel="north of the star [arcsec]")
         if fov is not None:
             axes.set(xlim=(fov / 2, -fov / 2), ylim=(-fov / 2, fov / 2))
         frame.mark(axes, {"star": (0.0, 0.0)})
-        _circles(axes, mark, radius=1.5 * float(ds.attrs.get("fwhm", 0.15)))
+        _circles(axes, _marked(mark), radius=1.5 * float(ds.attrs.get("fwhm", 0.15)))
+        _inner_edge(axes, float(ds.attrs.get("iwa", 0.0)))
         frame.compass(axes, np.eye(2))
         frame.scale_bar(axes, 1.0)
         if add_colorbar:
@@ -215,5 +224,41 @@ def _around_noise(ds: xr.Dataset, *, vmin: float | None, vmax: float | None) -> 
     good, noises = (ds[name].values[np.isfinite(ds[name].values)] for name in ("klip", "noise"))
     noise = float(np.median(noises)) if noises.size else 0.0
     noise = noise or (float(np.std(good)) if good.size else 0.0) or 1.0
-    high = max(float(np.percentile(good, 99.9)) if good.size else 0.0, 10 * noise)
-    return AsinhNorm(3 * noise, vmin=-5 * noise if vmin is None else vmin, vmax=high if vmax is None else vmax)
+    high = max(float(good.max()) if good.size else 0.0, 10 * noise)
+    low = max(min(float(good.min()) if good.size else 0.0, -5 * noise), -high)
+    return AsinhNorm(3 * noise, vmin=low if vmin is None else vmin, vmax=high if vmax is None else vmax)
+
+
+def _shown(ds: xr.Dataset, fov: float | None) -> xr.Dataset:
+    """Keep of an image, and of its noise, the field that is shown, without what is left of the star's core."""
+    reach = float("inf") if fov is None else fov / 2
+    core = CORE * float(ds.attrs.get("fwhm", 0.15))
+    inside = (abs(ds["dx"]) <= reach) & (abs(ds["dy"]) <= reach) & (np.hypot(ds["dx"], ds["dy"]) > core)
+    return ds.assign(klip=ds["klip"].where(inside), noise=ds["noise"].where(ds["radius"] <= reach))
+
+
+def _marked(mark: xr.Dataset | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """List the places to mark, separation [arcsec] and position angle [deg]."""
+    if not isinstance(mark, xr.Dataset):
+        return list(mark)
+    return list(zip(*(mark[name].values.tolist() for name in ("separation", "position_angle")), strict=True))
+
+
+def _inner_edge(ax: "Axes", radius: float) -> None:
+    """Draw the inner edge of the subtraction, if it has one [arcsec]."""
+    from matplotlib.patches import Circle
+
+    if radius > 0:
+        ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="white", linewidth=0.8, linestyle="--", alpha=0.8))
+
+
+def _panels(ds: xr.Dataset, numbers: Sequence[int], ax: Any, **options: Any) -> Any:
+    """Draw images of several numbers of components side by side."""
+    import matplotlib as mpl
+
+    panels = axes_for(ax, len(numbers))
+    with mpl.rc_context(STYLE if ax is None else {}):
+        drawn = [klip(ds, ax=one, numbasis=number, **options) for number, one in zip(numbers, panels, strict=True)]
+        if ax is None:
+            panels[0].figure.draw_without_rendering()  # type: ignore[union-attr]
+    return drawn

@@ -149,9 +149,11 @@ def _range_within(drawn: "AxesImage", center: Point, half: float) -> tuple[float
 def color_bar(drawn: "AxesImage", label: str) -> None:
     """Put a color bar as high as the image on its right, with ticks at zero and at powers of ten."""
     ax = drawn.axes
-    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)))
+    (low, high), values = drawn.get_clim(), np.ma.compressed(np.ma.masked_invalid(drawn.get_array()))
+    beyond = bool((values < low).any()), bool((values > high).any())
+    arrows = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)), extend=arrows)
     bar.set_label(plain(label), **VERBATIM)
-    low, high = drawn.get_clim()
     powers = 10.0 ** np.arange(-20, 21)
     ticks = np.array([0.0, *(value for value in (*-powers, *powers) if low <= value <= high)])
     along = np.asarray(drawn.norm(ticks))

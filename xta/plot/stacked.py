@@ -16,7 +16,7 @@ from xta.stacks import members
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["side_by_side"]
+__all__ = ["axes_for", "side_by_side"]
 
 MOST_COLUMNS = 3
 
@@ -34,18 +34,18 @@ def side_by_side(
         parts = members(ds)
         if parts is None:
             return draw(identity.current(ds), *args, **kwargs)
-        axes = _axes(kwargs.pop("ax", None), len(parts))
+        axes = axes_for(kwargs.pop("ax", None), len(parts))
         return [draw(part, *args, **{**kwargs, "ax": ax}) for part, ax in zip(parts, axes, strict=True)]  # type: ignore[arg-type]
 
     return drawn
 
 
-def _axes(given: Any, count: int) -> "Sequence[Axes]":
-    """Take the axes that are given, one for each exposure, or those of a new figure."""
+def axes_for(given: Any, count: int) -> "Sequence[Axes]":
+    """Take the axes that are given, one for each image, or those of a new figure."""
     if given is not None:
         axes = np.atleast_1d(np.asarray(given, dtype=object)).ravel().tolist()
         if len(axes) != count:
-            msg = f"there are {count} exposures and {len(axes)} axes; give as many axes, or none for a new figure"
+            msg = f"there are {count} images and {len(axes)} axes; give as many axes, or none for a new figure"
             raise ArgumentError(msg)
         return list(axes)
     import matplotlib as mpl

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from xta import model
 from xta.errors import KlipError
-from xta.psfsub.frames import Frames
+from xta.psfsub.frames import Exposure, Frames
 from xta.psfsub.north import Array
 
 __all__ = ["Library", "Section", "divide"]
@@ -55,28 +56,63 @@ class Library:
     """The frames that model the science frames: with "ADI" in the mode other rolls, with "RDI" reference stars.
 
     A science exposure, whose +y has the position angle given in `angles` [deg], models another one where a
-    source moves by at least `movement` pixels between the two.
+    source moves by at least `movement` pixels between the two. Of all frames that may model an exposure the `closest`
+    ones do, by `closest_by`: "correlation" with the mean of its frames, or "offset", where the mask is from the star.
     """
 
-    def __init__(self, frames: Frames, angles: Sequence[float], *, mode: str, movement: float) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        angles: Sequence[float],
+        *,
+        mode: str,
+        movement: float,
+        closest: int | None = None,
+        closest_by: str = "correlation",
+    ) -> None:
         self.science = frames.science
         self.references = frames.reference if "RDI" in mode else ()
         self.rolls = "ADI" in mode
         self.angles = np.asarray(angles)
-        self.mode, self.movement = mode, movement
+        self.mode, self.movement, self.closest = mode, movement, closest
         everyone = (*self.science, *self.references)
         self.filled = np.concatenate([exposure.filled for exposure in everyone])
         self.owner = np.repeat(np.arange(len(everyone)), [len(exposure.frames) for exposure in everyone])
         groups = (self.science, everyone if self.rolls else self.references)
         good = [np.any([np.isfinite(e.frames).any(axis=0) for e in group], axis=0) for group in groups]
         self.usable: Mask = np.all([exposure.field for exposure in everyone] + good, axis=0)
+        if closest is not None:
+            distance = self._offsets(everyone) if closest_by == "offset" else self._correlations()
+            self.order = np.argsort(distance, axis=1, kind="stable")
 
     def admitted(self, k: int, section: Section) -> Mask:
         """Tell which frames may model science exposure `k` in a section, shape (frames,)."""
         radius = (section.inner + section.outer) / 2
         moves = 2 * radius * np.abs(np.sin(np.deg2rad(self.angles - self.angles[k]) / 2))
         use = np.concatenate([(moves >= self.movement) & self.rolls, np.ones(len(self.references), dtype=bool)])
-        return np.asarray(use[self.owner])
+        admitted = np.asarray(use[self.owner])
+        if self.closest is None:
+            return admitted
+        ranked = self.order[k][admitted[self.order[k]]]
+        return np.isin(np.arange(admitted.size), ranked[: self.closest])
+
+    def _correlations(self) -> Array:
+        """Correlate the mean of each science exposure with each frame; less where they are more alike."""
+        values = self.filled[:, self.usable]
+        means = np.stack([values[self.owner == k].mean(axis=0) for k in range(len(self.science))])
+        return np.asarray(-np.corrcoef(means, values)[: len(means), len(means) :])
+
+    def _offsets(self, exposures: Sequence[Exposure]) -> Array:
+        """Measure how far the mask of each frame is from that of each science exposure, seen from the star [pixel]."""
+        masks = np.array([[model.scalar(each.ds, f"mask_{axis}") for axis in "xy"] for each in exposures])
+        if not np.isfinite(masks).all():
+            names = ", ".join(
+                each.name for each, mask in zip(exposures, masks, strict=True) if not np.isfinite(mask).all()
+            )
+            msg = f"where the mask is from the star is not known for {names}; analyze them, or choose by correlation"
+            raise KlipError(msg)
+        apart = masks[: len(self.science), np.newaxis] - masks
+        return np.asarray(np.hypot(apart[..., 0], apart[..., 1])[:, self.owner])
 
     def size(self, sections: Sequence[Section]) -> tuple[int, str]:
         """Count the frames where they are fewest, and say where that is."""

@@ -53,7 +53,9 @@ class Reduction:
     def library(self, frames: Frames) -> Library:
         """Bring the frames together as for the image."""
         about = self.image.attrs
-        return Library(frames, self.angles, mode=str(about["mode"]), movement=float(about["movement"]))
+        closest = int(about["closest"]) if "closest" in about else None
+        options = {"mode": str(about["mode"]), "closest_by": str(about.get("closest_by", ""))}
+        return Library(frames, self.angles, movement=float(about["movement"]), closest=closest, **options)
 
     def sections(self, library: Library) -> list[Section]:
         """Divide the frames as for the image."""

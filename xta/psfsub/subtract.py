@@ -18,6 +18,7 @@ __all__ = ["MODES", "average", "klip"]
 MODES = ("ADI", "RDI", "ADI+RDI")
 """Where the frames come from that model the star: other rolls, reference stars, or both."""
 
+CLOSEST_BY = ("correlation", "offset")
 USUAL = (1, 5, 10)  # numbers of components, as far as there are frames
 SEVERAL_ROLLS = 1.0  # rolls that differ by more are several [deg]
 
@@ -33,6 +34,8 @@ def klip(
     iwa: float = 0.0,
     owa: float | None = None,
     movement: float = 1.0,
+    closest: int | None = None,
+    closest_by: str = "correlation",
     fwhm: float | None = None,
 ) -> xr.Dataset:
     """Subtract the star's PSF by KLIP, with pyKLIP's engine.
@@ -58,6 +61,11 @@ def klip(
     movement : float
         How far a source in the middle of its ring has to move between two rolls for one to model the other
         [pixel].
+    closest : int, optional
+        How many frames model an exposure at most: the closest of those admitted. By default all.
+    closest_by : "correlation" or "offset"
+        What the closest frames are: those that correlate best with the mean of the exposure, or those whose mask has
+        most nearly the same offset from the star.
     fwhm : float, optional
         Resolution element [arcsec], for the noise; by default lambda / 6.5 m with the wavelength in the name
         of the filter.
@@ -88,7 +96,7 @@ def klip(
     the exposure's own WCS to a tangential grid whose pixel has the area of the detector's. A rigid turn would
     keep the distortion: the long-wave pixels of NIRCam are 1.4 % longer in y than in x.
 
-    *Components* are those of ``pyklip.klip.klip_math`` [1]_ over all frames admitted, without preselection.
+    *Components* are those of ``pyklip.klip.klip_math`` [1]_ over all frames admitted, or the `closest` of them.
 
     *Bad pixels* are filled from their neighbors for the model and left out of the mean. Pixels that are bad
     in all science or in all model frames, or outside the field of one exposure, are left out altogether.
@@ -111,20 +119,27 @@ def klip(
     >>> image = klip([roll1, roll2], reference=star, numbasis=[1, 5])  # doctest: +SKIP
     """
     version = str(import_engine("pyklip").__version__)
-    wanted = _checked(numbasis, annuli=annuli, subsections=subsections, iwa=iwa, owa=owa, movement=movement)
+    wanted = _checked(
+        numbasis, annuli=annuli, subsections=subsections, iwa=iwa, owa=owa, movement=movement, closest=closest
+    )
+    if closest_by not in CLOSEST_BY:
+        msg = f"closest_by is {closest_by!r}; it can be {' or '.join(CLOSEST_BY)}"
+        raise ArgumentError(msg)
     frames = prepare(science, reference)
     first = frames.science[0].ds
     scale = north.pixel_scale(first)
     element = result.resolution(first, fwhm) / scale
     angles = [north.up_angle(exposure.ds) for exposure in frames.science]
     mode = _mode(mode, frames, angles)
-    library = Library(frames, angles, mode=mode, movement=movement)
+    library = Library(frames, angles, mode=mode, movement=movement, closest=closest, closest_by=closest_by)
     outer = None if owa is None else owa / scale
     sections = divide(frames.shape, annuli=annuli, subsections=subsections, inner=iwa / scale, outer=outer)
     sections = [section for section in sections if (section.pixels & library.usable).any()]
     numbers = _numbers(wanted, library, sections)
     images = average(library, sections, numbers, scale)
     options = {"mode": mode, "annuli": annuli, "subsections": subsections, "movement": movement}
+    if closest is not None:
+        options |= {"closest": closest, "closest_by": closest_by}
     options |= {"iwa": iwa, "owa": owa, "fwhm": element * scale, "pixel_scale": scale, "pyklip_version": version}
     return result.dataset(images, numbers, library=library, scale=scale, element=element, options=options)
 
@@ -137,13 +152,15 @@ def _checked(
     iwa: float,
     owa: float | None,
     movement: float,
+    closest: int | None,
 ) -> list[int] | None:
     """Check the options, and return the numbers of components in order."""
     numbers = np.atleast_1d(1 if numbasis is None else numbasis)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not numbers.size or numbers.min() < 1:
         msg = f"numbasis is {numbasis!r}; give integers from 1"
         raise ArgumentError(msg)
-    for name, value in (("annuli", annuli), ("subsections", subsections)):
+    counts = (("annuli", annuli), ("subsections", subsections), ("closest", 1 if closest is None else closest))
+    for name, value in counts:
         if not isinstance(value, int | np.integer) or value < 1:
             msg = f"{name} is {value!r}; give an integer from 1"
             raise ArgumentError(msg)

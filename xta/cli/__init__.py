@@ -9,65 +9,25 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import click
 import xarray as xr
 
 import xta
-from xta.errors import FileError, XtaError, XtaWarning, damage
-from xta.io.atomic import make_folder, save_figure, whole_file
+from xta.cli import common
+from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, say
+from xta.cli.subtraction import klip
+from xta.errors import XtaError, XtaWarning
+from xta.io.atomic import make_folder, whole_file
 from xta.io.netcdf import is_netcdf_name
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
-
-    from xta.acquisition.offset import Centroid
     from xta.archive.fetch import VisitFiles
 
 __all__ = ["main"]
-
-PATH = click.Path(path_type=Path)
-FILES = click.argument("files", nargs=-1, required=True, type=PATH)
-OFFLINE = click.option("--offline", is_flag=True, help="Do not use the network.")
-CENTER = click.option(
-    "--center",
-    multiple=True,
-    metavar="X,Y",
-    help="The star's pixel, 0-based, in files that are then not analyzed. Once, or once a file in their order.",
-)
-CENTROID = click.option(
-    "--centroid", default="auto", show_default=True, help="auto, oss, converged, image, or X,Y in the TA readout."
-)
-CORRECTIONS = click.option("--corrections", default="all", show_default=True, help="all, none, or some of way,filter.")
-PICTURES = (".png", ".pdf", ".svg")
-
-
-Pixel: TypeAlias = tuple[float, float]
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)
-
-
-@contextmanager
-def _going_on(failed: list[str], item: str | Path) -> Iterator[None]:
-    """Print the error of one of many files, and add its name to those that failed."""
-    try:
-        yield
-    except XtaError as error:
-        failed.append(str(item))
-        _say(f"Error: {error}")
-
-
-def _end(failed: Sequence[str], total: int) -> None:
-    """Exit with code 1 if a file failed; of many files, list those that did."""
-    if failed:
-        if total > 1:
-            _say(f"Error: {len(failed)} of {total} failed: {', '.join(failed)}")
-        raise SystemExit(1)
 
 
 @contextmanager
@@ -90,7 +50,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _show(message: Warning | str, category: type[Warning], *_args: Any, **_kwargs: Any) -> None:
     if issubclass(category, XtaWarning):
-        _say(f"Warning: {message}")
+        say(f"Warning: {message}")
 
 
 class _Group(click.Group):
@@ -103,7 +63,7 @@ class _Group(click.Group):
             try:
                 super().invoke(ctx)
             except XtaError as error:
-                _say(f"Error: {error}")
+                say(f"Error: {error}")
                 raise SystemExit(1) from error
 
 
@@ -115,64 +75,6 @@ def main(verbose: bool) -> None:
     if verbose:
         logging.basicConfig(stream=sys.stderr, format="%(name)s: %(message)s")
         logging.getLogger("xta").setLevel(logging.INFO)
-
-
-def _centroid(text: str) -> "Centroid":
-    if text in {"auto", "oss", "converged", "image"}:
-        return text
-    return _pixel(text, "none of auto, oss, converged, image or X,Y", option="--centroid")
-
-
-def _corrections(text: str) -> str | list[str]:
-    return text if text in {"all", "none"} else text.split(",")
-
-
-def _pixel(text: str, problem: str, *, option: str) -> Pixel:
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError:
-        msg = f"{text!r} is {problem}"
-        raise click.BadParameter(msg, param_hint=option) from None
-    return x, y
-
-
-def _centers(texts: Sequence[str], count: int) -> list[Pixel | None]:
-    """Read the star's pixel in each of some files: one for all, one for each, or none."""
-    pixels = [_pixel(text, "no pixel X,Y, such as 150.0,174.0", option="--center") for text in texts]
-    if len(pixels) not in {0, 1, count}:
-        msg = f"--center is given {len(pixels)} times for {count} files; give it once, or once for each file"
-        raise click.UsageError(msg)
-    return [None] * count if not pixels else [*pixels] * (count // len(pixels))
-
-
-def _outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path]:
-    """Name the output of each input: the option itself for one, files in that folder for several."""
-    if option.is_dir() or (len(files) > 1 and not option.suffix):
-        make_folder(option)
-        named = [option / f"{file.name.partition('.')[0]}{suffix}" for file in files]
-    elif len(files) > 1:
-        msg = f"with {len(files)} files {option} has to be a folder"
-        raise click.UsageError(msg)
-    else:
-        named = [option]
-    if is_netcdf_name(suffix) and not all(map(is_netcdf_name, named)):
-        msg = f"{named[0].name!r} does not name a NetCDF file: it must end in .nc, or be a folder that exists"
-        raise click.UsageError(msg)
-    if len(set(named)) < len(named):
-        msg = "several FILES have the same name, and so would their results; analyze them one by one"
-        raise click.UsageError(msg)
-    for path in named:
-        if any(path.resolve() == file.resolve() for file in (*files, *inputs)):
-            msg = f"{path} is one of the inputs and would be overwritten; choose another output"
-            raise click.UsageError(msg)
-    return named
-
-
-def _check_picture(path: Path | None) -> None:
-    """Refuse, before any work, a picture of a kind that cannot be written."""
-    if path is not None and path.suffix and path.suffix.lower() not in PICTURES:
-        msg = f"no picture can be written as {path.name!r}; end its name with one of {', '.join(PICTURES)}"
-        raise click.UsageError(msg)
 
 
 @main.command()
@@ -201,40 +103,35 @@ def analyze(
     """Find the star behind the mask of each of FILES (_calints or _cal)."""
     from xta import plot, summary
 
-    chosen = _centroid(centroid)
-    _check_picture(picture)
+    chosen = common.centroid(centroid)
+    common.check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
-    outputs = _outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
-    pictures = _outputs(picture, files, "_ta.png", *extra) if picture else [None] * len(files)
+    outputs = common.outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
+    pictures = common.outputs(picture, files, "_ta.png", *extra) if picture else [None] * len(files)
     results: list[dict[str, Any]] = []
     failed: list[str] = []
     for file, netcdf, drawing in zip(files, outputs, pictures, strict=True):
-        with _going_on(failed, file):
+        with common.going_on(failed, file):
             ds = xta.analyze(
                 file,
                 acquisition=list(ta) or None,
                 oss=oss,
                 targ_acq=list(targ_acq) or None,
                 centroid=chosen,
-                corrections=_corrections(corrections),
+                corrections=common.corrections(corrections),
                 offline=offline,
             )
             if netcdf is not None:
                 xta.to_netcdf(ds, netcdf)
-                _say(f"wrote {netcdf}")
+                say(f"wrote {netcdf}")
             if drawing is not None:
-                _save(plot.summary(ds), drawing)
+                common.save(plot.summary(ds), drawing)
             results.append(summary.as_dict(ds))
             if not as_json:
                 click.echo(summary.as_table(ds))
     if as_json:
         click.echo(json.dumps(results, indent=2))
-    _end(failed, len(files))
-
-
-def _save(figure: "Figure | SubFigure", path: Path) -> None:
-    save_figure(figure, path)
-    _say(f"wrote {path}")
+    common.end(failed, len(files))
 
 
 @main.command()
@@ -252,33 +149,12 @@ def recenter(
     A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
     """
     failed: list[str] = []
-    outputs, stars = _outputs(output, files, "_centered.nc"), _centers(center, len(files))
+    outputs, stars = common.outputs(output, files, "_centered.nc"), common.centers(center, len(files))
     for file, netcdf, star in zip(files, outputs, stars, strict=True):
-        with _going_on(failed, file), _opened(file, offline=offline, center=star) as ds:
+        with common.going_on(failed, file), common.opened(file, offline=offline, center=star) as ds:
             xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=True)
-            _say(f"wrote {netcdf}")
-    _end(failed, len(files))
-
-
-def _opened(file: Path, *, offline: bool, center: Pixel | None = None) -> xr.Dataset:
-    """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed.
-
-    Where the star is known, a product is only opened.
-    """
-    if center is not None:
-        ds = _opened_netcdf(file) if is_netcdf_name(file) else xta.open_exposure(file, chunks={})
-        star: xr.Dataset = ds.ta.set_star(*center, source="option --center")
-        star.set_close(ds.close)  # a new dataset does not know its file
-        return star
-    return _opened_netcdf(file) if is_netcdf_name(file) else xta.analyze(file, chunks={}, offline=offline)
-
-
-def _opened_netcdf(file: Path) -> xr.Dataset:
-    try:
-        return xr.open_dataset(file, chunks={})
-    except damage() as error:
-        msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
-        raise FileError(msg) from error
+            say(f"wrote {netcdf}")
+    common.end(failed, len(files))
 
 
 @main.command()
@@ -294,92 +170,23 @@ def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
         if len(files) > 1:
             msg = f"with {len(files)} files {output} has to be a folder"
             raise click.UsageError(msg)
-        with _opened(files[0], offline=offline) as ds:
-            _say(f"wrote {ds.ta.report(output)}")
+        with common.opened(files[0], offline=offline) as ds:
+            say(f"wrote {ds.ta.report(output)}")
         return
     if output.suffix and not output.is_dir():
         msg = f"{output.name!r} is neither a page, which ends with .html, nor a folder"
         raise click.UsageError(msg)
     failed: list[str] = []
     written = xta.report.index(_each(files, failed, offline=offline), output)
-    _say(f"wrote {written}")
-    _end(failed, len(files))
+    say(f"wrote {written}")
+    common.end(failed, len(files))
 
 
 def _each(files: Sequence[Path], failed: list[str], *, offline: bool) -> Iterator[xr.Dataset]:
     """Open files one at a time, those that can be used."""
     for file in files:
-        with _going_on(failed, file), _opened(file, offline=offline) as ds:
+        with common.going_on(failed, file), common.opened(file, offline=offline) as ds:
             yield ds
-
-
-@main.command()
-@click.argument("science", nargs=-1, required=True, type=PATH)
-@click.option("-r", "--reference", multiple=True, type=PATH, help="Exposure of a reference star; may be repeated.")
-@click.option("--numbasis", help="Numbers of components, such as 1,5,10.  [default: those of 1, 5, 10 that fit]")
-@click.option("--annuli", type=int, default=1, show_default=True)
-@click.option("--subsections", type=int, default=1, show_default=True)
-@click.option("--mode", type=click.Choice(["ADI", "RDI", "ADI+RDI"]), help="Default: from what is given.")
-@click.option("-o", "--output", type=PATH, required=True, help="NetCDF file.")
-@click.option("--plot", "picture", type=PATH, help="Picture of the result (.png, .pdf, .svg).")
-@CENTER
-@OFFLINE
-def klip(
-    science: tuple[Path, ...],
-    reference: tuple[Path, ...],
-    numbasis: str | None,
-    annuli: int,
-    subsections: int,
-    mode: str | None,
-    output: Path,
-    picture: Path | None,
-    center: tuple[str, ...],
-    offline: bool,
-) -> None:
-    """Subtract the star's PSF from SCIENCE, one or more exposures, with pyKLIP.
-
-    Files are products (_calints), which are analyzed first, or the NetCDF of an analysis or of a recentered cube. With
-    --center once a file, it is in the order of SCIENCE and then of the references.
-    """
-    from xta import plot, psfsub
-
-    _check_picture(picture)
-    _outputs(output, science[:1], "_klip.nc", *science, *reference)
-    files = *science, *reference
-    with ExitStack() as stack:
-        exposures = [
-            stack.enter_context(_opened(file, offline=offline, center=star))
-            for file, star in zip(files, _centers(center, len(files)), strict=True)
-        ]
-        ds = psfsub.klip(
-            exposures[: len(science)],
-            reference=exposures[len(science) :] or None,
-            numbasis=_numbers(numbasis),
-            annuli=annuli,
-            subsections=subsections,
-            mode=mode,
-        )
-    xta.to_netcdf(ds, output)
-    _say(f"wrote {output}")
-    if picture is not None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5, 4.6), layout="constrained")
-        plot.klip(ds, ax=figure.subplots())
-        _save(figure, picture)
-    for number in ds["numbasis"].values:
-        best = float(ds["noise"].sel(numbasis=number).min())
-        click.echo(f"{int(number):4d} components: residual noise down to {best:.4g} {ds['klip'].attrs['units']}")
-
-
-def _numbers(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        msg = f"{text!r} is no list of whole numbers, such as 1,5,10"
-        raise click.BadParameter(msg, param_hint="--numbasis") from None
 
 
 @main.command()
@@ -395,11 +202,11 @@ def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) 
     for item, result in archive.fetch_many(items, kind=product, log=log, progress=True).items():
         if isinstance(result, XtaError):
             failed.append(item)
-            _say(f"Error: {item}: {result}")
+            say(f"Error: {item}: {result}")
             continue
         for path in _fetched(result, output):
             click.echo(path)
-    _end(failed, len(items))
+    common.end(failed, len(items))
 
 
 def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
@@ -448,17 +255,17 @@ def survey(
     if not is_netcdf_name(output) and output.suffix != ".ecsv":
         msg = f"{output.name} is neither .nc nor .ecsv"
         raise click.BadParameter(msg, param_hint="--output")
-    _outputs(output, paths[:1], "", *paths)
+    common.outputs(output, paths[:1], "", *paths)
     make_folder(output.parent)
     rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
     options: dict[str, Any] = {"workers": workers, "estimates": estimates, "resume": rows, "offline": offline}
-    options |= {"centroid": _centroid(centroid), "corrections": _corrections(corrections)}
+    options |= {"centroid": common.centroid(centroid), "corrections": common.corrections(corrections)}
     ds = xta.survey(paths, per=per, progress=True, **options)
     (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
-    _say(f"wrote {output}")
+    say(f"wrote {output}")
     failed = ds["ok"].values == 0
     for label, visit, reason in zip(*(ds[name].values[failed] for name in (per, "visit", "reason")), strict=True):
-        _say(f"{label or visit}: {reason}")
+        say(f"{label or visit}: {reason}")
     click.echo(surveys.counts(ds))
     if failed.all():
         raise SystemExit(1)
@@ -496,7 +303,7 @@ def cache_clear(matching: str) -> None:
     """Remove what is kept; with MATCHING only what has that text in its name."""
     from xta.archive import cache as kept
 
-    _say(f"freed {kept.clear(matching) / 1e6:.3f} MB")
+    say(f"freed {kept.clear(matching) / 1e6:.3f} MB")
 
 
 @main.command()
@@ -507,5 +314,8 @@ def demo(output: Path, mode: str, seed: int) -> None:
     """Make a sample program, analyze it, and compare with the truth. Needs no network."""
     from xta.demo import run
 
-    run(output, mode=mode, seed=seed, say=_say, show=click.echo)
-    _say(f"everything is in {os.fspath(output)}")
+    run(output, mode=mode, seed=seed, say=say, show=click.echo)
+    say(f"everything is in {os.fspath(output)}")
+
+
+main.add_command(klip)

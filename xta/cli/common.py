@@ -1,0 +1,169 @@
+"""What the subcommands have in common: options, names of outputs, files that are opened, lines that are printed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import click
+import xarray as xr
+
+import xta
+from xta.errors import FileError, XtaError, damage
+from xta.io.atomic import make_folder, save_figure
+from xta.io.netcdf import is_netcdf_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+    from xta.acquisition.offset import Centroid
+
+__all__ = [
+    "CENTER",
+    "CENTROID",
+    "CORRECTIONS",
+    "FILES",
+    "OFFLINE",
+    "PATH",
+    "Pixel",
+    "centers",
+    "centroid",
+    "check_picture",
+    "corrections",
+    "end",
+    "going_on",
+    "opened",
+    "outputs",
+    "save",
+    "say",
+]
+
+PATH = click.Path(path_type=Path)
+FILES = click.argument("files", nargs=-1, required=True, type=PATH)
+OFFLINE = click.option("--offline", is_flag=True, help="Do not use the network.")
+CENTER = click.option(
+    "--center",
+    multiple=True,
+    metavar="X,Y",
+    help="The star's pixel, 0-based, in files that are then not analyzed. Once, or once a file in their order.",
+)
+CENTROID = click.option(
+    "--centroid", default="auto", show_default=True, help="auto, oss, converged, image, or X,Y in the TA readout."
+)
+CORRECTIONS = click.option("--corrections", default="all", show_default=True, help="all, none, or some of way,filter.")
+PICTURES = (".png", ".pdf", ".svg")
+
+
+Pixel: TypeAlias = tuple[float, float]
+
+
+def say(message: str) -> None:
+    """Print a line on stderr."""
+    click.echo(message, err=True)
+
+
+@contextmanager
+def going_on(failed: list[str], item: str | Path) -> Iterator[None]:
+    """Print the error of one of many files, and add its name to those that failed."""
+    try:
+        yield
+    except XtaError as error:
+        failed.append(str(item))
+        say(f"Error: {error}")
+
+
+def end(failed: Sequence[str], total: int) -> None:
+    """Exit with code 1 if a file failed; of many files, list those that did."""
+    if failed:
+        if total > 1:
+            say(f"Error: {len(failed)} of {total} failed: {', '.join(failed)}")
+        raise SystemExit(1)
+
+
+def centroid(text: str) -> "Centroid":
+    """Read the option --centroid."""
+    if text in {"auto", "oss", "converged", "image"}:
+        return text
+    return pixel(text, "none of auto, oss, converged, image or X,Y", option="--centroid")
+
+
+def corrections(text: str) -> str | list[str]:
+    """Read the option --corrections."""
+    return text if text in {"all", "none"} else text.split(",")
+
+
+def pixel(text: str, problem: str, *, option: str) -> Pixel:
+    """Read a pixel X,Y."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        msg = f"{text!r} is {problem}"
+        raise click.BadParameter(msg, param_hint=option) from None
+    return x, y
+
+
+def centers(texts: Sequence[str], count: int) -> list[Pixel | None]:
+    """Read the star's pixel in each of some files: one for all, one for each, or none."""
+    pixels = [pixel(text, "no pixel X,Y, such as 150.0,174.0", option="--center") for text in texts]
+    if len(pixels) not in {0, 1, count}:
+        msg = f"--center is given {len(pixels)} times for {count} files; give it once, or once for each file"
+        raise click.UsageError(msg)
+    return [None] * count if not pixels else [*pixels] * (count // len(pixels))
+
+
+def outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path]:
+    """Name the output of each input: the option itself for one, files in that folder for several."""
+    if option.is_dir() or (len(files) > 1 and not option.suffix):
+        make_folder(option)
+        named = [option / f"{file.name.partition('.')[0]}{suffix}" for file in files]
+    elif len(files) > 1:
+        msg = f"with {len(files)} files {option} has to be a folder"
+        raise click.UsageError(msg)
+    else:
+        named = [option]
+    if is_netcdf_name(suffix) and not all(map(is_netcdf_name, named)):
+        msg = f"{named[0].name!r} does not name a NetCDF file: it must end in .nc, or be a folder that exists"
+        raise click.UsageError(msg)
+    if len(set(named)) < len(named):
+        msg = "several FILES have the same name, and so would their results; analyze them one by one"
+        raise click.UsageError(msg)
+    for path in named:
+        if any(path.resolve() == file.resolve() for file in (*files, *inputs)):
+            msg = f"{path} is one of the inputs and would be overwritten; choose another output"
+            raise click.UsageError(msg)
+    return named
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse, before any work, a picture of a kind that cannot be written."""
+    if path is not None and path.suffix and path.suffix.lower() not in PICTURES:
+        msg = f"no picture can be written as {path.name!r}; end its name with one of {', '.join(PICTURES)}"
+        raise click.UsageError(msg)
+
+
+def save(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
+    """Write a picture, and say so."""
+    save_figure(figure, path, dpi=dpi)
+    say(f"wrote {path}")
+
+
+def opened(file: Path, *, offline: bool, center: Pixel | None = None) -> xr.Dataset:
+    """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed.
+
+    Where the star is known, a product is only opened.
+    """
+    if center is not None:
+        ds = opened_netcdf(file) if is_netcdf_name(file) else xta.open_exposure(file, chunks={})
+        star: xr.Dataset = ds.ta.set_star(*center, source="option --center")
+        star.set_close(ds.close)  # a new dataset does not know its file
+        return star
+    return opened_netcdf(file) if is_netcdf_name(file) else xta.analyze(file, chunks={}, offline=offline)
+
+
+def opened_netcdf(file: Path) -> xr.Dataset:
+    """Open a NetCDF file, lazily."""
+    try:
+        return xr.open_dataset(file, chunks={})
+    except damage() as error:
+        msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
+        raise FileError(msg) from error

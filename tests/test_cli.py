@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
+import xta
 from xta import datasets
 from xta.cli import main
 
@@ -199,9 +200,26 @@ def test_recenter_and_klip_commands(run, nircam, other, tmp_path):
         assert list(ds["numbasis"].values) == [1, 2]
     assert (tmp_path / "klip.png").read_bytes().startswith(b"\x89PNG")
     assert run("recenter", centered, "-o", tmp_path / "c.nc").exit_code == 1
-    assert run("recenter", analyzed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 1
+    assert run("recenter", analyzed, "-o", tmp_path / "c.nc", "--size", "100").exit_code == 2
+    assert run("recenter", analyzed, "-o", tmp_path / "c.nc", "--method", "cubic").exit_code == 2
     assert run("klip", centered, "-o", tmp_path / "c.nc", "--numbasis", "few").exit_code == 2
     assert not (tmp_path / "c.nc").exists()
+
+
+def test_analyze_netcdf_again_with_another_centroid(run, nircam, tmp_path):
+    assert run("analyze", nircam.science[0], "-o", tmp_path / "a.nc").exit_code == 0
+    done = run("analyze", tmp_path / "a.nc", "--centroid", "oss", "--corrections", "none", "--json")
+    assert done.exit_code == 0, done.output
+    ds = xta.analyze(nircam.science[0], centroid="oss", corrections="none", offline=True)
+    assert json.loads(done.stdout)[0]["target_x"] == pytest.approx(float(ds["target_x"]), abs=1e-9)
+
+
+@pytest.mark.parametrize("command", ["analyze", "recenter", "report"])
+def test_commands_of_files_name_those_of_folders(run, tmp_path, command):
+    ending = "html" if command == "report" else "nc"
+    done = run(command, tmp_path, "-o", tmp_path / f"a.{ending}")
+    assert done.exit_code == 1
+    assert "xta survey" in done.stderr
 
 
 def test_klip_of_folders(run, nircam, other, tmp_path):

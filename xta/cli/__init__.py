@@ -21,6 +21,7 @@ from xta.cli import common
 from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, say
 from xta.cli.subtraction import klip
 from xta.errors import XtaError, XtaWarning
+from xta.images.shift import METHODS
 from xta.io.atomic import make_folder, whole_file
 from xta.io.netcdf import is_netcdf_name
 
@@ -100,27 +101,21 @@ def analyze(
     as_json: bool,
     offline: bool,
 ) -> None:
-    """Find the star behind the mask of each of FILES (_calints or _cal)."""
+    """Find the star behind the mask of each of FILES (_calints or _cal), or again in the NetCDF of an analysis."""
     from xta import plot, summary
 
     chosen = common.centroid(centroid)
     common.check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
+    common.check_inputs(extra)
+    found = {"acquisition": list(ta) or None, "oss": oss, "targ_acq": list(targ_acq) or None, "offline": offline}
     outputs = common.outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
     pictures = common.outputs(picture, files, "_ta.png", *extra) if picture else [None] * len(files)
     results: list[dict[str, Any]] = []
     failed: list[str] = []
     for file, netcdf, drawing in zip(files, outputs, pictures, strict=True):
         with common.going_on(failed, file):
-            ds = xta.analyze(
-                file,
-                acquisition=list(ta) or None,
-                oss=oss,
-                targ_acq=list(targ_acq) or None,
-                centroid=chosen,
-                corrections=common.corrections(corrections),
-                offline=offline,
-            )
+            ds = _analyzed(file, found, centroid=chosen, corrections=common.corrections(corrections))
             if netcdf is not None:
                 xta.to_netcdf(ds, netcdf)
                 say(f"wrote {netcdf}")
@@ -134,11 +129,36 @@ def analyze(
     common.end(failed, len(files))
 
 
+def _analyzed(file: Path, found: dict[str, Any], **how: Any) -> xr.Dataset:
+    """Analyze a product; or once more the exposure of a NetCDF file, with the acquisition that it holds."""
+    if file.is_dir() or not is_netcdf_name(file):
+        common.refuse_folder(file)
+        return xta.analyze(file, **found, **how)
+    with common.opened_netcdf(file) as ds:
+        given = any(found[name] is not None for name in ("acquisition", "oss", "targ_acq"))
+        attached = ds.ta.attach(**found) if given or "ta_wcs" not in ds.variables else ds
+        again: xr.Dataset = attached.ta.compute_offset(centroid=how["centroid"])
+        again = again.ta.adjust_wcs(corrections=how["corrections"])
+        return again.load()
+
+
+def _odd(_ctx: click.Context, _parameter: click.Parameter, number: int | None) -> int | None:
+    if number is not None and number % 2 == 0:
+        msg = f"{number} has no central pixel; give an odd number"
+        raise click.BadParameter(msg)
+    return number
+
+
 @main.command()
 @FILES
 @click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; with several FILES a folder.")
-@click.option("--method", default="fourier", show_default=True, help="fourier, spline, lanczos or integer.")
-@click.option("--size", type=int, help="Width of the result [pixel], odd. Default: that of the input.")
+@click.option("--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True)
+@click.option(
+    "--size",
+    type=click.IntRange(1),
+    callback=_odd,
+    help="Width of the result [pixel], odd. Default: that of the input.",
+)
 @CENTER
 @OFFLINE
 def recenter(
@@ -152,7 +172,7 @@ def recenter(
     outputs, stars = common.outputs(output, files, "_centered.nc"), common.centers(center, len(files))
     for file, netcdf, star in zip(files, outputs, stars, strict=True):
         with common.going_on(failed, file), common.opened(file, offline=offline, center=star) as ds:
-            xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=True)
+            xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=sys.stderr.isatty())
             say(f"wrote {netcdf}")
     common.end(failed, len(files))
 
@@ -199,7 +219,7 @@ def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) 
     from xta import archive
 
     failed: list[str] = []
-    for item, result in archive.fetch_many(items, kind=product, log=log, progress=True).items():
+    for item, result in archive.fetch_many(items, kind=product, log=log, progress=sys.stderr.isatty()).items():
         if isinstance(result, XtaError):
             failed.append(item)
             say(f"Error: {item}: {result}")
@@ -260,7 +280,7 @@ def survey(
     rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
     options: dict[str, Any] = {"workers": workers, "estimates": estimates, "resume": rows, "offline": offline}
     options |= {"centroid": common.centroid(centroid), "corrections": common.corrections(corrections)}
-    ds = xta.survey(paths, per=per, progress=True, **options)
+    ds = xta.survey(paths, per=per, progress=sys.stderr.isatty(), **options)
     (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
     say(f"wrote {output}")
     failed = ds["ok"].values == 0
@@ -299,10 +319,14 @@ def cache_list() -> None:
 
 @cache.command("clear")
 @click.argument("matching", default="")
-def cache_clear(matching: str) -> None:
-    """Remove what is kept; with MATCHING only what has that text in its name."""
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def cache_clear(matching: str, yes: bool) -> None:
+    """Remove what is kept, after a question on a terminal; with MATCHING only what has that text in its name."""
     from xta.archive import cache as kept
 
+    if not yes and sys.stdin.isatty():
+        what = f"what has {matching!r} in its name" if matching else "everything"
+        click.confirm(f"Remove {what} from {kept.root()}?", abort=True, err=True)
     say(f"freed {kept.clear(matching) / 1e6:.3f} MB")
 
 

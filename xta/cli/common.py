@@ -28,12 +28,15 @@ __all__ = [
     "Pixel",
     "centers",
     "centroid",
+    "check_inputs",
     "check_picture",
     "corrections",
     "end",
     "going_on",
     "opened",
+    "opened_netcdf",
     "outputs",
+    "refuse_folder",
     "save",
     "say",
 ]
@@ -128,10 +131,28 @@ def outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> 
         msg = "several FILES have the same name, and so would their results; analyze them one by one"
         raise click.UsageError(msg)
     for path in named:
+        if not path.parent.is_dir():
+            msg = f"the folder {path.parent} does not exist; make it first, or choose another output"
+            raise FileError(msg)
         if any(path.resolve() == file.resolve() for file in (*files, *inputs)):
             msg = f"{path} is one of the inputs and would be overwritten; choose another output"
             raise click.UsageError(msg)
     return named
+
+
+def check_inputs(paths: Sequence[Path]) -> None:
+    """Refuse, before any work, files that do not exist."""
+    for path in paths:
+        if not path.exists():
+            msg = f"{path} does not exist; check the path"
+            raise FileError(msg)
+
+
+def refuse_folder(path: Path) -> None:
+    """Refuse a folder where a file is meant, and name the commands that take folders."""
+    if path.is_dir():
+        msg = f"{path} is a folder; give files, or see xta program, xta survey and xta klip, which take folders"
+        raise FileError(msg)
 
 
 def check_picture(path: Path | None) -> None:
@@ -152,6 +173,7 @@ def opened(file: Path, *, offline: bool, center: Pixel | None = None) -> xr.Data
 
     Where the star is known, a product is only opened.
     """
+    refuse_folder(file)
     if center is not None:
         ds = opened_netcdf(file) if is_netcdf_name(file) else xta.open_exposure(file, chunks={})
         star: xr.Dataset = ds.ta.set_star(*center, source="option --center")

@@ -5,7 +5,7 @@ are imported by the functions that need them.
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    **{name: f"xta.{name}" for name in ("archive", "datasets", "errors", "osslog", "plot", "psfsub", "report")},
+    **{name: f"xta.{name}" for name in ("archive", "datasets", "errors", "osslog", "pipeline")},
+    **{name: f"xta.{name}" for name in ("plot", "psfsub", "report")},
     **{name: f"xta.geometry.{name}" for name in ("siaf", "sky", "wcs")},
     "centroid": "xta.images.centroid",
     "instrument": "xta.acquisition.instrument",
@@ -56,10 +57,12 @@ _MODULES = {
 """Public modules, by the name that users write -> where they live."""
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     """Import a public module of xta when it is first used: ``xta.datasets``, ``xta.osslog`` and so on."""
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
+    if name == "TargetAcquisitionStep":  # the name that ``strun`` is given
+        return getattr(importlib.import_module("xta.pipeline"), name)
     msg = f"module 'xta' has no attribute {name!r}"
     raise AttributeError(msg)
 

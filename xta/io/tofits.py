@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -15,10 +15,11 @@ from xta.geometry import sky, sphere, wcs
 from xta.identity import KEYWORDS, header
 from xta.io.atomic import make_folder, whole_file
 from xta.io.backend import open_exposure
-from xta.io.klipfits import history_cards, write_klip
+from xta.io.cards import history, set_cards
+from xta.io.klipfits import write_klip
 from xta.stacks import is_stack, members_or_one
 
-__all__ = ["to_fits"]
+__all__ = ["correct_model", "to_fits"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +31,6 @@ ARRAYS = {name: "data" if name == "sci" else name for name in model.IMAGES}
 
 EXPOSURE = ("visit_id", "exposure_number", "detector", "date_beg")
 """Coordinates that together tell one exposure from any other."""
-
-ERRORS = {
-    "STARXERR": ("target_x_err", "[pixel] standard error of STARCENX"),
-    "STARYERR": ("target_y_err", "[pixel] standard error of STARCENY"),
-    "STARCORR": ("target_xy_corr", "correlation of these errors"),
-    "MASKXERR": ("mask_x_err", "[pixel] standard error of MASKCENX"),
-    "MASKYERR": ("mask_y_err", "[pixel] standard error of MASKCENY"),
-}
-"""Keyword of an error -> coordinate, comment."""
-
-FITS_VALUE = 40  # characters of a text that leaves room for its comment
 
 
 def to_fits(
@@ -96,7 +86,8 @@ def to_fits(
     the SCI header keep what they were. An array that is not recentered keeps them: read it with
     ``JWSTData(..., center_include_offset=False)``. STARXERR, STARYERR, STARCORR, MASKXERR and MASKYERR
     are their errors, and STARFROM says which centroid they rest on. TADRA, TADDEC and TADROLL [arcsec] say how the
-    attitude was changed, and HISTORY how that was measured. The TA images are not written.
+    attitude was changed, and HISTORY how that was measured; then S_TAXTA in the primary header is COMPLETE. The TA
+    images are not written.
 
     An image of `xta.klip` becomes an extension KLIP for each number of components, with that number as EXTVER, the star
     at CRPIX (1-based) and PSFCENTX/Y (0-based, as in pyKLIP's files), and a table NOISE.
@@ -119,6 +110,52 @@ def to_fits(
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     first = _first_pixel(ds)
     ds = pixels.checked(ds)
+    place = _place(ds, first, crpix)
+    target = _target(ds, path, template)
+    ds = model.with_history(ds, f"to_fits {target.name}")
+    with _model(ds, template, first) as product:
+        product.meta.filename = target.name
+        _set_arrays(product, ds)
+        _set_times(product, ds)
+        _set_subarray(product, ds, first)
+        _correct(product, ds, place)
+        _write(product, target)
+
+
+def correct_model(product: Any, ds: xr.Dataset) -> None:
+    """Give a data model of jwst the corrected WCS of its exposure and the keywords that `to_fits` writes, in place.
+
+    Parameters
+    ----------
+    product : JwstDataModel
+        Of the exposure that `ds` was opened from; its pixels are left as they are.
+    ds : xarray.Dataset
+        The exposure, analyzed and of the same shape.
+
+    Raises
+    ------
+    MissingError, WCSError
+        As `to_fits`.
+    ProductError
+        If the shapes differ.
+    """
+    first = _first_pixel(ds)
+    if product.data.shape[-2:] != (ds.sizes["y"], ds.sizes["x"]):
+        msg = f"the data model has the shape {product.data.shape}, the dataset {ds['sci'].shape}; analyze it whole"
+        raise ProductError(msg)
+    _correct(product, ds, _place(ds, first, None))
+
+
+class _Place(NamedTuple):
+    """Star and mask in pixels of the file, 1-based, the WCS in its 0-based pixels, and where CRPIX is."""
+
+    star: Point
+    mask: Point | None
+    gwcs: Any
+    crpix: Point
+
+
+def _place(ds: xr.Dataset, first: dict[str, int], crpix: str | None) -> _Place:
     star, mask = _position(ds, "target", first), _position(ds, "mask", first)
     if star is None:
         msg = (
@@ -127,19 +164,14 @@ def to_fits(
         )
         raise MissingError(msg)
     at = _reference_pixel(ds, star, mask, crpix)
-    gwcs = _file_wcs(ds, first)
-    target = _target(ds, path, template)
-    ds = model.with_history(ds, f"to_fits {target.name}")
-    with _model(ds, template, first) as product:
-        product.meta.filename = target.name
-        _set_arrays(product, ds)
-        _set_times(product, ds)
-        _set_subarray(product, ds, first)
-        _set_wcs(product, gwcs, at)
-        _set_cards(product, ds, star, mask)
-        for line in _history(ds):
-            product.add_history_entry(line)
-        _write(product, target)
+    return _Place(star, mask, _file_wcs(ds, first), at)
+
+
+def _correct(product: Any, ds: xr.Dataset, place: _Place) -> None:
+    _set_wcs(product, place.gwcs, place.crpix)
+    set_cards(product, ds, place.star, place.mask)
+    for line in history(ds):
+        product.add_history_entry(line)
 
 
 def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None, crpix: Any) -> None:
@@ -386,49 +418,6 @@ def _telescope(gwcs: Any) -> dict[str, float]:
     (ra, dec), v3 = to_sky(0.0, 0.0), to_sky(0.0, 90 * 3600.0)
     east, north = sphere.tangent_offset(float(ra), float(dec), *v3)
     return {"ra_v1": float(ra), "dec_v1": float(dec), "pa_v3": float(np.rad2deg(np.arctan2(east, north)) % 360)}
-
-
-def _set_cards(product: Any, ds: xr.Dataset, star: Point, mask: Point | None) -> None:
-    """Set the keywords that JWST products do not have; a model keeps them apart, through any number of files."""
-    cards: dict[str, tuple[float | str, str]] = {}
-    place = "coronagraphic mask" if identity.behind_mask(ds) else "SIAF reference point"
-    for what, key, point in (("star", "STARCEN", star), (place, "MASKCEN", mask)):
-        for k, value in enumerate(point or ()):
-            cards[f"{key}{'XY'[k]}"] = value, f"[pixel] {what}, axis {k + 1}, 1-indexed"
-    for name in ("RA", "DEC", "ROLL"):
-        if f"adjust_{name.lower()}" in ds.coords:
-            cards[f"TAD{name}"] = float(ds[f"adjust_{name.lower()}"]), f"[arcsec] correction of {name}_REF by TA"
-    for key, (name, comment) in ERRORS.items():
-        if np.isfinite(value := model.scalar(ds, name)):
-            cards[key] = value, comment
-    if "star_x" in ds.coords:  # the dither is taken out with the star's position
-        for axis in ("x", "y"):
-            setattr(product.meta.dither, f"{axis}_offset", 0.0)
-            if offset := float(header(ds).get(f"{axis}_offset", 0.0)):
-                cards[f"{axis.upper()}OFFOBS"] = offset, f"[arcsec] {axis.upper()}OFFSET of the observation"
-    if source := identity.words(ds, "centroid_source"):
-        cards["STARFROM"] = source.encode("ascii", "replace").decode()[:FITS_VALUE], "centroid of the acquisition"
-    extension = product.instance.setdefault("extra_fits", {}).setdefault("SCI", {})
-    stale = {"MASKCENX", "MASKCENY", "STARFROM", *ERRORS, *cards}
-    others = [card for card in extension.get("header", []) if card[0] not in stale]
-    extension["header"] = others + [[key, *card] for key, card in cards.items()]
-
-
-def _history(ds: xr.Dataset) -> list[str]:
-    """Lines for HISTORY: what was done, and the measurement behind it."""
-    lines = str(ds.attrs["history"]).splitlines()
-    a = header(ds)
-    if "oss_x_det" in a:
-        lines.append(
-            f"xta: OSS centroid {a['oss_x_det']}, {a['oss_y_det']} px (SIAF Det, 1-based), {a.get('oss_time')}, "
-            f"{a.get('oss_status')}"
-        )
-    for name, unit in (("centroid", "px (TA readout, 0-based)"), ("offset", "px (WCS minus centroid)")):
-        if f"{name}_x" in ds.coords:
-            lines.append(f"xta: {name} {float(ds[f'{name}_x']):.6f}, {float(ds[f'{name}_y']):.6f} {unit}")
-    if "offset_ra" in ds.coords:
-        lines.append(f"xta: offset RA, Dec {float(ds['offset_ra']):.6f}, {float(ds['offset_dec']):.6f} arcsec")
-    return history_cards(lines)
 
 
 def _write(product: Any, target: Path) -> None:

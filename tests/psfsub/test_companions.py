@@ -8,7 +8,7 @@ import pytest
 import xta
 from xta import datasets
 from xta.errors import ArgumentError, KlipError, MissingError
-from xta.psfsub import companions, inject, klip
+from xta.psfsub import companions, detection, inject, klip
 
 TRUTH = ((0.8, 30.0, 8.0), (0.6, 200.0, 5.0))  # separation [arcsec], position angle [deg], flux
 NO_FRAME = {"distortion_err": 0, "north_err": 0, "scale_err": 0}
@@ -111,6 +111,18 @@ def test_snr_of_noise_and_of_companions(small, image):
     assert not bool((empty["snr"] > empty["snr_threshold"]).any())
     assert float(found["snr_threshold"].max()) > 6  # few elements near the star
     np.testing.assert_allclose(float(found["snr_threshold"].sel(x=19, y=0)), 5, atol=1.0)
+
+
+def test_beside_speckles_that_scatter_widely():
+    rng = np.random.default_rng(4)
+    image = rng.standard_normal((81, 81)) + 8 * (rng.random((81, 81)) > 0.97)  # heavy wings
+    image[40, 60] = 7.0
+    value, least = detection.beside(image, 20.0, 0.0, 2.3)
+    assert value < least
+    image[40, 60] = 25.0
+    value, least = detection.beside(image, 20.0, 0.0, 2.3)
+    assert value > least > 5
+    assert detection.beside(image, 1.0, 0.0, 2.3)[1] == np.inf  # no element beside it
 
 
 # ------------------------------------------------------------------------------------------------- pulls

@@ -21,6 +21,7 @@ from xta.psfsub.reduction import Reduction
 __all__ = ["companions"]
 
 MOST = 10  # companions that are looked for
+LEAST = 5.0  # flux of one that is found, over its error
 
 PARTS = ("fit", "star", "distortion", "true north", "plate scale")
 """Parts of the error of a position."""
@@ -106,8 +107,10 @@ def companions(
 
     Notes
     -----
-    *Detection*: 5 sigma by `snr`, with the statistics of few resolution elements. What is found is fitted and taken
-    out of the frames, which are subtracted again, until nothing is left; so its side lobes are not found.
+    *Detection*: 5 sigma by `snr`, and also by the standard deviation of the ring without the source, both with the
+    statistics of few resolution elements. What is found is fitted and taken out of the frames, which are subtracted
+    again, until nothing is left; so its side lobes are not found. What has in the end less than five times the error
+    of its flux is left out.
 
     *Fit*: the source that, taken out of the science frames, leaves least in the subtraction within two resolution
     elements: least squares in the pixels of each exposure, before they are turned. The subtraction without the source
@@ -138,6 +141,8 @@ def companions(
         _row(each, error, common | _frame_errors(each.source, north_err, scale_err))
         for each, error in zip(fits, errors, strict=True)
     ]
+    if positions is None:
+        rows = [row for row in rows if not row["snr"] < LEAST]
     return _table(reduction, rows, star_flux)
 
 
@@ -168,11 +173,17 @@ def _brightest(reduction: Reduction, sources: Sequence[Source]) -> tuple[float, 
     """Find the brightest detection without some sources; its offsets [arcsec], or None."""
     image = reduction.without(sources)
     found = detection.snr(image)
+    element = reduction.element / reduction.scale
+    smooth = detection.smooth(image["klip"].transpose("y", "x").values.astype(float), element)
     good = found["snr"].where(found["snr"] >= found["snr_threshold"])
-    if not bool(good.notnull().any()):
-        return None
-    peak = good.argmax(("y", "x"))
-    return float(image["dx"].isel(x=peak["x"])), float(image["dy"].isel(y=peak["y"]))
+    while bool(good.notnull().any()):
+        peak = good.argmax(("y", "x"))
+        x, y = (float(image[axis].isel({axis: peak[axis]})) for axis in ("x", "y"))
+        value, least = detection.beside(smooth, x, y, element)
+        if value >= least:
+            return float(image["dx"].isel(x=peak["x"])), float(image["dy"].isel(y=peak["y"]))
+        good = good.where(np.hypot(good["x"] - x, good["y"] - y) > element)
+    return None
 
 
 def _measure(reduction: Reduction, places: Sequence[tuple[float, float]]) -> list[Fit]:

@@ -10,8 +10,9 @@ from xta.errors import ArgumentError
 from xta.psfsub.north import Array
 from xta.psfsub.result import GAUSSIAN
 
-__all__ = ["Rings", "choose", "rings", "smooth", "snr", "threshold"]
+__all__ = ["Rings", "beside", "choose", "rings", "smooth", "snr", "threshold"]
 
+NEAR = 1.5  # what is nearer to a place belongs to it [resolution element]
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
 
@@ -77,6 +78,25 @@ def threshold(count: Array, sigma: float = 5.0) -> Array:
     from scipy import stats
 
     return np.asarray(stats.t.isf(stats.norm.sf(sigma), np.maximum(count - 1, 0.5)))
+
+
+def beside(image: Array, x: float, y: float, element: float) -> tuple[float, float]:
+    """Measure the signal to noise of a place in a smoothed image by the standard deviation of its ring without it.
+
+    `x`, `y` are offsets from the center [pixel]. Returned are the signal to noise and what a detection of 5 sigma has.
+    Speckles scatter wider than their median absolute deviation says, which the map of `snr` goes by.
+    """
+    ny, nx = image.shape
+    rows, columns = np.ogrid[-(ny // 2) : ny - ny // 2, -(nx // 2) : nx - nx // 2]
+    apart = np.hypot(columns - x, rows - y)
+    ring = np.abs(np.hypot(columns, rows) - np.hypot(x, y)) <= element / 2
+    values = image[ring & (apart > NEAR * element) & np.isfinite(image)]
+    count = values.size / (np.pi * element**2 / 4)
+    if count < 2:
+        return np.nan, np.inf
+    noise = values.std(ddof=1) * np.sqrt(1 + 1 / count)
+    value = image[round(y) + ny // 2, round(x) + nx // 2]
+    return float((value - values.mean()) / noise), float(threshold(np.floor(count)))
 
 
 def snr(ds: xr.Dataset, /, *, numbasis: int | None = None) -> xr.Dataset:

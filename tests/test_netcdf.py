@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -247,3 +248,102 @@ def test_to_netcdf_refuses_name_of_product(tmp_path):
     with pytest.raises(ArgumentError, match=r"must end in \.nc"):
         xta.to_netcdf(xr.Dataset(), path)
     assert path.read_text() == "precious"
+
+
+@pytest.fixture(scope="module")
+def spoiled(nircam, tmp_path_factory):
+    """The NetCDF of an analysis in which no image can be read: the bytes of its chunks are not what zlib wrote."""
+    path = tmp_path_factory.mktemp("spoiled") / "a.nc"
+    xta.to_netcdf(xta.analyze(nircam.science[0]), path)
+    content = bytearray(path.read_bytes())
+    at = content.find(b"\x78\x5e")
+    while at >= 0:
+        if holds_image(content[at:]):
+            content[at + 2 : at + 12] = bytes(255 - value for value in content[at + 2 : at + 12])
+        at = content.find(b"\x78\x5e", at + 12)
+    path.write_bytes(content)
+    return path
+
+
+def holds_image(packed):
+    try:
+        return len(zlib.decompressobj().decompress(packed)) > 100_000
+    except zlib.error:
+        return False
+
+
+WAYS = {
+    "step": lambda ds, _: ds.ta.coadd(),
+    "to_netcdf": lambda ds, folder: xta.to_netcdf(ds[["sci"]], folder / "b.nc"),
+    "to_zarr": lambda ds, folder: xta.to_zarr(ds[["sci"]], folder / "b.zarr"),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "chunks"), [("step", None), ("to_netcdf", None), ("to_netcdf", {}), ("to_zarr", None), ("to_zarr", {})]
+)
+def test_damaged_file_is_named_with_its_variable(spoiled, tmp_path, way, chunks):
+    """HDF5 says "HDF error", as it does for a full disk."""
+    words = rf"variable \w+ of .*{spoiled.name} cannot be read"
+    with xr.open_dataset(spoiled, chunks=chunks) as ds, pytest.raises(FileError, match=words):
+        WAYS[way](ds, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_step_refuses_text_in_place_of_numbers(nircam):
+    ds = xta.analyze(nircam.science[0])
+    with pytest.raises(ArgumentError, match="target_x holds text"):
+        ds.assign_coords(target_x=((), "here")).ta.recenter()
+
+
+# --- Zarr ---------------------------------------------------------------------------------------------------
+
+
+def test_to_zarr_keeps_everything_and_replaces(nircam, tmp_path):
+    path = tmp_path / "a.zarr"
+    ds = xta.analyze(nircam.science[0], chunks={})
+    xta.to_zarr(ds[["sci"]], path)
+    xta.to_zarr(ds, path)
+    with xr.open_zarr(path) as again:
+        assert set(again.variables) == set(ds.variables) - {"source"}
+        assert again["target_x"].item() == ds["target_x"].item()
+        np.testing.assert_array_equal(again["sci"], ds["sci"])
+        xta.to_zarr(again[["dq"]], path)  # what it reads from
+    with xr.open_zarr(path) as last:
+        np.testing.assert_array_equal(last["dq"], ds["dq"])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_to_zarr_of_tree(tmp_path):
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"a": None}), "/b/c": xr.Dataset({"x": ("n", [1.0, 2.0])})})
+    xta.to_zarr(tree, tmp_path / "a.zarr")
+    again = xr.open_datatree(tmp_path / "a.zarr", engine="zarr")
+    assert again["b/c/x"].values.tolist() == [1, 2]
+
+
+def test_to_zarr_refuses_folder_of_other_things(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "mine").write_text("mine")
+    with pytest.raises(FileError, match="holds none of"):
+        xta.to_zarr(xr.Dataset(), tmp_path / "a.zarr")
+    assert (tmp_path / "a.zarr" / "mine").read_text() == "mine"
+    for name in ("a", "a.nc"):
+        with pytest.raises(ArgumentError, match=r"end in \.zarr"):
+            xta.to_zarr(xr.Dataset(), tmp_path / name)
+
+
+def test_to_zarr_leaves_old_store_where_it_fails(tmp_path):
+    import dask.array
+
+    def fail(block):
+        msg = "stop"
+        raise KeyboardInterrupt(msg)
+
+    path = tmp_path / "a.zarr"
+    xta.to_zarr(xr.Dataset({"a": 1.0}), path)
+    array = dask.array.ones((4, 4), chunks=2).map_blocks(fail, dtype=float, meta=np.empty((0, 0)))
+    with pytest.raises(KeyboardInterrupt):
+        xta.to_zarr(xr.Dataset({"a": (("y", "x"), array)}), path)
+    with xr.open_zarr(path) as ds:
+        assert ds["a"] == 1
+    assert list(tmp_path.iterdir()) == [path]

@@ -15,7 +15,7 @@ from xta.acquisition.closure import closure
 from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import XtaError, XtaWarning
 from xta.io.backend import open_exposure
-from xta.io.netcdf import to_netcdf
+from xta.io.netcdf import to_netcdf, to_zarr
 from xta.io.orbits import to_octofitter, to_orbitize
 from xta.programs import open_program
 from xta.psfsub import inject, klip, to_pyklip, to_vip
@@ -45,6 +45,7 @@ __all__ = [
     "to_orbitize",
     "to_pyklip",
     "to_vip",
+    "to_zarr",
 ]
 
 _MODULES = {

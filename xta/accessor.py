@@ -17,6 +17,7 @@ from xta.acquisition.star import set_star
 from xta.cubes.clean import clean
 from xta.cubes.coadd import coadd, subtract
 from xta.cubes.recenter import recenter
+from xta.errors import readable
 from xta.estimates.table import estimates
 from xta.estimates.template import estimate_center
 from xta.geometry.sky import assign_sky, pixel_to_world, sel_sky, world_to_pixel
@@ -72,7 +73,8 @@ def _method(
 
     @functools.wraps(function)
     def method(self: "_Accessor[Object]", /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
-        return function(self._obj, *args, **kwargs)
+        with readable():
+            return function(self._obj, *args, **kwargs)
 
     signature = inspect.signature(function)
     _, *options = signature.parameters.values()

@@ -8,6 +8,7 @@ where, and what to do about it.
 import contextlib
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Literal
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 _FILTERS = threading.RLock()
+
+NETCDF_READER = "xarray.backends.netCDF4_"
+"""Module in which xarray reads values."""
 
 
 class XtaError(Exception):
@@ -128,6 +132,32 @@ def filtered(action: Literal["ignore", "error"], category: type[Warning], messag
     with _FILTERS, warnings.catch_warnings():
         warnings.filterwarnings(action, message, category)
         yield
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Turn what a damaged NetCDF file raises, when its values are read at last, into a FileError that names them."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, XtaError) or (place := _read_from(error)) is None:
+            raise
+        msg = f"{place} cannot be read ({error}); is the file damaged? Make it again"
+        raise FileError(msg) from error
+
+
+def _read_from(error: BaseException) -> str | None:
+    """Name the variable and file that xarray was reading by way of netCDF4 when an error arose; None if it was not.
+
+    The error says neither, and it is the same one as for writing.
+    """
+    place = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name in {"_getitem", "get_array"} and frame.f_globals.get("__name__") == NETCDF_READER:
+            array = frame.f_locals.get("self")
+            name, store = getattr(array, "variable_name", "?"), getattr(array, "datastore", None)
+            place = f"variable {name} of {getattr(store, '_filename', 'the file')}"
+    return place
 
 
 def damage() -> tuple[type[Exception], ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import MissingError
+from xta.errors import ArgumentError, MissingError
 from xta.images.dq import DO_NOT_USE
 
 __all__ = [
@@ -293,8 +293,13 @@ def current(ds: xr.Dataset) -> xr.Dataset:
 
     Attributes of another exposure are dropped: those that contradict the coordinates, and with them all that came
     from the same header. What xta 0.1 kept as attributes and data variables becomes coordinates. Rows of TA exposures
-    that were added to join the exposure with others go.
+    that were added to join the exposure with others go. ArgumentError if a quantity of `xta.model.ATTRS` is text, as in
+    a file that was edited.
     """
+    for name, variable in ds.variables.items():
+        if model.ATTRS.get(str(name), ("",))[0] not in {"", "1"} and _is_text(variable):
+            msg = f"{name} holds text, not numbers; drop it, or make the dataset again"
+            raise ArgumentError(msg)
     if "visit_id" not in ds.variables and "visit_id" in ds.attrs and not is_combined(ds):
         ds = identify(ds, ds.attrs)
         if "ta_wcs" in ds.variables:
@@ -309,6 +314,11 @@ def current(ds: xr.Dataset) -> xr.Dataset:
         ds = ds.copy(deep=False)
         ds.attrs = {key: value for key, value in ds.attrs.items() if key not in stale}
     return _unfilled(ds)
+
+
+def _is_text(variable: xr.Variable) -> bool:
+    kind = variable.dtype.kind
+    return kind in "UST" or (kind == "O" and any(isinstance(value, str) for value in variable.values.flat))
 
 
 def _unfilled(ds: xr.Dataset) -> xr.Dataset:

@@ -1,8 +1,11 @@
 """Surveys in this process, in others, and on the workers of a dask client."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import xarray as xr
@@ -80,6 +83,21 @@ if __name__ == "__main__":
 """
 
 
+ENDLESS = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from xta.surveys import find_visits, pool
+
+def work(files, folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(pool.run(partial(work, folder=sys.argv[2]), find_visits(sys.argv[1]).visits, client=None, workers=2))
+"""
+
+
 def test_run_worker_that_dies_costs_one_visit(folder, tmp_path):
     (tmp_path / "dies.py").write_text(DIES)
     command = [sys.executable, str(tmp_path / "dies.py")]
@@ -92,13 +110,41 @@ def test_run_worker_that_dies_costs_one_visit(folder, tmp_path):
 
 
 def test_run_begins_no_visit_after_interrupt(folder, tmp_path):
-    """Processes have been sent visits ahead of time; they finish those that they have begun."""
+    """Processes have been sent visits ahead of time."""
     (tmp_path / "interrupted.py").write_text(INTERRUPTED)
     begun = tmp_path / "begun"
     begun.mkdir()
     command = [sys.executable, str(tmp_path / "interrupted.py"), str(folder), str(begun)]
     subprocess.run(command, check=True, capture_output=True, timeout=LIMIT)
     assert len(list(begun.iterdir())) == 2 + 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks the system about processes")
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)])
+def test_run_workers_end_with_the_process_that_asked(folder, tmp_path, number):
+    """Within 3 s, also in the middle of a visit, and where that process is killed."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    command = [sys.executable, str(tmp_path / "endless.py"), str(folder), str(begun)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(list(begun.iterdir())) == 2, LIMIT)
+        process.send_signal(number)
+        wait_until(lambda: not any(runs(int(path.name)) for path in begun.iterdir()), 3)
+        assert process.wait(timeout=3) == -number
+
+
+def wait_until(condition, limit):
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def runs(process):
+    """Tell whether a process runs: one that ended and was not waited for is none."""
+    state = Path(f"/proc/{process}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize("kind", ["unguarded", "in a worker"])

@@ -20,7 +20,7 @@ import xta
 from xta.cli import common
 from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, say
 from xta.cli.subtraction import klip
-from xta.errors import XtaError, XtaWarning
+from xta.errors import XtaError, XtaWarning, readable
 from xta.images.shift import METHODS
 from xta.io.atomic import make_folder, whole_file
 from xta.io.netcdf import is_netcdf_name
@@ -62,7 +62,8 @@ class _Group(click.Group):
             warnings.simplefilter("always", XtaWarning)
             warnings.showwarning = _show
             try:
-                super().invoke(ctx)
+                with readable():
+                    super().invoke(ctx)
             except XtaError as error:
                 say(f"Error: {error}")
                 raise SystemExit(1) from error

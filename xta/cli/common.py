@@ -9,7 +9,7 @@ import click
 import xarray as xr
 
 import xta
-from xta.errors import FileError, XtaError, damage
+from xta.errors import FileError, XtaError, damage, readable
 from xta.io.atomic import make_folder, save_figure
 from xta.io.netcdf import is_netcdf_name
 
@@ -69,7 +69,8 @@ def say(message: str) -> None:
 def going_on(failed: list[str], item: str | Path) -> Iterator[None]:
     """Print the error of one of many files, and add its name to those that failed."""
     try:
-        yield
+        with readable():
+            yield
     except XtaError as error:
         failed.append(str(item))
         say(f"Error: {error}")

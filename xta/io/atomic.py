@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xta.errors import FileError, XtaError
+from xta.errors import FileError, XtaError, readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["make_folder", "save_figure", "whole_file"]
+__all__ = ["make_folder", "save_figure", "whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -27,18 +28,48 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
     Yields a temporary file beside `path`, which takes its place when the block ends well and is removed when it does
     not; of a symbolic link, what it points at is replaced. What a killed process left behind, the next one that writes
     the same `path` on that machine removes. FileError if the folder does not exist or cannot be written, `path` is no
-    ordinary file, or the disk is full.
+    ordinary file, the disk is full, or a NetCDF file that is read in the block is damaged.
     """
     target = _target(path)
+    if target.is_dir():
+        msg = f"cannot write {target}: it is a folder; give a file name"
+        raise FileError(msg)
+    with _temporary(target) as temporary:
+        temporary.open("x").close()  # refuses a file or link that somebody else put there
+        yield temporary
+        temporary.replace(target)
+
+
+@contextmanager
+def whole_folder(path: "str | os.PathLike[str]", *, like: tuple[str, ...]) -> Iterator[Path]:
+    """Write a folder whole or not at all, as `whole_file` writes a file.
+
+    A folder that is there is replaced if it holds a file of one of the names `like`; FileError if not. For a moment
+    neither the old nor the new one is there.
+    """
+    target = _target(path)
+    if target.exists() and not any((target / name).is_file() for name in like):
+        msg = f"cannot write {target}: what is there holds none of {', '.join(like)}; give another name"
+        raise FileError(msg)
+    with _temporary(target) as temporary, _temporary(target) as old:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            target.replace(old)
+        temporary.replace(target)
+
+
+@contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """Yield a name beside a target, at which nothing is left; say what went wrong on the way."""
     _remove_abandoned(target)
     temporary = target.with_name(f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(8)}{target.suffix}")
     try:
-        try:
-            temporary.open("x").close()  # refuses a file or link that somebody else put there
-            yield temporary
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with readable():
+            try:
+                yield temporary
+            finally:
+                _remove(temporary)
     except (OSError, RuntimeError) as error:
         # A RuntimeError is of the disk where the NetCDF library raised it; else it is of a computation.
         origin = Path(traceback.extract_tb(error.__traceback__)[-1].filename).stem
@@ -46,6 +77,14 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
             raise
         msg = f"cannot write {target}: {error}; is the folder writable and the disk not full?"
         raise FileError(msg) from error
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _prefix(target: Path) -> str:
@@ -69,7 +108,7 @@ def _remove_abandoned(target: Path) -> None:
     with suppress(OSError):  # a folder or file of somebody else
         for path in target.parent.iterdir():
             if (match := name.fullmatch(path.name)) and not _runs(int(match[1])):
-                path.unlink(missing_ok=True)
+                _remove(path)
 
 
 def _runs(process: int) -> bool:
@@ -86,15 +125,12 @@ def _runs(process: int) -> bool:
 
 
 def _target(path: "str | os.PathLike[str]") -> Path:
-    """Follow links to the file to write, which must be an ordinary file in a folder if it exists."""
+    """Follow links to the file or folder to write, which must be in a folder, and no device or the like."""
     target = Path(os.path.realpath(Path(path).expanduser()))
     if not target.parent.is_dir():
         msg = f"cannot write {target}: the folder {target.parent} does not exist; make it or choose another"
         raise FileError(msg)
-    if target.is_dir():
-        msg = f"cannot write {target}: it is a folder; give a file name"
-        raise FileError(msg)
-    if target.exists() and not target.is_file():
+    if target.exists() and not target.is_file() and not target.is_dir():
         msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
         raise FileError(msg)
     return target

@@ -1,4 +1,4 @@
-"""Write datasets to NetCDF: compressed, without fill values on coordinates."""
+"""Write datasets to NetCDF, compressed and without fill values on coordinates, and to Zarr."""
 
 import os
 import sys
@@ -13,9 +13,9 @@ import xarray as xr
 
 from xta import model
 from xta.errors import ArgumentError, XtaError
-from xta.io.atomic import whole_file
+from xta.io.atomic import whole_file, whole_folder
 
-__all__ = ["is_netcdf_name", "to_netcdf"]
+__all__ = ["is_netcdf_name", "to_netcdf", "to_zarr"]
 
 
 def is_netcdf_name(path: "str | os.PathLike[str]") -> bool:
@@ -78,6 +78,50 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
         task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)
         with ProgressBar(out=sys.stderr) if progress else nullcontext():  # type: ignore[no-untyped-call]
             task.compute()
+
+
+def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, progress: bool = False) -> None:
+    """Write a dataset, or the datasets of a tree, to a Zarr store, whole or not at all.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset or xarray.DataTree
+        With dask arrays it is written chunk by chunk, in bounded memory. Of a part of a tree only that is written.
+    path : path
+        A folder, ``*.zarr``. A store that is there is replaced once the new one is complete, also when `ds` reads from
+        it; any other folder is refused.
+    progress : bool
+        Show a progress bar on stderr while dask arrays are computed.
+
+    Raises
+    ------
+    FileError
+        If the store cannot be written, or `path` is something else than a store; nothing is left behind.
+    ArgumentError
+        If `path` does not end in .zarr, or `ds` holds what Zarr cannot.
+
+    Notes
+    -----
+    The format is Zarr 2, as texts have no specification in Zarr 3. The library ``zarr`` has to be installed. The
+    coordinate ``source``, a path of this machine, is left out. `xarray.open_zarr` and `xarray.open_datatree` read it.
+    """
+    from dask.diagnostics.progress import ProgressBar
+
+    if not os.fspath(path).lower().endswith(".zarr"):
+        msg = f"{Path(path).name!r} does not name a Zarr store: it must end in .zarr"
+        raise ArgumentError(msg)
+    tree = _clean_tree(ds if isinstance(ds, xr.DataTree) else xr.DataTree(ds))
+    with (
+        whole_folder(path, like=(".zgroup", "zarr.json")) as temporary,
+        ProgressBar(out=sys.stderr) if progress else nullcontext(),  # type: ignore[no-untyped-call]
+    ):
+        try:
+            tree.to_zarr(temporary, mode="w", zarr_format=2)
+        except XtaError:
+            raise
+        except (ValueError, TypeError, ImportError) as error:
+            msg = f"the dataset cannot be written as Zarr: {error}; change or drop it"
+            raise ArgumentError(msg) from error
 
 
 def _clean(ds: xr.Dataset) -> xr.Dataset:

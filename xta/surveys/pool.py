@@ -2,9 +2,11 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from xta.errors import ArgumentError, warn
@@ -13,7 +15,7 @@ from xta.surveys.table import Row
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing.synchronize import Event
+    from multiprocessing.connection import Connection
 
     from distributed import Client
 
@@ -24,6 +26,9 @@ Done: TypeAlias = tuple[VisitFiles, Row | BaseException]
 
 WORTH_IT = 10
 """Visits for each process, at least: to start one takes as long as to analyze some of them."""
+
+GRACE = 1.0
+"""Time for a worker to clean up [s]."""
 
 GUARD = 'call survey in a script under if __name__ == "__main__": (processes import the script)'
 
@@ -118,33 +123,53 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
 
 @contextmanager
 def _processes(workers: int) -> "Iterator[ProcessPoolExecutor]":
-    """Start processes afresh, for a fork of one with threads may hang; if anything goes wrong, begin no more visits."""
+    """Start processes afresh, for a fork of one with threads may hang.
+
+    They end within seconds if anything goes wrong here, also if this process is killed: the pipe that it holds open is
+    closed then.
+    """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     context = get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop,))
-    try:
-        yield pool
-    except BaseException:
-        stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+    theirs, ours = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(theirs,))
+    with theirs, ours:
+        try:
+            yield pool
+        except BaseException:
+            ours.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
 
-_STOP: "list[Event]" = []
-"""In a worker process: whether to leave the visits that were sent to it ahead of time."""
+_PIPES: "list[Connection]" = []
+"""In a worker process: the pipe that can be read, for it is at its end, when the one that asked has stopped."""
 
 
-def _begin(stop: "Event") -> None:
+def _begin(pipe: "Connection") -> None:
     # An interrupt from the keyboard goes to all processes; the one that asked takes care of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _STOP.append(stop)
+    signal.signal(signal.SIGTERM, _end)
+    _PIPES.append(pipe)
+    threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _watch(pipe: "Connection") -> None:
+    """End this process when the one that asked has stopped or is gone: in good order, or else after `GRACE`."""
+    with suppress(OSError):
+        pipe.poll(None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
 
 
 def _unless_stopped(work: Work, files: VisitFiles) -> Row:
-    if any(stop.is_set() for stop in _STOP):
+    if any(pipe.poll() for pipe in _PIPES):  # visits are sent ahead of time
         raise CancelledError
     return work(files)

@@ -69,9 +69,13 @@ def _checked(wcs: object, where: str) -> "WCS":
     if not isinstance(wcs, gwcs.WCS):
         msg = f"{where} holds no GWCS but {type(wcs).__name__}; use a product on which assign_wcs has run"
         raise WCSError(msg)
-    frame, transform = wcs.output_frame, wcs.forward_transform
-    axes = getattr(transform, "n_inputs", 0), getattr(transform, "n_outputs", 0)
-    sky = isinstance(frame, gwcs.CelestialFrame) and getattr(frame.reference_frame, "name", None) == "icrs"
+    try:
+        frame, transform = wcs.output_frame, wcs.forward_transform
+        axes = getattr(transform, "n_inputs", 0), getattr(transform, "n_outputs", 0)
+        sky = isinstance(frame, gwcs.CelestialFrame) and getattr(frame.reference_frame, "name", None) == "icrs"
+    except damage() as error:  # a step without a transform, or one whose frames do not fit
+        msg = f"{where} holds a GWCS that cannot be put together ({_words(error)}); fetch the product again"
+        raise WCSError(msg) from error
     if axes != (2, 2) or not sky:
         msg = (
             f"{where} holds a GWCS of {axes[0]} inputs and {axes[1]} outputs ({getattr(frame, 'name', frame)}), not "

@@ -17,6 +17,7 @@ from xta.errors import XtaError, XtaWarning
 from xta.io.backend import open_exposure
 from xta.io.netcdf import to_netcdf, to_zarr
 from xta.io.orbits import to_octofitter, to_orbitize
+from xta.io.spaceklip import to_spaceklip
 from xta.programs import open_program
 from xta.psfsub import inject, klip, to_pyklip, to_vip
 from xta.stacks import stack
@@ -44,6 +45,7 @@ __all__ = [
     "to_octofitter",
     "to_orbitize",
     "to_pyklip",
+    "to_spaceklip",
     "to_vip",
     "to_zarr",
 ]

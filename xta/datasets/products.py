@@ -1,5 +1,6 @@
 """Write an exposure of a sample visit as the JWST pipeline would: arrays, keywords and GWCS."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from xta.datasets.keywords import Keywords, mjd
 from xta.datasets.plan import Exposure
+from xta.errors import filtered
 
 if TYPE_CHECKING:
     from astropy.modeling import Model
@@ -117,6 +119,17 @@ def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture", offset: tuple[float,
     model.meta.cal_step.assign_wcs = "COMPLETE"
 
 
+def _fit_wcs(model: "JwstDataModel") -> None:
+    """Fit the FITS keywords of the WCS as the pipeline's ``assign_wcs`` does: a CD matrix and SIP polynomials."""
+    from jwst.assign_wcs.util import update_fits_wcsinfo
+    from jwst.lib.exposure_types import IMAGING_TYPES
+
+    if model.meta.exposure.type.lower() in IMAGING_TYPES:
+        # Like the pipeline, take the best polynomial where none fits within 0.01 pixel, and none where it raises.
+        with contextlib.suppress(ValueError, RuntimeError), filtered("ignore", RuntimeWarning, "Failed to achieve"):
+            update_fits_wcsinfo(model)
+
+
 def _integration_times(exposure: Exposure, dtype: "np.dtype[np.void]") -> NDArray[np.void]:
     """Fill the table INT_TIMES; the barycentric times are the UTC ones, as for an observer at rest there."""
     count = exposure.step.integrations
@@ -149,5 +162,6 @@ def write(
         if cube:
             model.int_times = _integration_times(exposure, model.get_dtype("int_times"))
         _assign_wcs(model, exposure.step.frame.readout, offset)
+        _fit_wcs(model)
         model.meta.cal_step.photom = "COMPLETE"
         model.save(path)

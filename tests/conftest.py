@@ -164,3 +164,29 @@ def other():
     with ArchiveServer(host="127.0.0.2") as running:
         sample_visit().feed(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def rolls(tmp_path_factory):
+    """Two rolls and a brighter reference star of one telescope, analyzed, and the true pixels of their stars."""
+    import xta
+    from tests.stars import truth_of
+    from xta import datasets
+
+    folder = tmp_path_factory.mktemp("rolls")
+    visits = [
+        datasets.make_visit(
+            folder / str(k),
+            visit_id=f"0999100{k + 1}001",
+            miss=miss,
+            roll=110 + 8 * k,
+            star_flux=(0.3, 0.3, 0.5)[k],
+            wavefront=3,
+            integrations=(2, 2, 6)[k],
+            companion=(1.2, 200.0, 3e-4) if k < 2 else None,
+            seed=k,
+        )
+        for k, miss in enumerate(((0.13, -0.09), (-0.2, 0.1), (0.05, 0.16)))
+    ]
+    exposures = [xta.analyze(visit.science[0], offline=True) for visit in visits]
+    return exposures, np.array([truth_of(visit, visit.science[0]) for visit in visits])

@@ -18,7 +18,7 @@ from xta.accessor import PlotAccessor, TaAccessor, TreeAccessor
 from xta.acquisition import adjust, attach, offset, star
 from xta.cubes import clean, coadd, recenter
 from xta.errors import XtaError
-from xta.estimates import table, template
+from xta.estimates import registration, table, template
 from xta.geometry import sky
 from xta.io import netcdf, tofits
 from xta.psfsub import companions, contrast, derotate, snr
@@ -141,6 +141,7 @@ METHODS = {
         "to_fits": tofits.to_fits,
         "estimates": table.estimates,
         "estimate_center": template.estimate_center,
+        "register": registration.register,
         "assign_sky": sky.assign_sky,
         "sel_sky": sky.sel_sky,
         "pixel_to_world": sky.pixel_to_world,
@@ -150,6 +151,7 @@ METHODS = {
     | {name: getattr(plot, name) for name in plot.__all__ if name != "summary"},
     TreeAccessor: {
         "analyze": programs.analyze,
+        "solve": programs.solve,
         "recenter": programs.recenter,
         "coadd": programs.coadd,
         "subtract_background": programs.subtract_background,

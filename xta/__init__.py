@@ -14,6 +14,8 @@ from xta.acquisition.analyze import analyze, analyze_visit
 from xta.acquisition.closure import closure
 from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import XtaError, XtaWarning
+from xta.estimates.registration import register
+from xta.estimates.solve import solution, solve
 from xta.io.backend import open_exposure
 from xta.io.netcdf import to_netcdf, to_zarr
 from xta.io.orbits import to_octofitter, to_orbitize
@@ -37,7 +39,10 @@ __all__ = [
     "open_exposure",
     "open_program",
     "read_targ_acq",
+    "register",
     "show_versions",
+    "solution",
+    "solve",
     "stack",
     "survey",
     "to_ecsv",

@@ -18,6 +18,7 @@ from xta.cubes.clean import clean
 from xta.cubes.coadd import coadd, subtract
 from xta.cubes.recenter import recenter
 from xta.errors import readable
+from xta.estimates.registration import register
 from xta.estimates.table import estimates
 from xta.estimates.template import estimate_center
 from xta.geometry.sky import assign_sky, pixel_to_world, sel_sky, world_to_pixel
@@ -61,7 +62,11 @@ class _Accessor(Protocol[Object]):
 def _documentation(function: Callable[..., object]) -> str:
     """Copy the documentation of a function, without the parameter that is the dataset or the tree."""
     text = re.sub(
-        r"^(ds|tree) : .*\n(    .*\n|\n(?=    ))*", "", inspect.getdoc(function) or "", count=1, flags=re.MULTILINE
+        r"^(ds|exposures|tree) : .*\n(    .*\n|\n(?=    ))*",
+        "",
+        inspect.getdoc(function) or "",
+        count=1,
+        flags=re.MULTILINE,
     )
     return re.sub(r"^Parameters\n-+\n\n", "", text, flags=re.MULTILINE)
 
@@ -97,6 +102,7 @@ class PlotAccessor:
     recentered = _method(plots.recentered)
     klip = _method(plots.klip)
     contrast = _method(plots.contrast)
+    joint = _method(plots.joint)
 
 
 @xr.register_dataset_accessor(NAME)
@@ -134,6 +140,7 @@ class TaAccessor:
     estimates = _method(estimates)
     estimate_center = _method(estimate_center)
     clean = _method(clean)
+    register = _method(register)
     recenter = _method(recenter)
     derotate = _method(derotate)
     companions = _method(companions)
@@ -175,6 +182,7 @@ class TreeAccessor:
         return table_of(self._obj) if isinstance(self._obj, xr.DataTree) else None
 
     analyze = _method(programs.analyze)
+    solve = _method(programs.solve)
     recenter = _method(programs.recenter)
     coadd = _method(programs.coadd)
     subtract_background = _method(programs.subtract_background)

@@ -21,6 +21,7 @@ __all__ = [
     "CORONAGRAPHIC_TYPES",
     "IMAGES",
     "INSTRUMENTS",
+    "MASK_RADII",
     "MJD_ZERO",
     "SHOWN",
     "STEPS",
@@ -56,6 +57,17 @@ TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", 
 
 CORONAGRAPHIC_TYPES = frozenset({"NRC_CORON", "MIR_4QPM", "MIR_LYOT"})
 """Exposure types of a star behind a mask."""
+
+MASK_RADII = {
+    **{"MASKA210R": 0.40, "MASKA335R": 0.63, "MASKA430R": 0.81, "MASKASWB": 0.26, "MASKALWB": 0.58},
+    **{"4QPM_1065": 0.33, "4QPM_1140": 0.36, "4QPM_1550": 0.49, "LYOT_2300": 2.16},
+}
+"""CORONMSK -> inner working angle [arcsec]; of a bar in its middle.
+
+References
+----------
+JWST User Documentation, "NIRCam Coronagraphic Occulting Masks and Lyot Stops", "MIRI Coronagraphic Imaging".
+"""
 
 ATTRS: dict[str, tuple[str, str]] = {
     # coordinates of an exposure
@@ -212,6 +224,10 @@ ATTRS: dict[str, tuple[str, str]] = {
     "adjust_ra": ("arcsec", "change of RA_REF by adjust_wcs"),
     "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
     "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
+    "prior_x": ("pixel", "star before the joint solution, x"),
+    "prior_y": ("pixel", "star before the joint solution, y"),
+    "prior_x_err": ("pixel", "standard error of prior_x"),
+    "prior_y_err": ("pixel", "standard error of prior_y"),
     "correction": ("", "what the star's pixel is corrected for"),
     "correction_x": ("pixel", "correction of the star's pixel, x"),
     "correction_y": ("pixel", "correction of the star's pixel, y"),
@@ -268,6 +284,7 @@ ADJUSTED = frozenset(
         *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),
         *("target_xy_corr", "target_xy_corr_part"),
         *("error_part", "error_part_source", "target_x_err_part", "target_y_err_part"),
+        *("prior_x", "prior_y", "prior_x_err", "prior_y_err"),
         *("target_x_err_part_mas", "target_y_err_part_mas"),
     }
 )

@@ -21,6 +21,8 @@ from xta.cubes import coadd as cubes
 from xta.cubes.background import mean_exposure
 from xta.cubes.recenter import recenter as recenter_exposure
 from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, WCSError, warn
+from xta.estimates import solve as estimate
+from xta.estimates.registration import Circle
 from xta.identity import header
 from xta.io.backend import open_exposure
 from xta.io.files import ROLES, PathLike
@@ -30,7 +32,7 @@ from xta.stacks import IMAGE_DIMS, is_stack, members_or_one
 from xta.stacks import each as each_exposure
 from xta.stacks import stack as stack_exposures
 
-__all__ = ["analyze", "coadd", "klip", "open_program", "recenter", "role", "stack", "subtract_background"]
+__all__ = ["analyze", "coadd", "klip", "open_program", "recenter", "role", "solve", "stack", "subtract_background"]
 
 Exposures: TypeAlias = dict[str, xr.Dataset]
 """Exposures by the path of their group."""
@@ -303,6 +305,52 @@ def recenter(
         Of `xta.cubes.recenter.recenter`.
     """
     return each(tree, with_star(tree), partial(recenter_exposure, method=method, size=size, fill=fill))
+
+
+def solve(
+    tree: xr.DataTree,
+    *,
+    template: Any = None,
+    sources: estimate.Sources | None = None,
+    mask: bool = False,
+    iwa: float | None = None,
+    owa: float | None = None,
+    exclude: Sequence[Circle] = (),
+) -> xr.DataTree:
+    """Find the stars of all exposures of a tree together.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Of analyzed exposures.
+    template, sources, mask, iwa, owa, exclude : optional
+        As in `xta.solve`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With the joint star in each exposure of a target or reference. The group ``solution`` holds the observations
+        and the covariance of all stars, see `xta.solution`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no exposure of a target or reference.
+    MissingError, RecenterError
+        Of `xta.solve`.
+    """
+    found = with_star(tree)
+    parts = {path: members_or_one(ds) for path, ds in found.items()}
+    options: dict[str, Any] = {"template": template, "sources": sources, "mask": mask}
+    options |= {"iwa": iwa, "owa": owa, "exclude": exclude}
+    solved = estimate.solve([ds for each_of in parts.values() for ds in each_of], **options)
+    table = estimate.solution(solved)
+    rest = iter(map(estimate.stripped, solved))
+    done = {
+        path: each_exposure(ds, lambda _: next(rest), name="solve") if is_stack(ds) else next(rest)
+        for path, ds in found.items()
+    }
+    return replaced(tree, {**done, estimate.GROUP: table})
 
 
 def coadd(tree: xr.DataTree, *, method: str = "mean", sigma: float = 3.0) -> xr.DataTree:

@@ -31,7 +31,7 @@ DERIVED = ("ra", "dec", "separation", "position_angle")
 """Coordinates that follow from labels and WCS; they are derived anew instead of joined."""
 
 IMAGE_DIMS = {"integration", "y", "x"}
-RAGGED = ("ta_exposure", "ta_y", "ta_x", "correction", "error_part", "check")
+RAGGED = ("ta_exposure", "ta_y", "ta_x", "correction", "error_part", "check", "observation", "star_axis", "star_axis_")
 """Dimensions that may be of another length in each exposure; what an exposure does not have is filled."""
 
 SCALE_TOLERANCE = 0.005

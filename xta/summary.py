@@ -6,22 +6,24 @@ The card is made for looking: it shows what is there, and raises for no dataset,
 import html
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from xta.estimates.solve import solution, solved_exposures
 from xta.identity import behind_mask, header, words
 from xta.model import ATTRS, scalar
 
-__all__ = ["as_dict", "as_files", "as_html", "as_table", "as_text"]
+__all__ = ["as_dict", "as_files", "as_html", "as_solution", "as_table", "as_text", "solution_as_dict"]
 
 QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     # (what, x or RA or east, y or Dec or north, decimals; None for a power of ten)
     ("star behind the mask [px, 0-based]", "target_x", "target_y", 4),
     ("standard error of the star [px]", "target_x_err", "target_y_err", 4),
+    ("star before the joint solution [px]", "prior_x", "prior_y", 4),
     ("star in the original readout [px]", "star_x", "star_y", 4),
     ("mask [px]", "mask_x", "mask_y", 3),
     ("aim of the telescope [px]", "aim_x", "aim_y", 3),
@@ -175,6 +177,63 @@ def as_files(table: xr.Dataset | None) -> str:
     reasons = [f"  {name}: {reason}" for name, reason in itertools.compress(pairs, left_out)]
     counts = f"{len(names)} files: {int((table['status'].values == 1).sum())} exposures, {len(reasons)} left out"
     return "\n".join([*shown, counts, *reasons])
+
+
+def as_solution(solved: Any) -> str:
+    """Write a joint solution as lines of text: the stars, and what was observed.
+
+    Parameters
+    ----------
+    solved : sequence of xarray.Dataset, a stack or a tree
+        Of `xta.solve`.
+    """
+    table = solution(solved)
+    names = ("target_x", "target_y", "target_x_err", "target_y_err", "prior_x", "prior_y")
+    stars = [
+        (words(ds, "filename"), *(number(scalar(ds, name), 4, minus="-") for name in names))
+        for ds in solved_exposures(solved)
+    ]
+    decimals = {"residual_x": 4, "residual_y": 4, "test": 1, "weight": 2}
+    values = [table[f"observation_{name}"].values.tolist() for name in decimals]
+    told = [
+        [number(value, digits, minus="-") for value in row]
+        for row, digits in zip(values, decimals.values(), strict=True)
+    ]
+    words_of = (table[name].values.tolist() for name in ("observation", "observation_kind"))
+    reasons = [f"rejected: {text}" if text else "" for text in table["observation_reason"].values.tolist()]
+    head = ("star [px, 0-based]", "x", "y", "error x", "error y", "before x", "before y")
+    columns = ("observation", "kind", "residual x", "residual y", "chi-square", "weight", "")
+    observed = list(zip(*words_of, *told, reasons, strict=True))
+    chi2, degrees = table.attrs["chi2"], table.attrs["degrees"]
+    closing = f"chi-square {chi2:.1f} of {degrees} degrees of freedom"
+    return "\n".join([*_aligned([head, *stars], 1), "", *_aligned([columns, *observed], 2), "", closing])
+
+
+def _aligned(lines: Sequence[Sequence[str]], texts: int) -> list[str]:
+    """Line up columns: so many of text at the left, then numbers."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = ["<" if k < texts else ">" for k in range(len(widths))]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return [form.format(*line).rstrip() for line in lines]
+
+
+def solution_as_dict(solved: Any) -> dict[str, Any]:
+    """Collect a joint solution in a mapping that JSON can hold: stars, observations, chi-square and covariance."""
+    table = solution(solved)
+    names = [str(name) for name, each in table.variables.items() if each.dims == ("observation",)]
+    columns = {name.removeprefix("observation_"): table[name].values.tolist() for name in names}
+    observations = [dict(zip(columns, map(_known, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+    result = {"chi2": float(table.attrs["chi2"]), "degrees": int(table.attrs["degrees"])}
+    return result | {
+        "stars": [as_dict(ds) for ds in solved_exposures(solved)],
+        "observations": observations,
+        "star_axes": table["star_axis"].values.tolist(),
+        "star_covariance": table["star_covariance"].values.tolist(),
+    }
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _say(form: str, text: str) -> str:

@@ -25,7 +25,6 @@ LARGEST_REGION = 128
 
 Key: TypeAlias = tuple[bytes, str, tuple[int, ...]]
 
-SATURATED = 2  # bit of the JWST flag SATURATED (stdatamodels.jwst.datamodels.dqflags.pixel)
 HOT = 4.0  # a pixel that exceeds its brightest neighbor by this factor is no star
 
 
@@ -124,7 +123,7 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     light, flags = cutout(ds, "ta_sci", x, y), cutout(ds, "ta_dq", x, y)
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
-    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(SATURATED)))):
+    if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(dq.SATURATED)))):
         wrong.append(f"{number} saturated pixel(s)")
     return wrong
 

@@ -302,6 +302,42 @@ def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
     tree.close()
 
 
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@click.option("-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated.")
+@CENTROID
+@CORRECTIONS
+@click.option("-o", "--output", type=PATH, help="NetCDF file of the program with the joint stars.")
+@click.option("--plot", "picture", type=PATH, help="Picture of all stars (.png, .pdf, .svg).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the stars and the observations.")
+@OFFLINE
+def solve(
+    paths: tuple[Path, ...],
+    reference: tuple[str, ...],
+    centroid: str,
+    corrections: str,
+    output: Path | None,
+    picture: Path | None,
+    as_json: bool,
+    offline: bool,
+) -> None:
+    """Find the stars of all exposures in PATHS together: by their acquisitions and by their speckles."""
+    from xta import plot, summary
+
+    how: dict[str, Any] = {"centroid": common.centroid(centroid), "corrections": common.corrections(corrections)}
+    common.check_picture(picture)
+    if output is not None:
+        common.outputs(output, paths[:1], "_joint.nc", *paths)
+    with xta.open_program(paths, reference=reference) as opened:
+        tree = opened.ta.analyze(offline=offline, **how).ta.solve()
+        click.echo(json.dumps(summary.solution_as_dict(tree), indent=2) if as_json else summary.as_solution(tree))
+        if output is not None:
+            xta.to_netcdf(tree, output)
+            say(f"wrote {output}")
+        if picture is not None:
+            common.save(plot.joint(tree)[0].figure, picture, dpi=200)
+
+
 @main.group()
 def cache() -> None:
     """See or empty the folder in which fetched files are kept."""

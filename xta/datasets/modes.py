@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from xta.errors import ArgumentError
-from xta.model import INSTRUMENTS
+from xta.model import INSTRUMENTS, MASK_RADII
 
 __all__ = ["ACQUISITIONS", "SETUPS", "Setup", "find"]
 
@@ -49,8 +49,6 @@ class Setup:
     coronagraph: str = "NONE"
     mask: str = "none"
     """Kind of mask: "round", "bar", "4qpm", "spot" or "none"."""
-    mask_size: float = 0.0
-    """Half width at half maximum of the mask, or the radius of the spot [arcsec]."""
     dithered: str = "never"
     """Whether the acquisition takes three dithered images: "never", "may be" or "always"."""
     stages: int = 1
@@ -104,6 +102,11 @@ class Setup:
         return self._detector_of(self.aperture)
 
     @property
+    def mask_size(self) -> float:
+        """Half width at half maximum of the mask, or the radius of the spot [arcsec]."""
+        return MASK_RADII.get(self.coronagraph, 0.0)
+
+    @property
     def ta_detector(self) -> str:
         """The detector of the acquisition: a short-wave mask can be acquired in the long-wave channel."""
         return self._detector_of(self.ta_aperture)
@@ -112,7 +115,7 @@ class Setup:
         return DETECTORS.get(self.letters) or aperture.partition("_")[0].replace("5", "LONG")
 
 
-def _nircam_mask(detector: str, name: str, mask_size: float, filter_name: str, ta_filter: str, **regions: str) -> Setup:
+def _nircam_mask(detector: str, name: str, filter_name: str, ta_filter: str, **regions: str) -> Setup:
     """Read a row of the table of NIRCam's masks; apertures of the regions go without the detector."""
     kind, pupil = ("round", "MASKRND") if name.endswith("R") else ("bar", "MASKBAR")
     return Setup(
@@ -125,20 +128,19 @@ def _nircam_mask(detector: str, name: str, mask_size: float, filter_name: str, t
         pupil=pupil,
         coronagraph=f"MASKA{name}",
         mask=kind,
-        mask_size=mask_size,
         dithered="may be",
     )
 
 
 _NIRCAM_MASKS = (
-    _nircam_mask("NRCA5", "335R", 0.63, "F444W", "F335M", SUBNDA335R="TAMASK335R", SUBFSA335R="FSTAMASK335R"),
-    _nircam_mask("NRCA5", "430R", 0.81, "F460M", "F335M", SUBNDA430R="TAMASK430R", SUBFSA430R="FSTAMASK430R"),
+    _nircam_mask("NRCA5", "335R", "F444W", "F335M", SUBNDA335R="TAMASK335R", SUBFSA335R="FSTAMASK335R"),
+    _nircam_mask("NRCA5", "430R", "F460M", "F335M", SUBNDA430R="TAMASK430R", SUBFSA430R="FSTAMASK430R"),
     _nircam_mask(
-        "NRCA5", "LWB", 0.58, "F460M", "F335M", SUBNDALWBS="TAMASKLWB", SUBNDALWBL="TAMASKLWBL", SUBFSALWB="FSTAMASKLWB"
+        "NRCA5", "LWB", "F460M", "F335M", SUBNDALWBS="TAMASKLWB", SUBNDALWBL="TAMASKLWBL", SUBFSALWB="FSTAMASKLWB"
     ),
-    _nircam_mask("NRCA2", "210R", 0.4, "F210M", "F210M", SUBNDA210R="TAMASK210R", SUBFSA210R="FSTAMASK210R"),
+    _nircam_mask("NRCA2", "210R", "F210M", "F210M", SUBNDA210R="TAMASK210R", SUBFSA210R="FSTAMASK210R"),
     _nircam_mask(
-        "NRCA4", "SWB", 0.26, "F210M", "F210M", SUBNDASWBL="TAMASKSWB", SUBNDASWBS="TAMASKSWBS", SUBFSASWB="FSTAMASKSWB"
+        "NRCA4", "SWB", "F210M", "F210M", SUBNDASWBL="TAMASKSWB", SUBNDASWBS="TAMASKSWBS", SUBFSASWB="FSTAMASKSWB"
     ),
 )
 """Each on the detector where its star is acquired."""
@@ -194,7 +196,6 @@ _IMAGING = (
         exp_type="MIR_LYOT",
         coronagraph="LYOT_2300",
         mask="spot",
-        mask_size=2.16,
         separation=4.0,
         contrast=2e-3,
         star_flux=3.0,

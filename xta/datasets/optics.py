@@ -118,11 +118,11 @@ def point_source(camera: Camera, *, opd: Array | None = None, stop: bool = False
     return np.asarray(image / image.sum())
 
 
-def _transmission(camera: Camera, mask: str, size: float) -> Array:
-    """Compute the amplitude transmission of a focal mask on the periodic grid; size [arcsec]."""
+def _transmission(camera: Camera, mask: str, size: float, offset: tuple[float, float]) -> Array:
+    """Compute the amplitude transmission of a focal mask on the periodic grid; size [arcsec], offset [pixel]."""
     count = camera.count
     axis = np.fft.fftfreq(count, 1 / count) * camera.pixel / camera.oversample
-    x, y = np.meshgrid(axis, axis)
+    x, y = np.meshgrid(*(axis + camera.pixel * each for each in offset))
     if mask == "4qpm":
         return np.sign(x) * np.sign(y)
     if mask == "spot":
@@ -132,8 +132,12 @@ def _transmission(camera: Camera, mask: str, size: float) -> Array:
     return 1 - np.exp(-half * (distance / size) ** 2)
 
 
-def suppressed_source(camera: Camera, *, mask: str, mask_size: float, opd: Array) -> Array:
-    """Image a point source behind the middle of a mask "round", "bar", "4qpm" or "spot", as `point_source` does.
+def suppressed_source(
+    camera: Camera, *, mask: str, mask_size: float, opd: Array, offset: tuple[float, float] = (0.0, 0.0)
+) -> Array:
+    """Image a point source behind a mask "round", "bar", "4qpm" or "spot", as `point_source` does.
+
+    `offset` is where the source is from the middle of the mask, along x and y [pixel].
 
     `mask_size` is the half width at half maximum, or the radius of the spot [arcsec]. The speckles come from `opd`. The
     image sums to what is left of 1, the sum without the mask.
@@ -142,7 +146,7 @@ def suppressed_source(camera: Camera, *, mask: str, mask_size: float, opd: Array
 
     count = camera.count
     image, unmasked = np.zeros((count, count)), 0.0
-    transmission = _transmission(camera, mask, mask_size)
+    transmission = _transmission(camera, mask, mask_size, offset)
     for relative in _BAND:
         field, lyot = _field(camera, relative * camera.wavelength, opd)
         relayed = fft.ifft2(transmission * fft.fft2(field, s=(count, count)))

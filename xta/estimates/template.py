@@ -20,7 +20,7 @@ from xta.images.correlation import match_template
 from xta.io.fitsfile import opened
 from xta.stacks import tabulated
 
-__all__ = ["estimate_center", "read_template"]
+__all__ = ["estimate_center", "frames", "read_template"]
 
 Floats = NDArray[np.float64]
 
@@ -145,15 +145,15 @@ def _image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
     """Average the integrations: image, bad pixels, standard error (None where the dataset has none)."""
     model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
     ds = pixels.checked(ds, names=("sci", "err", "dq"))
-    used = ~_frames(pixels.bad_pixels(ds))
+    used = ~frames(pixels.bad_pixels(ds))
     none = ~used.any(axis=0)
-    mean = np.where(none, 0.0, combine.combine(_frames(ds["sci"]).astype(float), used))
+    mean = np.where(none, 0.0, combine.combine(frames(ds["sci"]).astype(float), used))
     if "err" not in ds:
         return mean, none, None
-    return mean, none, np.where(none, 0.0, combine.combine_error(_frames(ds["err"]).astype(float), used))
+    return mean, none, np.where(none, 0.0, combine.combine_error(frames(ds["err"]).astype(float), used))
 
 
-def _frames(image: xr.DataArray) -> NDArray[Any]:
+def frames(image: xr.DataArray) -> NDArray[Any]:
     """Read frames, shape (n, y, x)."""
     values = image.transpose(..., "y", "x").values
     return values.reshape(-1, *values.shape[-2:])

@@ -5,13 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DO_NOT_USE", "OUTLIER", "bad_pixels", "flag_attrs"]
+__all__ = ["DO_NOT_USE", "OUTLIER", "SATURATED", "bad_pixels", "flag_attrs"]
 
-DO_NOT_USE = 1
-"""Bit of the JWST flag DO_NOT_USE (stdatamodels.jwst.datamodels.dqflags.pixel)."""
-
-OUTLIER = 16
-"""Bit of the JWST flag OUTLIER."""
+DO_NOT_USE, SATURATED, OUTLIER = 1, 2, 16
+"""Bits of these JWST flags (stdatamodels.jwst.datamodels.dqflags.pixel)."""
 
 
 def bad_pixels(sci: NDArray[np.floating[Any]], dq: NDArray[np.integer[Any]] | None = None) -> NDArray[np.bool_]:

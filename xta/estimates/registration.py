@@ -1,0 +1,349 @@
+"""Register exposures on each other: their stars relative to each other, by the speckles that they share.
+
+The numbers are those of `xta.images.registration`; here exposures become frames, and shifts become stars.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xta import identity, model, pixels, stacks
+from xta.acquisition import instrument
+from xta.errors import ArgumentError, CentroidError, MissingError, RecenterError
+from xta.estimates.template import frames
+from xta.geometry import sky, wcs
+from xta.identity import header
+from xta.images import combine, registration
+from xta.images.dq import SATURATED
+from xta.images.registration import Frame
+from xta.psfsub.result import resolution
+
+__all__ = ["GAIN", "SETTING", "Pair", "pairs", "register"]
+
+Circle = tuple[float, float, float]
+"""Separation [arcsec], position angle [deg] and radius [arcsec] of a part of the sky."""
+
+SETTING = ("instrument", "detector", "filter", "pupil", "aperture")
+"""What exposures that show the same speckles have in common."""
+
+MASK_EDGE = 1.25
+"""Inner edge of what is registered, over the inner working angle of the mask.
+
+Light inside the mask follows the star 1.09 to 1.11 times, light outside 1.00 to 1.04 times (images of a star that moves
+behind a round mask that stays, in F335M and F444W).
+"""
+
+RINGS = 10.0
+"""Width of what is registered, in resolution elements: beyond, discs and the background have a say."""
+
+GAIN = 0.03
+"""Standard error of a shift that is known to follow the star, of the shift.
+
+Published registrations of a known dither have gains of 0.99 to 1.06.
+"""
+
+ATTRS = {
+    "dx": ("pixel", "star minus that of the reference, along x"),
+    "dy": ("pixel", "star minus that of the reference, along y"),
+    "dx_err": ("pixel", "standard error of dx"),
+    "dy_err": ("pixel", "standard error of dy"),
+    "xy_corr": ("1", "correlation of the errors of dx and dy"),
+    "scale": ("1", "brightness of the star over that of the reference"),
+    "drift": ("1", "what the fit leaves over beyond the noise, as a part of the brightness around"),
+    "number": ("1", "pixels that were fitted"),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """By how much the star of one exposure is from that of another, in the labels of each [pixel]."""
+
+    dx: float
+    dy: float
+    covariance: NDArray[np.float64]
+    """By what the images show."""
+    gain: float
+    """Standard error that is in proportion to the shift."""
+    floor: float
+    """What is known of the errors of registrations beside, one axis [pixel]."""
+    scale: float
+    drift: float
+    number: int
+
+    def row(self) -> tuple[float, ...]:
+        """Return the values of `ATTRS`."""
+        shift = np.array([self.dx, self.dy])
+        total = self.covariance + self.gain**2 * np.outer(shift, shift) + self.floor**2 * np.eye(2)
+        x_err, y_err = np.sqrt(np.diag(total)).tolist()
+        corr = float(total[0, 1]) / (x_err * y_err) if x_err * y_err else 0.0
+        return self.dx, self.dy, x_err, y_err, corr, self.scale, self.drift, self.number
+
+
+@dataclass(frozen=True)
+class _Options:
+    iwa: float | None
+    owa: float | None
+    fwhm: float | None
+    exclude: tuple[Circle, ...]
+
+    def edges(self, ds: xr.Dataset) -> tuple[float, float]:
+        """Find the edges of what is registered [pixel]."""
+        scale, element = float(header(ds)["pixel_scale"]), resolution(ds, self.fwhm)
+        mask = model.MASK_RADII.get(str(header(ds).get("coronagraphic_mask", "")).upper(), 0.0)
+        inner = MASK_EDGE * mask if self.iwa is None else float(self.iwa)
+        outer = inner + RINGS * element if self.owa is None else float(self.owa)
+        if not 0 <= inner < outer < math.inf:
+            msg = f"iwa and owa are {inner:g} and {outer:g} arcsec; give 0 <= iwa < owa"
+            raise ArgumentError(msg)
+        return inner / scale, outer / scale
+
+
+def register(
+    exposures: xr.Dataset | Iterable[xr.Dataset],
+    reference: xr.Dataset | None = None,
+    *,
+    each: Literal["exposure", "integration"] = "exposure",
+    iwa: float | None = None,
+    owa: float | None = None,
+    fwhm: float | None = None,
+    exclude: Sequence[Circle] = (),
+) -> xr.Dataset:
+    """Measure where the stars of exposures are relative to that of a reference, by their speckles.
+
+    Parameters
+    ----------
+    exposures : xarray.Dataset or iterable of them
+        Of one mask and filter, with the star's pixel, which need not be better than a few pixels; not recentered.
+        A stack counts as its exposures.
+    reference : xarray.Dataset, optional
+        An exposure of the same mask and filter. By default the first of the exposures, or, for integrations, the
+        exposure itself.
+    each : "exposure" or "integration"
+        Register the mean of each exposure, or each integration of one exposure.
+    iwa, owa : float, optional
+        Inner and outer edge of what is compared, around the star [arcsec]. By default from the edge of the mask, see
+        `MASK_EDGE`, over `RINGS` resolution elements.
+    fwhm : float, optional
+        Resolution element [arcsec]; by default by the wavelength in the filter's name.
+    exclude : sequence of (separation, position angle, radius)
+        Parts of the sky not to compare, such as companions [arcsec, deg east of north, arcsec].
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``exposure`` or ``integration``: ``dx``, ``dy``, the star minus that of the reference, in the labels
+        ``x``, ``y`` [pixel], ``dx_err``, ``dy_err``, ``xy_corr``; ``scale``, ``drift`` and ``number``, see
+        `xta.images.registration.Registration`. The star of an exposure is that of the reference plus ``dx``, ``dy``.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no exposure, they are not of one mask and filter, `each` or an edge is not of the form above, or
+        nothing is left to compare.
+    MissingError
+        If there is no star, no images or no errors.
+    RecenterError
+        If an exposure is recentered.
+    CentroidError
+        If a fit does not come to rest.
+
+    Notes
+    -----
+    DO_NOT_USE, saturated and non-finite pixels are left out. Errors are those of `xta.images.registration.register`
+    and, between exposures, of what is known of such registrations: a part of the shift itself (`GAIN`), and of MIRI the
+    9 mas to which published registrations reproduce a known dither (`xta.instrument`, "registration"). Behind a
+    four-quadrant mask the image changes with the place of the star behind it, and registration sees that badly: its
+    ``drift`` is large then, and so are the errors.
+
+    Examples
+    --------
+    >>> table = xta.register([xta.analyze(path) for path in paths])  # doctest: +SKIP
+    >>> table["dx"] * 63  # mas  # doctest: +SKIP
+    """
+    if each not in {"exposure", "integration"}:
+        msg = f"each is {each!r}; give 'exposure' or 'integration'"
+        raise ArgumentError(msg)
+    options = _Options(iwa, owa, fwhm, tuple(exclude))
+    given = [exposures] if isinstance(exposures, xr.Dataset) else list(exposures)
+    parts = [part for ds in given for part in stacks.members_or_one(ds)]
+    if not parts:
+        msg = "there is no exposure to register; give one dataset or more"
+        raise ArgumentError(msg)
+    base = parts[0] if reference is None else identity.current(reference)
+    if each == "integration":
+        return _track(parts, base, options)
+    table = _table([_pair(_Seen.of(part, options), _Seen.of(base, options)) for part in parts], "exposure")
+    names = [str(header(part).get("filename", "")) for part in parts]
+    return table.assign_coords(filename=("exposure", names)).assign_attrs(reference=header(base).get("filename", ""))
+
+
+def pairs(
+    exposures: Sequence[xr.Dataset],
+    *,
+    iwa: float | None = None,
+    owa: float | None = None,
+    fwhm: float | None = None,
+    exclude: Sequence[Circle] = (),
+) -> dict[tuple[int, int], Pair]:
+    """Register all pairs of exposures of one mask and filter, as `register` does; by the numbers of the two.
+
+    A pair whose images do not tell a shift is left out.
+    """
+    options = _Options(iwa, owa, fwhm, tuple(exclude))
+    seen = [_Seen.of(ds, options) for ds in exposures]
+    found: dict[tuple[int, int], Pair] = {}
+    for b, a in combinations(range(len(seen)), 2):
+        if seen[a].setting == seen[b].setting:
+            with suppress(CentroidError):
+                found[a, b] = _pair(seen[a], seen[b])
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """An exposure as registration sees it."""
+
+    ds: xr.Dataset
+    frame: Frame
+    star: tuple[float, float]
+    """In numbers of columns and rows."""
+    inner: float
+    outer: float
+    """Edges of what is registered [pixel]."""
+    speckle: float
+    """Resolution element [pixel]."""
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, options: _Options) -> "_Seen":
+        """Average an exposure, and mark what is of no use."""
+        star = _star(ds)
+        inner, outer = options.edges(ds)
+        frame = _mean(_cube(ds, options.exclude))
+        return cls(ds, frame, star, inner, outer, resolution(ds, options.fwhm) / _scale(ds))
+
+    @property
+    def setting(self) -> tuple[Any, ...]:
+        return tuple(header(self.ds).get(name) for name in SETTING)
+
+    def cut(self) -> tuple[Frame, tuple[int, int]]:
+        """Cut out what is registered, and its margin, and where that begins (x, y); beyond the edges it is bad."""
+        half = math.ceil(self.outer) + registration.MARGIN
+        x0, y0 = (round(at) - half for at in self.star)
+        ny, nx = self.frame.image.shape
+        beyond = ((max(-y0, 0), max(y0 + 2 * half + 1 - ny, 0)), (max(-x0, 0), max(x0 + 2 * half + 1 - nx, 0)))
+        rows, columns = (slice(max(at, 0), max(at + 2 * half + 1, 0)) for at in (y0, x0))
+        image, variance = (np.pad(each[rows, columns], beyond) for each in (self.frame.image, self.frame.variance))
+        bad = np.pad(self.frame.bad[rows, columns], beyond, constant_values=True)
+        return Frame(image, variance, bad), (x0, y0)
+
+
+def _pair(one: _Seen, other: _Seen) -> Pair:
+    """Register one exposure on another."""
+    if one.setting != other.setting:
+        what = " and of ".join(" ".join(map(str, each.setting)) for each in (one, other))
+        msg = f"the exposures are of {what}; only those of one mask and filter show the same speckles"
+        raise ArgumentError(msg)
+    (frame, corner), (reference, corner_of_reference) = one.cut(), other.cut()
+    x, y = (at - edge for at, edge in zip(one.star, corner, strict=True))
+    start = [at - edge for at, edge in zip(other.star, corner_of_reference, strict=True)]
+    rows, columns = np.indices(frame.image.shape)
+    radius = np.hypot(columns - x, rows - y)
+    region = (radius >= one.inner) & (radius <= one.outer)
+    found = registration.register(
+        frame, reference, region=region, speckle=one.speckle, start=(x - start[0], y - start[1])
+    )
+    labels = (float(one.ds[axis][0]) - float(other.ds[axis][0]) for axis in "xy")
+    dx, dy = (
+        moved + at - before + first
+        for moved, at, before, first in zip((found.dx, found.dy), corner, corner_of_reference, labels, strict=True)
+    )
+    if one.ds is other.ds:
+        return Pair(dx, dy, found.covariance, 0.0, 0.0, found.scale, found.drift, found.number)
+    known = instrument.tables().accuracy("registration", header(one.ds))
+    floor = 0.0 if known is None else known.x / 1e3 / _scale(one.ds)
+    return Pair(dx, dy, found.covariance, GAIN, floor, found.scale, found.drift, found.number)
+
+
+def _track(parts: Sequence[xr.Dataset], base: xr.Dataset, options: _Options) -> xr.Dataset:
+    """Register the integrations of one exposure."""
+    if len(parts) > 1:
+        msg = f"there are {len(parts)} exposures; give one to register its integrations: ds.isel(exposure=0)"
+        raise ArgumentError(msg)
+    (ds,) = parts
+    identity.require(ds, "sci", step="xta.open_exposure")
+    if "integration" not in ds["sci"].dims:
+        msg = "sci has no dimension integration; give the exposure before coadd()"
+        raise MissingError(msg)
+    reference = _Seen.of(base, options)
+    own = reference if base is ds else _Seen.of(ds, options)
+    rows = [_pair(replace(own, frame=frame), reference) for frame in _cube(ds, options.exclude)]
+    coords = {name: ds.coords[name].variable for name in ("integration", "time") if name in ds.coords}
+    return _table(rows, "integration").assign_coords(coords)
+
+
+def _table(rows: Sequence[Pair], dim: str) -> xr.Dataset:
+    columns = zip(*(row.row() for row in rows), strict=True)
+    return xr.Dataset(
+        {
+            name: (dim, np.array(column), {"units": units, "long_name": text})
+            for (name, (units, text)), column in zip(ATTRS.items(), columns, strict=True)
+        }
+    )
+
+
+def _scale(ds: xr.Dataset) -> float:
+    return float(header(ds)["pixel_scale"])
+
+
+def _star(ds: xr.Dataset) -> tuple[float, float]:
+    """Read the star's pixel, in numbers of columns and rows."""
+    if "star_x" in ds.coords:
+        msg = "the dataset is recentered: its pixels were moved already; register exposures before recenter()"
+        raise RecenterError(msg)
+    identity.require(ds, "x", "y", "target_x", "target_y", step="ds.ta.adjust_wcs(), or ds.ta.set_star(x, y)")
+    x, y = (float(ds[f"target_{axis}"]) - float(ds[axis][0]) for axis in "xy")
+    if not math.isfinite(x + y):
+        msg = f"the star's pixel is ({x}, {y}); call ds.ta.set_star(x, y, source=...)"
+        raise MissingError(msg)
+    return x, y
+
+
+def _cube(ds: xr.Dataset, exclude: Sequence[Circle]) -> list[Frame]:
+    """Read the integrations of an exposure; saturated and excluded pixels are bad."""
+    identity.require(ds, "sci", "err", step="xta.open_exposure")
+    model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
+    ds = pixels.checked(ds, names=("sci", "err", "dq"))
+    bad = frames(pixels.bad_pixels(ds))
+    variance = frames(ds["err"]).astype(float) ** 2
+    bad = bad | ~(np.isfinite(variance) & (variance > 0))
+    if "dq" in ds:
+        bad |= (frames(ds["dq"]) & SATURATED).any(axis=0)
+    rows, columns = np.indices(bad.shape[1:])
+    for separation, angle, radius in exclude:
+        x, y = _on_sky(ds, separation, angle)
+        bad |= np.hypot(columns - x, rows - y) <= radius / _scale(ds)
+    return list(map(Frame, np.where(bad, 0.0, frames(ds["sci"])), np.where(bad, 0.0, variance), bad))
+
+
+def _mean(cube: Sequence[Frame]) -> Frame:
+    """Average the integrations of an exposure."""
+    images, variances, bad = (np.array([getattr(each, name) for each in cube]) for name in ("image", "variance", "bad"))
+    none = bad.all(axis=0)
+    image, variance = combine.combine(images, ~bad), combine.combine_variance(variances, ~bad)
+    return Frame(np.where(none, 0.0, image), np.where(none, 0.0, variance), none)
+
+
+def _on_sky(ds: xr.Dataset, separation: float, angle: float) -> tuple[float, float]:
+    """Find the column and row of a separation [arcsec] and position angle [deg] from the star."""
+    x, y = float(ds["target_x"]), float(ds["target_y"])
+    # On the tangent plane of the star: the region is a few pixels wide, and its place matters by a part of that.
+    east, north = (separation * trig(math.radians(angle)) for trig in (math.sin, math.cos))
+    dx, dy = np.linalg.solve(wcs.sky_jacobian(sky.the_wcs(ds), x, y), [east, north]).tolist()
+    return x + dx - float(ds["x"][0]), y + dy - float(ds["y"][0])

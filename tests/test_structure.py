@@ -22,6 +22,7 @@ from xta.estimates import registration, table, template
 from xta.geometry import sky
 from xta.io import netcdf, tofits
 from xta.psfsub import companions, contrast, derotate, snr
+from xta.surveys import monitor
 
 PACKAGE = Path(xta.__file__).parent
 
@@ -142,6 +143,7 @@ METHODS = {
         "estimates": table.estimates,
         "estimate_center": template.estimate_center,
         "register": registration.register,
+        "monitor": monitor.monitor,
         "assign_sky": sky.assign_sky,
         "sel_sky": sky.sel_sky,
         "pixel_to_world": sky.pixel_to_world,

@@ -30,6 +30,7 @@ from xta.psfsub.contrast import contrast
 from xta.psfsub.derotate import derotate
 from xta.psfsub.detection import snr
 from xta.report import report
+from xta.surveys.monitor import monitor
 
 __all__ = ["PlotAccessor", "TaAccessor", "TreeAccessor"]
 
@@ -148,6 +149,7 @@ class TaAccessor:
     contrast = _method(contrast)
     coadd = _method(coadd)
     subtract = _method(subtract)
+    monitor = _method(monitor)
     report = _method(report)
     to_fits = _method(to_fits)
     assign_sky = _method(assign_sky)

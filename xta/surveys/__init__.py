@@ -16,6 +16,7 @@ from xta.archive.policy import is_offline
 from xta.errors import ArgumentError
 from xta.surveys import pool
 from xta.surveys.files import VisitFiles, find_visits
+from xta.surveys.monitor import monitor, write_accuracies
 from xta.surveys.store import Store
 from xta.surveys.table import METHODS, Row, counts, to_dataset, to_ecsv, to_table
 from xta.surveys.visit import exposure_rows, failed_row, survey_visit
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ["METHODS", "VisitFiles", "counts", "find_visits", "survey", "survey_visit", "to_ecsv", "to_table"]
+__all__ = ["METHODS", "VisitFiles", "counts", "find_visits", "monitor", "survey", "survey_visit", "to_ecsv", "to_table"]
+__all__ += ["write_accuracies"]
 
 logger = logging.getLogger(__name__)
 

@@ -52,7 +52,7 @@ TEXTS = {
 """Columns of text -> long name."""
 
 _OFFSETS = ("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north")
-_STAR = ("target_x", "target_y", "mask_x", "mask_y")
+_STAR = ("target_x", "target_y", "mask_x", "mask_y", "aim_x", "aim_y")
 _ERRORS = ("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas")
 
 NUMBERS: dict[str, tuple[str, str]] = {

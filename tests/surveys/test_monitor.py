@@ -1,0 +1,78 @@
+"""The monitor of many acquisitions: planted offsets come out, per group, with their errors."""
+
+import numpy as np
+import pytest
+
+import xta
+from xta import instrument
+from xta.errors import ArgumentError, MissingError
+from xta.surveys import write_accuracies
+from xta.surveys.table import to_dataset
+
+PLANTED = {("NRCA5_MASK335R", 1): (4.0, -6.0), ("NRCA5_MASK335R", 2): (-2.0, 1.0), ("NRCA2_MASK210R", 1): (0.0, 9.0)}
+SCATTER = 6.4  # mas
+
+
+@pytest.fixture(scope="module")
+def survey():
+    """200 visits whose stars are off their aims by what is planted for their mask and guider."""
+    rng, keys, rows = np.random.default_rng(4), list(PLANTED), []
+    for k in range(200):
+        aperture, guider = keys[k % 3]
+        scale = 62.5 if "A5" in aperture else 31.0
+        x, y = (np.array(PLANTED[aperture, guider]) + rng.normal(0, SCATTER, 2)) / scale
+        rows.append(
+            {
+                "visit_id": f"0999{k:03d}0001",
+                "ok": 1,
+                "aperture": aperture,
+                "filter": "F444W",
+                "guider": guider,
+                "instrument": "NIRCAM",
+                "date": f"2024-{1 + k % 12:02d}-03T00:00:00",
+                "target_x": 150 + x,
+                "target_y": 170 + y,
+                "aim_x": 150.0,
+                "aim_y": 170.0,
+                "target_x_err": 0.1,
+                "target_x_err_mas": 0.1 * scale,
+            }
+        )
+    return to_dataset(rows, estimates=False)
+
+
+def test_monitor_recovers_planted_offsets(survey):
+    table = survey.ta.monitor(by=["aperture", "guider"])
+    assert table["number"].sum() == 200
+    for key, planted in PLANTED.items():
+        row = table.isel(group=[k for k in range(3) if (table["aperture"].values[k], table["guider"].values[k]) == key])
+        for axis, value in zip("xy", planted, strict=True):
+            assert abs(row[f"mean_{axis}"].item() - value) < 3 * row[f"mean_{axis}_err"].item() < 3
+            assert row[f"scatter_{axis}"].item() == pytest.approx(SCATTER, rel=0.25)
+    assert len(survey.ta.monitor(by=["month"])["group"]) == 12
+
+
+def test_monitor_replaces_the_table_of_maneuvers(survey, tmp_path):
+    write_accuracies(survey.ta.monitor(by=["aperture", "guider"]), tmp_path / "own.csv")
+    tables = instrument.read_tables(accuracies=tmp_path / "own.csv")
+    assert tables.accuracy("maneuver", {"instrument": "NIRCAM"}).x == pytest.approx(SCATTER, rel=0.1)
+    with pytest.raises(MissingError, match="larger"):
+        write_accuracies(survey.isel(visit=[0, 1]).ta.monitor(), tmp_path / "few.csv")
+    assert not (tmp_path / "few.csv").exists()
+
+
+def test_monitor_refuses_other_tables(survey):
+    with pytest.raises(MissingError, match="survey"):
+        survey.drop_vars("aim_x").ta.monitor()
+    with pytest.raises(ArgumentError, match="target_x"):
+        survey.ta.monitor(by=["target_x"])
+    with pytest.raises(MissingError, match="coronagraphic"):
+        survey.assign(aim_x=survey["aim_x"] * np.nan).ta.monitor()
+
+
+def test_monitor_of_a_survey(tmp_path):
+    xta.datasets.make_visit(tmp_path, integrations=1)
+    table = xta.survey(tmp_path, offline=True, workers=1, estimates=False).ta.monitor()
+    assert table["number"].values.tolist() == [1]
+    assert np.isfinite(table["mean_x"].item())
+    assert np.isnan(table["scatter_x"].item())

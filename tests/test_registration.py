@@ -197,6 +197,28 @@ def test_register_each_integration(rolls):
     assert float(again["dx"][3] - track["dx"][3]) == pytest.approx(0.05, abs=1e-3)
 
 
+def test_recenter_follows_the_track(rolls):
+    """Each integration is shifted by its own star; without a track all by one."""
+    ds = rolls[0][2].isel(integration=slice(0, 2))
+    track = xr.Dataset({"dx": ("integration", [0.4, -0.4]), "dy": ("integration", [0.0, 0.2])})
+    followed = ds.ta.recenter(size=61, track=track)
+    assert followed.sizes == ds.ta.recenter(size=61).sizes
+    assert followed["integration"].values.tolist() == ds["integration"].values.tolist()
+    for k in range(2):
+        alone = ds.isel(integration=[k])
+        alone = alone.assign_coords(
+            target_x=alone["target_x"] + track["dx"][k], target_y=alone["target_y"] + track["dy"][k]
+        )
+        xr.testing.assert_equal(followed["sci"][k].variable, alone.ta.recenter(size=61)["sci"][0].variable)
+    assert float(followed["star_x"]) == float(ds["target_x"])
+    again = ds.ta.recenter(size=61, track=True)
+    assert np.isfinite(again["sci"]).any()
+    with pytest.raises(ArgumentError, match="track"):
+        ds.ta.recenter(track=track.isel(integration=[0]))
+    with pytest.raises(ArgumentError, match="track"):
+        ds.ta.recenter(track="yes")
+
+
 def test_register_refuses_other_filters_and_states(rolls, miri_exposure):
     exposures, _ = rolls
     with pytest.raises(ArgumentError, match="filter"):

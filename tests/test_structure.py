@@ -143,7 +143,7 @@ METHODS = {
         "estimates": table.estimates,
         "estimate_center": template.estimate_center,
         "register": registration.register,
-        "monitor": monitor.monitor,
+        "monitor": monitor,
         "assign_sky": sky.assign_sky,
         "sel_sky": sky.sel_sky,
         "pixel_to_world": sky.pixel_to_world,

@@ -30,7 +30,7 @@ from xta.psfsub.contrast import contrast
 from xta.psfsub.derotate import derotate
 from xta.psfsub.detection import snr
 from xta.report import report
-from xta.surveys.monitor import monitor
+from xta.surveys.ensemble import monitor
 
 __all__ = ["PlotAccessor", "TaAccessor", "TreeAccessor"]
 

@@ -284,6 +284,7 @@ def recenter(
     method: str = "fourier",
     size: int | tuple[int, int] | None = None,
     fill: float | None = None,
+    track: bool = False,
 ) -> xr.DataTree:
     """Put the star on the central pixel in all exposures of a tree.
 
@@ -291,7 +292,7 @@ def recenter(
     ----------
     tree : xarray.DataTree
         Of analyzed exposures.
-    method, size, fill : optional
+    method, size, fill, track : optional
         As in `xta.cubes.recenter.recenter`.
 
     Returns
@@ -304,7 +305,7 @@ def recenter(
     ArgumentError, RecenterError
         Of `xta.cubes.recenter.recenter`.
     """
-    return each(tree, with_star(tree), partial(recenter_exposure, method=method, size=size, fill=fill))
+    return each(tree, with_star(tree), partial(recenter_exposure, method=method, size=size, fill=fill, track=track))
 
 
 def solve(

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,8 +17,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+import xarray as xr
+
 from xta import model
 from xta.errors import ArgumentError, FileError, damage
+from xta.identity import header
 
 __all__ = [
     "Accuracies",
@@ -29,8 +34,11 @@ __all__ = [
     "channel",
     "is_early",
     "read_tables",
+    "resolution",
     "tables",
 ]
+
+PRIMARY = 6.5  # diameter of the primary mirror [m]
 
 WHEEL_MOVED = "2022-06-01"
 """Before, the pupil wheel of NIRCam stood elsewhere, and its masks with it: the newest SIAF does not hold."""
@@ -164,6 +172,21 @@ def acquisition_accuracy(name: str) -> float:
     3.89
     """
     return (14.0 if name.upper() == "MIRI" else 5.5) / math.sqrt(2)
+
+
+def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
+    """Return the resolution element [arcsec], as asked for or by the wavelength in the filter's name."""
+    if fwhm is not None:
+        if not fwhm > 0:
+            msg = f"fwhm is {fwhm}; give a positive number of arcsec"
+            raise ArgumentError(msg)
+        return float(fwhm)
+    name = str(header(ds).get("filter", ""))
+    number = re.match(r"F(\d{3,4})[A-Z]", name)  # the wavelength in units of 10 nm
+    if number is None:
+        msg = f"filter {name!r} does not tell the wavelength; give fwhm=, the resolution element in arcsec"
+        raise ArgumentError(msg)
+    return float(np.rad2deg(int(number[1]) * 1e-8 / PRIMARY) * 3600)
 
 
 @cache

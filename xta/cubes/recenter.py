@@ -10,6 +10,7 @@ import xarray as xr
 
 from xta import identity, model, pixels
 from xta.errors import ArgumentError, RecenterError, warn
+from xta.estimates.registration import register
 from xta.geometry import sky, wcs
 from xta.images import dq, shift
 from xta.stacks import over_images
@@ -20,7 +21,14 @@ Size = int | tuple[int, int] | None
 
 
 @over_images
-def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill: float | None = None) -> xr.Dataset:
+def recenter(
+    ds: xr.Dataset,
+    *,
+    method: str = "fourier",
+    size: Size = None,
+    fill: float | None = None,
+    track: bool | xr.Dataset = False,
+) -> xr.Dataset:
     """Shift an exposure so that the star lies on its central pixel.
 
     Parameters
@@ -37,6 +45,9 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     fill : float, optional
         Value in ``sci`` of pixels that are bad or were not observed; NaN by default. Errors and variances of
         such pixels are NaN.
+    track : bool or xarray.Dataset
+        Follow the star from integration to integration: True registers each on their mean, or give the table of
+        ``ds.ta.register(each="integration")``. Dask arrays are then read to find the track.
 
     Returns
     -------
@@ -72,6 +83,8 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
         msg = f"fill is {fill!r}; give a number"
         raise ArgumentError(msg) from None
     star = _star(ds)
+    if track is not False:
+        return _tracked(ds, track, method=method, size=size, fill=fill)
     model.require_pixels(ds["sci"], RecenterError, "recenter before such a selection")
     ds = pixels.checked(ds)
     position = {axis: star[axis] - float(ds[axis][0]) for axis in ("x", "y")}
@@ -94,6 +107,29 @@ def recenter(ds: xr.Dataset, *, method: str = "fourier", size: Size = None, fill
     result = result.assign_coords(model.describe(_scalars(ds, star, left)))
     result = _assign_wcs(result, ds, {axis: star[axis] - left[axis] for axis in ("x", "y")})
     return model.with_history(result, f"recenter by {method}; star at {star['x']:.6f}, {star['y']:.6f} of the readout")
+
+
+def _tracked(ds: xr.Dataset, track: bool | xr.Dataset, **options: Any) -> xr.Dataset:
+    """Recenter each integration on its own star."""
+    table = register(ds, each="integration") if track is True else track
+    if not isinstance(table, xr.Dataset) or not {"dx", "dy"} <= set(table.variables):
+        msg = "track is no table of the star; give True, or ds.ta.register(each='integration')"
+        raise ArgumentError(msg)
+    if "integration" not in ds["sci"].dims or table.sizes.get("integration") != ds.sizes["integration"]:
+        msg = f"track has {dict(table.sizes)} rows for images of {dict(ds['sci'].sizes)}; register these integrations"
+        raise ArgumentError(msg)
+    parts = []
+    for k in range(ds.sizes["integration"]):
+        moved = {f"target_{axis}": ds[f"target_{axis}"] + table[f"d{axis}"].values[k] for axis in "xy"}
+        parts.append(recenter(ds.isel(integration=[k]).assign_coords(moved), **options))
+    images = [name for name in model.IMAGES if name in ds]
+    joined = xr.concat([part[images].reset_coords(drop=True) for part in parts], "integration")
+    result = recenter(ds.isel(integration=slice(0, 1)), **options).drop_vars(images)
+    along = {name: each for name, each in ds.coords.items() if "integration" in each.dims and each.ndim == 1}
+    result = result.drop_vars([name for name in along if name in result.variables])
+    result = result.assign(joined.variables).assign_coords({name: each.variable for name, each in along.items()})
+    jitter = float(np.hypot(table["dx"].std(), table["dy"].std()))
+    return model.with_history(result, f"each integration on its own star, which moved by {jitter:.4f} px rms")
 
 
 def _star(ds: xr.Dataset) -> dict[str, float]:

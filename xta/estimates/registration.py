@@ -23,7 +23,6 @@ from xta.identity import header
 from xta.images import combine, registration
 from xta.images.dq import SATURATED
 from xta.images.registration import Frame
-from xta.psfsub.result import resolution
 
 __all__ = ["GAIN", "SETTING", "Pair", "pairs", "register"]
 
@@ -95,7 +94,7 @@ class _Options:
 
     def edges(self, ds: xr.Dataset) -> tuple[float, float]:
         """Find the edges of what is registered [pixel]."""
-        scale, element = float(header(ds)["pixel_scale"]), resolution(ds, self.fwhm)
+        scale, element = float(header(ds)["pixel_scale"]), instrument.resolution(ds, self.fwhm)
         mask = model.MASK_RADII.get(str(header(ds).get("coronagraphic_mask", "")).upper(), 0.0)
         inner = MASK_EDGE * mask if self.iwa is None else float(self.iwa)
         outer = inner + RINGS * element if self.owa is None else float(self.owa)
@@ -226,7 +225,7 @@ class _Seen:
         star = _star(ds)
         inner, outer = options.edges(ds)
         frame = _mean(_cube(ds, options.exclude))
-        return cls(ds, frame, star, inner, outer, resolution(ds, options.fwhm) / _scale(ds))
+        return cls(ds, frame, star, inner, outer, instrument.resolution(ds, options.fwhm) / _scale(ds))
 
     @property
     def setting(self) -> tuple[Any, ...]:

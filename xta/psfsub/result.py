@@ -1,13 +1,11 @@
 """The result of a PSF subtraction as a dataset: image with north up, residual noise, where it comes from."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import ArgumentError
 from xta.geometry import sky, wcs
 from xta.identity import header
 from xta.psfsub import north
@@ -15,30 +13,14 @@ from xta.psfsub.components import Library
 from xta.psfsub.north import Array
 from xta.psfsub.star import common_identity, errors
 
-__all__ = ["dataset", "noise", "resolution"]
+__all__ = ["dataset", "noise"]
 
-PRIMARY = 6.5  # diameter of the primary mirror [m]
 GAUSSIAN = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 KEPT = (
     *("telescope", "instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask"),
     *("aperture", "program", "target_name"),
 )
 """What the header of the first exposure says that holds for the result."""
-
-
-def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
-    """Return the resolution element [arcsec], as asked for or by the wavelength in the filter's name."""
-    if fwhm is not None:
-        if not fwhm > 0:
-            msg = f"fwhm is {fwhm}; give a positive number of arcsec"
-            raise ArgumentError(msg)
-        return float(fwhm)
-    name = str(header(ds).get("filter", ""))
-    number = re.match(r"F(\d{3,4})[A-Z]", name)  # the wavelength in units of 10 nm
-    if number is None:
-        msg = f"filter {name!r} does not tell the wavelength; give fwhm=, the resolution element in arcsec"
-        raise ArgumentError(msg)
-    return float(np.rad2deg(int(number[1]) * 1e-8 / PRIMARY) * 3600)
 
 
 def noise(images: Array, *, element: float) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from xta.acquisition import instrument
 from xta.errors import ArgumentError, KlipError
 from xta.geometry import sphere
 from xta.psfsub import north, result
@@ -128,7 +129,7 @@ def klip(
     frames = prepare(science, reference)
     first = frames.science[0].ds
     scale = north.pixel_scale(first)
-    element = result.resolution(first, fwhm) / scale
+    element = instrument.resolution(first, fwhm) / scale
     angles = [north.up_angle(exposure.ds) for exposure in frames.science]
     mode = _mode(mode, frames, angles)
     library = Library(frames, angles, mode=mode, movement=movement, closest=closest, closest_by=closest_by)

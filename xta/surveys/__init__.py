@@ -15,8 +15,8 @@ from xta.acquisition.offset import Centroid
 from xta.archive.policy import is_offline
 from xta.errors import ArgumentError
 from xta.surveys import pool
+from xta.surveys.ensemble import monitor, write_accuracies
 from xta.surveys.files import VisitFiles, find_visits
-from xta.surveys.monitor import monitor, write_accuracies
 from xta.surveys.store import Store
 from xta.surveys.table import METHODS, Row, counts, to_dataset, to_ecsv, to_table
 from xta.surveys.visit import exposure_rows, failed_row, survey_visit

@@ -13,7 +13,7 @@ from scipy import ndimage, optimize
 
 import xta
 from tests import speckles
-from xta import datasets
+from xta import datasets, instrument
 from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, WCSError, XtaWarning
 from xta.geometry import sphere
 from xta.psfsub import inject, klip, north, result, to_pyklip, to_vip
@@ -481,12 +481,12 @@ def test_noise_gaussian_but_near_star():
 
 def test_resolution_by_filter_or_fwhm(make_exposure):
     ds = make_exposure()
-    assert abs(result.resolution(ds, None) - 0.1409) < 1e-4
-    assert result.resolution(ds, 0.2) == 0.2
+    assert abs(instrument.resolution(ds, None) - 0.1409) < 1e-4
+    assert instrument.resolution(ds, 0.2) == 0.2
     with pytest.raises(ArgumentError, match="give fwhm="):
-        result.resolution(ds.assign_coords(filter="FND"), None)
+        instrument.resolution(ds.assign_coords(filter="FND"), None)
     with pytest.raises(ArgumentError, match="positive"):
-        result.resolution(ds, 0.0)
+        instrument.resolution(ds, 0.0)
 
 
 def test_klip_leaves_bad_pixel_of_one_frame_out(make_exposure):

@@ -184,6 +184,12 @@ def test_register_each_integration(rolls):
     track = exposures[2].ta.register(each="integration")
     assert track.sizes == {"integration": 6}
     assert "time" in track.coords
+    drawn = track.ta.plot.track()
+    assert [float(line[0].get_ydata()[2]) for line in drawn] == pytest.approx(
+        [1e3 * float(exposures[2]["pixel_scale"] * track[name][2]) for name in ("dx", "dy")]
+    )
+    with pytest.raises(MissingError, match="register"):
+        exposures[2].ta.plot.track()
     pulls = np.concatenate([track["dx"] / track["dx_err"], track["dy"] / track["dy_err"]])
     assert 0.4 < np.std(pulls) < 1.6
     moved = exposures[2].copy(deep=True)

@@ -63,7 +63,7 @@ class _Accessor(Protocol[Object]):
 def _documentation(function: Callable[..., object]) -> str:
     """Copy the documentation of a function, without the parameter that is the dataset or the tree."""
     text = re.sub(
-        r"^(ds|exposures|tree) : .*\n(    .*\n|\n(?=    ))*",
+        r"^(ds|exposures|table|tree) : .*\n(    .*\n|\n(?=    ))*",
         "",
         inspect.getdoc(function) or "",
         count=1,
@@ -104,6 +104,8 @@ class PlotAccessor:
     klip = _method(plots.klip)
     contrast = _method(plots.contrast)
     joint = _method(plots.joint)
+    track = _method(plots.track)
+    monitor = _method(plots.monitor)
 
 
 @xr.register_dataset_accessor(NAME)

@@ -50,6 +50,11 @@ def test_monitor_recovers_planted_offsets(survey):
             assert abs(row[f"mean_{axis}"].item() - value) < 3 * row[f"mean_{axis}_err"].item() < 3
             assert row[f"scatter_{axis}"].item() == pytest.approx(SCATTER, rel=0.25)
     assert len(survey.ta.monitor(by=["month"])["group"]) == 12
+    along_x, along_y = table.ta.plot.monitor()
+    assert along_x[0].get_xdata() == pytest.approx(table["mean_x"].values)
+    assert along_y[0].get_xdata() == pytest.approx(table["mean_y"].values)
+    with pytest.raises(MissingError, match="monitor"):
+        survey.ta.plot.monitor()
 
 
 def test_monitor_replaces_the_table_of_maneuvers(survey, tmp_path):

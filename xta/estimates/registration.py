@@ -284,7 +284,7 @@ def _track(parts: Sequence[xr.Dataset], base: xr.Dataset, options: _Options) -> 
     own = reference if base is ds else _Seen.of(ds, options)
     rows = [_pair(replace(own, frame=frame), reference) for frame in _cube(ds, options.exclude)]
     coords = {name: ds.coords[name].variable for name in ("integration", "time") if name in ds.coords}
-    return _table(rows, "integration").assign_coords(coords)
+    return _table(rows, "integration").assign_coords(coords).assign_attrs(pixel_scale=_scale(ds))
 
 
 def _table(rows: Sequence[Pair], dim: str) -> xr.Dataset:

@@ -15,9 +15,21 @@ References
 
 from xta.plot.centered import klip, recentered
 from xta.plot.curves import contrast
+from xta.plot.ensembles import monitor, track
 from xta.plot.exposures import acquisition, science
 from xta.plot.joint import joint
 from xta.plot.page import summary
 from xta.plot.visits import offsets
 
-__all__ = ["acquisition", "contrast", "joint", "klip", "offsets", "recentered", "science", "summary"]
+__all__ = [
+    "acquisition",
+    "contrast",
+    "joint",
+    "klip",
+    "monitor",
+    "offsets",
+    "recentered",
+    "science",
+    "summary",
+    "track",
+]

@@ -69,7 +69,7 @@ EVERYTHING = {
     "transposed": (lambda ds, *_: ds.transpose("x", "y", "integration", ...), None),
     "integrations named": (lambda ds, *_: ds.assign_coords(integration=["a", "b", "c"]), None),
     "times of text": (lambda ds, *_: ds.assign_coords(time=("integration", ["a", "b", "c"])), None),
-    "labels of text": (lambda ds, *_: ds.assign_coords(x=ds["x"].astype(str)), "successive"),
+    "labels of text": (lambda ds, *_: ds.assign_coords(x=ds["x"].astype(str)), "not numbers"),
 }
 ONE = {
     "sci median": (lambda ds, *_: ds.assign(sci=ds["sci"].median("integration")), "coadd"),

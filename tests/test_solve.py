@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import xta
 from tests.stars import truth_of
-from xta import datasets
+from xta import datasets, model
 from xta.cli import main
 from xta.errors import ArgumentError, MissingError, RecenterError, XtaWarning
 from xta.estimates import registration, solve
@@ -93,6 +93,10 @@ def test_solve_moves_star_wcs_and_budget(rolls, solved):
         assert after["error_part"].values.tolist() == ["joint solution"]
         assert "solve; star at" in after.attrs["history"]
         assert "prior_x" not in before.coords
+    again = solved[0].ta.adjust_wcs()  # leaves nothing of the joint solution behind
+    assert again["target_x"].item() == pytest.approx(rolls[0][0]["target_x"].item(), abs=1e-9)
+    assert not model.SOLVED & set(again.variables)
+    assert not model.SOLVED & set(solved[0].ta.set_star(150, 174, source="by hand").variables)
     centered = solved[0].ta.recenter(size=41)
     assert float(centered["star_x"]) == float(solved[0]["target_x"])
     again = xta.solve(solved)  # a star that is known jointly is one more prediction of its own

@@ -24,6 +24,7 @@ __all__ = [
     "MASK_RADII",
     "MJD_ZERO",
     "SHOWN",
+    "SOLVED",
     "STEPS",
     "TACONFIRM_TYPES",
     "TACQ_TYPES",
@@ -284,11 +285,20 @@ ADJUSTED = frozenset(
         *("target_x_err", "target_y_err", "target_x_err_mas", "target_y_err_mas"),
         *("target_xy_corr", "target_xy_corr_part"),
         *("error_part", "error_part_source", "target_x_err_part", "target_y_err_part"),
-        *("prior_x", "prior_y", "prior_x_err", "prior_y_err"),
         *("target_x_err_part_mas", "target_y_err_part_mas"),
     }
 )
 """Coordinates that adjust_wcs adds."""
+
+SOLVED = frozenset(
+    {
+        *("prior_x", "prior_y", "prior_x_err", "prior_y_err", "star_axis", "star_axis_", "star_covariance"),
+        *("observation", "observation_kind", "observation_x", "observation_y", "observation_x_err"),
+        *("observation_y_err", "observation_residual_x", "observation_residual_y", "observation_test"),
+        *("observation_weight", "observation_used", "observation_reason"),
+    }
+)
+"""Coordinates that solve adds."""
 
 ANALYSIS = ADJUSTED | {
     *("centroid_x", "centroid_y", "centroid_ra", "centroid_dec"),

@@ -108,7 +108,8 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
     )
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
     logger.info("star in the exposure: %.4f, %.4f px (0-based)", x, y)
-    bare = ds.drop_vars([name for name, old in ds.variables.items() if {"correction", "error_part"} & set(old.dims)])
+    before = {name for name, old in ds.variables.items() if {"correction", "error_part"} & set(old.dims)}
+    bare = ds.drop_vars(before | {name for name in model.SOLVED if name in ds.variables})
     result = bare.assign_coords(wcs_original=model.text_variable("wcs_original", text)).assign_coords(_rows(done))
     result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
     result = checks.check_star(budget.assign(result, tables=tables, corrections=possible), possible)

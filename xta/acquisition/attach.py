@@ -186,7 +186,7 @@ def unadjusted(ds: xr.Dataset) -> xr.Dataset:
         raise AcquisitionError(msg)
     if "wcs_original" in ds.coords:
         ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
-    return ds.drop_vars([name for name in model.ADJUSTED if name in ds.variables])
+    return ds.drop_vars([name for name in model.ADJUSTED | model.SOLVED if name in ds.variables])
 
 
 def forget(ds: xr.Dataset) -> xr.Dataset:

@@ -132,7 +132,7 @@ def _with_star(ds: xr.Dataset, numbers: tuple[Any, ...], source: Any) -> xr.Data
         raise RecenterError(msg)
     star = _position(ds, x, y)
     part = _part(x_err, y_err, xy_corr, source)
-    bare = ds.drop_vars([name for name in ds.variables if name in model.ANALYSIS - KEPT])
+    bare = ds.drop_vars([name for name in ds.variables if name in (model.ANALYSIS | model.SOLVED) - KEPT])
     scale = math.nan
     with suppress(WCSError):  # no WCS: the errors are known as pixels only
         scale = wcs.pixel_scale(sky.the_wcs(bare), star["x"], star["y"])

@@ -455,7 +455,9 @@ def _with_star(ds: xr.Dataset, result: Result, k: int) -> xr.Dataset:
     x_err, y_err = np.sqrt(np.diag(covariance)).tolist()
     dx, dy = np.array([x, y]) - _star(ds)
     part = budget.Part(x_err, y_err, "joint solution of the program", float(covariance[0, 1]) / (x_err * y_err))
-    bare = ds.drop_vars([name for name, each in ds.variables.items() if "error_part" in each.dims or name in _LABELS])
+    bare = ds.drop_vars(
+        [name for name, each in ds.variables.items() if "error_part" in each.dims or name in model.SOLVED]
+    )
     known = {f"prior_{name}": model.scalar(ds, f"target_{name}") for name in ("x", "y", "x_err", "y_err")}
     before = model.describe(known)
     result_ds = bare.assign_coords(before | model.describe({"target_x": x, "target_y": y}))
@@ -470,8 +472,4 @@ def _with_star(ds: xr.Dataset, result: Result, k: int) -> xr.Dataset:
 
 def stripped(ds: xr.Dataset) -> xr.Dataset:
     """Take the observations and covariances of all exposures off one of them."""
-    return ds.drop_vars([name for name in _LABELS if name in ds.variables])
-
-
-_LABELS = frozenset({*TABLE, "star_axis", "star_axis_", "star_covariance"})
-"""What an earlier solution left."""
+    return ds.drop_vars([name for name in model.SOLVED if name in ds.variables and not name.startswith("prior")])

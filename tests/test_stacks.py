@@ -270,7 +270,7 @@ def test_plot_of_stack_has_a_picture_for_each_exposure(single):
         ds["filename"].item().removesuffix(".fits") for ds in single
     ]
     assert len({one.figure for one in drawn}) == 1
-    with pytest.raises(ArgumentError, match="3 exposures and 1 axes"):
+    with pytest.raises(ArgumentError, match="3 images and 1 axes"):
         plot.science(whole, ax=drawn[0].axes)
     assert len(plot.summary(whole).subfigs) == 3
 

@@ -1,0 +1,300 @@
+"""Steps over the exposures of a program after their analysis: each returns a new tree."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any, TypeAlias
+
+import xarray as xr
+
+from xta.cubes import coadd as cubes
+from xta.cubes.background import mean_exposure
+from xta.cubes.recenter import recenter as recenter_exposure
+from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, warn
+from xta.estimates import solve as estimate
+from xta.estimates.registration import Circle
+from xta.identity import header
+from xta.io.files import ROLES
+from xta.programs.groups import Exposures, each, exposures, replaced, role, with_star
+from xta.psfsub import subtract
+from xta.stacks import each as each_exposure
+from xta.stacks import is_stack, members_or_one
+from xta.stacks import stack as stack_exposures
+
+__all__ = ["coadd", "klip", "recenter", "solve", "stack", "subtract_background"]
+
+Setting: TypeAlias = tuple[Any, ...]
+SETTING = ("instrument", "detector", "filter", "pupil", "substrt1", "substrt2", "subsize1", "subsize2")
+"""What a background has to have in common with an exposure."""
+
+
+def recenter(
+    tree: xr.DataTree,
+    *,
+    method: str = "fourier",
+    size: int | tuple[int, int] | None = None,
+    fill: float | None = None,
+    track: bool = False,
+) -> xr.DataTree:
+    """Put the star on the central pixel in all exposures of a tree.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Of analyzed exposures.
+    method, size, fill, track : optional
+        As in `xta.cubes.recenter.recenter`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With the exposures of targets and references recentered. Backgrounds and acquisitions stay as they are.
+
+    Raises
+    ------
+    ArgumentError, RecenterError
+        Of `xta.cubes.recenter.recenter`.
+    """
+    return each(tree, with_star(tree), partial(recenter_exposure, method=method, size=size, fill=fill, track=track))
+
+
+def solve(
+    tree: xr.DataTree,
+    *,
+    template: Any = None,
+    sources: estimate.Sources | None = None,
+    mask: bool = False,
+    iwa: float | None = None,
+    owa: float | None = None,
+    exclude: Sequence[Circle] = (),
+) -> xr.DataTree:
+    """Find the stars of all exposures of a tree together.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Of analyzed exposures.
+    template, sources, mask, iwa, owa, exclude : optional
+        As in `xta.solve`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With the joint star in each exposure of a target or reference. The group ``solution`` holds the observations
+        and the covariance of all stars, see `xta.solution`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no exposure of a target or reference.
+    MissingError, RecenterError
+        Of `xta.solve`.
+    """
+    found = with_star(tree)
+    parts = {path: members_or_one(ds) for path, ds in found.items()}
+    options: dict[str, Any] = {"template": template, "sources": sources, "mask": mask}
+    options |= {"iwa": iwa, "owa": owa, "exclude": exclude}
+    solved = estimate.solve([ds for each_of in parts.values() for ds in each_of], **options)
+    table = estimate.solution(solved)
+    rest = iter(map(estimate.stripped, solved))
+    done = {
+        path: each_exposure(ds, lambda _: next(rest), name="solve") if is_stack(ds) else next(rest)
+        for path, ds in found.items()
+    }
+    return replaced(tree, {**done, estimate.GROUP: table})
+
+
+def coadd(tree: xr.DataTree, *, method: str = "mean", sigma: float = 3.0) -> xr.DataTree:
+    """Combine the integrations of each exposure of a tree into one image.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+    method, sigma : optional
+        As in `xta.cubes.coadd.coadd`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With images in place of cubes. Exposures that are images already, and acquisitions, stay as they are.
+
+    Raises
+    ------
+    ArgumentError
+        Of `xta.cubes.coadd.coadd`.
+    """
+    found = {path: ds for path, ds in exposures(tree).items() if "integration" in ds["sci"].dims}
+    found = {path: ds for path, ds in found.items() if role(tree, path, ds) != "acquisition"}
+    return each(tree, found, partial(cubes.coadd, method=method, sigma=sigma))
+
+
+def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTree:
+    """Subtract the background from the exposures of targets and references.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Of `open_program`, or a part of one; analyzed or not, but not recentered.
+    method : "mean", "median" or "sigma_clip"
+        How the integrations of all background exposures are combined, as in `xta.cubes.coadd.coadd`.
+
+    Returns
+    -------
+    xarray.DataTree
+        With the background subtracted from each integration; errors, variances and flags follow. Backgrounds and
+        acquisitions stay as they are.
+
+    Raises
+    ------
+    MissingError
+        If the program has no background exposure of any filter and detector of the tree.
+    RecenterError
+        If an exposure is recentered, so that its pixels are not those of the background.
+    ArgumentError
+        If the exposures of a stack differ in what the background has to have in common with them, or of
+        `xta.cubes.coadd.subtract`.
+
+    Warns
+    -----
+    XtaWarning
+        If there is none for some exposures, which stay as they are.
+
+    Notes
+    -----
+    The background of an exposure is the mean of all integrations of the background exposures of its instrument,
+    detector, filter and subarray in the whole tree, also for a part of it. A scene that moved between them, such as a
+    star in one, is not taken out unless by ``method="median"``.
+    """
+    found = with_star(tree)
+    fields: dict[Setting, list[xr.Dataset]] = defaultdict(list)
+    for path, ds in exposures(tree.root).items():
+        if role(tree.root, path, ds) == "background":
+            for part in members_or_one(ds):
+                fields[_setting(part)].append(part)
+    settings = {path: _one_setting(path, ds) for path, ds in found.items()}
+    without = [path for path, setting in settings.items() if setting not in fields]
+    if len(without) == len(found):
+        msg = "the program has no background exposure (BKGDTARG) of the filters and detectors of the tree; open some"
+        raise MissingError(msg)
+    if without:
+        warn(f"there is no background of their filter and detector for {', '.join(without)}; they stay as they are")
+    if centered := [path for path in found if path not in without and "star_x" in found[path].coords]:
+        msg = f"{', '.join(centered)}: the pixels are not those of the background; subtract it before recenter"
+        raise RecenterError(msg)
+    needed = {setting for path, setting in settings.items() if path not in without}
+    means = {setting: mean_exposure(fields[setting], method=method) for setting in needed}
+    done = {path: cubes.subtract(found[path], means[settings[path]]) for path in found if path not in without}
+    return replaced(tree, done)
+
+
+def _setting(ds: xr.Dataset) -> Setting:
+    """Read with which pixels through which filter an exposure was taken."""
+    return tuple(header(ds).get(name) for name in SETTING)
+
+
+def _one_setting(path: str, ds: xr.Dataset) -> Setting:
+    """Read the setting of an exposure, or the one that all exposures of a stack have."""
+    first, *others = dict.fromkeys(_setting(part) for part in members_or_one(ds))
+    if others:
+        differ = [name for name, *values in zip(SETTING, first, *others, strict=True) if len(set(values)) > 1]
+        msg = f"{path}: its exposures differ in {', '.join(differ)}; subtract the background before they are stacked"
+        raise ArgumentError(msg)
+    return first
+
+
+def stack(tree: xr.DataTree) -> xr.DataTree:
+    """Join the exposures of each filter and role along the dimension ``exposure``.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/<filter>/<role>`` holds one dataset of `xta.stack`. Acquisitions and stacks stay as they are.
+
+    Raises
+    ------
+    ArgumentError
+        Of `xta.stack`, if the exposures of a filter and role cannot be joined: it names the group.
+    """
+    groups: dict[str, Exposures] = defaultdict(dict)
+    for path, ds in exposures(tree).items():
+        if path != "." and not is_stack(ds) and role(tree, path, ds) in ROLES[:3]:
+            groups[str(PurePosixPath(path).parent)][path] = ds
+    results: dict[str, xr.Dataset | None] = {}
+    for group, members in groups.items():
+        results |= dict.fromkeys(members)
+        try:
+            results[group] = stack_exposures(members.values())
+        except ArgumentError as error:
+            msg = f"{group}: {error}"
+            raise ArgumentError(msg) from error
+    return replaced(tree, results)
+
+
+def klip(
+    tree: xr.DataTree,
+    *,
+    numbasis: int | Sequence[int] | None = None,
+    annuli: int = 1,
+    subsections: int = 1,
+    mode: str | None = None,
+    iwa: float = 0.0,
+    owa: float | None = None,
+    movement: float = 1.0,
+    closest: int | None = None,
+    closest_by: str = "correlation",
+    fwhm: float | None = None,
+) -> xr.Dataset | xr.DataTree:
+    """Subtract the star's PSF from the science exposures of each filter, by KLIP.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        A filter of a program, or the whole of it; analyzed. Exposures that are not recentered yet are recentered.
+    numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm : optional
+        As in `xta.klip`.
+
+    Returns
+    -------
+    xarray.Dataset or xarray.DataTree
+        Of one filter, ``tree["F444W"]``, the image of `xta.klip`; of a program a tree with an image for each filter.
+
+    Raises
+    ------
+    KlipError
+        If there is no science exposure, or of `xta.klip`: it names the filter.
+
+    Warns
+    -----
+    XtaWarning
+        If a filter has no science exposure and is left out.
+    """
+    options: dict[str, Any] = {"annuli": annuli, "subsections": subsections, "mode": mode, "iwa": iwa, "owa": owa}
+    options |= {"numbasis": numbasis, "movement": movement, "closest": closest, "closest_by": closest_by, "fwhm": fwhm}
+    bands: dict[str, dict[str, list[xr.Dataset]]] = defaultdict(lambda: defaultdict(list))
+    for path, ds in with_star(tree).items():
+        bands[_band(path)][role(tree, path, ds)].append(ds)
+    images = {}
+    for band, by_role in bands.items():
+        if not by_role["science"]:
+            warn(f"{band} is left out: it has references but no science exposure")
+            continue
+        try:
+            images[band] = subtract.klip(by_role["science"], reference=by_role["reference"] or None, **options)
+        except KlipError as error:
+            msg = f"{error}" if band == "." else f"{band}: {error}"
+            raise KlipError(msg) from error
+    if not images:
+        msg = f"there is no science exposure among {', '.join(tree.groups)}; give a program or a filter of it"
+        raise KlipError(msg)
+    return images["."] if list(images) == ["."] else xr.DataTree.from_dict({f"/{b}": ds for b, ds in images.items()})
+
+
+def _band(path: str) -> str:
+    """Name the group of the filter, as a path in the tree: the one above that of the role; "." for the tree itself."""
+    parts = PurePosixPath(path).parts
+    return str(PurePosixPath(*parts[: next((k for k, part in enumerate(parts) if part in ROLES), 0)]))

@@ -153,16 +153,21 @@ def test_fuzz_archive_reply(server, capsys, monkeypatch):
     assert count
 
 
+@pytest.fixture(scope="module")
+def analyzed(nircam):
+    return xta.analyze(nircam.science[0])
+
+
 @pytest.mark.heavy
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")  # a letter that matplotlib's font does not have
+@settings(max_examples=10, derandomize=not SEED, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=200), st.sampled_from(["target_name", "filename", "filter", "centroid_source", "oss_log"]))
-def test_fuzz_report_strings(nircam, tmp_path_factory, text, name):
-    ds = xta.analyze(nircam.science[0])
+def test_fuzz_report_strings(analyzed, tmp_path_factory, text, name):
     page = tmp_path_factory.mktemp("page") / "a.html"
-    mark = f"<script>{text}</script>"
+    start = "<img src=a onerror="  # no page has it of its own
     with contextlib.suppress(XtaError):
-        ds.assign_coords({name: ((), mark)}).ta.report(page)
-        assert f"<script>{text}" not in page.read_text() or not text
+        analyzed.assign_coords({name: ((), f"{start}{text}>")}).ta.report(page)
+        assert start not in page.read_text(encoding="utf-8")
 
 
 WORDS = [
@@ -183,7 +188,7 @@ WORDS += ["--oss", "--ta", "--centroid", "--numbasis", "--per", "1,2", "nan,inf"
 
 
 @pytest.mark.heavy
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=not SEED, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(WORDS) | st.text(max_size=20), max_size=6))
 def test_fuzz_arguments_of_the_command(tmp_path_factory, arguments):
     folder = tmp_path_factory.mktemp("cli")

@@ -225,10 +225,6 @@ ATTRS: dict[str, tuple[str, str]] = {
     "adjust_ra": ("arcsec", "change of RA_REF by adjust_wcs"),
     "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
     "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
-    "prior_x": ("pixel", "star before the joint solution, x"),
-    "prior_y": ("pixel", "star before the joint solution, y"),
-    "prior_x_err": ("pixel", "standard error of prior_x"),
-    "prior_y_err": ("pixel", "standard error of prior_y"),
     "correction": ("", "what the star's pixel is corrected for"),
     "correction_x": ("pixel", "correction of the star's pixel, x"),
     "correction_y": ("pixel", "correction of the star's pixel, y"),
@@ -253,6 +249,26 @@ ATTRS: dict[str, tuple[str, str]] = {
     "check": ("", "what was checked"),
     "check_passed": ("1", "whether a check passed"),
     "check_reason": ("", "why a check passed or failed"),
+    # solve
+    "prior_x": ("pixel", "star before the joint solution, x"),
+    "prior_y": ("pixel", "star before the joint solution, y"),
+    "prior_x_err": ("pixel", "standard error of prior_x"),
+    "prior_y_err": ("pixel", "standard error of prior_y"),
+    "observation": ("", "what was observed"),
+    "observation_kind": ("", "kind of the observation"),
+    "observation_x": ("pixel", "observed, along x"),
+    "observation_y": ("pixel", "observed, along y"),
+    "observation_x_err": ("pixel", "standard error of observation_x"),
+    "observation_y_err": ("pixel", "standard error of observation_y"),
+    "observation_residual_x": ("pixel", "observed minus solution, x"),
+    "observation_residual_y": ("pixel", "observed minus solution, y"),
+    "observation_test": ("1", "contradiction to others, chi-square"),
+    "observation_weight": ("1", "part in the solution, 0 to 1"),
+    "observation_used": ("1", "1 used, 0 rejected"),
+    "observation_reason": ("", "why it was rejected"),
+    "star_axis": ("", "exposure and axis of a star"),
+    "star_axis_": ("", "exposure and axis of a star"),
+    "star_covariance": ("pixel2", "covariance of all stars"),
     # recenter
     "star_x": ("pixel", "star in the original readout, 0-based x"),
     "star_y": ("pixel", "star in the original readout, 0-based y"),
@@ -268,6 +284,7 @@ STEPS = {
     "centroid_x": "compute_offset",
     "target_x": "adjust_wcs",
     "check": "attach, compute_offset, adjust_wcs",
+    "prior_x": "solve",
     "star_x": "recenter",
 }
 """First row of `ATTRS` that a step adds -> the step; the rows are in the order of the steps."""
@@ -290,14 +307,7 @@ ADJUSTED = frozenset(
 )
 """Coordinates that adjust_wcs adds."""
 
-SOLVED = frozenset(
-    {
-        *("prior_x", "prior_y", "prior_x_err", "prior_y_err", "star_axis", "star_axis_", "star_covariance"),
-        *("observation", "observation_kind", "observation_x", "observation_y", "observation_x_err"),
-        *("observation_y_err", "observation_residual_x", "observation_residual_y", "observation_test"),
-        *("observation_weight", "observation_used", "observation_reason"),
-    }
-)
+SOLVED = frozenset(name for name in ATTRS if name.startswith(("prior_", "observation", "star_axis", "star_covariance")))
 """Coordinates that solve adds."""
 
 ANALYSIS = ADJUSTED | {

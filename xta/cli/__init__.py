@@ -18,7 +18,7 @@ import xarray as xr
 
 import xta
 from xta.cli import common
-from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, say
+from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, PATHS, REFERENCE, say
 from xta.cli.subtraction import klip
 from xta.errors import XtaError, XtaWarning, readable
 from xta.images.shift import METHODS
@@ -248,7 +248,7 @@ def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=PATH)
+@PATHS
 @click.option("-o", "--output", type=PATH, required=True, help="Table to write: .nc or .ecsv.")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
 @click.option(
@@ -293,8 +293,8 @@ def survey(
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=PATH)
-@click.option("-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated.")
+@PATHS
+@REFERENCE
 def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
     """List the exposures in PATHS, files and folders, by filter and role, and what is left out."""
     tree = xta.open_program(paths, reference=reference)
@@ -303,8 +303,8 @@ def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=PATH)
-@click.option("-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated.")
+@PATHS
+@REFERENCE
 @CENTROID
 @CORRECTIONS
 @click.option("-o", "--output", type=PATH, help="NetCDF file of the program with the joint stars.")

@@ -25,6 +25,8 @@ __all__ = [
     "FILES",
     "OFFLINE",
     "PATH",
+    "PATHS",
+    "REFERENCE",
     "Pixel",
     "centers",
     "centroid",
@@ -54,6 +56,10 @@ CENTROID = click.option(
     "--centroid", default="auto", show_default=True, help="auto, oss, converged, image, or X,Y in the TA readout."
 )
 CORRECTIONS = click.option("--corrections", default="all", show_default=True, help="all, none, or some of way,filter.")
+PATHS = click.argument("paths", nargs=-1, required=True, type=PATH)
+REFERENCE = click.option(
+    "-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated."
+)
 PICTURES = (".png", ".pdf", ".svg")
 
 

@@ -113,6 +113,9 @@ def adjust(observations: Sequence[Observation], count: int, *, limit: float = LI
     covariance = _covariance(observations)
     groups = np.array([observation.group for observation in observations])
     used, twins = np.ones(len(observations), dtype=bool), []
+    if not _determined(design, used):
+        msg = "the observations do not determine all positions; each exposure has to be observed or registered"
+        raise ArgumentError(msg)
     while True:
         solution, inverse, information = _solve(design, values, covariance, used)
         residual = values - design @ solution
@@ -131,9 +134,9 @@ def adjust(observations: Sequence[Observation], count: int, *, limit: float = LI
     final = np.array([tests.get(str(name), np.nan) for name in groups])
     for name in np.unique(groups[~used]):
         back = used | (groups == name)
-        solution_, inverse_, information_ = _solve(design, values, covariance, back)
-        left = values - design @ solution_
-        final[groups == name] = _tests(design, left, information_, inverse_, back, groups)[str(name)]
+        with_it, its_inverse, its_information = _solve(design, values, covariance, back)
+        left = values - design @ with_it
+        final[groups == name] = _tests(design, left, its_information, its_inverse, back, groups)[str(name)]
     degrees = 2 * int(used.sum()) - 2 * count
     leverage = np.diag(design @ inverse @ design.T @ information).reshape(-1, 2).mean(axis=1)
     shape = (len(observations), 2)
@@ -164,9 +167,6 @@ def _determined(design: Array, used: NDArray[np.bool_]) -> bool:
 
 def _solve(design: Array, values: Array, covariance: Array, used: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
     """Solve by the observations used: the unknowns, their covariance, and the information, zero where not used."""
-    if not _determined(design, used):
-        msg = "the observations do not determine all positions; each exposure has to be observed or registered"
-        raise ArgumentError(msg)
     rows = np.flatnonzero(_pairs(used))
     information = np.zeros_like(covariance)
     information[np.ix_(rows, rows)] = np.linalg.inv(covariance[np.ix_(rows, rows)])

@@ -178,7 +178,9 @@ def register(
     base = parts[0] if reference is None else identity.current(reference)
     if each == "integration":
         return _track(parts, base, options)
-    table = _table([_pair(_Seen.of(part, options), _Seen.of(base, options)) for part in parts], "exposure")
+    seen = _Seen.of(base, options)
+    rows = [_pair(seen if part is base else _Seen.of(part, options), seen) for part in parts]
+    table = _table(rows, "exposure")
     names = [str(header(part).get("filename", "")) for part in parts]
     return table.assign_coords(filename=("exposure", names)).assign_attrs(reference=header(base).get("filename", ""))
 
@@ -220,11 +222,11 @@ class _Seen:
     """Resolution element [pixel]."""
 
     @classmethod
-    def of(cls, ds: xr.Dataset, options: _Options) -> "_Seen":
-        """Average an exposure, and mark what is of no use."""
+    def of(cls, ds: xr.Dataset, options: _Options, cube: "Sequence[Frame] | None" = None) -> "_Seen":
+        """Average an exposure, and mark what is of no use; `cube` are its integrations, if they are at hand."""
         star = _star(ds)
         inner, outer = options.edges(ds)
-        frame = _mean(_cube(ds, options.exclude))
+        frame = _mean(_cube(ds, options.exclude) if cube is None else cube)
         return cls(ds, frame, star, inner, outer, instrument.resolution(ds, options.fwhm) / _scale(ds))
 
     @property
@@ -280,9 +282,10 @@ def _track(parts: Sequence[xr.Dataset], base: xr.Dataset, options: _Options) -> 
     if "integration" not in ds["sci"].dims:
         msg = "sci has no dimension integration; give the exposure before coadd()"
         raise MissingError(msg)
-    reference = _Seen.of(base, options)
-    own = reference if base is ds else _Seen.of(ds, options)
-    rows = [_pair(replace(own, frame=frame), reference) for frame in _cube(ds, options.exclude)]
+    cube = _cube(ds, options.exclude)
+    own = _Seen.of(ds, options, cube)
+    reference = own if base is ds else _Seen.of(base, options)
+    rows = [_pair(replace(own, frame=frame), reference) for frame in cube]
     coords = {name: ds.coords[name].variable for name in ("integration", "time") if name in ds.coords}
     return _table(rows, "integration").assign_coords(coords).assign_attrs(pixel_scale=_scale(ds))
 

@@ -20,7 +20,7 @@ from xta.acquisition.image import in_use
 from xta.acquisition.instrument import Tables
 from xta.errors import ArgumentError, MissingError, RecenterError, warn
 from xta.estimates.adjustment import Observation, Result, adjust
-from xta.estimates.registration import GAIN, Circle, Pair, pairs
+from xta.estimates.registration import SETTING, Circle, Pair, pairs
 from xta.estimates.template import estimate_center
 from xta.geometry import sky, wcs
 from xta.identity import header
@@ -43,22 +43,6 @@ TEMPLATE = 6.0
 """Standard error of a model image of the star, one axis [mas]: fits of STPSF agree with other centers to about that."""
 
 PREDICTION, REGISTRATION, TEMPLATE_FIT, MASK, SOURCE = "prediction", "registration", "template", "mask", "source"
-
-TABLE = {
-    "observation": ("", "what was observed"),
-    "observation_kind": ("", "kind of the observation"),
-    "observation_x": ("pixel", "observed, along x"),
-    "observation_y": ("pixel", "observed, along y"),
-    "observation_x_err": ("pixel", "standard error before the solution, along x"),
-    "observation_y_err": ("pixel", "standard error before the solution, along y"),
-    "observation_residual_x": ("pixel", "observed minus solution, along x"),
-    "observation_residual_y": ("pixel", "observed minus solution, along y"),
-    "observation_test": ("1", "how much the observation contradicts all others, chi-square of 2 degrees of freedom"),
-    "observation_weight": ("1", "how much of itself the solution takes from the observation, 0 to 1"),
-    "observation_used": ("1", "1 used, 0 rejected"),
-    "observation_reason": ("", "why it was rejected"),
-}
-"""Columns of a solution -> units and long name."""
 
 
 @dataclass
@@ -157,14 +141,14 @@ def solve(
     names = _names(parts)
     tables = tables or instrument.tables()
     observed = _Observed(names, count=len(parts))
-    _add_predictions(observed, parts, tables)
+    errors = _add_predictions(observed, parts, tables)
     _add_registrations(observed, parts, pairs(parts, iwa=iwa, owa=owa, exclude=exclude))
     _add_templates(observed, parts, template)
     if mask:
-        _add_aims(observed, parts, tables)
+        _add_aims(observed, parts, errors, tables)
     _add_sources(observed, parts, sources or {})
     result = _adjusted(observed)
-    table = _table(observed, result, parts)
+    table = _table(observed, result)
     solved = [_with_star(ds, result, k).assign_coords(table.variables) for k, ds in enumerate(parts)]
     if stack:
         results = iter(solved)
@@ -196,17 +180,16 @@ def solution(solved: Any) -> xr.Dataset:
         ds = xr.Dataset() if node is None else node.to_dataset(inherit=False)
     else:
         ds = solved if isinstance(solved, xr.Dataset) else next(iter(solved), xr.Dataset())
-    names = [*TABLE, "star_covariance"]
-    if not set(names) <= set(ds.variables):
+    labels = {"observation", "star_axis", "star_axis_"}
+    names = {name for name in model.SOLVED if not name.startswith("prior")}
+    if not names <= set(ds.variables):
         msg = "there is no joint solution; call xta.solve(exposures) or tree.ta.solve() first"
         raise MissingError(msg)
     (first, *_) = stacks.members_or_one(ds) if "filename" in ds.variables else [ds]
-    table = xr.Dataset(
-        {name: first.variables[name] for name in names if name != "observation"},
-        {name: first.variables[name] for name in ("observation", "star_axis", "star_axis_")},
-    )
-    covariance = table["star_covariance"].attrs
-    return table.assign_attrs({name: covariance[name] for name in ("chi2", "degrees") if name in covariance})
+    columns = {name: first.variables[name] for name in model.ATTRS if name in names}
+    table = xr.Dataset(columns).set_coords(labels)
+    told = table["star_covariance"].attrs
+    return table.assign_attrs({name: told[name] for name in ("chi2", "degrees")})
 
 
 def solved_exposures(solved: Any) -> list[xr.Dataset]:
@@ -247,10 +230,10 @@ def _root(x: float, y: float, corr: float = 0.0) -> Array:
     return np.array([[x, 0.0], [corr * y, math.sqrt(max(1 - corr**2, 0.0)) * y]])
 
 
-def _add_predictions(observed: _Observed, parts: Sequence[xr.Dataset], tables: Tables) -> None:
-    """Add where the acquisition of its visit puts the star of each exposure."""
-    for k, ds in enumerate(parts):
-        errors = _prediction_sources(ds, observed.names[k], tables)
+def _add_predictions(observed: _Observed, parts: Sequence[xr.Dataset], tables: Tables) -> list[dict[str, Array] | None]:
+    """Add where the acquisition of its visit puts the star of each exposure; return the errors, by their sources."""
+    all_errors = [_prediction_sources(ds, name, tables) for ds, name in zip(parts, observed.names, strict=True)]
+    for k, (ds, errors) in enumerate(zip(parts, all_errors, strict=True)):
         if errors is None:
             observed.unused.append(observed.names[k])
             continue
@@ -259,6 +242,7 @@ def _add_predictions(observed: _Observed, parts: Sequence[xr.Dataset], tables: T
             f"{PREDICTION} {visit}" if identity.centroid_kind(ds) != "manual" else f"{PREDICTION} {observed.names[k]}"
         )
         observed.add(observed.names[k], PREDICTION, Observation(_star(ds), {k: np.eye(2)}, errors, group))
+    return all_errors
 
 
 def _prediction_sources(ds: xr.Dataset, name: str, tables: Tables) -> dict[str, Array] | None:
@@ -315,8 +299,8 @@ def _add_registrations(observed: _Observed, parts: Sequence[xr.Dataset], found: 
             sign = 1 if k == a else -1
             sources[f"image {observed.names[k]}"] = sign * np.diag(np.sqrt(OWN * own[k]))
             sources[f"image floor {observed.names[k]}"] = sign * floor * np.eye(2)
-        setting = " ".join(str(header(parts[a]).get(name)) for name in ("detector", "filter", "aperture"))
-        sources[f"gain {setting}"] = GAIN * np.array([[pair.dx], [pair.dy]])
+        setting = " ".join(str(header(parts[a]).get(name)) for name in SETTING)
+        sources[f"gain {setting}"] = pair.gain * np.array([[pair.dx], [pair.dy]])
         label = f"{observed.names[a]} - {observed.names[b]}"
         value = np.array([pair.dx, pair.dy])
         observed.add(label, REGISTRATION, Observation(value, {a: np.eye(2), b: -np.eye(2)}, sources, label))
@@ -359,11 +343,12 @@ def _add_templates(observed: _Observed, parts: Sequence[xr.Dataset], template: A
         observed.add(label, TEMPLATE_FIT, Observation(value, {k: np.eye(2)}, sources, label))
 
 
-def _add_aims(observed: _Observed, parts: Sequence[xr.Dataset], tables: Tables) -> None:
+def _add_aims(
+    observed: _Observed, parts: Sequence[xr.Dataset], all_errors: Sequence[dict[str, Array] | None], tables: Tables
+) -> None:
     """Add where the telescope sent the star of each visit by its own centroid; dithers are not known there."""
-    for k, ds in enumerate(parts):
+    for k, (ds, errors) in enumerate(zip(parts, all_errors, strict=True)):
         x, y = model.scalar(ds, "aim_x"), model.scalar(ds, "aim_y")
-        errors = _prediction_sources(ds, observed.names[k], tables)
         accuracy = tables.accuracy("centroid_oss", header(ds))
         dithered = any(header(ds).get(name, 0.0) for name in ("x_offset", "y_offset"))
         if not math.isfinite(x + y) or errors is None or accuracy is None or dithered:
@@ -417,9 +402,8 @@ def _adjusted(observed: _Observed) -> Result:
     return result
 
 
-def _table(observed: _Observed, result: Result, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+def _table(observed: _Observed, result: Result) -> xr.Dataset:
     """Make the table of a solution."""
-    count = len(parts)
     errors = np.array([np.sqrt(np.diag(sum(f @ f.T for f in row.sources.values()))) for row in observed.rows])
     values = np.array([row.value for row in observed.rows])
     reasons = ["" if used else f"chi-square {test:.0f}" for used, test in zip(result.used, result.tests, strict=True)]
@@ -437,14 +421,12 @@ def _table(observed: _Observed, result: Result, parts: Sequence[xr.Dataset]) -> 
         "observation_used": result.used.astype(np.int8),
         "observation_reason": reasons,
     }
-    variables: dict[str, Any] = {}
-    for name, (units, text) in TABLE.items():
-        variables[name] = ("observation", columns[name], {"long_name": text} | ({"units": units} if units else {}))
+    variables = {name: xr.Variable("observation", values, model.attrs(name)) for name, values in columns.items()}
     axes = [f"{name} {axis}" for name in observed.names for axis in "xy"]
-    told = {"units": "pixel2", "long_name": "covariance of all stars", "chi2": result.chi2, "degrees": result.degrees}
-    covariance = result.covariance[: 2 * count, : 2 * count]
-    variables["star_axis"], variables["star_axis_"] = ("star_axis", axes), ("star_axis_", axes)
-    variables["star_covariance"] = (("star_axis", "star_axis_"), covariance, told)
+    variables |= {name: xr.Variable(name, axes, model.attrs(name)) for name in ("star_axis", "star_axis_")}
+    told = model.attrs("star_covariance", chi2=result.chi2, degrees=result.degrees)
+    covariance = result.covariance[: len(axes), : len(axes)]
+    variables["star_covariance"] = xr.Variable(("star_axis", "star_axis_"), covariance, told)
     return xr.Dataset(coords=variables)
 
 

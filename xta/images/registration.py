@@ -127,7 +127,6 @@ def register(
     region: Mask,
     speckle: float,
     start: tuple[float, float] = (0.0, 0.0),
-    search: int = SEARCH,
 ) -> Registration:
     """Fit a shifted and scaled reference to an image.
 
@@ -140,10 +139,8 @@ def register(
     speckle : float
         Size of a speckle, wavelength over diameter [pixel].
     start : (float, float)
-        Shift to start from, along x and y [pixel].
-    search : int
-        Around the start the whole-pixel shift that correlates best is looked for as far as this [pixel]; the start is
-        kept if it is nearer to that than a pixel.
+        Shift to start from, along x and y [pixel]. The whole-pixel shift that correlates best is looked for as far as
+        3 pixels around; the start is kept if it is nearer to that than a pixel.
 
     Returns
     -------
@@ -175,7 +172,7 @@ def register(
     if wanted.sum() < (LEAST * speckle) ** 2:
         msg = f"only {int(wanted.sum())} pixels of the image are usable; widen the region, or leave out less"
         raise ArgumentError(msg)
-    return _fitted(frame, reference, wanted, speckle, _start(frame, reference, wanted, start, search))
+    return _fitted(frame, reference, wanted, speckle, _start(frame, reference, wanted, start))
 
 
 def _smoothed(frame: Frame) -> Frame:
@@ -189,19 +186,16 @@ def _smoothed(frame: Frame) -> Frame:
     return Frame(image, variance, ndimage.distance_transform_edt(~frame.bad) <= REACH)
 
 
-def _start(
-    frame: Frame, reference: Frame, wanted: Mask, start: tuple[float, float], search: int
-) -> tuple[float, float]:
+def _start(frame: Frame, reference: Frame, wanted: Mask, start: tuple[float, float]) -> tuple[float, float]:
     """Find the whole-pixel shift near a start that correlates best; the start itself if that is as near as a pixel."""
-    if not search:
-        return start
     table, _ = normalized_correlation(frame.image, wanted, reference.image, ~reference.bad)
     ny, nx = reference.image.shape
     x0, y0 = round(start[0]), round(start[1])
-    rows, columns = ny - 1 + y0 + np.arange(-search, search + 1), nx - 1 + x0 + np.arange(-search, search + 1)
+    around = np.arange(-SEARCH, SEARCH + 1)
+    rows, columns = ny - 1 + y0 + around, nx - 1 + x0 + around
     near = np.nan_to_num(table[np.ix_(rows.clip(0, len(table) - 1), columns.clip(0, table.shape[1] - 1))], nan=-1.0)
     j, i = np.unravel_index(int(np.argmax(near)), near.shape)
-    best = float(x0 + i - search), float(y0 + j - search)
+    best = float(x0 + around[i]), float(y0 + around[j])
     return start if np.hypot(best[0] - start[0], best[1] - start[1]) <= 1 else best
 
 
@@ -213,23 +207,20 @@ def _fitted(frame: Frame, reference: Frame, wanted: Mask, speckle: float, start:
     light = reference.image - middle
     brightness = ndimage.gaussian_filter(np.abs(light), BRIGHTNESS * speckle, mode="nearest")
     spectrum = _spectrum(light)
-    (dx, dy), scale, level, drift, used = start, 0.0, 0.0, 0.0, wanted
+    (dx, dy), scale, drift, used = start, 1.0, 0.0, wanted
     settled = frozen = False
     for number in range(STEPS):
-        fit = _linear(frame, reference, used, spectrum, brightness, (dx, dy), scale or 1.0, drift)
-        move, step = fit.move, np.clip(fit.move[:2], -LONGEST, LONGEST)
-        # The first step is of scale and level alone: its slopes were those of another brightness.
-        first, scale, level, drift = not scale, (scale or 1.0) + move[2], move[3], fit.drift
-        if not (np.isfinite(move).all() and scale > 0):
+        fit = _linear(frame, reference, used, spectrum, brightness, (dx, dy), scale, drift)
+        step, scale, drift = np.clip(fit.move[:2], -LONGEST, LONGEST), scale + fit.move[2], fit.drift
+        if not (np.isfinite(fit.move).all() and scale > 0):
             break
-        if first:
+        if number == 0:  # of scale and level alone: the slopes were those of another brightness
             continue
         dx, dy = dx + float(step[0]), dy + float(step[1])
         size = float(np.hypot(*step))
         if frozen and size < DONE:
-            return Registration(
-                dx, dy, _covariance(fit, speckle), scale, level - scale * middle, fit.drift, len(fit.left)
-            )
+            level = fit.move[3] - scale * middle
+            return Registration(dx, dy, _covariance(fit, speckle), scale, level, fit.drift, len(fit.left))
         settled = settled or size < SETTLED
         if number >= FREE and not frozen:
             used, frozen = _unclipped(fit, wanted), settled

@@ -67,12 +67,13 @@ def monitor(ds: xr.Dataset, *, by: Sequence[str] = BY) -> xr.Dataset:
     keys = [_column(ds, name, str(dim)) for name in by]
     labels = list(zip(*(key[found].tolist() for key in keys), strict=True))
     groups = sorted(dict.fromkeys(labels))
-    rows = [_row(off[found][which], ds["date"].values[found][which]) for which in _members(labels, groups)]
+    members = [np.array([k for k, label in enumerate(labels) if label == group]) for group in groups]
+    rows = [_row(off[found][which], ds["date"].values[found][which]) for which in members]
     units = {name: {"units": "mas"} for name in rows[0] if name.startswith(("mean", "scatter"))}
     columns = {name: ("group", np.array([row[name] for row in rows]), units.get(name, {})) for name in rows[0]}
     coords = {name: ("group", np.array(values)) for name, values in zip(by, zip(*groups, strict=True), strict=True)}
     instruments = _column(ds, "instrument", str(dim))[found]
-    firsts = [instruments[which][0] for which in _members(labels, groups)]
+    firsts = [instruments[which[0]] for which in members]
     result = xr.Dataset(columns, {**coords, "instrument": ("group", np.array(firsts))})
     return model.with_history(result, f"monitor of {int(found.sum())} visits by {', '.join(by)}")
 
@@ -84,10 +85,6 @@ def _column(ds: xr.Dataset, name: str, dim: str) -> np.ndarray:
         msg = f"by has {name!r}, which is no column of text or whole numbers; give some of {', '.join(BY)}, year, month"
         raise ArgumentError(msg)
     return np.asarray(ds[name].values)
-
-
-def _members(labels: Sequence[tuple[object, ...]], groups: Sequence[tuple[object, ...]]) -> list[np.ndarray]:
-    return [np.array([k for k, label in enumerate(labels) if label == group]) for group in groups]
 
 
 def _row(off: np.ndarray, dates: np.ndarray) -> dict[str, object]:

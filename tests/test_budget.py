@@ -112,9 +112,9 @@ def test_filter_part_is_all_of_it_where_it_is_not_corrected(analyzed):
 @pytest.mark.parametrize(
     ("change", "check", "name"),
     [
-        ({"filter": "F999W"}, "filter known", "filter"),
-        ({"filter": "F200W", "channel": "SHORT", "detector": "NRCA2"}, "filter known", "filter"),
-        ({"date_beg": "2022-05-20T00:00:00.000"}, "way known", "way"),
+        ({"filter": "F999W"}, "filter shift known", "filter"),
+        ({"filter": "F200W", "channel": "SHORT", "detector": "NRCA2"}, "filter shift known", "filter"),
+        ({"date_beg": "2022-05-20T00:00:00.000"}, "TA-to-mask geometry known", "way"),
     ],
 )
 def test_what_is_not_known_enlarges_the_error_and_fails_a_check(analyzed, change, check, name):

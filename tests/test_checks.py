@@ -10,7 +10,7 @@ from astropy.io import fits
 import xta
 from tests.stars import targ_acq
 from xta import datasets
-from xta.acquisition import checks
+from xta.acquisition import checklist, checks
 from xta.acquisition.attach import forget
 from xta.errors import AcquisitionError, XtaWarning
 
@@ -27,9 +27,9 @@ def state(ds, name):
 
 def test_checks_pass_for_good_visit(analyzed, miri):
     for ds in (analyzed, xta.analyze(miri.science[0])):
-        assert list(ds["check"].values) == list(checks.CHECKS)
-        untested = {"TARG_ACQ agrees"}
-        for name in checks.CHECKS:
+        assert list(ds["check"].values) == list(checklist.CHECKS)
+        untested = {"TARG_ACQ matches telemetry"}
+        for name in checklist.CHECKS:
             passed, reason = state(ds, name)
             assert reason
             assert passed == (-1 if name in untested else 1), f"{name}: {reason}"
@@ -45,15 +45,15 @@ def test_checks_are_cf_flags(analyzed):
 
 def test_checks_are_added_by_each_step(nircam):
     attached = xta.open_exposure(nircam.science[0]).ta.attach()
-    assert state(attached, "closes")[0] == 1
-    assert state(attached, "agrees") == (-1, "not tested yet")
-    assert state(attached.ta.compute_offset(), "agrees")[0] == 1
+    assert state(attached, "telemetry closes")[0] == 1
+    assert state(attached, "centroid matches TA image") == (-1, "not tested yet")
+    assert state(attached.ta.compute_offset(), "centroid matches TA image")[0] == 1
 
 
 def test_check_acquisition_names_release_onboard(analyzed):
     assert analyzed.attrs["oss_prd"] == "PRDOPSSOC-063"
     assert 0 < analyzed.attrs["oss_closure_error"] < 3e-6
-    assert "PRDOPSSOC-063" in state(analyzed, "closes")[1]
+    assert "PRDOPSSOC-063" in state(analyzed, "telemetry closes")[1]
 
 
 def test_checks_survive_file_and_second_analysis(analyzed, tmp_path):
@@ -73,7 +73,7 @@ def test_check_closes_fails_for_log_of_other_place(nircam):
     wrong = text.replace(line, line.replace(v2, f"{float(v2) + 0.02:.6f}"))
     with pytest.warns(XtaWarning, match="does not close: misses by"):
         ds = xta.open_exposure(nircam.science[0]).ta.attach(oss=wrong)
-    passed, reason = state(ds, "closes")
+    passed, reason = state(ds, "telemetry closes")
     assert passed == 0
     assert "mas with PRDOPSSOC" in reason
     assert "oss_prd" not in ds.attrs
@@ -83,9 +83,12 @@ def test_check_converged_fails_for_failed_acquisition(tmp_path):
     visit = datasets.make_visit(tmp_path, failed_ta=True, ideal=True)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         ds = xta.analyze(visit.science[0])
-    assert state(ds, "converged") == (0, ds.attrs["oss_status"])
-    assert state(ds, "closes")[0] == -1
-    assert state(ds, "agrees") == (-1, "there is no onboard centroid to compare that of the image with")
+    assert state(ds, "onboard centroid converged") == (0, ds.attrs["oss_status"])
+    assert state(ds, "telemetry closes")[0] == -1
+    assert state(ds, "centroid matches TA image") == (
+        -1,
+        "there is no onboard centroid to compare that of the image with",
+    )
 
 
 def test_check_converged_is_not_tested_without_log(nircam, tmp_path):
@@ -93,14 +96,14 @@ def test_check_converged_is_not_tested_without_log(nircam, tmp_path):
         shutil.copy(source, tmp_path)
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         ds = xta.analyze(tmp_path / nircam.science[0].name)
-    assert state(ds, "converged")[0] == -1
-    assert "no event log" in state(ds, "converged")[1]
+    assert state(ds, "onboard centroid converged")[0] == -1
+    assert "no event log" in state(ds, "onboard centroid converged")[1]
 
 
 def test_check_prd_fails_for_release_not_at_hand(nircam, edited):
     path = edited(nircam.science[0], lambda hdus: hdus[0].header.set("PRD_VER", "PRDOPSSOC-999"))
     ds = xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
-    passed, reason = state(ds, "PRD known")
+    passed, reason = state(ds, "SIAF release known")
     assert passed == 0
     assert "PRDOPSSOC-999 is not at hand" in reason
 
@@ -109,7 +112,7 @@ def test_check_guide_star_is_not_tested_without_name(nircam, edited):
     path = edited(nircam.science[0], lambda hdus: hdus[0].header.remove("GDSTARID", ignore_missing=True))
     with pytest.warns(XtaWarning, match="guide star"):
         ds = xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)
-    passed, reason = state(ds, "same guide star")
+    passed, reason = state(ds, "guide stars match")
     assert passed == -1
     assert path.name in reason
 
@@ -126,7 +129,7 @@ def flag(nircam, bit):
 def test_check_saturated_fails_for_flagged_pixel(nircam, edited, bit, said):
     ta = edited(nircam.ta[0], flag(nircam, np.uint32(bit)))
     ds = xta.analyze(nircam.science[0], acquisition=ta, oss=nircam.oss_log)
-    passed, reason = state(ds, "not saturated")
+    passed, reason = state(ds, "no bad pixels near star")
     assert passed == 0
     assert said in reason
 
@@ -141,7 +144,7 @@ def test_check_saturated_fails_for_wholly_saturated_star(nircam, edited):
         hdus["DQ"].data[core] |= 3
 
     ds = xta.analyze(nircam.science[0], acquisition=edited(nircam.ta[0], edit), oss=nircam.oss_log)
-    passed, reason = state(ds, "not saturated")
+    passed, reason = state(ds, "no bad pixels near star")
     assert passed == 0
     assert "9 saturated pixel(s)" in reason
 
@@ -151,7 +154,10 @@ def test_check_converged_fails_for_earlier_centroid(miri):
     at = text.rindex("(SUCCESS,")
     with pytest.warns(XtaWarning, match="did not converge"):
         ds = xta.analyze(miri.science[0], oss=f"{text[:at]}(FAILURE,{text[at + len('(SUCCESS,') :]}")
-    assert state(ds, "converged") == (0, "the last onboard centroid did not converge; an earlier one is used")
+    assert state(ds, "onboard centroid converged") == (
+        0,
+        "the last onboard centroid did not converge; an earlier one is used",
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,21 +171,21 @@ def test_check_converged_fails_for_earlier_centroid(miri):
 )
 def test_check_image_takes_selection_of_checks(analyzed, select):
     again = select(analyzed).ta.compute_offset()
-    assert list(again["check"].values) == list(checks.CHECKS)
-    assert state(again, "agrees")[0] == 1
+    assert list(again["check"].values) == list(checklist.CHECKS)
+    assert state(again, "centroid matches TA image")[0] == 1
 
 
-def test_check_agrees_fails_for_centroid_off_star(analyzed):
+def test_check_of_centroid_fails_for_centroid_off_star(analyzed):
     x, y = float(analyzed["centroid_x"]), float(analyzed["centroid_y"])
     ds = analyzed.ta.compute_offset(centroid=(x + 0.5, y))
-    passed, reason = state(ds, "agrees")
+    passed, reason = state(ds, "centroid matches TA image")
     assert passed == 0
     assert "+0.50" in reason
 
 
 def test_check_image_is_not_tested_without_star(analyzed):
     ds = analyzed.assign(ta_sci=xr.zeros_like(analyzed["ta_sci"])).ta.compute_offset(centroid="oss")
-    for name in ("agrees", "not saturated"):
+    for name in ("centroid matches TA image", "no bad pixels near star"):
         passed, reason = state(ds, name)
         assert passed == -1
         assert "no star stands out" in reason
@@ -300,14 +306,14 @@ def record(visit, **keywords):
 
 def test_check_targ_acq_passes_for_centroid_of_log(nircam):
     ds = xta.analyze(nircam.science[0], targ_acq=record(nircam), centroid="oss")
-    assert state(ds, "TARG_ACQ agrees")[0] == 1
+    assert state(ds, "TARG_ACQ matches telemetry")[0] == 1
     assert ds.attrs["centroid_source"] == "OSS event log"
 
 
 def test_check_targ_acq_fails_for_other_centroid(nircam):
     with pytest.warns(XtaWarning, match="the centroid of the log is used"):
         ds = xta.analyze(nircam.science[0], targ_acq=record(nircam, DTCENCOL=1550.0))
-    passed, reason = state(ds, "TARG_ACQ agrees")
+    passed, reason = state(ds, "TARG_ACQ matches telemetry")
     assert passed == 0
     assert "1550.00000" in reason
 
@@ -317,7 +323,7 @@ def test_check_targ_acq_fails_for_failed_record(nircam):
     hdus["TARG_ACQ"].header.update({"TASTATUS": "UNSUCCESSFUL", "STAT_RSN": "no star"})
     with pytest.warns(XtaWarning, match="UNSUCCESSFUL no star"):
         ds = xta.analyze(nircam.science[0], targ_acq=hdus)
-    assert state(ds, "TARG_ACQ agrees")[0] == 0
+    assert state(ds, "TARG_ACQ matches telemetry")[0] == 0
 
 
 def test_attach_refuses_targ_acq_of_other_visit(nircam):
@@ -362,12 +368,12 @@ def test_summary_holds_errors_and_checks(analyzed):
     from xta import summary
 
     found = json.loads(json.dumps(summary.as_dict(analyzed)))
-    assert found["checks"]["closes"] is True
-    assert found["checks"]["TARG_ACQ agrees"] is None
-    assert set(found["checks"]) == set(found["check_reasons"]) == set(checks.CHECKS)
+    assert found["checks"]["telemetry closes"] is True
+    assert found["checks"]["TARG_ACQ matches telemetry"] is None
+    assert set(found["checks"]) == set(found["check_reasons"]) == set(checklist.CHECKS)
     assert found["target_x_err"] == float(analyzed["target_x_err"])
     text = summary.as_table(analyzed)
     assert "checks: 11 passed, 1 not tested\n" in text
     assert f"{float(analyzed['target_x_err']):.4f}" in text
     off = analyzed.ta.compute_offset(centroid=(10.0, 10.0))
-    assert "failed: agrees (centroid in use minus that of the image" in summary.as_table(off)
+    assert "failed: centroid matches TA image (centroid in use minus that of the image" in summary.as_table(off)

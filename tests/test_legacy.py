@@ -12,6 +12,7 @@ import xarray as xr
 
 import xta
 from xta import plot
+from xta.acquisition import checklist
 
 FOLDER = Path(__file__).parent / "legacy"
 STAR = 149.01965198115153, 173.25423524229
@@ -46,6 +47,8 @@ def test_analyzed_is_measured_again(whole, request):
     assert again["visit_id"].item() == ds.attrs["visit_id"]
     assert "ta_sci" in again.coords
     assert again["target_x_err"] > ds["target_x_err"]  # version 0.1 did not know of the maneuver
+    assert again["check"].values.tolist() == list(checklist.CHECKS)  # and had other names for some checks
+    assert again["check_passed"].sel(check="telemetry closes") == ds["check_passed"].sel(check="closes") == 1
 
 
 def test_analyzed_takes_further_steps(tmp_path):

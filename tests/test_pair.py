@@ -53,7 +53,7 @@ def test_pair_takes_last_block_that_converged(nircam, first, second):
     assert ds["target_x"].item() == plain["target_x"].item()
     assert ds["ta_oss_time"].values[0] - plain["ta_oss_time"].values[0] == AGAIN
     assert ds["ta_oss_converged"].values.tolist() == [1]
-    assert ds["check_passed"].sel(check="converged") == 1
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 1
 
 
 def test_pair_takes_first_block_where_second_failed(nircam):
@@ -65,14 +65,14 @@ def test_pair_takes_first_block_where_second_failed(nircam):
     assert ds["target_x"].item() == plain["target_x"].item()
     assert ds.attrs["oss_time"] == plain.attrs["oss_time"]
     assert ds.attrs["oss_status"] == "SUCCESS"
-    assert ds["check_passed"].sel(check="converged") == 0
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 0
 
 
 def test_pair_of_two_failed_blocks_has_no_centroid(nircam):
     with pytest.warns(XtaWarning, match="no onboard centroid"):
         ds = xta.analyze(nircam.science[0], oss=with_two_blocks(nircam, FAILED, FAILED))
     assert ds["ta_oss_converged"].values.tolist() == [0]
-    assert ds["check_passed"].sel(check="converged") == 0
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 0
 
 
 def records_of(visit, statuses):
@@ -97,7 +97,7 @@ def attached(visit, statuses):
 def test_from_targ_acq_takes_last_record(miri):
     ds = attached(miri, ("SUCCESSFUL", "SUCCESSFUL"))
     assert ds.attrs["ta_in_use"] == 1
-    assert ds["check_passed"].sel(check="converged") == 1
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 1
 
 
 def test_from_targ_acq_warns_where_last_record_failed(miri):
@@ -105,20 +105,20 @@ def test_from_targ_acq_warns_where_last_record_failed(miri):
         ds = attached(miri, ("SUCCESSFUL", "UNSUCCESSFUL"))
     assert ds.attrs["ta_in_use"] == 0
     assert ds.attrs["oss_status"] == "SUCCESS"
-    assert ds["check_passed"].sel(check="converged") == 0
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 0
     assert_star(ds.ta.compute_offset(centroid="oss").ta.adjust_wcs(corrections="none"), truth_of(miri, miri.science[0]))
 
 
 def test_from_targ_acq_takes_last_record_where_first_failed(miri):
     ds = attached(miri, ("UNSUCCESSFUL", "SUCCESSFUL"))
     assert ds.attrs["ta_in_use"] == 1
-    assert ds["check_passed"].sel(check="converged") == 1
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 1
 
 
 def test_from_targ_acq_without_success_has_no_centroid(miri):
     ds = attached(miri, ("UNSUCCESSFUL", "UNSUCCESSFUL"))
     assert ds.attrs["oss_status"].startswith("FAILED")
-    assert ds["check_passed"].sel(check="converged") == 0
+    assert ds["check_passed"].sel(check="onboard centroid converged") == 0
 
 
 @pytest.mark.parametrize("axis", ["x", "y"])

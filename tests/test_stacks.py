@@ -466,7 +466,7 @@ def test_attach_given_records_of_all_visits(program, single):
         place = {"x_det": ds["oss_x_det"].item(), "y_det": ds["oss_y_det"].item()}
         records.append(TargAcq(**about, **place, **none, date_beg="", status="SUCCESSFUL", reason=""))
     whole = stacked(program).ta.attach(targ_acq=records)
-    assert whole["check_passed"].sel(check="TARG_ACQ agrees").values.tolist() == [1, 1, 1]
+    assert whole["check_passed"].sel(check="TARG_ACQ matches telemetry").values.tolist() == [1, 1, 1]
 
 
 def test_correcting_a_header_keeps_the_rest(program):

@@ -67,9 +67,9 @@ def test_set_star_drops_another_star(analyzed):
     for name in kept:
         xr.testing.assert_identical(ds[name].variable, analyzed[name].variable)
     checked = dict(zip(ds["check"].values.tolist(), ds["check_passed"].values.tolist(), strict=True))
-    assert checked["converged"] == checked["closes"] == 1
-    assert checked["agrees"] == checked["not saturated"] == -1
-    assert "by hand" in str(ds["check_reason"].sel(check="agrees").item())
+    assert checked["onboard centroid converged"] == checked["telemetry closes"] == 1
+    assert checked["centroid matches TA image"] == checked["no bad pixels near star"] == -1
+    assert "by hand" in str(ds["check_reason"].sel(check="centroid matches TA image").item())
 
 
 def test_set_star_finds_mask_of_opened_file(analyzed, opened):

@@ -190,7 +190,7 @@ def test_card_shows_error_and_checks(nircam):
     assert described["checks"] == "9 passed, 3 not tested"
     x = float(ds["centroid_x"])
     off = ds.ta.compute_offset(centroid=(x + 1, float(ds["centroid_y"])))
-    assert summary.card(off)["checks"] == "7 passed, 4 not tested, failed: agrees"
+    assert summary.card(off)["checks"] == "7 passed, 4 not tested, failed: centroid matches TA image"
 
 
 def test_number_is_written_for_people():

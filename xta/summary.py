@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from xta.acquisition.checklist import FORMER
 from xta.estimates.solve import solution, solved_exposures
 from xta.identity import behind_mask, header, words
 from xta.model import ATTRS, scalar
@@ -101,7 +102,8 @@ def checks(ds: xr.Dataset) -> list[Check]:
     if names is None or states is None or names.ndim != 1 or states.dims != names.dims:
         return []
     reasons = ds["check_reason"].values if "check_reason" in ds.variables else np.full(names.size, "")
-    return [Check(*row) for row in zip(names.values.tolist(), states.values.tolist(), reasons.tolist(), strict=True)]
+    labels = [FORMER.get(name, name) for name in names.values.tolist()]
+    return [Check(*row) for row in zip(labels, states.values.tolist(), reasons.tolist(), strict=True)]
 
 
 def ta_filenames(ds: xr.Dataset) -> list[str]:

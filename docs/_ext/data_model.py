@@ -9,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import nested_parse_with_titles
 
 from xta import identity, model
-from xta.acquisition import budget, checks
+from xta.acquisition import budget, checklist
 
 
 class DataModel(SphinxDirective):
@@ -38,8 +38,8 @@ def lines():
     """Write the tables as reStructuredText."""
     for step, rows in groupby(steps(), key=lambda row: row[0]):
         yield from table(f"Of {step}", ("name", "unit", "what it is", "attribute too"), [row for _, row in rows])
-    labels = [(f"``{label}``", meaning) for label, meaning in checks.CHECKS.items()]
-    yield from table("Checks", ("label of check", "passes where"), labels)
+    labels = [(f"``{label}``", *entry) for label, entry in checklist.CHECKS.items()]
+    yield from table("Checks", ("label of check", "passes where", "what to do where it fails"), labels)
     parts = [(f"``{label}``", inspect.getdoc(part).splitlines()[0]) for label, part in budget.PARTS.items()]
     yield from table("Parts of the error", ("label of error_part", "what it is"), parts)
 

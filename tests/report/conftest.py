@@ -16,7 +16,8 @@ def analyzed(nircam):
 @pytest.fixture(scope="session")
 def analyzed_miri(miri):
     return judged(
-        xta.analyze(miri.science[0], centroid="oss", corrections="none").load(), {"converged": (1, "It did.")}
+        xta.analyze(miri.science[0], centroid="oss", corrections="none").load(),
+        {"onboard centroid converged": (1, "It did.")},
     )
 
 

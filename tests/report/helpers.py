@@ -11,9 +11,9 @@ EVIL = r"$\bad$" + "</script><script>window.evil = 1</script><img src=x onerror=
 
 
 CHECKS = {
-    "converged": (1, "The onboard centroid converged."),
-    "closes": (0, "The maneuver misses the offset by 57 mas."),
-    "same guide star": (-1, "The guide star is not known."),
+    "onboard centroid converged": (1, "The onboard centroid converged."),
+    "telemetry closes": (0, "The maneuver misses the offset by 57 mas."),
+    "guide stars match": (-1, "The guide star is not known."),
 }
 
 

@@ -36,7 +36,7 @@ def test_survey_row_is_analysis(surveyed, truth):
     assert surveyed["program"].values.tolist() == [f"{10000 + n}" for n in range(6)]
     assert [int(row[name]) for name in ("guider", "n_science", "n_files")] == [1, 1, 2]
     assert set(surveyed["reason"].values) == set(surveyed["warnings"].values) == {""}
-    assert surveyed.sel(visit="10003001001", check="closes")["check_passed"].item() == 1
+    assert surveyed.sel(visit="10003001001", check="telemetry closes")["check_passed"].item() == 1
     assert np.isfinite(surveyed["target_x_err"]).all()
 
 

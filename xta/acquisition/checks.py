@@ -1,8 +1,8 @@
 """What speaks for a result: checks of the acquisition and of its image, each with its reason.
 
 They are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) and ``check_reason`` along the
-dimension ``check``, whose labels and meanings are those of `CHECKS`. `attach` refuses what would make a result wrong:
-the WCS of another exposure, the acquisition of another guide star.
+dimension ``check``, whose labels and meanings are in `xta.acquisition.checklist`. `attach` refuses what would make a
+result wrong: the WCS of another exposure, the acquisition of another guide star.
 
 References
 ----------
@@ -17,10 +17,10 @@ import numpy as np
 import xarray as xr
 
 from xta import identity, model
-from xta.acquisition import pair
+from xta.acquisition import checklist, pair
 from xta.acquisition.centroids import FAR, FAR_PIXELS, NAMES, POINTING, StarCentroid
 from xta.acquisition.closure import Closure, closure
-from xta.acquisition.corrections import CORRECTIONS, Correction
+from xta.acquisition.corrections import Correction
 from xta.acquisition.image import flagged, image_centroid, in_use, pixel_flags
 from xta.acquisition.instrument import acquisition_accuracy
 from xta.errors import SiafError, WCSError, XtaError, warn
@@ -31,28 +31,15 @@ from xta.osslog import Centroid
 if TYPE_CHECKING:
     from xta.acquisition.targ_acq import TargAcq
 
-__all__ = ["CHECKS", "check_acquisition", "check_image", "check_star", "forget_image"]
+__all__ = ["check_acquisition", "check_image", "check_star", "forget_image"]
 
-CHECKS = {
-    "WCS matches header": "the WCS of each exposure was made with the reference point of its header",
-    "converged": "the onboard centroid converged",
-    "closes": "centroid, target location and maneuver of the event log agree with the SIAF, see xta.closure",
-    "PRD known": "the SIAF release that the product was made with is at hand, for masks and intended positions",
-    "same guide star": "acquisition and exposure name the same guide star in their headers",
-    "TARG_ACQ agrees": "the centroid in the header of the _uncal product is that of the event log",
-    "not saturated": "no pixel near the star in the TA image is saturated, bad or hot",
-    "agrees": "the onboard centroid and the one measured in the TA image are of one place, within their errors",
-    "centroid plausible": "the centroid in use is near the intended position or another centroid, not of another star",
-    "way known": "the star is corrected to the newest geometry from TA region to mask, which holds for the exposure",
-    "filter known": "the shift between the filters is known and confirmed, and the star is corrected for it",
-    "star near mask": "the star is within an arcsecond of the mask's reference point",
-}
-"""Label of a check -> what is true where it passes."""
-
-IMAGE = ("not saturated", "agrees", "centroid plausible")
+IMAGE = (checklist.PIXELS, checklist.CENTROID, checklist.PLAUSIBLE)
 """Those of `check_image`."""
 
-STAR = ("way known", "filter known", "star near mask")
+OF_CORRECTIONS = {"way": checklist.GEOMETRY, "filter": checklist.FILTERS}
+"""Name of a correction -> the check of what it rests on."""
+
+STAR = (*OF_CORRECTIONS.values(), checklist.MASK)
 """Those of `check_star`."""
 
 AGREES = 3.0  # standard errors, each axis
@@ -82,14 +69,14 @@ def check_acquisition(
     if closed.passed:
         ds = identity.assign(ds, {"oss_prd": closed.prd, "oss_closure_error": closed.error})
     results = {
-        "WCS matches header": _reference(ds, exposures),
-        "converged": _converged(ds, onboard),
-        "closes": _closes(closed),
-        "PRD known": _prd(ds),
-        "same guide star": _guide_star(ds, exposures),
-        "TARG_ACQ agrees": _targ_acq(ds, exposures, records),
+        checklist.WCS: _reference(ds, exposures),
+        checklist.CONVERGED: _converged(ds, onboard),
+        checklist.CLOSES: _closes(closed),
+        checklist.RELEASE: _prd(ds),
+        checklist.GUIDE_STAR: _guide_star(ds, exposures),
+        checklist.TARG_ACQ: _targ_acq(ds, exposures, records),
     }
-    for name in ("closes", "TARG_ACQ agrees"):
+    for name in (checklist.CLOSES, checklist.TARG_ACQ):
         passed, reason = results[name]
         if passed is False:
             warn(f"visit {header(ds)['visit_id']}: {reason}")
@@ -114,7 +101,7 @@ def check_image(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset
         wrong = pixel_flags(ta, star)
         clean = not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star"
         agree = _agrees(ds, found)
-    results = {"not saturated": clean, "agrees": agree, "centroid plausible": _plausible(ds, ta, found)}
+    results = dict(zip(IMAGE, (clean, agree, _plausible(ds, ta, found)), strict=True))
     return _assign(ds, results | dict.fromkeys(STAR, NOT_YET))
 
 
@@ -123,8 +110,8 @@ def check_star(ds: xr.Dataset, made: Mapping[str, Correction] | None = None) -> 
 
     `made` are those of `xta.acquisition.corrections.correct`; without, the star is not that of the acquisition.
     """
-    results = {f"{name} known": _known(ds, name, (made or {}).get(name)) for name in CORRECTIONS}
-    return _assign(ds, results | {"star near mask": _near_mask(ds)})
+    results = {check: _known(ds, name, (made or {}).get(name)) for name, check in OF_CORRECTIONS.items()}
+    return _assign(ds, results | {checklist.MASK: _near_mask(ds)})
 
 
 def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
@@ -134,10 +121,11 @@ def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
 
 def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
     """Enter checks into a dataset, in place of earlier ones of the same names."""
-    table: dict[str, Check] = dict.fromkeys(CHECKS, NOT_YET)
+    table: dict[str, Check] = dict.fromkeys(checklist.CHECKS, NOT_YET)
     if all(name in ds.coords and ds[name].dims == ("check",) for name in ("check_passed", "check_reason")):
         rows = zip(*(ds[name].values for name in ("check", "check_passed", "check_reason")), strict=True)
-        table |= {str(name): (None if state < 0 else bool(state), str(reason)) for name, state, reason in rows}
+        named = ((checklist.FORMER.get(name, name), state, reason) for name, state, reason in rows)
+        table |= {str(name): (None if state < 0 else bool(state), str(reason)) for name, state, reason in named}
     ds = ds.drop_vars(["check", "check_passed", "check_reason"], errors="ignore")  # a selection may be left
     table |= results
     states = np.array([-1 if passed is None else int(passed) for passed, _ in table.values()], dtype=np.int8)

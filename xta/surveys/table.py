@@ -9,7 +9,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from xta import model
-from xta.acquisition.checks import CHECKS
+from xta.acquisition.checklist import CHECKS
 from xta.errors import ArgumentError
 from xta.estimates import table
 from xta.io.atomic import whole_file

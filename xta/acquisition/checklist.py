@@ -1,0 +1,89 @@
+"""The names of all checks, what is true where each passes, and what to do where it fails."""
+
+from typing import NamedTuple
+
+__all__ = ["CHECKS", "FORMER", "Entry"]
+
+
+class Entry(NamedTuple):
+    """What is true where a check passes, and what to do where it fails."""
+
+    meaning: str
+    remedy: str
+
+
+WCS = "WCS matches header"
+CONVERGED = "onboard centroid converged"
+CLOSES = "telemetry closes"
+RELEASE = "SIAF release known"
+GUIDE_STAR = "guide stars match"
+TARG_ACQ = "TARG_ACQ matches telemetry"
+PIXELS = "no bad pixels near star"
+CENTROID = "centroid matches TA image"
+PLAUSIBLE = "centroid plausible"
+GEOMETRY = "TA-to-mask geometry known"
+FILTERS = "filter shift known"
+MASK = "star near mask"
+
+CHECKS = {
+    WCS: Entry(
+        "the WCS of each exposure was made with the reference point of its header",
+        "Take the product as the archive has it, or correct the header of the file that other software changed.",
+    ),
+    CONVERGED: Entry(
+        "the onboard centroid converged",
+        "Look at the TA image, and use centroid='image' if the star is visible there.",
+    ),
+    CLOSES: Entry(
+        "centroid, target location and maneuver of the event log agree with the SIAF",
+        "Call xta.closure(record), which looks for the cause; until it is known, do not trust the onboard centroid.",
+    ),
+    RELEASE: Entry(
+        "the SIAF release that the product was made with is at hand, for masks and intended positions",
+        "Update pysiaf, which brings the releases of the SIAF.",
+    ),
+    GUIDE_STAR: Entry(
+        "acquisition and exposure name the same guide star in their headers",
+        "Make sure that all files are of one visit.",
+    ),
+    TARG_ACQ: Entry(
+        "the centroid in the header of the _uncal product is that of the event log",
+        "Make sure that product and event log are of one visit; the event log is used.",
+    ),
+    PIXELS: Entry(
+        "no pixel near the star in the TA image is saturated, bad or hot",
+        "Look at the TA image; where the star is saturated, use centroid='oss'.",
+    ),
+    CENTROID: Entry(
+        "the onboard centroid and the one measured in the TA image agree within their errors",
+        "Look at the TA image for another star, hot pixels or saturation, and choose the centroid that is on the star.",
+    ),
+    PLAUSIBLE: Entry(
+        "the centroid in use is near the intended position or another centroid, not on another star",
+        "Look at the TA image, and use another centroid or ds.ta.set_star.",
+    ),
+    GEOMETRY: Entry(
+        "the star is corrected to the newest geometry between TA region and mask, which holds for the exposure",
+        "Update pysiaf, and take a newer product; the error of the star has a larger part for this until then.",
+    ),
+    FILTERS: Entry(
+        "the shift between the filters is known and confirmed, and the star is corrected for it",
+        "Give a table of your own as tables=, if you know the shift; the error of the star allows for it until then.",
+    ),
+    MASK: Entry(
+        "the star is within an arcsecond of the mask's reference point",
+        "Look at the science image: the acquisition may have failed, or the target may not be behind the mask.",
+    ),
+}
+"""Label of a check -> what it means."""
+
+FORMER = {
+    "converged": CONVERGED,
+    "closes": CLOSES,
+    "PRD known": RELEASE,
+    "same guide star": GUIDE_STAR,
+    "TARG_ACQ agrees": TARG_ACQ,
+    "not saturated": PIXELS,
+    "agrees": CENTROID,
+}
+"""Labels in files of version 0.1 -> those of today."""

@@ -449,22 +449,31 @@ def sample_visit(visit: str = "01386001001", *, start: str = "2022-07-29T22:01:5
     return SampleVisit(visit, products, rows, log, begin, end)
 
 
-def hold(archive: ArchiveServer, visit: Any) -> None:
-    """Let an archive hold the acquisition and the log of a visit of `xta.datasets`, and nothing else."""
-    with visit.oss_log.open(newline="") as file:
-        rows = [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
-    archive.products = {path.name: path.read_bytes() for path in visit.ta}
-    archive.tables = {"Nircam": [_row(path) for path in visit.ta]}
-    archive.logs = {"ICTM_EVENT_MSG": rows}
+def hold(archive: ArchiveServer, *visits: Any, science: bool = False) -> None:
+    """Let an archive hold the acquisitions and the logs of visits of `xta.datasets`, and nothing else.
+
+    With `science` also what follows the acquisitions.
+    """
+    rows: list[tuple[str, str]] = []
+    for visit in visits:
+        with visit.oss_log.open(newline="") as file:
+            rows += [(row["theTime"], row["euvalue"]) for row in csv.DictReader(file)]
+    paths = [path for visit in visits for path in (*visit.ta, *(visit.science if science else ()))]
+    archive.products = {path.name: path.read_bytes() for path in paths}
+    archive.tables = {"Nircam": [_row(path) for path in paths]}
+    archive.logs = {"ICTM_EVENT_MSG": sorted(rows)}
 
 
 def _row(path: Path) -> Row:
     header = fits.getheader(path)
+    flags = {name: "t" if header.get(name.upper()) else "f" for name in ("is_psf", "bkgdtarg")}
     times = {"date_beg_mjd": "DATE-BEG", "vststart_mjd": "VSTSTART", "visitend_mjd": "VISITEND"}
     return {
         "filename": path.name,
         "productLevel": "2b",
         "fileSize": path.stat().st_size,
+        **flags,
+        **{name: header[name.upper()] for name in ("program", "filter", "targname")},
         **{name: header[name.upper()] for name in ("detector", "exp_type", "visit_id")},
         **{name: _mjd(datetime.fromisoformat(header[word])) for name, word in times.items()},
     }

@@ -1,4 +1,4 @@
-"""The archive: target-acquisition products and event logs, fetched once and kept.
+"""The archive: target-acquisition products, event logs and whole programs, fetched once and kept.
 
 Nothing else in xta touches the network. Importing this package contacts nobody and loads neither astroquery
 nor requests.
@@ -9,6 +9,7 @@ from xta.archive.edb import event_log
 from xta.archive.fetch import VisitFiles, fetch_many, fetch_visit
 from xta.archive.mast import Product, download, ta_products, visit_times
 from xta.archive.policy import Policy
+from xta.archive.program import fetch_program, program_products
 
 __all__ = [
     "Policy",
@@ -18,7 +19,9 @@ __all__ = [
     "download",
     "event_log",
     "fetch_many",
+    "fetch_program",
     "fetch_visit",
+    "program_products",
     "ta_products",
     "visit_times",
 ]

@@ -6,7 +6,7 @@ copied to a computer without a network, or filled by hand:
 =================================== ===================================================
 ``products/jw<visit>/<file name>``  FITS products, kept for ever (a product never changes)
 ``logs/<mnemonic>-<from>-<to>.csv`` event logs, as the engineering database sent them
-``searches/<visit>-<what>.json``    what MAST lists for a visit
+``searches/<visit>-<what>.json``    what MAST lists for a visit or a program
 =================================== ===================================================
 
 Beside each file, ``<file name>.xta.json`` tells its size and SHA-256. A file enters under its name only when
@@ -39,7 +39,7 @@ SIDECAR, PART, TAG, LOCK = ".xta.json", ".part", ".tag", ".lock"
 
 # Only what has a name that xta gives is ever listed or deleted: XTA_CACHE may be a folder with other things.
 OURS = re.compile(
-    r"(products/jw[^/]+/jw[^/]+\.fits|logs/[A-Z0-9_]+-\d{8}T\d{6}-\d{8}T\d{6}\.csv|searches/\d{11}-[a-z-]+\.json)"
+    r"(products/jw[^/]+/jw[^/]+\.fits|logs/[A-Z0-9_]+-\d{8}T\d{6}-\d{8}T\d{6}\.csv|searches/(\d{11}|\d{5})-[a-z-]+\.json)"
     r"(\.part)?"
 )
 
@@ -86,20 +86,22 @@ def obtain(
     check: Check,
     read: Callable[[Path], T],
     keep: Callable[[T], bool] = lambda _: True,
+    fresh: Callable[[Path], bool] = lambda _: True,
 ) -> T:
     """Read an entry; `fetch` downloads it first if it is not there.
 
     `check` raises ArchiveReplyError for a file that is not what it should be; `keep` decides from what was read
-    whether it stays in the cache.
+    whether it stays in the cache. An entry that is not `fresh` is fetched again, unless the network is off.
     """
     _refuse_links(entry.path)
-    if path := _find(entry, check):
+    offline = is_offline(task.offline)
+    if (path := _find(entry, check)) and (offline or fresh(path)):
         return read(path)
-    if is_offline(task.offline):
+    if offline:
         problem = f"not in the cache ({entry.path}) and the network is off (offline=True or XTA_OFFLINE)"
         raise ArchiveError(task.message(problem, "fetch it once with the network on"))
     with claim(entry, task) as part:
-        if path := _find(entry, check):  # fetched by another process in the meantime
+        if (path := _find(entry, check)) and fresh(path):  # fetched by another process in the meantime
             return read(path)
         fetch(part)
         try:

@@ -279,7 +279,10 @@ def _write(response: requests.Response, part: Path, *, progress: bool, private: 
         name = part.name.removesuffix(".part")
         with (
             opened(part, "ab", private=private) as file,
-            tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, disable=not progress) as bar,
+            # Below the bar of a whole program it goes when the file is complete.
+            tqdm(
+                total=total, initial=start, desc=name, unit="B", unit_scale=True, leave=None, disable=not progress
+            ) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)

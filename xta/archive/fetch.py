@@ -1,18 +1,23 @@
 """Several visits and files at once, with a small, polite limit."""
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from xta.archive import edb, mast
 from xta.archive.mast import is_product_name
 from xta.archive.policy import Policy, Token
 from xta.errors import XtaError
+from xta.io.atomic import whole_file
 from xta.osslog import normalize_visit
 
-__all__ = ["VisitFiles", "fetch_many", "fetch_visit"]
+__all__ = ["VisitFiles", "copied", "event_log", "fetch_many", "fetch_visit", "in_parallel"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,16 @@ def fetch_visit(
     files = tuple(download(product.filename) for product in products)
     if not log:
         return VisitFiles(normalize_visit(visit), files, None)
-    start, end = products[0].visit_start, products[0].visit_end
+    text = event_log(visit, products[0], token=token, progress=progress, offline=offline, policy=policy)
+    return VisitFiles(normalize_visit(visit), files, text)
+
+
+def event_log(visit: str, product: mast.Product, **how: Any) -> str:
+    """Fetch the event log of a visit, whose times one of its products has; `how` is as of `xta.archive.event_log`."""
+    start, end = product.visit_start, product.visit_end
     if start is None or end is None or not start < end:
         start = end = None  # the archive is asked again, for all products of the visit
-    event_log = partial(edb.event_log, token=token, progress=progress, offline=offline, policy=policy)
-    text = event_log(visit, start=start, end=end, instrument=products[0].instrument)
-    return VisitFiles(normalize_visit(visit), files, text)
+    return edb.event_log(visit, start=start, end=end, instrument=product.instrument, **how)
 
 
 def fetch_many(
@@ -108,19 +117,40 @@ def fetch_many(
         Item -> `VisitFiles` for a visit, path for a product, or the error if it could not be had: one that
         fails does not take the others with it. In the order of `items`.
     """
-    from tqdm import tqdm
-
     visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline, policy=policy)
     product = partial(mast.download, token=token, offline=offline, policy=policy)
-    names = list(dict.fromkeys(items))
-    results: dict[str, VisitFiles | Path | XtaError] = {}
-    with ThreadPoolExecutor((policy or Policy()).workers, thread_name_prefix="xta-fetch") as pool:
-        jobs = {pool.submit(product if is_product_name(name) else visit, name): name for name in names}
+    calls: dict[str, Callable[[], VisitFiles | Path]] = {
+        name: partial(product, name) if is_product_name(name) else partial(visit, name) for name in dict.fromkeys(items)
+    }
+    return in_parallel(calls, (policy or Policy()).workers, unit="item", progress=progress)
+
+
+def in_parallel(
+    calls: Mapping[str, Callable[[], T]], workers: int, *, unit: str, progress: bool
+) -> dict[str, T | XtaError]:
+    """Call functions in threads, and collect what each returns or the `XtaError` that it raises, in their order."""
+    from tqdm import tqdm
+
+    results: dict[str, T | XtaError] = {}
+    with ThreadPoolExecutor(workers, thread_name_prefix="xta-fetch") as pool:
+        bar = tqdm(total=len(calls), unit=unit, disable=not progress)  # the first, so that it is above those of files
+        jobs = {pool.submit(call): name for name, call in calls.items()}
         try:
-            for job in tqdm(as_completed(jobs), total=len(jobs), unit="item", disable=not progress):
+            for job in as_completed(jobs):
                 error = job.exception()
                 results[jobs[job]] = error if isinstance(error, XtaError) else job.result()
+                bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return {name: results[name] for name in names}
+        finally:
+            bar.close()
+    return {name: results[name] for name in calls}
+
+
+def copied(file: Path, folder: Path) -> Path:
+    """Copy a file of the cache to a folder, whole or not at all, with its mode: exclusive data stay private."""
+    target = folder / file.name
+    with whole_file(target) as temporary:
+        shutil.copy(file, temporary)
+    return target

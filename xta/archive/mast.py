@@ -1,14 +1,16 @@
-"""Target-acquisition products of a visit from MAST.
+"""Products from MAST: those of the target acquisition of a visit, and any product by its name.
 
 What MAST lists and what it gives is kept by `xta.archive.cache`, so that it is asked for once.
 """
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from xta.archive import cache
 from xta.archive.policy import Policy, Task, Token, find_token, mast
@@ -16,7 +18,17 @@ from xta.archive.search import ADVICE, EXP_TYPES, Row, from_mjd, is_cached, sear
 from xta.errors import AcquisitionError, ArchiveNotFoundError, ArchiveReplyError, ArgumentError, FileError
 from xta.osslog import normalize_visit
 
-__all__ = ["KINDS", "Product", "download", "is_product_name", "ta_products", "visit_times"]
+__all__ = [
+    "KINDS",
+    "Product",
+    "as_product",
+    "download",
+    "in_time_order",
+    "is_product_name",
+    "split",
+    "ta_products",
+    "visit_times",
+]
 
 KINDS = ("cal", "rate", "rateints", "uncal")
 """Kinds of product that can be asked for."""
@@ -24,7 +36,7 @@ KINDS = ("cal", "rate", "rateints", "uncal")
 
 @dataclass(frozen=True)
 class Product:
-    """One product of a TA exposure, as MAST lists it.
+    """One product of an exposure, as MAST lists it.
 
     Parameters
     ----------
@@ -37,6 +49,11 @@ class Product:
         Of the visit (UTC), as VSTSTART and VISITEND.
     size : int or None
         Of the file [byte], where MAST lists this kind of product.
+    role, filter, target : str
+        In the list of a program: "science", "reference", "background" or "acquisition"; the filter wheel; the name of
+        the target.
+    public : datetime.datetime or None
+        In the list of a program: the end of exclusive access (UTC).
     """
 
     filename: str
@@ -47,6 +64,10 @@ class Product:
     visit_start: datetime | None
     visit_end: datetime | None
     size: int | None
+    role: str = "acquisition"
+    filter: str = ""
+    target: str = ""
+    public: datetime | None = None
 
 
 def ta_products(
@@ -231,31 +252,42 @@ def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[
     """Pick the products of one kind from the rows of a search, each once."""
     products: dict[str, Product] = {}
     for row in rows:
-        stem, suffix = _split(row.get("filename"), digits)
+        stem, suffix = split(row.get("filename"), f"jw{digits}_", f"visit V{digits}")
         name = f"{stem}_{kind}.fits"
         if suffix not in KINDS or (kind == "cal" and suffix != "cal") or (name in products and suffix != kind):
             continue
-        products[name] = Product(
-            name,
-            instrument,
-            str(row.get("detector") or ""),
-            str(row["exp_type"]),
-            from_mjd(row.get("date_beg_mjd")),
-            from_mjd(row.get("vststart_mjd")),
-            from_mjd(row.get("visitend_mjd")),
-            _size(row.get("filesize")) if suffix == kind else None,
-        )
+        products[name] = as_product(row, name, instrument, listed=suffix == kind)
+    return in_time_order(products.values())
+
+
+def as_product(row: Row, name: str, instrument: str, *, listed: bool, **more: Any) -> Product:
+    """Make the product of a name from a row; the row's size is that of the product only if that is the one listed."""
+    return Product(
+        name,
+        instrument,
+        str(row.get("detector") or ""),
+        str(row["exp_type"]),
+        from_mjd(row.get("date_beg_mjd")),
+        from_mjd(row.get("vststart_mjd")),
+        from_mjd(row.get("visitend_mjd")),
+        _size(row.get("filesize")) if listed else None,
+        **more,
+    )
+
+
+def in_time_order(products: Iterable[Product]) -> list[Product]:
+    """Sort products by the start of their exposures; those without one come last."""
     latest = datetime.max.replace(tzinfo=UTC)
-    return sorted(products.values(), key=lambda product: (product.date_beg or latest, product.filename))
+    return sorted(products, key=lambda product: (product.date_beg or latest, product.filename))
 
 
-def _split(listed: object, digits: str) -> tuple[str, str]:
-    """Split the name of a product of a visit into stem and suffix."""
-    if is_product_name(listed) and str(listed).startswith(f"jw{digits}_"):
+def split(listed: object, start: str, what: str) -> tuple[str, str]:
+    """Split the name of a product into stem and suffix; ArchiveReplyError if it does not begin with `start`."""
+    if is_product_name(listed) and str(listed).startswith(start):
         stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
         return stem, suffix
-    problem = f"lists a file {str(listed)[:80]!r}, which no product of this visit is called"
-    msg = f"visit V{digits}: {mast()} {problem}; nothing was written; try again later, or {ADVICE}"
+    problem = f"lists a file {str(listed)[:80]!r}, which is no name of its products"
+    msg = f"{what}: {mast()} {problem}; nothing was written; try again later, or {ADVICE}"
     raise ArchiveReplyError(msg)
 
 

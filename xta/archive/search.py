@@ -9,7 +9,7 @@ References
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from xta.archive import cache
 from xta.archive.policy import Policy, Task, mast
 from xta.errors import ArchiveReplyError
-from xta.model import INSTRUMENTS, MJD_ZERO, TACONFIRM_TYPES, TACQ_TYPES
+from xta.model import CORONAGRAPHIC_TYPES, INSTRUMENTS, MJD_ZERO, TACONFIRM_TYPES, TACQ_TYPES
 
 if TYPE_CHECKING:
     from astroquery.mast.discovery_portal import PortalAPI
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from xta.archive.client import Client
 
-__all__ = ["ADVICE", "EXP_TYPES", "Row", "from_mjd", "is_cached", "search"]
+__all__ = ["ADVICE", "CORONAGRAPHS", "EXP_TYPES", "Row", "from_mjd", "is_cached", "search", "search_program"]
 
 EXP_TYPES = {
     name.upper(): sorted(kind for kind in TACQ_TYPES | TACONFIRM_TYPES if kind.startswith(letters))
@@ -33,10 +33,19 @@ EXP_TYPES = {
 }
 """Exposure types of target acquisition, by instrument."""
 
+CORONAGRAPHS = {
+    name.upper(): sorted(kind for kind in CORONAGRAPHIC_TYPES if kind.startswith(letters))
+    for letters, name in INSTRUMENTS.items()
+    if any(kind.startswith(letters) for kind in CORONAGRAPHIC_TYPES)
+}
+"""Exposure types of coronagraphy, by instrument."""
+
 COLUMNS = "filename, productLevel, exp_type, detector, visit_id, date_beg_mjd, vststart_mjd, visitend_mjd, fileSize"
+PROGRAM_COLUMNS = f"{COLUMNS}, filter, targname, is_psf, bkgdtarg, publicReleaseDate_mjd"
 LEVELS = ["1b", "2a", "2b"]
 ADVICE = "give the files themselves if you have them (from another computer, or a colleague's cache)"
 SETTLED = timedelta(days=7)
+FRESH = timedelta(days=1)  # a program may get new exposures at any time
 MAX_REPLY = 1 << 26  # [byte] of one page of 50,000 rows
 MISSION = (59_000, 100_000)  # modified Julian dates of JWST [d]
 
@@ -51,18 +60,23 @@ def search(digits: str, instrument: str, *, ta: bool = True, offline: bool, poli
     """
     entry = _entry(digits, instrument, ta)
     filters = {"visit_id": [digits], "productLevel": LEVELS} | ({"exp_type": EXP_TYPES[instrument]} if ta else {})
-    params = {"columns": COLUMNS, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
     task = Task(f"visit V{digits} ({instrument})", ADVICE, policy or Policy(), offline)
-
-    def fetch(part: Path) -> None:
-        rows = _ask(entry.source, params, task)
-        with cache.writable(part):
-            part.unlink(missing_ok=True)
-            with cache.opened(part, "xb") as file:
-                file.write(json.dumps(rows).encode())
-
-    rows = cache.obtain(entry, task, fetch, check=_load, read=_load, keep=_is_settled)
+    rows = _listed(entry, COLUMNS, filters, task, keep=_is_settled)
     return [row for row in rows if not ta or row.get("exp_type") in EXP_TYPES[instrument]]
+
+
+def search_program(program: str, instrument: str, *, offline: bool, policy: Policy | None) -> list[Row]:
+    """Search for the coronagraphic exposures and the acquisitions of a program (5 digits) with an instrument.
+
+    The reply is kept for use without a network; with one, a reply older than a day is replaced.
+    """
+    entry = cache.Entry("searches", f"{program}-{instrument.lower()}-program.json", _service(instrument))
+    kinds = [*CORONAGRAPHS[instrument], *EXP_TYPES[instrument]]
+    # MAST has held the number of a program with and without leading zeros.
+    filters = {"program": [program, program.lstrip("0")], "exp_type": kinds, "productLevel": LEVELS}
+    task = Task(f"program {int(program)} ({instrument})", ADVICE, policy or Policy(), offline)
+    rows = _listed(entry, PROGRAM_COLUMNS, filters, task, fresh=_is_fresh)
+    return [row for row in rows if row.get("exp_type") in kinds]
 
 
 def is_cached(digits: str, instrument: str) -> bool:
@@ -80,7 +94,27 @@ def from_mjd(mjd: object) -> datetime | None:
 
 def _entry(digits: str, instrument: str, ta: bool) -> cache.Entry:
     name = f"{digits}-{instrument.lower()}-{'ta' if ta else 'visit'}.json"
-    return cache.Entry("searches", name, f"Mast.Jwst.Filtered.{instrument.capitalize()}")
+    return cache.Entry("searches", name, _service(instrument))
+
+
+def _service(instrument: str) -> str:
+    return f"Mast.Jwst.Filtered.{instrument.capitalize()}"
+
+
+def _listed(
+    entry: cache.Entry, columns: str, filters: Mapping[str, list[str]], task: Task, **how: Callable[[Any], bool]
+) -> list[Row]:
+    """Read a search from the cache, or make it; `how` says what of it the cache keeps, as in `cache.obtain`."""
+    params = {"columns": columns, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
+
+    def fetch(part: Path) -> None:
+        rows = _ask(entry.source, params, task)
+        with cache.writable(part):
+            part.unlink(missing_ok=True)
+            with cache.opened(part, "xb") as file:
+                file.write(json.dumps(rows).encode())
+
+    return cache.obtain(entry, task, fetch, check=_load, read=_load, **how)
 
 
 def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
@@ -134,6 +168,10 @@ def _is_settled(rows: list[Row]) -> bool:
     """Check whether a visit is so old that nothing new will be listed for it."""
     ends = [end for row in rows if (end := from_mjd(row.get("visitend_mjd")))]
     return bool(ends) and max(ends) < datetime.now(UTC) - SETTLED
+
+
+def _is_fresh(path: Path) -> bool:
+    return datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_mtime, UTC) < FRESH
 
 
 def _load(path: Path) -> list[Row]:

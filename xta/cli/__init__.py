@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -11,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import xarray as xr
@@ -19,14 +18,12 @@ import xarray as xr
 import xta
 from xta.cli import common
 from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, PATHS, REFERENCE, say
+from xta.cli.fetching import fetch
 from xta.cli.subtraction import klip
 from xta.errors import XtaError, XtaWarning, readable
 from xta.images.shift import METHODS
-from xta.io.atomic import make_folder, whole_file
+from xta.io.atomic import make_folder
 from xta.io.netcdf import is_netcdf_name
-
-if TYPE_CHECKING:
-    from xta.archive.fetch import VisitFiles
 
 __all__ = ["main"]
 
@@ -211,43 +208,6 @@ def _each(files: Sequence[Path], failed: list[str], *, offline: bool) -> Iterato
 
 
 @main.command()
-@click.argument("items", nargs=-1, required=True, metavar="VISIT|FILE...")
-@click.option("--product", default="cal", show_default=True, help="cal, rate, rateints or uncal.")
-@click.option("--log", is_flag=True, help="Fetch the event logs of the visits as well.")
-@click.option("-o", "--output", type=PATH, help="Folder to copy the files to; the cache keeps its own.")
-def fetch(items: tuple[str, ...], product: str, log: bool, output: Path | None) -> None:
-    """Fetch the TA products of visits (V01386001001, 1386:1:1, 1386:1), or single products by name."""
-    from xta import archive
-
-    failed: list[str] = []
-    for item, result in archive.fetch_many(items, kind=product, log=log, progress=sys.stderr.isatty()).items():
-        if isinstance(result, XtaError):
-            failed.append(item)
-            say(f"Error: {item}: {result}")
-            continue
-        for path in _fetched(result, output):
-            click.echo(path)
-    common.end(failed, len(items))
-
-
-def _fetched(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
-    """Name what was fetched, copied to a folder if one is given."""
-    files = [result] if isinstance(result, Path) else list(result.files)
-    if output is None:
-        return files
-    make_folder(output)
-    for file in files:
-        with whole_file(output / file.name) as temporary:
-            shutil.copy(file, temporary)  # with its mode: exclusive data stay private
-    copies = [output / file.name for file in files]
-    if not isinstance(result, Path) and result.log is not None:
-        copies.append(output / f"{result.visit}_osslog.csv")
-        with whole_file(copies[-1]) as temporary:
-            temporary.write_text(result.log)
-    return copies
-
-
-@main.command()
 @PATHS
 @click.option("-o", "--output", type=PATH, required=True, help="Table to write: .nc or .ecsv.")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
@@ -379,4 +339,5 @@ def demo(output: Path, mode: str, seed: int) -> None:
     say(f"everything is in {os.fspath(output)}")
 
 
+main.add_command(fetch)
 main.add_command(klip)

@@ -1,5 +1,6 @@
 """Attach the acquisition: what belongs to an exposure, what does not, and how exposures are stacked."""
 
+import pickle
 import shutil
 
 import numpy as np
@@ -210,8 +211,10 @@ def test_attach_without_acquisition_says_where_it_looked(nircam, tmp_path):
     shutil.copy(nircam.science[0], tmp_path)
     with pytest.raises(
         AcquisitionError, match=r"no TA exposure of visit 09990001001 beside the file.*none from the archive"
-    ):
+    ) as caught:
         xta.analyze(tmp_path / nircam.science[0].name, centroid="oss", corrections="none")
+    assert str(caught.value) == f"{caught.value.problem}. {caught.value.args[1]}"
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     with pytest.raises(ArgumentError, match="empty"):
         xta.analyze(nircam.science[0], acquisition=[], centroid="oss", corrections="none")
 

@@ -114,7 +114,7 @@ def test_filter_part_is_all_of_it_where_it_is_not_corrected(analyzed):
     [
         ({"filter": "F999W"}, "filter shift known", "filter"),
         ({"filter": "F200W", "channel": "SHORT", "detector": "NRCA2"}, "filter shift known", "filter"),
-        ({"date_beg": "2022-05-20T00:00:00.000"}, "TA-to-mask geometry known", "way"),
+        ({"date_beg": "2022-05-20T00:00:00.000"}, "geometry to mask known", "way"),
     ],
 )
 def test_what_is_not_known_enlarges_the_error_and_fails_a_check(analyzed, change, check, name):

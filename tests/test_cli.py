@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 import xta
 from xta import datasets
-from xta.cli import main
+from xta.cli import common, main
+from xta.errors import AbsentAcquisitionError
 
 
 @pytest.fixture
@@ -287,6 +288,60 @@ def test_commands_refuse_other_names_than_netcdf(nircam, tmp_path, command, endi
     assert done.exit_code == 2
     assert "must end in .nc" in done.output
     assert out.read_text() == "precious" if ending else not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("analyze a.fits --corrections foo", "foo"),
+        ("analyze a.fits --centroid foo", "foo"),
+        ("analyze a.fits --plot absent/a.png", "absent"),
+        ("report a.fits -o absent/a.html", "absent"),
+        ("klip a.fits -o a.nc --numbasis 0", "from 1"),
+        ("klip a.fits -o a.nc --plot absent/a.png", "absent"),
+        ("klip a.fits -o a.nc -r absent.fits", "absent.fits"),
+        ("klip . -o absent/a.nc", "absent"),
+        ("solve . --plot absent/a.png", "absent"),
+        ("survey . -o a.nc --corrections foo", "foo"),
+        ("fetch 1386:1 --product foo", "uncal"),
+        ("fetch 1386:1 -o a.fits", "is a file"),
+    ],
+)
+def test_commands_check_options_before_work(run, tmp_path, monkeypatch, command, word):
+    """The file is empty: work on it would fail in another way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.fits").touch()
+    done = run(*command.split())
+    assert done.exit_code in {1, 2}
+    assert word in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.fits"]
+
+
+@pytest.mark.parametrize("command", ["recenter", "klip", "report"])
+@pytest.mark.parametrize(("name", "word"), [("sci", "xta analyze"), ("klip", "xta klip"), ("status", "xta analyze")])
+def test_commands_say_what_to_do_with_a_file_that_does_not_suit(run, tmp_path, command, name, word):
+    xta.to_netcdf(xr.Dataset({name: ("x", [1.0])}), tmp_path / "a.nc")
+    done = run(command, tmp_path / "a.nc", "-o", tmp_path / ("a.html" if command == "report" else "b.nc"))
+    assert done.exit_code == 1
+    assert word in done.stderr
+    assert "ds." not in done.stderr
+
+
+def test_failures_give_the_same_advice_once(capsys):
+    failed = common.Failures()
+    for visit in "123":
+        with common.going_on(failed, visit):
+            problem = f"no TA exposure of visit {visit}"
+            raise AbsentAcquisitionError(problem, "Put it there")
+    assert failed == ["1", "2", "3"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("Put it there") for line in lines] == [1, 0, 0]
+    assert all(f"visit {k + 1}" in line for k, line in enumerate(lines))
+
+
+def test_step_is_silent_without_a_terminal(capsys):
+    common.step("working")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_report_refuses_other_names_than_html(nircam, tmp_path):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 __all__ = [
+    "AbsentAcquisitionError",
     "AcquisitionError",
     "ArchiveBusyError",
     "ArchiveError",
@@ -44,6 +45,11 @@ NETCDF_READER = "xarray.backends.netCDF4_"
 
 class XtaError(Exception):
     """Root of all errors that xta raises on purpose."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, without what to do about it where an error tells the two apart."""
+        return str(self)
 
 
 class ArgumentError(XtaError, ValueError):
@@ -76,6 +82,18 @@ class OssLogError(XtaError, ValueError):
 
 class AcquisitionError(XtaError, ValueError):
     """The target acquisition is absent or does not belong to the science exposure."""
+
+
+class AbsentAcquisitionError(AcquisitionError):
+    """No target acquisition of a visit is at hand: what was looked for, and what to do."""
+
+    def __str__(self) -> str:
+        return ". ".join(map(str, self.args))
+
+    @property
+    def problem(self) -> str:
+        """The first of the two sentences."""
+        return str(self.args[0])
 
 
 class CentroidError(XtaError, ValueError):
@@ -116,6 +134,17 @@ class ArchiveReplyError(ArchiveError):
 
 class XtaWarning(UserWarning):
     """Something was found that a result should be read with."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things, with the plural where there is not one.
+
+    Examples
+    --------
+    >>> counted(1, "visit"), counted(2, "visit")
+    ('1 visit', '2 visits')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def warn(message: str) -> None:

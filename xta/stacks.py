@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xta import identity, model
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.geometry import sky, wcs
 from xta.identity import header
 
@@ -283,13 +283,13 @@ def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, name: 
     (dim,) = _stack_dims(ds)
     results = [function(part) for part in parts]
     if not keeps:
-        return _finished(join(results, dim), ds, f"{name} of {len(parts)} exposures")
+        return _finished(join(results, dim), ds, f"{name} of {counted(len(parts), 'exposure')}")
     joined = join([result.drop_vars(list(result.data_vars)) for result in results], dim)
     data = ds[list(ds.data_vars)].reset_coords(drop=True)
     result = data.drop_vars([name for name in data.coords if name not in data.indexes]).assign_coords(joined.coords)
     result.attrs = joined.attrs
     result.encoding = ds.encoding
-    return _finished(result, ds, f"{name} of {len(parts)} exposures")
+    return _finished(result, ds, f"{name} of {counted(len(parts), 'exposure')}")
 
 
 def _finished(result: xr.Dataset, ds: xr.Dataset, operation: str) -> xr.Dataset:

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xta.acquisition.checklist import FORMER
+from xta.errors import counted
 from xta.estimates.solve import solution, solved_exposures
 from xta.identity import behind_mask, header, words
 from xta.model import ATTRS, scalar
@@ -177,7 +178,8 @@ def as_files(table: xr.Dataset | None) -> str:
     shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     pairs = zip(names, table["reason"].values.tolist(), strict=True)
     reasons = [f"  {name}: {reason}" for name, reason in itertools.compress(pairs, left_out)]
-    counts = f"{len(names)} files: {int((table['status'].values == 1).sum())} exposures, {len(reasons)} left out"
+    opened = counted(int((table["status"].values == 1).sum()), "exposure")
+    counts = f"{counted(len(names), 'file')}: {opened}, {len(reasons)} left out"
     return "\n".join([*shown, counts, *reasons])
 
 
@@ -283,7 +285,7 @@ def _target(ds: xr.Dataset) -> str:
 
 def _acquisition(ds: xr.Dataset) -> str:
     if count := len(ta_filenames(ds)):
-        return f"{count} exposure{'s' if count != 1 else ''}, {words(ds, 'oss_status') or 'no status'}"
+        return f"{counted(count, 'exposure')}, {words(ds, 'oss_status') or 'no status'}"
     return "not attached" if "visit_id" in header(ds) and "klip" not in ds.variables else ""
 
 

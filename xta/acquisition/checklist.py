@@ -21,7 +21,7 @@ TARG_ACQ = "TARG_ACQ matches telemetry"
 PIXELS = "no bad pixels near star"
 CENTROID = "centroid matches TA image"
 PLAUSIBLE = "centroid plausible"
-GEOMETRY = "TA-to-mask geometry known"
+GEOMETRY = "geometry to mask known"
 FILTERS = "filter shift known"
 MASK = "star near mask"
 

@@ -13,9 +13,13 @@ import xarray as xr
 
 from xta.acquisition.targ_acq import TargAcq, read_targ_acq
 from xta.errors import (
+    AbsentAcquisitionError,
     AcquisitionError,
+    ArchiveBusyError,
     ArchiveError,
+    ArchiveNotAuthorizedError,
     ArchiveNotFoundError,
+    ArchiveTimeoutError,
     ArgumentError,
     FileError,
     OssLogError,
@@ -45,6 +49,15 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+WHY = {
+    AcquisitionError: "it lists none",
+    ArchiveNotFoundError: "it has none",
+    ArchiveNotAuthorizedError: "the data are exclusive: set MAST_API_TOKEN",
+    ArchiveBusyError: "it is busy: try again later",
+    ArchiveTimeoutError: "it did not answer: try again later",
+}
+"""Error of the archive -> why there is no acquisition, in few words."""
 
 Result = TypeVar("Result")
 
@@ -86,18 +99,18 @@ def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, off
     if opened:
         return opened
     from xta import archive
+    from xta.archive.policy import is_offline
 
     visit = header(ds)["visit_id"]
-    places = ", ".join(map(str, _folders(ds))) or "no folder, for the dataset does not know its file"
-    looked = f"beside the file (*{', *'.join(TA_KINDS)}.fits with EXP_TYPE *_TACQ in {places})"
     try:
         files = archive.fetch_visit(visit, instrument=header(ds)["instrument"], log=False, offline=offline).files
     except (ArchiveError, AcquisitionError) as error:
-        msg = (
-            f"no TA exposure of visit {visit} {looked}, and none from the archive: {error} "
-            "Put the files there, or give their paths (acquisition=[...], --ta)"
-        )
-        raise AcquisitionError(msg) from error
+        logger.info("no acquisition from the archive: %s", error)
+        why = "the network is off" if is_offline(offline) else WHY.get(type(error), "it cannot be asked")
+        where = "beside the file" if _folders(ds) else "at hand (the dataset does not know its file)"
+        problem = f"no TA exposure of visit {visit} {where}, and none from the archive ({why})"
+        advice = "Put the TA files beside the exposure, or give them: acquisition=[...] in Python, --ta in the shell"
+        raise AbsentAcquisitionError(problem, advice) from error
     return [open_exposure(path) for path in files]
 
 

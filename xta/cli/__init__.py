@@ -10,20 +10,23 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import xarray as xr
 
 import xta
 from xta.cli import common
-from xta.cli.common import CENTER, CENTROID, CORRECTIONS, FILES, OFFLINE, PATH, PATHS, REFERENCE, say
+from xta.cli.common import CENTER, CENTROID, CORRECTIONS, DPI, FILES, OFFLINE, PATH, PATHS, REFERENCE, say
 from xta.cli.fetching import fetch
 from xta.cli.subtraction import klip
 from xta.errors import XtaError, XtaWarning, readable
 from xta.images.shift import METHODS
 from xta.io.atomic import make_folder
 from xta.io.netcdf import is_netcdf_name
+
+if TYPE_CHECKING:
+    from xta.acquisition.offset import Centroid
 
 __all__ = ["main"]
 
@@ -85,6 +88,7 @@ def main(verbose: bool) -> None:
 @CORRECTIONS
 @click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
 @click.option("--plot", "picture", type=PATH, help="Picture of acquisition and science frame (.png, .pdf, .svg).")
+@DPI
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
 @OFFLINE
 def analyze(
@@ -92,17 +96,17 @@ def analyze(
     ta: tuple[Path, ...],
     oss: Path | None,
     targ_acq: tuple[Path, ...],
-    centroid: str,
-    corrections: str,
+    centroid: "Centroid",
+    corrections: tuple[str, ...],
     output: Path | None,
     picture: Path | None,
+    dpi: int,
     as_json: bool,
     offline: bool,
 ) -> None:
     """Find the star behind the mask of each of FILES (_calints or _cal), or again in the NetCDF of an analysis."""
     from xta import plot, summary
 
-    chosen = common.centroid(centroid)
     common.check_picture(picture)
     extra = [*ta, *targ_acq, *([oss] if oss else [])]
     common.check_inputs(extra)
@@ -110,15 +114,15 @@ def analyze(
     outputs = common.outputs(output, files, "_ta.nc", *extra) if output else [None] * len(files)
     pictures = common.outputs(picture, files, "_ta.png", *extra) if picture else [None] * len(files)
     results: list[dict[str, Any]] = []
-    failed: list[str] = []
+    failed = common.Failures()
     for file, netcdf, drawing in zip(files, outputs, pictures, strict=True):
         with common.going_on(failed, file):
-            ds = _analyzed(file, found, centroid=chosen, corrections=common.corrections(corrections))
+            ds = _analyzed(file, found, centroid=centroid, corrections=corrections)
             if netcdf is not None:
                 xta.to_netcdf(ds, netcdf)
                 say(f"wrote {netcdf}")
             if drawing is not None:
-                common.save(plot.summary(ds), drawing)
+                common.save(plot.summary(ds), drawing, dpi=dpi)
             results.append(summary.as_dict(ds))
             if not as_json:
                 click.echo(summary.as_table(ds))
@@ -138,6 +142,10 @@ def _analyzed(file: Path, found: dict[str, Any], **how: Any) -> xr.Dataset:
         again: xr.Dataset = attached.ta.compute_offset(centroid=how["centroid"])
         again = again.ta.adjust_wcs(corrections=how["corrections"])
         return again.load()
+
+
+REPORTED = ("ta_sci",)
+"""What a NetCDF file has to hold for a page."""
 
 
 def _odd(_ctx: click.Context, _parameter: click.Parameter, number: int | None) -> int | None:
@@ -166,10 +174,10 @@ def recenter(
 
     A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
     """
-    failed: list[str] = []
+    failed = common.Failures()
     outputs, stars = common.outputs(output, files, "_centered.nc"), common.centers(center, len(files))
     for file, netcdf, star in zip(files, outputs, stars, strict=True):
-        with common.going_on(failed, file), common.opened(file, offline=offline, center=star) as ds:
+        with common.going_on(failed, file), common.opened(file, "target_x", offline=offline, center=star) as ds:
             xta.to_netcdf(ds.ta.recenter(method=method, size=size), netcdf, progress=sys.stderr.isatty())
             say(f"wrote {netcdf}")
     common.end(failed, len(files))
@@ -188,23 +196,26 @@ def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
         if len(files) > 1:
             msg = f"with {len(files)} files {output} has to be a folder"
             raise click.UsageError(msg)
-        with common.opened(files[0], offline=offline) as ds:
+        common.outputs(output, files, ".html")
+        with common.opened(files[0], *REPORTED, offline=offline) as ds:
             say(f"wrote {ds.ta.report(output)}")
         return
     if output.suffix and not output.is_dir():
         msg = f"{output.name!r} is neither a page, which ends with .html, nor a folder"
         raise click.UsageError(msg)
-    failed: list[str] = []
+    failed = common.Failures()
     written = xta.report.index(_each(files, failed, offline=offline), output)
     say(f"wrote {written}")
     common.end(failed, len(files))
 
 
-def _each(files: Sequence[Path], failed: list[str], *, offline: bool) -> Iterator[xr.Dataset]:
+def _each(files: Sequence[Path], failed: common.Failures, *, offline: bool) -> Iterator[xr.Dataset]:
     """Open files one at a time, those that can be used."""
     for file in files:
-        with common.going_on(failed, file), common.opened(file, offline=offline) as ds:
+        with common.going_on(failed, file), common.opened(file, *REPORTED, offline=offline) as ds:
             yield ds
+    if len(failed) == len(files):
+        common.end(failed, len(files))
 
 
 @main.command()
@@ -224,8 +235,8 @@ def survey(
     output: Path,
     workers: int | None,
     per: str,
-    centroid: str,
-    corrections: str,
+    centroid: "Centroid",
+    corrections: tuple[str, ...],
     estimates: bool,
     resume: bool,
     offline: bool,
@@ -240,7 +251,7 @@ def survey(
     make_folder(output.parent)
     rows = output.with_name(f"{output.name}.rows.jsonl") if resume else None
     options: dict[str, Any] = {"workers": workers, "estimates": estimates, "resume": rows, "offline": offline}
-    options |= {"centroid": common.centroid(centroid), "corrections": common.corrections(corrections)}
+    options |= {"centroid": centroid, "corrections": corrections}
     ds = xta.survey(paths, per=per, progress=sys.stderr.isatty(), **options)
     (xta.to_netcdf if is_netcdf_name(output) else xta.to_ecsv)(ds, output)
     say(f"wrote {output}")
@@ -269,22 +280,24 @@ def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
 @CORRECTIONS
 @click.option("-o", "--output", type=PATH, help="NetCDF file of the program with the joint stars.")
 @click.option("--plot", "picture", type=PATH, help="Picture of all stars (.png, .pdf, .svg).")
+@DPI
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the stars and the observations.")
 @OFFLINE
 def solve(
     paths: tuple[Path, ...],
     reference: tuple[str, ...],
-    centroid: str,
-    corrections: str,
+    centroid: "Centroid",
+    corrections: tuple[str, ...],
     output: Path | None,
     picture: Path | None,
+    dpi: int,
     as_json: bool,
     offline: bool,
 ) -> None:
     """Find the stars of all exposures in PATHS together: by their acquisitions and by their speckles."""
     from xta import plot, summary
 
-    how: dict[str, Any] = {"centroid": common.centroid(centroid), "corrections": common.corrections(corrections)}
+    how: dict[str, Any] = {"centroid": centroid, "corrections": corrections}
     common.check_picture(picture)
     if output is not None:
         common.outputs(output, paths[:1], "_joint.nc", *paths)
@@ -295,7 +308,7 @@ def solve(
             xta.to_netcdf(tree, output)
             say(f"wrote {output}")
         if picture is not None:
-            common.save(plot.joint(tree)[0].figure, picture, dpi=200)
+            common.save(plot.joint(tree)[0].figure, picture, dpi=dpi)
 
 
 @main.group()
@@ -335,7 +348,7 @@ def demo(output: Path, mode: str, seed: int) -> None:
     """Make a sample program, analyze it, and compare with the truth. Needs no network."""
     from xta.demo import run
 
-    run(output, mode=mode, seed=seed, say=say, show=click.echo)
+    run(output, mode=mode, seed=seed, say=common.step, show=click.echo)
     say(f"everything is in {os.fspath(output)}")
 
 

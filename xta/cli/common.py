@@ -1,5 +1,6 @@
 """What the subcommands have in common: options, names of outputs, files that are opened, lines that are printed."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 import xarray as xr
 
 import xta
-from xta.errors import FileError, XtaError, damage, readable
+from xta.errors import ArgumentError, FileError, ProductError, XtaError, damage, readable
 from xta.io.atomic import make_folder, save_figure
 from xta.io.netcdf import is_netcdf_name
 
@@ -22,17 +23,18 @@ __all__ = [
     "CENTER",
     "CENTROID",
     "CORRECTIONS",
+    "DPI",
     "FILES",
     "OFFLINE",
     "PATH",
     "PATHS",
     "REFERENCE",
+    "Failures",
     "Pixel",
     "centers",
-    "centroid",
     "check_inputs",
+    "check_parent",
     "check_picture",
-    "corrections",
     "end",
     "going_on",
     "opened",
@@ -41,6 +43,7 @@ __all__ = [
     "refuse_folder",
     "save",
     "say",
+    "step",
 ]
 
 PATH = click.Path(path_type=Path)
@@ -52,18 +55,43 @@ CENTER = click.option(
     metavar="X,Y",
     help="The star's pixel, 0-based, in files that are then not analyzed. Once, or once a file in their order.",
 )
-CENTROID = click.option(
-    "--centroid", default="auto", show_default=True, help="auto, oss, converged, image, or X,Y in the TA readout."
-)
-CORRECTIONS = click.option("--corrections", default="all", show_default=True, help="all, none, or some of way,filter.")
 PATHS = click.argument("paths", nargs=-1, required=True, type=PATH)
 REFERENCE = click.option(
     "-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated."
 )
+DPI = click.option(
+    "--dpi", type=click.IntRange(20, 800), default=150, show_default=True, help="Dots per inch of the picture."
+)
 PICTURES = (".png", ".pdf", ".svg")
-
+CENTROIDS = ("auto", "oss", "converged", "image")
 
 Pixel: TypeAlias = tuple[float, float]
+
+
+def _centroid(_ctx: click.Context, _parameter: click.Parameter, text: str) -> "Centroid":
+    return text if text in CENTROIDS else pixel(text, f"none of {', '.join(CENTROIDS)} or X,Y", option="--centroid")
+
+
+def _corrections(_ctx: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    from xta.acquisition.corrections import chosen
+
+    try:
+        return chosen(text if text in {"all", "none"} else text.split(","))
+    except ArgumentError:
+        msg = f"{text!r} is none of all, none, way, filter or way,filter"
+        raise click.BadParameter(msg) from None
+
+
+CENTROID = click.option(
+    "--centroid",
+    default="auto",
+    show_default=True,
+    callback=_centroid,
+    help="auto, oss, converged, image, or X,Y in the TA readout.",
+)
+CORRECTIONS = click.option(
+    "--corrections", default="all", show_default=True, callback=_corrections, help="all, none, or some of way,filter."
+)
 
 
 def say(message: str) -> None:
@@ -71,15 +99,34 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def step(message: str) -> None:
+    """Print what is being done, on a terminal."""
+    if sys.stderr.isatty():
+        say(message)
+
+
+class Failures(list[str]):
+    """Names of files that failed. What to do about one kind of error is said once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[type[XtaError]] = set()
+
+    def add(self, item: str | Path, error: XtaError, *, before: str = "") -> None:
+        """Print the error of a file, and keep its name."""
+        self.append(str(item))
+        say(f"Error: {before}{error.problem if type(error) in self._told else error}")
+        self._told.add(type(error))
+
+
 @contextmanager
-def going_on(failed: list[str], item: str | Path) -> Iterator[None]:
+def going_on(failed: Failures, item: str | Path) -> Iterator[None]:
     """Print the error of one of many files, and add its name to those that failed."""
     try:
         with readable():
             yield
     except XtaError as error:
-        failed.append(str(item))
-        say(f"Error: {error}")
+        failed.add(item, error)
 
 
 def end(failed: Sequence[str], total: int) -> None:
@@ -88,18 +135,6 @@ def end(failed: Sequence[str], total: int) -> None:
         if total > 1:
             say(f"Error: {len(failed)} of {total} failed: {', '.join(failed)}")
         raise SystemExit(1)
-
-
-def centroid(text: str) -> "Centroid":
-    """Read the option --centroid."""
-    if text in {"auto", "oss", "converged", "image"}:
-        return text
-    return pixel(text, "none of auto, oss, converged, image or X,Y", option="--centroid")
-
-
-def corrections(text: str) -> str | list[str]:
-    """Read the option --corrections."""
-    return text if text in {"all", "none"} else text.split(",")
 
 
 def pixel(text: str, problem: str, *, option: str) -> Pixel:
@@ -138,9 +173,7 @@ def outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> 
         msg = "several FILES have the same name, and so would their results; analyze them one by one"
         raise click.UsageError(msg)
     for path in named:
-        if not path.parent.is_dir():
-            msg = f"the folder {path.parent} does not exist; make it first, or choose another output"
-            raise FileError(msg)
+        check_parent(path)
         if any(path.resolve() == file.resolve() for file in (*files, *inputs)):
             msg = f"{path} is one of the inputs and would be overwritten; choose another output"
             raise click.UsageError(msg)
@@ -163,10 +196,20 @@ def refuse_folder(path: Path) -> None:
 
 
 def check_picture(path: Path | None) -> None:
-    """Refuse, before any work, a picture of a kind that cannot be written."""
-    if path is not None and path.suffix and path.suffix.lower() not in PICTURES:
+    """Refuse, before any work, a picture of a kind that cannot be written, or in a folder that is not there."""
+    if path is None or not path.suffix:
+        return
+    if path.suffix.lower() not in PICTURES:
         msg = f"no picture can be written as {path.name!r}; end its name with one of {', '.join(PICTURES)}"
         raise click.UsageError(msg)
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """Refuse, before any work, an output in a folder that does not exist."""
+    if not path.parent.is_dir():
+        msg = f"the folder {path.parent} does not exist; make it first, or choose another output"
+        raise FileError(msg)
 
 
 def save(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
@@ -175,10 +218,10 @@ def save(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
     say(f"wrote {path}")
 
 
-def opened(file: Path, *, offline: bool, center: Pixel | None = None) -> xr.Dataset:
+def opened(file: Path, *needed: str, offline: bool, center: Pixel | None = None) -> xr.Dataset:
     """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed.
 
-    Where the star is known, a product is only opened.
+    A NetCDF file has to hold the variables that are `needed`. Where the star is given, a product is only opened.
     """
     refuse_folder(file)
     if center is not None:
@@ -186,13 +229,25 @@ def opened(file: Path, *, offline: bool, center: Pixel | None = None) -> xr.Data
         star: xr.Dataset = ds.ta.set_star(*center, source="option --center")
         star.set_close(ds.close)  # a new dataset does not know its file
         return star
-    return opened_netcdf(file) if is_netcdf_name(file) else xta.analyze(file, chunks={}, offline=offline)
+    return opened_netcdf(file, *needed) if is_netcdf_name(file) else xta.analyze(file, chunks={}, offline=offline)
 
 
-def opened_netcdf(file: Path) -> xr.Dataset:
-    """Open a NetCDF file, lazily."""
+def opened_netcdf(file: Path, *needed: str) -> xr.Dataset:
+    """Open a NetCDF file of an exposure, lazily; one that cannot be used is refused in words of the command line."""
     try:
-        return xr.open_dataset(file, chunks={})
+        ds = xr.open_dataset(file, chunks={})
     except damage() as error:
         msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
         raise FileError(msg) from error
+    msg = ""
+    if "klip" in ds.variables:
+        msg = f"{file} holds an image of xta klip; give the exposures that it was made of"
+    elif "sci" not in ds.variables:
+        msg = f"{file} holds no exposure; give a NetCDF file of xta analyze"
+    elif not set(needed) <= set(ds.variables):
+        what = "the star" if "target_x" in needed else "the acquisition"
+        msg = f"{file} does not hold {what}; analyze it first: xta analyze {file} -o NAME.nc"
+    if msg:
+        ds.close()
+        raise ProductError(msg)
+    return ds

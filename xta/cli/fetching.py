@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xta.cli import common
-from xta.cli.common import PATH, say
-from xta.errors import XtaError
+from xta.errors import XtaError, counted
 from xta.io.atomic import make_folder, whole_file
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch"]
 
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
 
 @click.command()
 @click.argument("items", nargs=-1, required=True, metavar="PROGRAM|VISIT|FILE...")
@@ -26,11 +27,12 @@ __all__ = ["fetch"]
 @click.option("--filter", "filters", multiple=True, help="Of programs only this filter; may be repeated.")
 @click.option(
     *("--products", "--product", "kind"),
-    help="calints, cal, rateints, rate or uncal. Default: calints for science, cal for acquisitions.",
+    type=click.Choice(["calints", "cal", "rateints", "rate", "uncal"]),
+    help="Default: calints for science, cal for acquisitions.",
 )
 @click.option("--log", is_flag=True, help="Fetch the event logs of the visits as well.")
 @click.option("--list", "--dry-run", "only_list", is_flag=True, help="List what would be fetched, with sizes.")
-@click.option("-o", "--output", type=PATH, help="Folder to copy the files to; the cache keeps its own.")
+@click.option("-o", "--output", type=FOLDER, help="Folder to copy the files to; the cache keeps its own.")
 def fetch(
     items: tuple[str, ...],
     observations: str | None,
@@ -52,7 +54,7 @@ def fetch(
         msg = f"--obs and --filter go with programs, such as 1386, and there is none in {', '.join(items)}"
         raise click.UsageError(msg)
     others = [item for item in items if item not in programs]
-    failed: list[str] = []
+    failed = common.Failures()
     chosen = {"observations": observations, "filters": filters}
     if only_list:
         _list(programs, others, failed, kind=kind, **chosen)
@@ -63,7 +65,7 @@ def fetch(
     common.end(failed, count + len(others))
 
 
-def _programs(programs: Iterable[str], failed: list[str], output: Path | None, **options: Any) -> int:
+def _programs(programs: Iterable[str], failed: common.Failures, output: Path | None, **options: Any) -> int:
     """Fetch programs and print the paths; return how many files, and programs that have none, were asked for."""
     from xta import archive
 
@@ -80,7 +82,7 @@ def _programs(programs: Iterable[str], failed: list[str], output: Path | None, *
     return count
 
 
-def _others(items: Sequence[str], failed: list[str], output: Path | None, **options: Any) -> None:
+def _others(items: Sequence[str], failed: common.Failures, output: Path | None, **options: Any) -> None:
     """Fetch visits and single products; print the paths."""
     from xta import archive
 
@@ -92,11 +94,10 @@ def _others(items: Sequence[str], failed: list[str], output: Path | None, **opti
                 click.echo(path)
 
 
-def _say_errors(results: dict[str, Any], failed: list[str]) -> None:
+def _say_errors(results: dict[str, Any], failed: common.Failures) -> None:
     for name, result in results.items():
         if isinstance(result, XtaError):
-            failed.append(name)
-            say(f"Error: {name}: {result}")
+            failed.add(name, result, before=f"{name}: ")
 
 
 def _copied(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
@@ -116,7 +117,7 @@ def _copied(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 
 
 def _list(
-    programs: Iterable[str], visits: Iterable[str], failed: list[str], *, kind: str | None, **chosen: Any
+    programs: Iterable[str], visits: Iterable[str], failed: common.Failures, *, kind: str | None, **chosen: Any
 ) -> None:
     """Print what the archive has of programs and visits, and how large it is."""
     from xta import archive
@@ -137,4 +138,4 @@ def _list(
     unknown = sum(product.size is None for product in products)
     total = sum(product.size or 0 for product in products)
     left = f", and {unknown} whose size is not listed" if unknown else ""
-    click.echo(f"{len(products)} {'file' if len(products) == 1 else 'files'}, {total / 1e9:.3f} GB{left}")
+    click.echo(f"{counted(len(products), 'file')}, {total / 1e9:.3f} GB{left}")

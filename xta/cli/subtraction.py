@@ -9,7 +9,22 @@ import click
 import xarray as xr
 
 import xta
-from xta.cli.common import CENTER, OFFLINE, PATH, Pixel, centers, check_picture, opened, outputs, save, say
+from xta.cli.common import (
+    CENTER,
+    DPI,
+    OFFLINE,
+    PATH,
+    Pixel,
+    centers,
+    check_inputs,
+    check_parent,
+    check_picture,
+    opened,
+    outputs,
+    save,
+    say,
+    step,
+)
 from xta.io.atomic import make_folder
 from xta.io.netcdf import is_netcdf_name
 
@@ -36,10 +51,13 @@ def _numbers(_ctx: click.Context, _parameter: click.Parameter, text: str | None)
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        msg = f"{text!r} is no list of whole numbers, such as 1,5,10"
-        raise click.BadParameter(msg) from None
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        msg = f"{text!r} is no list of whole numbers from 1, such as 1,5,10"
+        raise click.BadParameter(msg)
+    return numbers
 
 
 @click.command()
@@ -71,7 +89,7 @@ def _numbers(_ctx: click.Context, _parameter: click.Parameter, text: str | None)
     metavar="SEP,PA",
     help="Circle a place [arcsec, deg]; may be repeated.",
 )
-@click.option("--dpi", type=click.IntRange(20, 800), default=150, show_default=True, help="Of the picture.")
+@DPI
 @CENTER
 @OFFLINE
 def klip(
@@ -98,6 +116,8 @@ def klip(
     --reference NAME the exposures of that target are references, although their headers do not say so.
     """
     check_picture(picture)
+    if is_netcdf_name(output):
+        check_parent(output)
     if any(path.is_dir() for path in science):
         if center:
             msg = "--center goes with files, and SCIENCE is a folder"
@@ -110,6 +130,7 @@ def klip(
         if filters or coadd or background is not None:
             msg = "--filter, --background and --coadd go with a folder, and SCIENCE are files"
             raise click.UsageError(msg)
+        check_inputs([*science, *reference])
         outputs(output, science[:1], "_klip.nc", *science, *reference)
         images = {"": _files(science, reference, center, offline=offline, **options)}
     for band, ds in images.items():
@@ -130,7 +151,7 @@ def _files(
     files = *science, *reference
     with ExitStack() as stack:
         exposures = [
-            stack.enter_context(opened(file, offline=offline, center=star))
+            stack.enter_context(opened(file, "target_x", offline=offline, center=star))
             for file, star in zip(files, centers(center, len(files)), strict=True)
         ]
         return xta.klip(exposures[: len(science)], reference=exposures[len(science) :] or None, **options)
@@ -159,16 +180,16 @@ def _program(
     if len(bands) > 1 and is_netcdf_name(output):
         msg = f"{', '.join(bands)} give several images: --output has to be a folder, or choose one by --filter"
         raise click.UsageError(msg)
-    say(f"finding the star in {', '.join(bands)}")
+    step(f"finding the star in {', '.join(bands)}")
     tree = tree.ta.analyze(offline=offline)
     fields = [name for name in bands if "background" in tree[name].children]
     images = {}
     for band in bands:
         node = tree[band]
         if background or (background is None and band in fields):
-            say(f"{band}: subtracting the background")
+            step(f"{band}: subtracting the background")
             node = node.ta.subtract_background()
-        say(f"{band}: subtracting the star")
+        step(f"{band}: subtracting the star")
         images[band] = (node.ta.coadd() if coadd else node).ta.klip(**options)
     return images
 

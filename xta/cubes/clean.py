@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xta import model, pixels
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.images import dq, shift
 from xta.stacks import over_images
 
@@ -88,13 +88,13 @@ def _with(ds: xr.Dataset, sci: xr.DataArray, found: Array, bad: Array, method: s
     where = xr.DataArray(found.reshape(sci.shape), dims=sci.dims)
     flags = ds["dq"] if "dq" in ds else xr.zeros_like(where, dtype=np.uint32)
     flags = flags | where * np.uint32(dq.OUTLIER | dq.DO_NOT_USE)
-    what = f"clean: {int(found.sum())} outliers"
+    what = f"clean: {counted(int(found.sum()), 'outlier')}"
     if method == "repair":
         every = found | bad
         filled = np.stack([shift.fill_bad(frame, bad=spots) for frame, spots in zip(_cube(sci), every, strict=True)])
         sci = sci.copy(data=filled.reshape(sci.shape).astype(sci.dtype))
         flags = flags & np.uint32(~dq.DO_NOT_USE & 0xFFFFFFFF)
-        what += f", {int(every.sum())} bad pixels filled"
+        what += f", {counted(int(every.sum()), 'bad pixel')} filled"
     attrs = ds["dq"].attrs if "dq" in ds else model.attrs("dq")
     flags = flags.transpose(*ds["sci"].dims).astype(np.uint32).assign_attrs(attrs)
     return model.with_history(ds.assign(sci=sci.transpose(*ds["sci"].dims), dq=flags), what)

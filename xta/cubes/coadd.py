@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xta import identity, model, pixels
-from xta.errors import ArgumentError, MissingError, warn
+from xta.errors import ArgumentError, MissingError, counted, warn
 from xta.geometry import sky, wcs
 from xta.identity import header
 from xta.images import combine
@@ -85,7 +85,7 @@ def coadd(ds: xr.Dataset, *, method: str = "mean", sigma: float = 3.0) -> xr.Dat
     result = ds.drop_vars(gone).assign(images).assign_coords(times)
     result = result[[name for name in ds.data_vars if name in result]].assign_coords(result.coords)
     clipped = f" at {float(sigma):g} sigma" if method == "sigma_clip" else ""
-    return model.with_history(result, f"coadd {count} integrations by {method}{clipped}")
+    return model.with_history(result, f"coadd {counted(count, 'integration')} by {method}{clipped}")
 
 
 def _check_options(method: str, sigma: float) -> None:
@@ -209,8 +209,8 @@ def _refuse_integrations(ds: xr.Dataset, other: xr.Dataset) -> None:
     numbers = [d["integration"].values.tolist() if "integration" in d["sci"].dims else [] for d in (ds, other)]
     if numbers[0] != numbers[1]:
         msg = (
-            f"other has {len(numbers[1])} integrations and the dataset {len(numbers[0]) or 'none'}, or others; "
-            "subtract their mean: other.ta.coadd()"
+            f"other has {counted(len(numbers[1]), 'integration')} and the dataset {len(numbers[0]) or 'none'}, or "
+            "others; subtract their mean: other.ta.coadd()"
         )
         raise ArgumentError(msg)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from xta.errors import ArgumentError, FileError, damage, filtered, warn
+from xta.errors import ArgumentError, FileError, counted, damage, filtered, warn
 from xta.identity import is_valid
 from xta.io import layout
 from xta.model import TACONFIRM_TYPES, TACQ_TYPES
@@ -252,7 +252,7 @@ def find_files(paths: "PathLike | Iterable[PathLike]") -> Catalog:
             catalog.add(path, given=explicit)
     if not catalog.products:
         where = ", ".join(map(str, given[:5])) + (", ..." if len(given) > 5 else "")
-        others = f"{len(catalog.passed_over)} files are something else"
+        others = f"it holds {counted(len(catalog.passed_over), 'other file')}"
         msg = f"no JWST product in {where} ({others}); give the folder of the visits"
         raise ArgumentError(msg)
     return catalog

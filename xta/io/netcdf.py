@@ -1,9 +1,7 @@
 """Write datasets to NetCDF, compressed and without fill values on coordinates, and to Zarr."""
 
 import os
-import sys
 from collections.abc import Hashable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +67,14 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
     Text is written as text, missing text as "". The coordinate ``source``, a path of this machine, is left out; the
     table of files of a program keeps its paths. `xarray.open_datatree` reads a tree again.
     """
-    from dask.diagnostics.progress import ProgressBar
+    from tqdm.dask import TqdmCallback
 
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
         msg = f"{Path(path).name!r} does not name a NetCDF file: it must end in .nc"
         raise ArgumentError(msg)
     with whole_file(path) as temporary:
         task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)
-        with ProgressBar(out=sys.stderr) if progress else nullcontext():  # type: ignore[no-untyped-call]
+        with TqdmCallback(desc=Path(path).name, disable=not progress):
             task.compute()
 
 
@@ -105,7 +103,7 @@ def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, pro
     The format is Zarr 2, as texts have no specification in Zarr 3. The library ``zarr`` has to be installed. The
     coordinate ``source``, a path of this machine, is left out. `xarray.open_zarr` and `xarray.open_datatree` read it.
     """
-    from dask.diagnostics.progress import ProgressBar
+    from tqdm.dask import TqdmCallback
 
     if not os.fspath(path).lower().endswith(".zarr"):
         msg = f"{Path(path).name!r} does not name a Zarr store: it must end in .zarr"
@@ -113,7 +111,7 @@ def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, pro
     tree = _clean_tree(ds if isinstance(ds, xr.DataTree) else xr.DataTree(ds))
     with (
         whole_folder(path, like=(".zgroup", "zarr.json")) as temporary,
-        ProgressBar(out=sys.stderr) if progress else nullcontext(),  # type: ignore[no-untyped-call]
+        TqdmCallback(desc=Path(path).name, disable=not progress),
     ):
         try:
             tree.to_zarr(temporary, mode="w", zarr_format=2)

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import ProductError, XtaError, warn
+from xta.errors import ProductError, XtaError, counted, warn
 from xta.io.files import (
     ROLES,
     SCIENCE_KINDS,
@@ -123,7 +123,7 @@ def groups(
         opened.rows += _others(catalog)
         if not opened.groups:
             reasons = " ".join(row.reason for row in opened.rows if row.reason)
-            msg = f"none of the {len(opened.rows)} files can be opened as an exposure: {reasons:.2000}"
+            msg = f"of {counted(len(opened.rows), 'file')} none can be opened as an exposure: {reasons:.2000}"
             raise ProductError(msg)
         _tell_unmarked(opened)
         stack.pop_all()

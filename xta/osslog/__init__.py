@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from xta.errors import ArgumentError, OssLogError, warn
+from xta.errors import ArgumentError, OssLogError, counted, warn
 from xta.osslog import blocks
 from xta.osslog.records import NAT, Centroid, Exposure, Failure, Row, Sam, Visit
 from xta.osslog.text import columns
@@ -118,7 +118,7 @@ class OssLog:
         if not len(self):
             return "<OssLog: 0 rows>"
         first, last = self.times[[0, -1]].astype("M8[s]")
-        return f"<OssLog: {len(self)} rows, {first} to {last}>"
+        return f"<OssLog: {counted(len(self), 'row')}, {first} to {last}>"
 
     @cached_property
     def _reported(self) -> set[str]:

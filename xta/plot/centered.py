@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from xta import identity
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.geometry import sky, wcs
 from xta.identity import words
 from xta.plot import frame, places
@@ -204,7 +204,7 @@ def klip(
             frame.color_bar(drawn, str(chosen["klip"].attrs.get("units", "")))
         if caption:
             about = words(ds, "target_name", "filter", "mode", between="  ")
-            frame.caption(axes, [about, f"{number} component" + ("s" if number > 1 else "")])
+            frame.caption(axes, [about, counted(number, "component")])
     return drawn
 
 

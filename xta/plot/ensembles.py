@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xta.errors import MissingError
+from xta.errors import MissingError, counted
 from xta.plot import frame
 from xta.plot.style import MARKS, VERBATIM, plain
 
@@ -112,7 +112,7 @@ def monitor(table: xr.Dataset, /, *, ax: "Axes | None" = None, caption: bool = T
         axes.axvline(0, color="0.6", lw=0.6, zorder=0)
         _dress(axes, "star − aim [mas]", "")
         if caption:
-            frame.caption(axes, [f"{int(table['number'].sum())} visits"])
+            frame.caption(axes, [counted(int(table["number"].sum()), "visit")])
         frame.legend(axes)
     return drawn
 

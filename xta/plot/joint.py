@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import MissingError
+from xta.errors import MissingError, counted
 from xta.estimates.solve import solved_exposures
 from xta.identity import header
 from xta.plot import frame
@@ -97,7 +97,7 @@ def joint(
         axes.set_axisbelow(True)
         axes.margins(0.15)
         if caption:
-            frame.caption(axes, [f"{len(stars)} exposures, one solution"])
+            frame.caption(axes, [f"{counted(len(stars), 'exposure')}, one solution"])
         frame.legend(axes)
     return drawn
 

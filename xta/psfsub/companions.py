@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from xta import model
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.identity import header
 from xta.psfsub import detection, star
 from xta.psfsub.fitting import Fit, covariance, fit
@@ -263,7 +263,7 @@ def _table(reduction: Reduction, rows: Sequence[dict[str, Any]], star_flux: floa
     ds = xr.Dataset(variables, coords).assign_coords(_identity(reduction))
     ds.attrs = {name: image.attrs[name] for name in image.attrs if name != "history"} | {"numbasis": reduction.number}
     ds.attrs["history"] = image.attrs["history"]
-    return model.with_history(ds, f"companions: {len(rows)} with {reduction.number} components")
+    return model.with_history(ds, f"companions: {len(rows)} with {counted(reduction.number, 'component')}")
 
 
 def _identity(reduction: Reduction) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from xta import model
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.psfsub import detection
 from xta.psfsub.forward import Source
 from xta.psfsub.frames import Datasets
@@ -200,5 +200,5 @@ def _table(
     kept = [name for name in ("filter", "target_name", "instrument") if name in image.coords]
     ds = ds.assign_coords({name: image[name].variable for name in kept}).assign_attrs(image.attrs)
     return model.with_history(
-        ds.assign_attrs(numbasis=reduction.number), f"contrast with {reduction.number} components"
+        ds.assign_attrs(numbasis=reduction.number), f"contrast with {counted(reduction.number, 'component')}"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from xta.acquisition import instrument
-from xta.errors import ArgumentError, KlipError
+from xta.errors import ArgumentError, KlipError, counted
 from xta.geometry import sphere
 from xta.psfsub import north, result
 from xta.psfsub.components import Library, Section, divide
@@ -188,8 +188,9 @@ def _mode(mode: str | None, frames: Frames, angles: Sequence[float]) -> str:
     missing = [words[name] for name in needed if not available[name]]
     if missing:
         msg = (
-            f"there are {len(frames.science)} science exposures at {'several rolls' if rolls else 'one roll'} and "
-            f"{len(frames.reference)} references; for {mode or 'a subtraction'} give {' or '.join(missing)}"
+            f"the input is {counted(len(frames.science), 'science exposure')} at "
+            f"{'several rolls' if rolls else 'one roll'} and {counted(len(frames.reference), 'reference')}; "
+            f"for {mode or 'a subtraction'} give {' or '.join(missing)}"
         )
         raise KlipError(msg)
     return mode
@@ -204,8 +205,8 @@ def _numbers(wanted: list[int] | None, library: Library, sections: Sequence[Sect
     numbers = [number for number in USUAL if number <= size] if wanted is None else wanted
     if not size or max(numbers) > size:
         msg = (
-            f"the library ({library.mode}) has {size} frames for {where}, fewer than numbasis {max(numbers or [1])}; "
-            "give a smaller numbasis or more exposures"
+            f"the library ({library.mode}) has {counted(size, 'frame')} for {where}, "
+            f"fewer than numbasis {max(numbers or [1])}; give a smaller numbasis or more exposures"
         )
         if library.rolls:
             msg += f", or admit rolls by a smaller movement (now {library.movement:g} px)"

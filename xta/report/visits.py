@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from xta import plot
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.identity import current, words
 from xta.io.atomic import make_folder
 from xta.model import scalar
@@ -166,7 +166,7 @@ def _index(rows: list[Html], errors: list[tuple[str, float, float]]) -> str:
         tag("th", tag("button", title, arrow, type="button"), scope="col", aria_sort="none", class_=css.get(title))
         for title in TITLES
     ]
-    caption = f"{len(rows)} exposure{'s' if len(rows) > 1 else ''}"
+    caption = counted(len(rows), "exposure")
     body = fill("index.html", caption=caption, head=join(*head), rows=join(*rows), picture=_picture(errors))
     return document("All visits · xta", body, script="index.js", wide=True)
 

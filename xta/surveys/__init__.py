@@ -13,7 +13,7 @@ from xta import model
 from xta.acquisition.corrections import chosen
 from xta.acquisition.offset import Centroid
 from xta.archive.policy import is_offline
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.surveys import pool
 from xta.surveys.ensemble import monitor, write_accuracies
 from xta.surveys.files import VisitFiles, find_visits
@@ -137,7 +137,7 @@ def survey(
     ds = to_dataset([row for part in lists for row in part], estimates=estimates, per=per)
     about = {"files_passed_over": folders.passed_over, "files_duplicate": folders.duplicates}
     ds = ds.assign_attrs(Conventions=model.CONVENTIONS, title=f"Target acquisitions, one row per {per}", **about)
-    return model.with_history(ds, f"survey of {len(rows)} visits")
+    return model.with_history(ds, f"survey of {counted(len(rows), 'visit')}")
 
 
 def _check(client: object, workers: object, per: object) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import ArgumentError, MissingError
+from xta.errors import ArgumentError, MissingError, counted
 from xta.io.atomic import whole_file
 
 __all__ = ["BY", "monitor", "write_accuracies"]
@@ -75,7 +75,7 @@ def monitor(ds: xr.Dataset, *, by: Sequence[str] = BY) -> xr.Dataset:
     instruments = _column(ds, "instrument", str(dim))[found]
     firsts = [instruments[which[0]] for which in members]
     result = xr.Dataset(columns, {**coords, "instrument": ("group", np.array(firsts))})
-    return model.with_history(result, f"monitor of {int(found.sum())} visits by {', '.join(by)}")
+    return model.with_history(result, f"monitor of {counted(int(found.sum()), 'visit')} by {', '.join(by)}")
 
 
 def _column(ds: xr.Dataset, name: str, dim: str) -> np.ndarray:
@@ -126,7 +126,7 @@ def write_accuracies(ds: xr.Dataset, path: "str | os.PathLike[str]") -> None:
         if not freedom.sum():
             continue
         x, y = (np.sqrt(np.average(group[f"scatter_{axis}"].values ** 2, weights=freedom)) for axis in "xy")
-        source = f"scatter of star minus aim over {int(group['number'].sum())} visits"
+        source = f"scatter of star minus aim over {counted(int(group['number'].sum()), 'visit')}"
         lines.append(f"maneuver,{name},*,{x:.2f},{y:.2f},mas,{source}")
     if len(lines) == 1:
         msg = f"no group has {LEAST} visits or more; give a monitor of a larger survey"

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xta import model
 from xta.acquisition.checklist import CHECKS
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted
 from xta.estimates import table
 from xta.io.atomic import whole_file
 
@@ -129,14 +129,15 @@ def counts(ds: xr.Dataset) -> str:
     doubted = int((ds["check_passed"] == 0).any("check").sum())
     fields = f"{background} of a background, " if background else ""
     kinds = f"{star} with a star, {offset} with an offset only, {fields}{failed} failed"
-    return f"{ds.sizes[ds['ok'].dims[0]]} {ds['ok'].dims[0]}s: {kinds}; a check failed in {doubted}"
+    (dim,) = ds["ok"].dims
+    return f"{counted(ds.sizes[dim], str(dim))}: {kinds}; a check failed in {doubted}"
 
 
 def to_table(ds: xr.Dataset) -> "Table":
     """Make an astropy table: one row per visit or exposure, one column per variable, attributes in ``meta``.
 
     What has a second dimension is one column for each of its labels: ``sam_dx``, ``guide_star_x_sigma``,
-    ``check_same_guide_star``. Dates are text, and text that is not there is masked.
+    ``check_telemetry_closes``. Dates are text, and text that is not there is masked.
     """
     from astropy.table import MaskedColumn, Table
 

@@ -69,7 +69,7 @@ def survey_visit(
         try:
             row |= work(files, _Options(centroid, corrections, estimates, offline))
         except XtaError as error:
-            row["reason"] = " ".join([str(error), *files.damaged])
+            row["reason"] = " ".join([error.problem, *files.damaged])
         except damage() as error:  # nobody foresaw it: it costs one visit, not the thousand others
             logger.warning("visit %s failed", files.visit_id, exc_info=True)
             row["reason"] = f"unexpected {type(error).__name__}: {error}"

@@ -225,10 +225,13 @@ class TestConfirmation:
             rows = [visit.truth.sel(file=path.name) for path in visit.ta]
             assert [str(row.exp_type.item()) for row in rows] == ["NRC_TACQ", "NRC_TACONFIRM", "NRC_TACONFIRM"]
             assert [path.name.split("_")[3] for path in visit.ta[1:]] == detectors.split()
-            science = truth_of(visit, visit.science[0])
-            assert rows[2].star_x.item() == pytest.approx(science.star_x.item(), abs=1e-9)
-            one = xta.open_exposure(visit.ta[2])
-            assert one.attrs["aperture"] == mode
+            science, masked = xta.open_exposure(visit.science[0]), xta.open_exposure(visit.ta[2])
+            assert masked.attrs["aperture"] == mode.replace("_", "_FULL_")
+            assert masked.sizes == {"y": 2048, "x": 2048}
+            corner = [masked.attrs[f"substrt{k}"] - science.attrs[f"substrt{k}"] for k in (1, 2)]
+            row = visit.truth.sel(file=visit.science[0].name)
+            star = np.subtract((float(row.star_x), float(row.star_y)), corner)
+            assert (rows[2].star_x.item(), rows[2].star_y.item()) == pytest.approx(tuple(star), abs=1e-9)
 
     def test_attach_takes_no_centroid_from_confirmation_image(self, analyzed):
         ds, _ = analyzed("NRCA5_MASK430R")
@@ -255,6 +258,7 @@ def config_of(mode, *, ta=None, **options):
         "start": datetime(2024, 3, 10),
         "integrations": 1,
         "dithers": ((0.0, 0.0),),
+        "filters": (),
         "ta_dithers": False,
         "quadrant": "UR",
         "confirm": False,
@@ -262,6 +266,7 @@ def config_of(mode, *, ta=None, **options):
         "centroid_noise": 0.0,
         "star_flux": 1.0,
         "companion": None,
+        "field": 0,
         "wavefront": 0,
         "drift": 2.0,
         "ideal": True,
@@ -505,6 +510,9 @@ def test_image_centroid_agrees_with_log(analyzed):
         ({"mode": "nircam", "ta": "SUB32"}, "not acquired in subarray 'SUB32'; it can be in SUBNDA335R, SUBFSA335R"),
         ({"mode": "NRCA3_FP1_SUB8", "ta_dithers": True}, "only NIRCam dithers its acquisition, for coronagraphy"),
         ({"mode": "miri", "confirm": "pair"}, "confirm is 'pair'; for MIRIM_MASK1140 it can be False, True"),
+        ({"mode": "miri", "filters": ["F356W"]}, "filters are"),
+        ({"mode": "nircam", "filters": ["F1140C"]}, "filters are"),
+        ({"mode": "nircam", "field": -1}, "field is"),
         ({"mode": "nircam", "confirm": "both"}, "it can be False, True, 'pair'"),
         ({"mode": "NRS_S1600A1_SLIT", "ta_dithers": True}, "only NIRCam dithers its acquisition, for coronagraphy"),
     ],

@@ -50,6 +50,19 @@ def test_adjust_does_not_choose_between_two():
     assert sorted(result.twins[0]) == ["0", "1"]
 
 
+def test_adjust_rejects_either_of_two_where_it_makes_no_difference():
+    """Two observations of a field source that tells nothing of the star without both of them."""
+    seen = [
+        Observation(np.full(2, 2.5), {0: UNIT, 1: side * UNIT}, {f"{side}": 0.01 * UNIT}, f"{side}") for side in (1, -1)
+    ]
+    stars = [measured(value, 0.1, 0.0, str(value)) for value in (0.0, 0.1)]
+    result = adjust([*stars, *seen], 2, wanted=1)
+    assert result.used.tolist() in ([True, True, True, False], [True, True, False, True])
+    assert result.values[0] == pytest.approx([0.05, -0.05])
+    assert not result.twins
+    assert adjust([*stars, *seen], 2).twins  # where the source itself matters, nothing tells which is wrong
+
+
 def test_adjust_refuses_what_is_not_determined():
     with pytest.raises(ArgumentError, match="determine"):
         adjust([measured(0.0, 0.1, 0, "0")], 2)

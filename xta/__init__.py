@@ -16,6 +16,7 @@ from xta.acquisition.targ_acq import read_targ_acq
 from xta.errors import XtaError, XtaWarning
 from xta.estimates.registration import register
 from xta.estimates.solve import solution, solve
+from xta.estimates.sources import find_sources, measure_maneuver
 from xta.io.backend import open_exposure
 from xta.io.netcdf import to_netcdf, to_zarr
 from xta.io.orbits import to_octofitter, to_orbitize
@@ -34,8 +35,10 @@ __all__ = [
     "analyze",
     "analyze_visit",
     "closure",
+    "find_sources",
     "inject",
     "klip",
+    "measure_maneuver",
     "open_exposure",
     "open_program",
     "read_targ_acq",

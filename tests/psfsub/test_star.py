@@ -23,14 +23,19 @@ def with_errors(ds, visit="09990001001", **parts):
 @pytest.mark.parametrize(
     ("part", "visit", "factor"),
     [
-        ("guiding", "09990001001", 0.5),  # of each exposure
+        ("guiding", "09990001001", 0.75),  # half in the acquisition of the visit, half in each exposure
+        ("guiding", "09990001002", 0.5),
+        ("inverse", "09990001001", 0.5),  # of each exposure
         ("maneuver", "09990001001", 1.0),  # of a visit
         ("maneuver", "09990001002", 0.5),
         ("way", "09990001002", 1.0),  # of the instrument
     ],
 )
 def test_covariance_common_parts_do_not_average(cube, part, visit, factor):
-    one, other = (with_errors(cube, name, **{part: (0.1, 0.2, 0.3)}) for name in ("09990001001", visit))
+    one, other = (
+        with_errors(cube, name, **{part: (0.1, 0.2, 0.3)}).assign_coords(filename=f"{number}.fits")
+        for number, name in enumerate(("09990001001", visit))
+    )
     single = star.covariance([one], [1])
     jacobian = north._jacobian(cube)
     np.testing.assert_allclose(single, jacobian @ [[0.01, 0.006], [0.006, 0.04]] @ jacobian.T, rtol=1e-9)

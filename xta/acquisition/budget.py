@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xta import identity, model
 from xta.acquisition import centroids, instrument, pair
@@ -33,10 +34,14 @@ from xta.errors import XtaError
 from xta.geometry import sky, wcs
 from xta.identity import header
 
-__all__ = ["PARTS", "Part", "assign", "coordinates"]
+__all__ = ["PARTS", "Part", "assign", "by_source", "coordinates"]
 
 OF_THE_MASK = frozenset({"mask reference"})
 """Parts that are no part of the star's error."""
+
+ALIKE = 0.98
+"""Part of the variance that is taken to be common to all stars that are known in one way, such as by one joint solution
+or by one model image."""
 
 Pair = tuple[float, float]
 
@@ -236,3 +241,72 @@ PARTS: dict[str, Callable[[_Place], Part]] = {
     "mask reference": _mask_reference,
 }
 """Labels of the dimension ``error_part``; all but those `OF_THE_MASK` add up, as covariances, to the star's error."""
+
+
+def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDArray[np.float64]] | None:
+    """Share out the parts of a star's error among what they come from, as exposures have errors in common.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        An exposure with an error budget.
+    tables : Tables, optional
+        In place of those of the package.
+
+    Returns
+    -------
+    dict of str to array, shape (2, 2), or None
+        Source -> root of its covariance along x and y [pixel]. Two exposures that both have a source have the same unit
+        errors of it. None where the error is not known.
+
+    Notes
+    -----
+    The maneuver is of a visit; guiding is half of the visit, in its acquisition, and half of the exposure; the filter,
+    the way and the bias of a centroid are of all visits that were acquired and observed alike; the noise of a centroid
+    is of its visit.
+    """
+    if "error_part" not in ds.dims or not math.isfinite(model.scalar(ds, "target_x_err")):
+        return None
+    about = header(ds)
+    name = str(about.get("filename", ""))
+    visit = str(about.get("visit_id", name))
+    to = f"{about.get('detector')} {about.get('aperture')}"
+    acquired = [in_use(ds)[f"ta_{each}"].item() if f"ta_{each}" in ds.coords else "" for each in ("aperture", "filter")]
+    shares: dict[str, dict[str, float]] = {
+        "guiding": {f"guiding {visit}": 0.5, f"guiding {name}": 0.5},
+        "inverse": {f"inverse {name}": 1.0},
+        "maneuver": {f"maneuver {visit}": 1.0},
+        "filter": {f"filter {acquired[1]} {about.get('filter')} {to}": 1.0},
+        "way": {f"way {to}": 1.0},
+    }
+    columns = ("error_part", "target_x_err_part", "target_y_err_part", "target_xy_corr_part")
+    errors: dict[str, NDArray[np.float64]] = {}
+    for part, x, y, corr in zip(*(ds[each].values for each in columns), strict=True):
+        if part in OF_THE_MASK or not x * y > 0:
+            continue
+        if part == "centroid":
+            common = _common_centroid(ds, tables or instrument.tables(), float(x), float(y))
+            kind = identity.centroid_kind(ds)
+            share = {f"centroid {kind} {acquired[0]}": common, f"centroid {visit}": 1 - common}
+        else:
+            share = shares.get(str(part), {str(part): ALIKE, f"{part} {name}": 1 - ALIKE})
+        root = _root(float(x), float(y), float(corr) if math.isfinite(corr) else 0.0)
+        errors |= {source: math.sqrt(variance) * root for source, variance in share.items()}
+    return errors or None
+
+
+def _root(x: float, y: float, corr: float) -> NDArray[np.float64]:
+    """Factor a covariance: L with L @ L.T of these errors."""
+    return np.array([[x, 0.0], [corr * y, math.sqrt(max(1 - corr**2, 0.0)) * y]])
+
+
+def _common_centroid(ds: xr.Dataset, tables: Tables, x: float, y: float) -> float:
+    """Compute the part of the variance of the centroid that all visits share: what is left without noise."""
+    kind = identity.centroid_kind(ds)
+    accuracy = tables.accuracy(f"centroid_{centroids.NAMES.get(kind, kind)}", header(ds))
+    if accuracy is None or "ta_wcs" not in ds.coords:
+        return 0.0
+    place = [float(ds[f"centroid_{axis}"]) for axis in "xy"]
+    star = (0.0, 0.0) if "star_x" in ds.coords else (float(ds["target_x"]), float(ds["target_y"]))
+    scale = wcs.pixel_scale(wcs.load(in_use(ds)["ta_wcs"].item()), *place) / wcs.pixel_scale(sky.the_wcs(ds), *star)
+    return min(1.0, accuracy.x * accuracy.y * scale**2 / (x * y))

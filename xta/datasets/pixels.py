@@ -25,6 +25,9 @@ _LARGE = 700  # a larger array has its star on a cutout of itself [pixel]
 _CUTOUT = 320  # side of the cutout [pixel]
 _BAD = 0.002  # part of the pixels
 _DO_NOT_USE, _JUMP, _HOT = 1, 4, 2048  # bits of the JWST data quality flags
+_NEAREST, _FARTHEST = 3.0, 70.0  # background stars from the star [arcsec]
+_FAINT = (-4.5, -2.5)  # logarithm of their flux over that of the star
+_SMALL = 64  # side of the cutout of a background star [pixel]
 _CLEAN = 6.0  # no bad pixel this near to the star [pixel]
 
 Image = NDArray[np.float64]
@@ -37,6 +40,18 @@ def companion_pixel(config: VisitConfig, exposure: Exposure) -> tuple[float, flo
     separation, angle, _ = config.companion
     x, y = sky_to_pixel(exposure.step.frame, exposure.attitude, *offset(*config.target, separation, angle))
     return x + exposure.displaced[0], y + exposure.displaced[1]
+
+
+def field_stars(config: VisitConfig) -> list[tuple[float, float, float]]:
+    """Draw the background stars around a target: right ascension, declination [deg], flux over that of the star."""
+    about = [round(1e6 * (angle + 90)) for angle in config.target]
+    rng = np.random.default_rng([config.wavefront, 12, *about])
+    separation = np.sqrt(rng.uniform(_NEAREST**2, _FARTHEST**2, config.field))
+    angle, contrast = rng.uniform(0, 360, config.field), 10 ** rng.uniform(*_FAINT, config.field)
+    return [
+        (*offset(*config.target, *polar), float(faint))
+        for *polar, faint in zip(separation.tolist(), angle.tolist(), contrast, strict=True)
+    ]
 
 
 def _camera(ap: "JwstAperture", wavelength: float, shape: tuple[int, int] | None = None) -> Camera:
@@ -86,23 +101,45 @@ def _scene(config: VisitConfig, exposure: Exposure) -> Image:
     ap = exposure.step.frame.readout
     shape = (int(ap.YSciSize), int(ap.XSciSize))
     if max(shape) <= _LARGE:
-        return _stars(config, exposure, shape=shape, corner=(0, 0))
-    x0, y0 = (
-        min(max(0, round(at) - _CUTOUT // 2), max(0, size - _CUTOUT))
-        for at, size in zip(exposure.star, shape[::-1], strict=True)
-    )
-    ny, nx = min(_CUTOUT, shape[0]), min(_CUTOUT, shape[1])
-    image = np.zeros(shape)
-    image[y0 : y0 + ny, x0 : x0 + nx] = _stars(config, exposure, shape=(ny, nx), corner=(x0, y0))
+        image = _stars(config, exposure, shape=shape, corner=(0, 0))
+    else:
+        image = np.zeros(shape)
+        (x0, nx), (y0, ny) = (_part(at, size, _CUTOUT) for at, size in zip(exposure.star, shape[::-1], strict=True))
+        image[y0 : y0 + ny, x0 : x0 + nx] = _stars(config, exposure, shape=(ny, nx), corner=(x0, y0))
+    if config.field:
+        _add_field(config, exposure, image)
     return image
+
+
+def _part(at: float, size: int, width: int) -> tuple[int, int]:
+    """Cut a width out of an axis, around a pixel and inside: where it begins, and its width."""
+    return min(max(0, round(at) - width // 2), max(0, size - width)), min(width, size)
+
+
+def _add_field(config: VisitConfig, exposure: Exposure, image: Image) -> None:
+    """Add the background stars to an image."""
+    step = exposure.step
+    camera = _camera(step.frame.readout, WAVELENGTHS[step.filter], (_SMALL, _SMALL))
+    source = point_source(camera, opd=draw_wavefront(config.wavefront, rms=_STATIC), stop=config.setup.mask != "none")
+    total = _sum_of_star(config, step.frame.readout)
+    for ra, dec, contrast in field_stars(config):
+        x, y = np.add(sky_to_pixel(step.frame, exposure.attitude, ra, dec), exposure.displaced).tolist()
+        if all(0 <= at < size for at, size in zip((x, y), image.shape[::-1], strict=True)):
+            (x0, nx), (y0, ny) = (_part(at, size, _SMALL) for at, size in zip((x, y), image.shape[::-1], strict=True))
+            light = place(source, camera, x=x - x0, y=y - y0, shape=(ny, nx))
+            image[y0 : y0 + ny, x0 : x0 + nx] += total * contrast * light
+
+
+def _sum_of_star(config: VisitConfig, ap: "JwstAperture") -> float:
+    """Compute the flux of the star, summed over the pixels [MJy/sr]."""
+    return config.star_flux * 1e-6 / (float(ap.XSciScale * ap.YSciScale) * math.radians(1 / 3600) ** 2)
 
 
 def _stars(config: VisitConfig, exposure: Exposure, *, shape: tuple[int, int], corner: tuple[int, int]) -> Image:
     """Render the star and its companion on part of an array that begins at a corner (x, y)."""
     setup, step = config.setup, exposure.step
     ap = step.frame.readout
-    steradian = float(ap.XSciScale * ap.YSciScale) * math.radians(1 / 3600) ** 2
-    total = config.star_flux * 1e-6 / steradian  # summed over the pixels [MJy/sr]
+    total = _sum_of_star(config, ap)
     camera = _camera(ap, WAVELENGTHS[step.filter], shape)
 
     def placed(image: Image, star: tuple[float, float]) -> Image:

@@ -46,6 +46,7 @@ class VisitConfig:
     start: datetime
     integrations: int
     dithers: tuple[tuple[float, float], ...]
+    filters: tuple[str, ...]
     ta_dithers: bool
     quadrant: str
     confirm: bool | str
@@ -53,6 +54,7 @@ class VisitConfig:
     centroid_noise: float
     star_flux: float
     companion: tuple[float, float, float] | None
+    field: int
     wavefront: int
     drift: float
     ideal: bool
@@ -172,15 +174,27 @@ def _acquisition_steps(config: VisitConfig) -> list[Step]:
 
 
 def _confirmation_steps(config: VisitConfig) -> list[Step]:
-    """List the images that confirm an acquisition: one, or of a pair a second one behind the mask."""
+    """List the images that confirm an acquisition: one, or a pair of the whole detector, before and behind the mask."""
     setup = config.setup
     name, subarray = setup.confirm or (_regions(config)[-1], setup.ta_subarray)
-    steps = [replace(_ta_step(config, name, subarray=subarray), activity="02104")]
+    step = replace(_ta_step(config, name, subarray=subarray), activity="02104")
+    steps = [step]
     if config.confirm == "pair":
-        science = _science_step(config, (0.0, 0.0), number=1)
-        steps.append(replace(science, activity="02106", points=1, integrations=1))
+        masked = replace(_science_step(config, (0.0, 0.0), number=1), activity="02106", points=1, integrations=1)
+        if masked.detector == step.detector:
+            masked = replace(masked, filter=step.filter, pupil=step.pupil)
+        steps = [_whole_detector(config, each) for each in (step, masked)]
     corrected = setup.stages == 2 or not config.failed_ta
     return [replace(step, kind="confirm", exp_type=f"{setup.letters}_TACONFIRM", corrected=corrected) for step in steps]
+
+
+def _whole_detector(config: VisitConfig, step: Step) -> Step:
+    """Read the whole detector out, with the star on the same of its pixels."""
+    detector, _, name = step.aperture.partition("_")
+    whole = f"{detector}_FULL_{name}"
+    frame = _frame(config, whole, "FULL")
+    x, y = siaf.det_to_pixel(frame.readout, *siaf.pixel_to_det(step.frame.readout, *step.pixel))
+    return replace(step, aperture=whole, subarray="FULL", frame=frame, pixel=(float(x), float(y)))
 
 
 def _science_step(config: VisitConfig, dither: tuple[float, float], *, number: int) -> Step:
@@ -208,6 +222,17 @@ def _science_step(config: VisitConfig, dither: tuple[float, float], *, number: i
         corrected=setup.stages == 2 or not config.failed_ta,
         masked=setup.mask != "none",
     )
+
+
+def _science_steps(config: VisitConfig) -> list[Step]:
+    """List the science exposures: all dither positions in one filter after the other."""
+    steps = [_science_step(config, dither, number=number) for number, dither in enumerate(config.dithers, start=1)]
+    first = int(steps[0].activity)
+    return [
+        replace(step, filter=name, activity=f"{first + 2 * k:05d}")
+        for k, name in enumerate(config.filters or (config.setup.filter,))
+        for step in steps
+    ]
 
 
 def _star_pixels(config: VisitConfig, steps: list[Step]) -> list[tuple[float, float]]:
@@ -255,7 +280,7 @@ def plan(config: VisitConfig) -> list[Exposure]:
     """
     steps = _acquisition_steps(config) + (_confirmation_steps(config) if config.confirm else [])
     if config.setup.imaging:
-        steps += [_science_step(config, dither, number=number) for number, dither in enumerate(config.dithers, start=1)]
+        steps += _science_steps(config)
     stars = _star_pixels(config, steps)
     ta, ta_star = [each for each in zip(steps, stars, strict=True) if each[0].kind == "ta"][-1]
     moved = [terms(config, step, star, ta, ta_star) for step, star in zip(steps, stars, strict=True)]

@@ -15,7 +15,7 @@ from xta.datasets import eventlog
 from xta.datasets.instrument import FILTER_OFFSETS, onboard_bias
 from xta.datasets.instrument import filter_offset as product_offset
 from xta.datasets.keywords import file_name, guide_star, header_keywords
-from xta.datasets.modes import find
+from xta.datasets.modes import NIRCAM_WAVELENGTHS, find
 from xta.datasets.pixels import companion_pixel, render
 from xta.datasets.plan import Exposure, VisitConfig, plan
 from xta.datasets.products import write
@@ -142,6 +142,10 @@ def _check(config: VisitConfig) -> None:
         f"seeds are not negative; got seed={config.seed}, wavefront={config.wavefront}": (
             min(config.seed, config.wavefront) < 0
         ),
+        f"filters are {config.filters}; give NIRCam's, such as 'F356W', behind a round mask": (
+            not set(config.filters) <= NIRCAM_WAVELENGTHS.keys() or bool(config.filters and setup.mask != "round")
+        ),
+        f"field is a number of stars, not {config.field}": config.field < 0,
         f"a visit needs an integration and a dither position; got {config.integrations}, {config.dithers}": (
             config.integrations < 1 or not config.dithers
         ),
@@ -213,6 +217,7 @@ def make_visit(
     start: str | datetime = "2024-03-10T02:14:07.424",
     integrations: int = 4,
     dithers: Sequence[tuple[float, float]] = ((0.0, 0.0),),
+    filters: Sequence[str] = (),
     ta_dithers: bool = False,
     ta: str | None = None,
     quadrant: str = "UR",
@@ -221,6 +226,7 @@ def make_visit(
     centroid_noise: float = 0.0,
     star_flux: float | None = None,
     companion: tuple[float, float, float] | None = None,
+    field: int = 0,
     wavefront: int = 0,
     drift: float = 2.0,
     ideal: bool = False,
@@ -265,6 +271,8 @@ def make_visit(
         Of each science exposure.
     dithers : sequence of (float, float)
         XOFFSET, YOFFSET of each science exposure [arcsec, Ideal].
+    filters : sequence of str
+        Of the science exposures behind one of NIRCam's round masks, one after the other; by default the usual one.
     ta_dithers : bool
         Take three dithered acquisition images (NIRCam coronagraphy) and centroid the last, as NIRISS always does.
     ta : str, optional
@@ -273,7 +281,8 @@ def make_visit(
     quadrant : {"UL", "UR", "LL", "LR"}
         Acquisition regions to use (MIRI coronagraphy).
     confirm : bool or "pair"
-        Take an image to confirm the acquisition; of a "pair" (NIRCam coronagraphy) the second is behind the mask.
+        Take an image to confirm the acquisition; of a "pair" (NIRCam coronagraphy), both of the whole detector in the
+        filter of the acquisition, the second is behind the mask.
     failed_ta : bool
         The software does not find the star in its last acquisition image and does not correct for it: on
         NIRCam the star stays off the mask by the pointing error.
@@ -283,6 +292,8 @@ def make_visit(
         [Jy]. None takes that of the mode.
     companion : (float, float, float), optional
         Separation [arcsec], position angle north over east [deg], and contrast of a companion.
+    field : int
+        Number of background stars within 70 arcsec, the same ones around the same target by the same telescope.
     wavefront : int
         Seed of the telescope: its speckles.
     drift : float
@@ -335,6 +346,7 @@ def make_visit(
         start=_time(start),
         integrations=integrations,
         dithers=tuple(dithers),
+        filters=tuple(filters),
         ta_dithers=ta_dithers,
         quadrant=quadrant,
         confirm=confirm,
@@ -342,6 +354,7 @@ def make_visit(
         centroid_noise=centroid_noise,
         star_flux=setup.star_flux if star_flux is None else star_flux,
         companion=companion,
+        field=field,
         wavefront=wavefront,
         drift=drift,
         ideal=ideal,

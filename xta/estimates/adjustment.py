@@ -26,6 +26,7 @@ LIMIT = 13.8
 """Chi-square of two degrees of freedom that is passed by chance in 0.1 % of cases."""
 
 ALONE = 1e-9  # part of the information of a group below which nothing checks it
+EQUAL = 1e-6  # of two solutions that are the same [unit of the unknowns]
 TWINS = 1.01  # ratio of two tests below which nothing tells which of the two is wrong
 
 
@@ -85,7 +86,9 @@ class Result:
     degrees: int
 
 
-def adjust(observations: Sequence[Observation], count: int, *, limit: float = LIMIT) -> Result:
+def adjust(
+    observations: Sequence[Observation], count: int, *, wanted: int | None = None, limit: float = LIMIT
+) -> Result:
     """Solve for unknowns, and reject the groups of observations that contradict the others, the worst first.
 
     Parameters
@@ -93,6 +96,9 @@ def adjust(observations: Sequence[Observation], count: int, *, limit: float = LI
     observations : sequence of Observation
     count : int
         Number of unknowns.
+    wanted : int, optional
+        Number of those, the first ones, that matter; by default all. Of groups that contradict each other one is
+        rejected where it makes no difference to them which.
     limit : float
         Test above which a group is rejected.
 
@@ -116,6 +122,7 @@ def adjust(observations: Sequence[Observation], count: int, *, limit: float = LI
     if not _determined(design, used):
         msg = "the observations do not determine all positions; each exposure has to be observed or registered"
         raise ArgumentError(msg)
+    wanted = count if wanted is None else wanted
     while True:
         solution, inverse, information = _solve(design, values, covariance, used)
         residual = values - design @ solution
@@ -126,7 +133,12 @@ def adjust(observations: Sequence[Observation], count: int, *, limit: float = LI
         worst, group = order[-1]
         equal = [name for test, name in order[:-1] if test * TWINS > worst]
         without = used & (groups != group)
-        if equal or not _determined(design, without):
+        determined = _determined(design, without)
+        if equal and determined:
+            others = (used & (groups != name) for name in (group, *equal))
+            solved = [_solve(design, values, covariance, rows)[0][: 2 * wanted] for rows in others]
+            equal = equal if float(np.max(np.ptp(solved, axis=0))) > EQUAL else []
+        if equal or not determined:
             twins = [(group, name) for name in equal] or [(group, "")]
             break
         used = without

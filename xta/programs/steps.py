@@ -1,7 +1,7 @@
 """Steps over the exposures of a program after their analysis: each returns a new tree."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -11,11 +11,13 @@ import xarray as xr
 from xta.cubes import coadd as cubes
 from xta.cubes.background import mean_exposure
 from xta.cubes.recenter import recenter as recenter_exposure
-from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, warn
+from xta.errors import ArgumentError, KlipError, MissingError, RecenterError, XtaError, warn
 from xta.estimates import solve as estimate
 from xta.estimates.registration import Circle
+from xta.estimates.sources import Sources, measure_maneuver
 from xta.identity import header
 from xta.io.files import ROLES
+from xta.model import TACONFIRM_TYPES
 from xta.programs.groups import Exposures, each, exposures, replaced, role, with_star
 from xta.psfsub import subtract
 from xta.stacks import each as each_exposure
@@ -63,7 +65,8 @@ def solve(
     tree: xr.DataTree,
     *,
     template: Any = None,
-    sources: estimate.Sources | None = None,
+    sources: Sources | None = None,
+    maneuvers: Mapping[str, xr.Dataset] | None = None,
     mask: bool = False,
     iwa: float | None = None,
     owa: float | None = None,
@@ -75,8 +78,8 @@ def solve(
     ----------
     tree : xarray.DataTree
         Of analyzed exposures.
-    template, sources, mask, iwa, owa, exclude : optional
-        As in `xta.solve`.
+    template, sources, maneuvers, mask, iwa, owa, exclude : optional
+        As in `xta.solve`. By default the maneuvers are measured in the confirmation images among the acquisitions.
 
     Returns
     -------
@@ -90,10 +93,16 @@ def solve(
         If there is no exposure of a target or reference.
     MissingError, RecenterError
         Of `xta.solve`.
+
+    Warns
+    -----
+    XtaWarning
+        If confirmation images show too little; also those of `xta.solve`.
     """
     found = with_star(tree)
     parts = {path: members_or_one(ds) for path, ds in found.items()}
-    options: dict[str, Any] = {"template": template, "sources": sources, "mask": mask}
+    maneuvers = _confirmed(tree) if maneuvers is None else maneuvers
+    options: dict[str, Any] = {"template": template, "sources": sources, "maneuvers": maneuvers, "mask": mask}
     options |= {"iwa": iwa, "owa": owa, "exclude": exclude}
     solved = estimate.solve([ds for each_of in parts.values() for ds in each_of], **options)
     table = estimate.solution(solved)
@@ -103,6 +112,25 @@ def solve(
         for path, ds in found.items()
     }
     return replaced(tree, {**done, estimate.GROUP: table})
+
+
+def _confirmed(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Measure the maneuvers of the visits that have images of the whole detector before and after it."""
+    images: dict[tuple[str, str], list[xr.Dataset]] = defaultdict(list)
+    for ds in exposures(tree.root).values():
+        about = header(ds)
+        if about.get("exp_type") in TACONFIRM_TYPES and about.get("subarray") == "FULL":
+            images[str(about.get("visit_id")), str(about.get("detector"))].append(ds)
+    measured: dict[str, xr.Dataset] = {}
+    for (visit, _), several in images.items():
+        first, *_, last = sorted(several * 2, key=lambda ds: str(header(ds).get("date_beg")))
+        if first is last:
+            continue
+        try:
+            measured[visit] = measure_maneuver(first, last)
+        except XtaError as error:
+            warn(f"the confirmation images of visit {visit} do not show its maneuver: {error}")
+    return measured
 
 
 def coadd(tree: xr.DataTree, *, method: str = "mean", sigma: float = 3.0) -> xr.DataTree:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from numpy.polynomial import legendre
 
 import xta
 from tests.stars import truth_of
@@ -253,9 +254,36 @@ def test_solve_command(folder, tmp_path):
     assert "nowhere" in empty.stderr
 
 
+def test_real_image_of_a_star_behind_the_mask_is_a_template(rolls, shared):
+    """WebbPSF with the wavefront that was measured on 2022-07-30, as Legendre series in wavelength."""
+    from astropy.io import fits
+
+    with fits.open(next((shared / "real" / "psf").glob("*legendre.fits"))) as hdus:
+        series, first, last = hdus[0].data, hdus[0].header["WAVE1"], hdus[0].header["WAVE2"]
+    red, blue = (
+        legendre.legval(np.interp(waves, [first, last], [-1, 1]), series).mean(axis=-1)
+        for waves in (np.linspace(3.2, 3.5, 9), np.linspace(3.2, 3.4, 9))
+    )
+    exposure = rolls[0][0]
+    column, row, half = 152, 171, red.shape[0] // 2
+    sky_level, noise = exposure["sci"].median(), exposure["err"].median()
+    image = np.random.default_rng(5).normal(float(sky_level), float(noise), exposure["sci"].shape)
+    image[:, row - half : row + half + 1, column - half : column + half + 1] += 2e7 * blue
+    seen = exposure.assign(sci=(exposure["sci"].dims, image)).ta.set_star(
+        column + 0.25, row - 0.2, x_err=0.2, y_err=0.2, source="by eye"
+    )
+    (joint,) = xta.solve([seen], template=red)
+    table = xta.solution([joint])
+    assert table["observation_kind"].values.tolist() == ["prediction", "template"]
+    by_template = [table[f"observation_{axis}"].values[1] for axis in "xy"]
+    assert by_template == pytest.approx((column, row), abs=0.02)  # a quarter of its assumed error of 6 mas
+    assert (errors([joint]) < 0.12).all()
+    assert (np.abs(stars([joint]) - (column, row)) < errors([joint])).all()
+
+
 @pytest.mark.heavy
 def test_joint_stars_of_many_programs(tmp_path):
-    """Two rolls and two references, one of them dithered, by 20 telescopes: errors, pulls and relative stars."""
+    """Two rolls and two references, one of them dithered, in two filters, by 20 telescopes."""
     sums, pulls, relative, alone, told = [], [], [], [], []
     for seed in range(20):
         exposures, truth = [], []
@@ -266,6 +294,7 @@ def test_joint_stars_of_many_programs(tmp_path):
                 roll=110 + 8 * k,
                 miss=tuple(np.random.default_rng([seed, k]).normal(0, 0.12, 2)),
                 dithers=((0.0, 0.0), (0.015, 0.015)) if k == 3 else ((0.0, 0.0),),
+                filters=("F444W", "F356W"),
                 integrations=1,
                 wavefront=500 + seed,
                 seed=100 * seed + k,
@@ -277,9 +306,10 @@ def test_joint_stars_of_many_programs(tmp_path):
         sums.append(error * scale)
         told.append(errors(joint) * scale)
         pulls.append(error / errors(joint))
-        relative.append((error - error[0])[1:] * scale)
+        bands = np.array([ds["filter"].item() for ds in exposures])
+        relative += [np.diff(error[bands == band], axis=0) * scale for band in ("F444W", "F356W")]
         alone.append((stars(exposures) - truth) * scale)
-    rms = [float(np.sqrt(np.mean(np.square(each)))) for each in (alone, sums, told, pulls, relative)]
+    rms = [float(np.sqrt(np.mean(np.square(each)))) for each in (alone, sums, told, pulls, np.concatenate(relative))]
     print(
         "stars alone {:.1f} mas, together {:.1f} mas, errors {:.1f} mas, pull {:.2f}, relative {:.2f} mas".format(*rms)
     )

@@ -1,5 +1,7 @@
 """The monitor of many acquisitions: planted offsets come out, per group, with their errors."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,22 @@ def test_monitor_of_a_survey(tmp_path):
     assert table["number"].values.tolist() == [1]
     assert np.isfinite(table["mean_x"].item())
     assert np.isnan(table["scatter_x"].item())
+
+
+@pytest.mark.heavy
+def test_monitor_recovers_offsets_of_real_visits(tmp_path):
+    """Sample visits whose stars are put off the mask by guider; ``XTA_VISITS=200`` takes more of them."""
+    number, rng = int(os.environ.get("XTA_VISITS", "40")), np.random.default_rng(8)
+    planted = {1: np.array([0.10, -0.06]), 2: np.array([-0.05, 0.12])}
+    for k in range(number):
+        miss = planted[1 + k % 2] + rng.normal(0, SCATTER / 62.5, 2)
+        plan = {"guider": 1 + k % 2, "pointing_error": tuple(rng.normal(0, 0.1, 3) * (1, 1, 0)), "seed": k}
+        xta.datasets.make_visit(
+            tmp_path, visit_id=f"0999{k:04d}001", integrations=1, miss=tuple(miss), ideal=True, **plan
+        )
+    table = xta.survey(tmp_path, offline=True, estimates=False).ta.monitor(by=["guider"])
+    assert table["number"].values.tolist() == [number / 2, number / 2]
+    for row in (table.isel(group=k) for k in range(2)):
+        for axis, value in zip("xy", planted[int(row["guider"])], strict=True):
+            assert abs(float(row[f"mean_{axis}"]) - 62.5 * value) < 3 * float(row[f"mean_{axis}_err"])
+            assert float(row[f"scatter_{axis}"]) == pytest.approx(SCATTER, rel=3 / np.sqrt(number))

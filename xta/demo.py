@@ -16,7 +16,10 @@ from xta.io.netcdf import to_netcdf
 
 __all__ = ["run"]
 
-INNER = 0.5  # [arcsec] residuals of the star are looked past
+MEASURED = {"separation": "16.4f", "position_angle": "16.2f", "contrast": "16.3g"}
+"""Columns of the companion -> form of its numbers."""
+
+PSF = 101  # width of the image of a point source [pixel]
 STAR_ERROR = 5.0  # [standard errors] what a star position may be off on the sample program
 
 
@@ -62,25 +65,36 @@ def run(
         say('no PSF subtraction: pyKLIP is not installed (pip install "xta[klip]")')
         return
     say("subtracting the star: two rolls and the reference star, by KLIP")
-    image = psfsub.klip(cubes[: len(program.science)], reference=cubes[len(program.science) :])
+    rolls, stars = cubes[: len(program.science)], cubes[len(program.science) :]
+    image = psfsub.klip(rolls, reference=stars)
     to_netcdf(image, folder / "klip.nc")
+    say("measuring the companion")
+    psf = datasets.psf(mode, x=PSF // 2, y=PSF // 2, shape=(PSF, PSF), wavefront=seed)
+    flux = float(program.truth["star_flux"][0])
+    table = psfsub.companions(image, science=rolls, reference=stars, psf=psf, star_flux=flux)
+    _compare_companion(table, program.truth, show)
+    fov = 5 * float(table["separation"].max()) if table.sizes["companion"] else None
     figure = Figure(figsize=(5, 4.6), layout="constrained")
-    place = _companion(image, program.truth, show)
-    plot.klip(image, ax=figure.subplots(), fov=5 * place[0], mark=[place])
+    plot.klip(image, ax=figure.subplots(), fov=fov, mark=table)
     save_figure(figure, folder / "klip.png")
 
 
-def _companion(image: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> tuple[float, float]:
-    """Print where the brightest source of the KLIP image is, beside the truth; return it [arcsec, deg]."""
-    frame = image["klip"].isel(numbasis=-1)
-    peak = frame.where(image["separation"] > INNER).argmax(("y", "x"))
-    place = {name: float(image[name].isel(peak)) for name in ("separation", "position_angle")}
+def _compare_companion(table: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> None:
+    """Print position and contrast of the companion beside the truth, as the stars."""
     row = truth.isel(file=int(np.argmax(truth["kind"].values == "science")))
-    show(f"\n{'companion':<52}{'separation':>12}{'angle':>12}")
-    show(f"{'brightest pixel of the KLIP image':<52}{place['separation']:>11.3f}″{place['position_angle']:>11.2f}°")
-    separation, angle = float(row["companion_separation"]), float(row["companion_position_angle"])
-    show(f"{'truth':<52}{separation:>11.3f}″{angle:>11.2f}°")
-    return place["separation"], place["position_angle"]
+    head = "".join(f"{name:>16}" for name in ("separation [″]", "angle [deg]", "contrast"))
+    show(f"\n{'companion':<44}{head}")
+    if not table.sizes["companion"]:
+        show("none was found")
+        return
+    places = [float(table[name][0]) for name in MEASURED]
+    errors = [float(table[f"{name}_err"][0]) for name in MEASURED]
+    true = [float(row[f"companion_{name}"]) for name in MEASURED]
+    pulls = [(a - b) / c for a, b, c in zip(places, true, errors, strict=True)]
+    for what, values in (("by a fit to the exposures", places), ("  standard error", errors), ("  truth", true)):
+        numbers = (f"{value:{form}}" for value, form in zip(values, MEASURED.values(), strict=True))
+        show(f"{what:<44}{''.join(numbers)}")
+    show(f"{'  companion minus truth, in standard errors':<44}{''.join(f'{pull:+16.1f}' for pull in pulls)}")
 
 
 def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str], None]) -> None:

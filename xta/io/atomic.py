@@ -147,5 +147,8 @@ def make_folder(path: Path) -> None:
 
 def save_figure(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
     """Write a picture, of the kind that its name says, whole or not at all."""
+    whole = figure.figure  # a part is saved with its whole
+    if whole.get_layout_engine() is not None:
+        whole.draw_without_rendering()  # a layout settles with the second drawing
     with whole_file(path) as temporary:
-        figure.figure.savefig(temporary, dpi=dpi)  # a part is saved with its whole
+        whole.savefig(temporary, dpi=dpi)

@@ -27,7 +27,7 @@ Corner: TypeAlias = tuple[int, int]
 CORNERS: tuple[Corner, ...] = ((1, 1), (0, 1), (0, 0), (1, 0))
 INSET = 0.34  # of the width of the axes
 WIDEST = 48  # caption [characters]
-CROWDED = 0.07  # ticks that are nearer to zero than this part of a color bar are left out
+CROWDED = 0.08  # ticks that are nearer to each other than this part of a color bar are left out
 
 
 def _edges(labels: NDArray[Any], name: str) -> tuple[float, float]:
@@ -154,12 +154,15 @@ def color_bar(drawn: "AxesImage", label: str) -> None:
     arrows = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)), extend=arrows)
     bar.set_label(plain(label), **VERBATIM)
-    powers = 10.0 ** np.arange(-20, 21)
-    ticks = np.array([0.0, *(value for value in (*-powers, *powers) if low <= value <= high)])
-    along = np.asarray(drawn.norm(ticks))
-    ticks = ticks[(ticks == 0) | (np.abs(along - along[0]) > CROWDED)]
+    powers = 10.0 ** np.arange(20, -21, -1)
+    ticks, along = [0.0], [float(drawn.norm(0.0))]
+    # From the largest powers down, those that are clear of the ticks chosen before.
+    for value in (signed for power in powers for signed in (power, -power) if low <= signed <= high):
+        place = float(drawn.norm(value))
+        if min(abs(place - other) for other in along) > CROWDED:
+            ticks, along = [*ticks, value], [*along, place]
     if len(ticks) > 2:
-        bar.set_ticks(ticks.tolist(), labels=[f"{value:g}".replace("-", "−") for value in ticks])
+        bar.set_ticks(sorted(ticks), labels=[f"{value:g}".replace("-", "−") for value in sorted(ticks)])
         bar.minorticks_off()
 
 

@@ -21,7 +21,7 @@ from xta.errors import XtaError
 from xta.estimates import registration, table, template
 from xta.geometry import sky
 from xta.io import netcdf, tofits
-from xta.psfsub import companions, contrast, derotate, snr
+from xta.psfsub import companions, contrast, derotate, snr, star_flux
 from xta.surveys import monitor
 
 PACKAGE = Path(xta.__file__).parent
@@ -136,6 +136,7 @@ METHODS = {
         "companions": companions,
         "snr": snr,
         "contrast": contrast,
+        "star_flux": star_flux,
         "coadd": coadd.coadd,
         "subtract": coadd.subtract,
         "report": report.report,

@@ -29,6 +29,7 @@ from xta.psfsub.companions import companions
 from xta.psfsub.contrast import contrast
 from xta.psfsub.derotate import derotate
 from xta.psfsub.detection import snr
+from xta.psfsub.photometry import star_flux
 from xta.report import report
 from xta.surveys.ensemble import monitor
 
@@ -149,6 +150,7 @@ class TaAccessor:
     companions = _method(companions)
     snr = _method(snr)
     contrast = _method(contrast)
+    star_flux = _method(star_flux)
     coadd = _method(coadd)
     subtract = _method(subtract)
     monitor = _method(monitor)

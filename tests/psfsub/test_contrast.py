@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
 from pyklip.klip import meas_contrast
 
@@ -17,7 +18,8 @@ def image(small):
 
 @pytest.fixture(scope="module")
 def curve(small, image):
-    return image.ta.contrast(science=small.rolls, reference=small.reference, psf=small.psf, star_flux=2.0)
+    star_flux = xr.Dataset({"star_flux": 2.0, "star_flux_err": 0.5})  # as it is measured in an acquisition
+    return image.ta.contrast(science=small.rolls, reference=small.reference, psf=small.psf, star_flux=star_flux)
 
 
 def test_contrast_limit_is_that_of_pyklip(image, curve):
@@ -45,6 +47,7 @@ def test_contrast_columns_follow_from_each_other(image, curve):
     steradian = np.deg2rad(image.attrs["pixel_scale"] / 3600) ** 2
     np.testing.assert_allclose(curve["flux_limit_jy"], curve["flux_limit"] * 1e6 * steradian)
     np.testing.assert_allclose(curve["contrast"], curve["flux_limit_jy"] / 2)
+    assert (curve.attrs["star_flux"], curve.attrs["star_flux_err"]) == (2.0, 0.5)
     np.testing.assert_allclose(curve["delta_mag"], -2.5 * np.log10(curve["contrast"]))
     outer = curve["throughput"].sel(radius=slice(0.7, 1.0))
     assert 0.7 < float(outer.mean()) < 1.05

@@ -181,12 +181,25 @@ def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
             msg = f"fwhm is {fwhm}; give a positive number of arcsec"
             raise ArgumentError(msg)
         return float(fwhm)
-    name = str(header(ds).get("filter", ""))
-    number = re.match(r"F(\d{3,4})[A-Z]", name)  # the wavelength in units of 10 nm
+    try:
+        micron = wavelength(str(header(ds).get("filter", "")))
+    except ArgumentError as error:
+        msg = f"{error}; give fwhm=, the resolution element in arcsec"
+        raise ArgumentError(msg) from None
+    return float(np.rad2deg(micron * 1e-6 / PRIMARY) * 3600)
+
+
+def wavelength(name: str) -> float:
+    """Read the wavelength in the name of a filter [um]; ArgumentError if there is none.
+
+    >>> wavelength("F444W")
+    4.44
+    """
+    number = re.match(r"F(\d{3,4})[A-Z]", name)  # in units of 10 nm
     if number is None:
-        msg = f"filter {name!r} does not tell the wavelength; give fwhm=, the resolution element in arcsec"
+        msg = f"filter {name!r} does not tell the wavelength"
         raise ArgumentError(msg)
-    return float(np.rad2deg(int(number[1]) * 1e-8 / PRIMARY) * 3600)
+    return int(number[1]) / 100
 
 
 @cache

@@ -9,6 +9,7 @@ from xta.psfsub.contrast import contrast
 from xta.psfsub.derotate import derotate
 from xta.psfsub.detection import snr
 from xta.psfsub.injection import inject
+from xta.psfsub.photometry import star_flux
 from xta.psfsub.subtract import klip
 
-__all__ = ["companions", "contrast", "derotate", "inject", "klip", "snr", "to_pyklip", "to_vip"]
+__all__ = ["companions", "contrast", "derotate", "inject", "klip", "snr", "star_flux", "to_pyklip", "to_vip"]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from xta import model
 from xta.errors import ArgumentError, counted
 from xta.identity import header
-from xta.psfsub import detection, star
+from xta.psfsub import detection, photometry, star
 from xta.psfsub.fitting import Fit, covariance, fit
 from xta.psfsub.forward import Source
 from xta.psfsub.frames import Datasets
@@ -56,7 +56,7 @@ def companions(
     psf: ArrayLike,
     reference: Datasets | None = None,
     numbasis: int | None = None,
-    star_flux: float | None = None,
+    star_flux: photometry.Given = None,
     transmission: ArrayLike | None = None,
     distortion_err: float = 1.0,
     north_err: float = 0.02,
@@ -77,8 +77,9 @@ def companions(
         Image of a point source beside the mask, as in `xta.inject`; it sums to 1.
     numbasis : int, optional
         Number of components; the largest of the image by default.
-    star_flux : float, optional
-        Flux density of the star [Jy], for the contrast.
+    star_flux : float, tuple or xarray.Dataset, optional
+        Flux density of the star [Jy], for the contrast; or as in `contrast`. Its error, where it is known, is in that
+        of the contrast.
     transmission : array_like, optional
         What the mask lets pass, an image in the orientation of the detector, both sides odd, the star on its central
         pixel. By default everything.
@@ -126,6 +127,7 @@ def companions(
     >>> image = xta.klip(rolls, reference=stars)  # doctest: +SKIP
     >>> image.ta.companions(science=rolls, reference=stars, psf=psf, star_flux=0.82)  # doctest: +SKIP
     """
+    flux = photometry.flux_of(star_flux, str(header(ds).get("filter", "")))
     reduction = Reduction(ds, science, reference, psf=psf, transmission=transmission, numbasis=numbasis)
     fits = _search(reduction) if positions is None else _measure(reduction, _places(positions))
     sources = [each.source for each in fits]
@@ -143,7 +145,7 @@ def companions(
     ]
     if positions is None:
         rows = [row for row in rows if not row["snr"] < LEAST]
-    return _table(reduction, rows, star_flux)
+    return _table(reduction, rows, flux)
 
 
 def _places(positions: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -235,7 +237,7 @@ def _row(found: Fit, error: Array, parts: dict[str, Array]) -> dict[str, Any]:
     }
 
 
-def _table(reduction: Reduction, rows: Sequence[dict[str, Any]], star_flux: float | None) -> xr.Dataset:
+def _table(reduction: Reduction, rows: Sequence[dict[str, Any]], star_flux: tuple[float, float] | None) -> xr.Dataset:
     """Make the dataset of rows."""
     image = reduction.image
     unit = str(image["klip"].attrs.get("units", ""))
@@ -246,7 +248,10 @@ def _table(reduction: Reduction, rows: Sequence[dict[str, Any]], star_flux: floa
         jansky = 1e6 * np.deg2rad(reduction.scale / 3600) ** 2
         columns |= {"flux_jy": columns["flux"] * jansky, "flux_jy_err": columns["flux_err"] * jansky}
         if star_flux is not None:
-            columns |= {"contrast": columns["flux_jy"] / star_flux, "contrast_err": columns["flux_jy_err"] / star_flux}
+            flux, error = star_flux
+            contrast, own = columns["flux_jy"] / flux, columns["flux_jy_err"] / flux
+            common = contrast * (error / flux if math.isfinite(error) else 0.0)
+            columns |= {"contrast": contrast, "contrast_err": np.hypot(own, common)}
     variables: dict[str, Any] = {}
     for name in (name for name in COLUMNS if name in columns):
         units, long_name = COLUMNS[name]

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from xta import model
 from xta.errors import ArgumentError, counted
-from xta.psfsub import detection
+from xta.identity import header
+from xta.psfsub import detection, photometry
 from xta.psfsub.forward import Source
 from xta.psfsub.frames import Datasets
 from xta.psfsub.north import Array
@@ -31,7 +32,7 @@ def contrast(
     reference: Datasets | None = None,
     numbasis: int | None = None,
     sigma: float = 5.0,
-    star_flux: float | tuple[float, float] | None = None,
+    star_flux: photometry.Given = None,
     companions: xr.Dataset | None = None,
     transmission: ArrayLike | None = None,
 ) -> xr.Dataset:
@@ -49,8 +50,10 @@ def contrast(
         Number of components; the largest of the image by default.
     sigma : float
         A false alarm is as rare as beyond this of a Gaussian.
-    star_flux : float or (float, float), optional
-        Flux density of the star [Jy], or its magnitude in the filter and the zero point [Jy].
+    star_flux : float, tuple or xarray.Dataset, optional
+        Flux density of the star [Jy]; its magnitude in the filter and the zero point [Jy]; its magnitude in a band of
+        2MASS or WISE and the name of the band, such as (7.1, "Ks") or, with the temperature [K], (7.1, "Ks", 6500); or
+        the result of `star_flux`, measured in the image of the acquisition.
     companions : xarray.Dataset, optional
         Of `companions`: taken out before.
     transmission : array_like, optional
@@ -63,7 +66,9 @@ def contrast(
         Along ``radius`` [arcsec]: ``flux_limit`` [unit of the image, summed over the pixels], ``flux_limit_jy``; with
         `star_flux` ``contrast`` and ``delta_mag``; ``throughput``, what the subtraction and the mask leave of a source,
         with ``throughput_err``, the scatter between position angles; ``limit``, the same as ``flux_limit`` as a value
-        of the smoothed image, before it is calibrated; ``elements``, how many resolution elements a ring has.
+        of the smoothed image, before it is calibrated; ``elements``, how many resolution elements a ring has. The
+        attributes ``star_flux`` and, where it is known, ``star_flux_err`` [Jy] are those of the contrast: an error
+        of the star's flux moves the whole curve.
 
     Raises
     ------
@@ -92,7 +97,7 @@ def contrast(
     >>> curve = image.ta.contrast(science=rolls, reference=stars, psf=psf, star_flux=0.82)  # doctest: +SKIP
     >>> curve.ta.plot.contrast(distance=20.0)  # doctest: +SKIP
     """
-    flux = _star_flux(star_flux)
+    flux = photometry.flux_of(star_flux, str(header(ds).get("filter", "")))
     if not sigma > 0:
         msg = f"sigma is {sigma}; give a positive number"
         raise ArgumentError(msg)
@@ -106,18 +111,6 @@ def contrast(
     limit = found.mean + level * found.scatter
     gain, spread = _gain(reduction, known, before, found)
     return _table(reduction, found, limit, (gain, spread), flux)
-
-
-def _star_flux(given: float | tuple[float, float] | None) -> float | None:
-    """Read the flux density of the star [Jy], also as a magnitude and the zero point."""
-    if given is None:
-        return None
-    values = np.atleast_1d(np.asarray(given, dtype=float))
-    flux = float(values[0]) if values.size == 1 else float(values[-1] * 10 ** (-0.4 * values[0]))
-    if values.size > 2 or not (math.isfinite(flux) and flux > 0):
-        msg = f"star_flux is {given!r}; give the flux density [Jy], or a magnitude and the zero point [Jy]"
-        raise ArgumentError(msg)
-    return flux
 
 
 def _sources(table: xr.Dataset) -> list[Source]:
@@ -171,7 +164,11 @@ def _radii(middles: Array, element: float) -> Array:
 
 
 def _table(
-    reduction: Reduction, found: detection.Rings, limit: Array, gains: tuple[Array, Array], star_flux: float | None
+    reduction: Reduction,
+    found: detection.Rings,
+    limit: Array,
+    gains: tuple[Array, Array],
+    star_flux: tuple[float, float] | None,
 ) -> xr.Dataset:
     """Make the dataset of the curve."""
     image = reduction.image
@@ -190,8 +187,8 @@ def _table(
         jansky = flux * 1e6 * np.deg2rad(reduction.scale / 3600) ** 2
         columns["flux_limit_jy"] = jansky, "Jy", "faintest flux density that is found"
         if star_flux is not None:
-            columns["contrast"] = jansky / star_flux, "1", "faintest flux that is found, over that of the star"
-            columns["delta_mag"] = -2.5 * np.log10(jansky / star_flux), "mag", "the same in magnitudes"
+            columns["contrast"] = jansky / star_flux[0], "1", "faintest flux that is found, over that of the star"
+            columns["delta_mag"] = -2.5 * np.log10(jansky / star_flux[0]), "mag", "the same in magnitudes"
     variables = {
         name: ("radius", values, {"units": units, "long_name": text}) for name, (values, units, text) in columns.items()
     }
@@ -199,6 +196,8 @@ def _table(
     ds = xr.Dataset(variables, {"radius": ("radius", found.middle * reduction.scale, about)})
     kept = [name for name in ("filter", "target_name", "instrument") if name in image.coords]
     ds = ds.assign_coords({name: image[name].variable for name in kept}).assign_attrs(image.attrs)
+    told = {} if star_flux is None else dict(zip(("star_flux", "star_flux_err"), star_flux, strict=True))
+    ds = ds.assign_attrs({name: value for name, value in told.items() if math.isfinite(value)})
     return model.with_history(
         ds.assign_attrs(numbasis=reduction.number), f"contrast with {counted(reduction.number, 'component')}"
     )

@@ -98,6 +98,41 @@ def test_the_numbers_of_the_accuracy_page_are_true(accuracy):
         assert low <= value <= high, f"{name}: {value:g} is not in {low:g} to {high:g}"
 
 
+def blocks(page, *kinds):
+    """Read the code of a page that is of one of some kinds of fences, in order."""
+    fences = "|".join(map(re.escape, kinds))
+    return re.findall(rf"^```(?:{fences})\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def paste(script, folder, *command):
+    """Run pasted lines in a folder, with the programs of this environment in front; return what they print."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [*command, script],
+        cwd=folder,
+        env=os.environ | {"PATH": path, "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.heavy
+def test_quickstart_and_readme_work_when_they_are_pasted_into_an_empty_folder(tmp_path):
+    page = DOCS / "quickstart.md"
+    assert "chdir" not in page.read_text(encoding="utf-8")
+    printed = paste("\n".join(blocks(page, "{code-cell} ipython3")), tmp_path, sys.executable, "-c")
+    pulls = re.search(r"star minus truth: (\S+), (\S+) standard errors", printed)
+    assert all(abs(float(pull)) < 4 for pull in pulls.groups())
+    paste("\n".join(blocks(page, "bash")), tmp_path, "bash", "-e", "-c")
+    assert paste("\n".join(blocks(ROOT / "README.md", "python")), tmp_path, sys.executable, "-c")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"centered.nc", "star.nc", "star.png", "star_centered.nc", "planet.nc", "xta-demo"} <= names
+
+
 def run(**environment):
     command = [sys.executable, "-c", "from xta.cli import main; main(prog_name='xta')"]
     return subprocess.run(

@@ -133,7 +133,7 @@ def test_load_refuses_deep_nesting(text, fill):
 @pytest.mark.parametrize(
     ("compression", "pack"), [(b"\0" * 4, bytes), (b"zlib", zlib.compress), (b"bzp2", bz2.compress)]
 )
-def test_wcs_only_keeps_block_of_the_same_file(text, build_wcs, compression, pack):
+def test_check_keeps_block_of_the_same_file(text, build_wcs, compression, pack):
     coefficients = np.array([[0, 1e-4, 2e-7], [-0.06, -3e-7, 0], [2e-7, 0, 0]])
     content = in_block(text, pack(coefficients.tobytes()), compression=compression)
     found = wcstext._parsed(content)
@@ -155,9 +155,9 @@ def test_wcs_only_keeps_block_of_the_same_file(text, build_wcs, compression, pac
         (b"\0" * 72, {"array": "source: 0, shape: [3, 3], datatype: float64"}, "byte order"),
     ],
 )
-def test_wcs_only_refuses_block(text, packed, options, word):
+def test_check_refuses_block(text, packed, options, word):
     with pytest.raises(WCSError, match=word):
-        asdfguard.wcs_only(in_block(text, packed, **options))
+        asdfguard.check(in_block(text, packed, **options))
 
 
 def test_load_bombs_stay_small(text, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xta.errors import SiafError
-from xta.geometry import siaf
+from xta.geometry import prd, siaf
 
 
 def test_det_to_pixel_published_centroids():
@@ -155,6 +155,44 @@ def test_convert_agrees_with_pysiaf(instrument):
         siaf.convert(apertures[0], 1.0, 1.0, "sci", "nonsense")
 
 
+RELEASES = ("PRDOPSSOC-028", "PRDOPSSOC-045-003", "PRDOPSSOC-059", None)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("instrument", ["NIRCAM", "MIRI", "NIRISS", "FGS"])
+def test_aperture_has_the_values_and_bits_of_pysiaf(instrument, release):
+    """All values of all apertures, and of some both ways between Det and Sci by the models of pysiaf."""
+    theirs = siaf.siaf(instrument, release).apertures
+    assert siaf.apertures(instrument, release) == tuple(theirs)
+    x, y = np.random.default_rng(0).uniform(-50, 2100, (2, 5))
+    for k, (name, ap) in enumerate(theirs.items()):
+        ours = siaf.aperture(instrument, name, release)
+        values = {key: value for key, value in vars(ours).items() if not key.startswith("_")}
+        known = {key: value for key, value in vars(ap).items() if key in values}
+        assert {key: (type(value), value) for key, value in values.items()} == {
+            key: (type(value), value) for key, value in known.items()
+        }
+        assert {key for key, value in vars(ap).items() if value is not None and not key.startswith("_")} - {
+            "observatory"
+        } <= set(values)
+        if k % 10 == 0 and ap.XSciRef is not None and ap.XDetRef is not None:
+            for way in ("det_to_sci", "sci_to_det"):
+                np.testing.assert_array_equal(getattr(siaf, way)(ours, x, y), getattr(ap, way)(x, y))
+
+
+def test_aperture_without_pysiaf_until_its_methods_are_used():
+    code = (
+        "import copy, pickle, sys\n"
+        "from xta import siaf\n"
+        "ap = siaf.aperture('MIRI', 'MIRIM_MASK1550')\n"
+        "assert siaf.intended_pixel('MIRI', 'MIRIM_TA1550_CUR', 'MASK1550')\n"
+        "assert pickle.loads(pickle.dumps(copy.copy(ap))).V2Ref == ap.V2Ref\n"
+        "print('pysiaf' in sys.modules, ap.corners('tel')[0].size, 'pysiaf' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "4", "True"]
+
+
 @pytest.mark.parametrize("name", ["NRCA5_MASK335R", "MIRIM_FULL", "NIS_AMITA", "NRCA2_FULL_MASK335R"])
 def test_tel_to_pixel_round_trip(name):
     """Unlike by the inverse polynomials, which are 0.45 px off for the first of these in the newest release."""
@@ -226,6 +264,7 @@ def test_pysiaf_import_without_network():
         "socket.socket.connect = refuse\n"
         "socket.getaddrinfo = refuse\n"
         "from xta import siaf\n"
+        "siaf.siaf('FGS')\n"
         "print(siaf.release())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -264,7 +303,7 @@ def ask():
 other = threading.Thread(target=ask)
 other.start()
 from xta import siaf
-importing = threading.Thread(target=siaf.release)
+importing = threading.Thread(target=siaf.siaf, args=("FGS",))
 importing.start()
 while importing.is_alive() and "pysiaf" not in sys.modules:
     time.sleep(0.001)
@@ -286,7 +325,7 @@ def test_pysiaf_import_leaves_requests_of_other_threads_alone(tmp_path):
 
 
 def test_pysiaf_is_whole_but_for_its_check():
-    siaf.release()
+    prd.pysiaf()
     import pysiaf
 
     assert pysiaf.Siaf is sys.modules["pysiaf.siaf"].Siaf

@@ -86,13 +86,13 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
     residual = _closed_loop(ds, rotation, acquired)
     text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
     original = wcs.load(text)
-    adjusted = wcs.adjust(original, rotation)
+    adjusted = wcs.adjust(original, rotation, copy=False)
     x_wcs, y_wcs = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
     possible = correct(ds, (x_wcs, y_wcs), tables=tables)
     done = {} if identity.is_ta(ds) else {name: possible[name] for name in names}
     dx, dy = (sum(getattr(each, axis) for each in done.values()) for axis in "xy")
     # A shift in front: the star, and with it all that the instrument images, is at pixels that are larger by it.
-    adjusted = wcs.shift(adjusted, -dx, -dy) if dx or dy else adjusted
+    adjusted = wcs.shift(adjusted, -dx, -dy, copy=False) if dx or dy else adjusted
     x, y = x_wcs + dx, y_wcs + dy
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
     place = {"tables": tables, "shifted": "filter" in names}  # as the star is, so that they compare
@@ -129,7 +129,7 @@ def _rows(done: Mapping[str, Correction]) -> dict[str, xr.Variable]:
 
 def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
     """Put the target through the adjusted TA WCS: it has to land on the centroid."""
-    ta_wcs = wcs.adjust(wcs.load(in_use(ds)["ta_wcs"].item()), rotation)
+    ta_wcs = wcs.adjust(wcs.load(in_use(ds)["ta_wcs"].item()), rotation, copy=False)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
     residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
     if max(abs(value) for value in residual) > CLOSED:

@@ -7,6 +7,7 @@ visit misses by a thousand times more, and so does the SIAF of another time.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,12 +19,11 @@ import numpy as np
 
 from xta.errors import ArgumentError, SiafError
 from xta.geometry import siaf
+from xta.geometry.prd import Aperture, entry
 from xta.model import INSTRUMENTS, guider_aperture
 from xta.osslog import normalize_visit
 
 if TYPE_CHECKING:
-    from pysiaf import JwstAperture
-
     from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import Centroid, Sam
 
@@ -236,16 +236,6 @@ def _date(record: "Record") -> str:
 
 
 @cache
-def _entries(prd: str, instrument: str) -> dict[str, int]:
-    """Hash each entry of a SIAF: to compare releases takes a tenth of the time of loading them."""
-    path = siaf.releases()[prd] / f"{siaf.INSTRUMENTS[instrument]}_SIAF.xml"
-    text = re.sub(r"<(UseAfterDate|Comment)>[^<]*<", "<", path.read_text(encoding="utf-8"))
-    entries = text.split("<SiafEntry>")[1:]
-    named = ((re.search(r"<AperName>([^<]*)<", entry), entry) for entry in entries)
-    return {match[1]: hash(entry) for match, entry in named if match}
-
-
-@cache
 def _written(prd: str) -> str:
     """Read when the last SIAF file of a release was written: it was not onboard before."""
     times = [""]
@@ -255,10 +245,17 @@ def _written(prd: str) -> str:
     return max(times)
 
 
-def _fingerprint(prd: str, facts: _Facts, names: Sequence[str]) -> int:
-    """Hash all that a trial depends on."""
-    entries, guiders = _entries(prd, facts.instrument), _entries(prd, "FGS")
-    return hash((*(entries.get(name) for name in names), guiders.get(guider_aperture(facts.guider))))
+def _fingerprint(prd: str, facts: _Facts, names: Sequence[str]) -> tuple[str | None, ...]:
+    """Collect all that a trial depends on: the entries of the apertures and of the guider."""
+    guider = _entry(prd, "FGS", guider_aperture(facts.guider))
+    return *(_entry(prd, facts.instrument, name) for name in names), guider
+
+
+@cache
+def _entry(prd: str, instrument: str, name: str) -> str | None:
+    """Read the entry of an aperture without what differs between equal ones."""
+    text = entry(siaf.INSTRUMENTS[instrument], prd, name)
+    return text and sys.intern(re.sub(r"<(UseAfterDate|Comment)>[^<]*<", "<", text))
 
 
 def _releases(prd: str | None, date: str) -> list[str]:
@@ -273,11 +270,11 @@ def _trials(
     readings: Sequence[_Facts], releases: Sequence[str], names: Sequence[str] | None
 ) -> Iterator[tuple[_Facts, Closure]]:
     """Try releases in order, equal ones once, with each reading of the record; None for all its apertures."""
-    seen: set[int] = set()
+    seen: set[tuple[str | None, ...]] = set()
     for prd, facts in product(releases, readings):
-        entries = _entries(prd, facts.instrument)
-        wanted = [name for name in entries if name.startswith(facts.prefix)] if names is None else names
-        chosen = [name for name in wanted if name in entries]
+        every = siaf.apertures(facts.instrument, prd)
+        wanted = [name for name in every if name.startswith(facts.prefix)] if names is None else names
+        chosen = [name for name in wanted if name in every]
         mark = _fingerprint(prd, facts, chosen)
         if chosen and mark not in seen:
             seen.add(mark)
@@ -301,8 +298,8 @@ def _search(facts: _Facts, aperture: str | None, prd: str | None) -> tuple[_Fact
 
 def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
     """Close the loop with one release, and of the apertures with those that fit best."""
-    every = siaf.siaf(facts.instrument, prd).apertures
-    apertures = [ap for ap in (every[name] for name in names) if ap.V2Ref is not None]
+    apertures = [siaf.aperture(facts.instrument, name, prd) for name in names]
+    apertures = [ap for ap in apertures if ap.V2Ref is not None]
     if facts.has_position:
         apertures = [ap for ap in apertures if ap.XDetRef is not None]
     if not facts.has_sam and len(apertures) > 2:  # a position tells detectors apart, not their subarrays
@@ -321,7 +318,7 @@ def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
     return replace(best, passed=True, aperture=same[0], apertures=same)
 
 
-def _by_sam(facts: _Facts, prd: str, apertures: "Sequence[JwstAperture]") -> "list[tuple[JwstAperture, float, float]]":
+def _by_sam(facts: _Facts, prd: str, apertures: Sequence[Aperture]) -> list[tuple[Aperture, float, float]]:
     """Choose the apertures to whose reference point the SAM leads, or else the nearest, with the errors."""
     if not facts.has_sam or not apertures:
         return [(ap, nan, nan) for ap in apertures]
@@ -362,7 +359,7 @@ def _with_ties(facts: _Facts, closed: Closure, given: str | None) -> Closure:
 def _explain(facts: _Facts, missed: Closure, aperture: str | None) -> str:
     """Say what is wrong with a record that does not close."""
     releases = _releases(missed.prd, facts.date)[:LOOK_BACK]
-    names = [name for name in _entries(releases[0], facts.instrument) if name[:3] == facts.letters]
+    names = [name for name in siaf.apertures(facts.instrument, releases[0]) if name[:3] == facts.letters]
 
     def closing(names: Sequence[str], **changes: Any) -> str | None:
         """Look for a release and an aperture with which altered facts close."""

@@ -13,12 +13,11 @@ from xta import identity, model, osslog
 from xta.acquisition.image import in_use
 from xta.errors import AcquisitionError, warn
 from xta.geometry import siaf
+from xta.geometry.prd import Aperture
 from xta.identity import header
 from xta.osslog import Centroid
 
 if TYPE_CHECKING:
-    from pysiaf import JwstAperture
-
     from xta.acquisition.targ_acq import TargAcq
     from xta.osslog import Exposure, OssLog
 
@@ -118,7 +117,7 @@ def _same_detector(header: Any, logged: str | None) -> bool:
     return len(names) < 2
 
 
-def readout(ta: xr.Dataset) -> "JwstAperture":
+def readout(ta: xr.Dataset) -> Aperture:
     """Find the readout of a TA exposure, and check that it is the exposure's array."""
     a = header(ta)
     if "aperture" not in a:
@@ -145,7 +144,7 @@ def intended_pixel(ds: xr.Dataset, exposure: int = 1) -> tuple[float, float]:
     return siaf.intended_pixel(*place, exposure=exposure, prd=prd, detector=a.get("detector"))
 
 
-def _aperture(ta: xr.Dataset, subarray: str | None) -> "JwstAperture":
+def _aperture(ta: xr.Dataset, subarray: str | None) -> Aperture:
     a = header(ta)
     return siaf.readout(a["instrument"], a["aperture"], subarray, a.get("prd_version"), detector=a.get("detector"))
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from xta.geometry import siaf, sphere
+from xta.geometry import prd, siaf, sphere
 
 if TYPE_CHECKING:
     from pysiaf import JwstAperture
@@ -56,7 +56,7 @@ class Frame:
 
 
 def _rotations() -> ModuleType:
-    siaf.release()  # imports pysiaf without its look at the network
+    prd.pysiaf()  # imports it without its look at the network
     return import_module("pysiaf.utils.rotations")
 
 

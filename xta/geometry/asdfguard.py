@@ -10,14 +10,16 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xta.errors import WCSError
 
-__all__ = ["MAX_CONTENT", "wcs_only"]
+__all__ = ["MAX_CONTENT", "Checked", "check", "wcs_only"]
 
 Node: TypeAlias = Any
 """A node of YAML, of a library without types."""
@@ -50,18 +52,23 @@ HEADER = struct.Struct(">I4sQQQ16s")
 """Header of a block, after its magic and its size: flags, compression, allocated, used and data size, checksum."""
 
 
-def wcs_only(content: bytes) -> bytes:
-    """Reduce ASDF content to its WCS, checked.
+@dataclass(frozen=True)
+class Checked:
+    """The WCS of ASDF content: its node, the arrays in blocks by the ``id`` of their nodes, and what it was in."""
+
+    node: Node
+    arrays: dict[int, NDArray[Any]]
+    head: bytes
+    blocks: "_Blocks"
+
+
+def check(content: bytes) -> Checked:
+    """Find the WCS in ASDF content, and check it.
 
     Parameters
     ----------
     content : bytes
         A whole ASDF file: ``wcs``, or ``meta.wcs`` of a product, and the blocks after it.
-
-    Returns
-    -------
-    bytes
-        An ASDF file with ``wcs`` and the blocks that it uses, unpacked.
 
     Raises
     ------
@@ -73,8 +80,6 @@ def wcs_only(content: bytes) -> bytes:
     ----------
     The layout of a file and its blocks: https://www.asdf-format.org/projects/asdf-standard/en/latest/file_layout.html
     """
-    import yaml  # type: ignore[import-untyped]
-
     if len(content) > MAX_CONTENT:
         _refuse(f"it has {len(content)} bytes, more than {MAX_CONTENT}")
     end = re.search(rb"\r?\n\.\.\.(?:\r?\n|$)", content[: MAX_YAML + 8])
@@ -90,11 +95,18 @@ def wcs_only(content: bytes) -> bytes:
     _measure(node, 0, {})
     blocks = _Blocks(content[len(text) :])
     _check(node, blocks)
-    tree = yaml.MappingNode(YAML + "map", [(yaml.ScalarNode(YAML + "str", "wcs"), node)])
-    tree.tag = "tag:stsci.edu:asdf/core/asdf-1.1.0"
     head = b"\n".join([*text.splitlines()[:1], *re.findall(rb"^#ASDF_STANDARD .*", text, re.MULTILINE)[:1]])
+    return Checked(node, blocks.arrays, head, blocks)
+
+
+def wcs_only(checked: Checked) -> bytes:
+    """Write what was checked as an ASDF file with ``wcs`` and the blocks that it uses, unpacked."""
+    import yaml  # type: ignore[import-untyped]
+
+    tree = yaml.MappingNode(YAML + "map", [(yaml.ScalarNode(YAML + "str", "wcs"), checked.node)])
+    tree.tag = "tag:stsci.edu:asdf/core/asdf-1.1.0"
     body = yaml.serialize(tree, Dumper=_yaml("Dumper"), encoding="utf-8", explicit_start=True, version=(1, 1))
-    return head + b"\n" + bytes(body) + b"...\n" + blocks.written()
+    return checked.head + b"\n" + bytes(body) + b"...\n" + checked.blocks.written()
 
 
 def _refuse(what: str) -> NoReturn:
@@ -249,10 +261,10 @@ def _check_array(node: Node, blocks: "_Blocks") -> None:
         _refuse(f"an array refers to {parts['source'].value!r:.80}, which is not in the same file")
     if shape is None or not kind or "byteorder" not in parts or parts["byteorder"].value not in ORDERS:
         _refuse("an array lacks its shape, datatype or byte order")
-    _check_block(parts, shape, ORDERS[parts["byteorder"].value] + str(kind), blocks)
+    _check_block(node, parts, shape, ORDERS[parts["byteorder"].value] + str(kind), blocks)
 
 
-def _check_block(parts: dict[str, Node], shape: Any, kind: str, blocks: "_Blocks") -> None:
+def _check_block(node: Node, parts: dict[str, Node], shape: Any, kind: str, blocks: "_Blocks") -> None:
     offset = _whole(parts["offset"]) if "offset" in parts else 0
     strides = _numbers(parts["strides"], "strides") if "strides" in parts else None
     number, data = blocks.use(_whole(parts["source"]))
@@ -263,6 +275,7 @@ def _check_block(parts: dict[str, Node], shape: Any, kind: str, blocks: "_Blocks
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         _refuse("an array of its WCS has values that are not finite")
     parts["source"].value = str(number)
+    blocks.arrays[id(node)] = values
 
 
 class _Blocks:
@@ -271,6 +284,7 @@ class _Blocks:
     def __init__(self, data: bytes) -> None:
         self._found = list(_blocks(data))
         self._used: dict[int, bytes] = {}
+        self.arrays: dict[int, NDArray[Any]] = {}
 
     def use(self, source: int) -> tuple[int, bytes]:
         """Unpack a block; return its number among those used, and its bytes."""

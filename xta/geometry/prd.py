@@ -1,20 +1,27 @@
-"""Releases of the SIAF (PRDs) that pysiaf bundles, those that were onboard over the years, and reading them."""
+"""Releases of the SIAF (PRDs) that pysiaf bundles, those that were onboard over the years, and reading them.
+
+An analysis needs a few apertures of several releases. They are read here, each from its own part of the file, and have
+the values that pysiaf would give them; pysiaf itself takes a second to import and to read the files as a whole, and is
+only asked for what goes beyond values.
+"""
 
 import ast
 import re
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
     from pysiaf import Siaf
 
-__all__ = ["load", "release", "releases"]
+__all__ = ["Aperture", "entry", "load", "names", "pysiaf", "read", "release", "releases"]
 
 _NAME = re.compile(r"PRDOPSSOC-\d{3}(-\d{3})?")
 
@@ -41,7 +48,7 @@ class _PysiafFinder:
 
 
 @cache
-def _pysiaf() -> ModuleType:
+def pysiaf() -> ModuleType:
     """Import pysiaf without its look at GitHub: an analysis must not wait for a network that it does not need."""
     # The finder stays: another thread that goes through the list would miss a finder if one were taken out.
     if "pysiaf" not in sys.modules:
@@ -52,7 +59,8 @@ def _pysiaf() -> ModuleType:
 @cache
 def releases() -> dict[str, Path]:
     """List the PRD releases that pysiaf bundles, oldest first: name, such as "PRDOPSSOC-063" -> folder of its XML."""
-    root = Path(str(_pysiaf().__file__)).parent / "prd_data" / "JWST"
+    spec = find_spec("pysiaf")  # does not import it
+    root = Path(str(spec and spec.origin)).parent / "prd_data" / "JWST"
     flight = (path for path in root.iterdir() if _NAME.fullmatch(path.name))
     return {path.name: path / "SIAFXML" / "SIAFXML" for path in sorted(flight)}
 
@@ -74,4 +82,62 @@ def release(prd: str | None = None) -> str:
 @cache
 def load(instrument: str, prd: str) -> "Siaf":
     """Read the SIAF of an instrument, named as its file is, once per process and release."""
-    return _pysiaf().Siaf(instrument, basepath=str(releases()[prd]))
+    return pysiaf().Siaf(instrument, basepath=str(releases()[prd]))
+
+
+@lru_cache(maxsize=4)
+def _file(instrument: str, prd: str) -> str:
+    return (releases()[prd] / f"{instrument}_SIAF.xml").read_text(encoding="utf-8")
+
+
+@cache
+def names(instrument: str, prd: str) -> tuple[str, ...]:
+    """List the apertures of an instrument in a release, in the order of the file."""
+    return tuple(dict.fromkeys(re.findall(r"<AperName>([^<]*)<", _file(instrument, prd))))
+
+
+@cache
+def entry(instrument: str, prd: str, name: str) -> str | None:
+    """Return the XML of one aperture, from <SiafEntry> to </SiafEntry>; None where the release does not have it."""
+    text = _file(instrument, prd)
+    place = text.rfind(f"<AperName>{name}</AperName>")
+    start, end = text.rfind("<SiafEntry>", 0, max(place, 0)), text.find("</SiafEntry>", place)
+    return text[start : end + len("</SiafEntry>")] if place >= 0 else None
+
+
+class Aperture:
+    """One aperture of the SIAF: its values are attributes, named as in pysiaf, and so is what else pysiaf can do.
+
+    A method, such as ``corners``, is that of pysiaf's own aperture, which is loaded when it is asked for.
+    """
+
+    def __init__(self, instrument: str, prd: str, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+        self._origin = instrument, prd
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_origin":  # what copies and pickles ask for
+            raise AttributeError(name)
+        return getattr(load(*self._origin).apertures[self.AperName], name)
+
+    def __repr__(self) -> str:
+        return f"<aperture {self.AperName} of {self._origin[1]}>"
+
+
+@cache
+def read(instrument: str, prd: str, name: str) -> Aperture | None:
+    """Read one aperture, once per process; None where the release does not have it."""
+    text = entry(instrument, prd, name)
+    if text is None:
+        return None
+    return Aperture(instrument, prd, {node.tag: _value(node.tag, node.text) for node in ET.fromstring(text)})
+
+
+_TEXTS = {"InstrName", "AperName", "DDCName", "AperType", "AperShape", "UseAfterDate", "Comment", "OSS_Version"}
+_WHOLE = {"XDetSize", "YDetSize", "XSciSize", "YSciSize", "VIdlParity", "DetSciYAngle", "DetSciParity", "Sci2IdlDeg"}
+
+
+def _value(tag: str, text: str | None) -> str | int | float | None:
+    if text is None or tag in _TEXTS:
+        return text
+    return int(float(text)) if tag in _WHOLE else float(text)

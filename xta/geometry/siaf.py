@@ -5,7 +5,7 @@ orientation, 1-based), ``idl`` (Ideal, arcsec) and ``tel`` (V2, V3, arcsec). Wha
 *pixel* is the 0-based pixel of a readout, ``sci - 1``: what numpy and the GWCS of a product take. The
 conversion between the two bases happens in this module and nowhere else.
 
-The SIAF itself is read by pysiaf, see `xta.geometry.prd`.
+The SIAF itself is that of pysiaf, see `xta.geometry.prd`.
 
 References
 ----------
@@ -14,25 +14,26 @@ References
 
 import copy
 import math
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta import model
 from xta.errors import SiafError
-from xta.geometry.prd import load, release, releases
+from xta.geometry.prd import Aperture, load, names, read, release, releases
 from xta.geometry.wcs import CROSS
 
 if TYPE_CHECKING:
-    from pysiaf import JwstAperture, Siaf
+    from pysiaf import Siaf
 
 __all__ = [
     "NIRCAM_TA_DITHERS",
     "NIRISS_TA_DITHERS",
     "NIRSPEC_SUBARRAYS",
     "aperture",
+    "apertures",
     "convert",
     "det_to_pixel",
     "det_to_sci",
@@ -73,16 +74,19 @@ https://github.com/mperrin/misc_jwst, which gives SUBSTRT1/2 of real images. `xt
 
 
 def siaf(instrument: str, prd: str | None = None) -> "Siaf":
-    """Read the SIAF of an instrument (INSTRUME, any case), once per process and release."""
+    """Read the whole SIAF of an instrument (INSTRUME, any case) by pysiaf, once per process and release."""
+    return load(_instrument(instrument), release(prd))
+
+
+def _instrument(instrument: str) -> str:
     try:
-        name = INSTRUMENTS[instrument.upper()]
+        return INSTRUMENTS[instrument.upper()]
     except KeyError:
         msg = f"no SIAF for instrument {instrument!r}; there is one for {', '.join(INSTRUMENTS.values())}"
         raise SiafError(msg) from None
-    return load(name, release(prd))
 
 
-def aperture(instrument: str, name: str, prd: str | None = None) -> "JwstAperture":
+def aperture(instrument: str, name: str, prd: str | None = None) -> Aperture:
     """Look up one aperture.
 
     Parameters
@@ -96,22 +100,29 @@ def aperture(instrument: str, name: str, prd: str | None = None) -> "JwstApertur
 
     Returns
     -------
-    pysiaf.JwstAperture
+    Aperture
+        With the values and methods of `pysiaf.JwstAperture`; for NIRSpec it is pysiaf's own.
 
     Raises
     ------
     SiafError
         If the instrument has no aperture of that name in that release.
     """
-    apertures = siaf(instrument, prd).apertures
-    try:
-        return apertures[name]
-    except KeyError:
+    found = read(_instrument(instrument), release(prd), name)
+    if found is None:
         msg = (
-            f"aperture {name!r} is not among the {len(apertures)} of {instrument} in {release(prd)}; "
+            f"aperture {name!r} is not among the {len(apertures(instrument, prd))} of {instrument} in {release(prd)}; "
             "check the APERNAME keyword of the file"
         )
-        raise SiafError(msg) from None
+        raise SiafError(msg)
+    if instrument.upper() == "NIRSPEC":  # its transforms, two polynomials in a row, are left to pysiaf
+        return cast("Aperture", siaf(instrument, prd).apertures[name])
+    return found
+
+
+def apertures(instrument: str, prd: str | None = None) -> tuple[str, ...]:
+    """List the names of the apertures of an instrument in a release."""
+    return names(_instrument(instrument), release(prd))
 
 
 def readout(
@@ -121,7 +132,7 @@ def readout(
     prd: str | None = None,
     *,
     detector: str | None = None,
-) -> "JwstAperture":
+) -> Aperture:
     """Find the aperture whose ``sci`` frame is the pixel array of an exposure.
 
     For MIRI the aperture of an acquisition is a small region inside a larger readout, or one (the slit)
@@ -142,7 +153,7 @@ def readout(
 
     Returns
     -------
-    pysiaf.JwstAperture
+    Aperture
 
     Raises
     ------
@@ -159,7 +170,7 @@ def readout(
     if instrument.upper() == "NIRSPEC":
         return _nirspec_readout(apername, subarray, release(prd), detector)
     ap = aperture(instrument, apername, prd)
-    if instrument.upper() == "MIRI" and f"MIRIM_{subarray}" in siaf(instrument, prd).apertures:
+    if instrument.upper() == "MIRI" and f"MIRIM_{subarray}" in apertures(instrument, prd):
         ap = aperture(instrument, f"MIRIM_{subarray}", prd) if ap.AperType != "FULLSCA" else ap
     if (subarray == "FULL" and ap.AperType != "FULLSCA") or ap.XSciRef is None:
         whole = {"MIRI": "MIRIM_FULL", "NIRISS": "NIS_CEN"}.get(instrument.upper(), f"{apername[:5]}_FULL")
@@ -168,7 +179,7 @@ def readout(
 
 
 @cache
-def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: str | None) -> "JwstAperture":
+def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: str | None) -> Aperture:
     """Cut the readout of a NIRSpec exposure out of its detector, whose distortion is that of the whole."""
     ap = aperture("NIRSPEC", apername, prd)
     name = detector or (apername if ap.AperType != "SLIT" else ap.DDCName)[:4]
@@ -185,18 +196,18 @@ def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: st
         )
         raise SiafError(msg)
     x0, y0, nx, ny = NIRSPEC_SUBARRAYS[subarray]
-    part = copy.copy(whole)
+    part: Any = copy.copy(whole)
     part.AperName, part.XSciSize, part.YSciSize = f"NRS1_{subarray}", nx, ny
     part.XSciRef, part.YSciRef = whole.XSciRef - x0 + 1, whole.YSciRef - y0 + 1
-    return part
+    return cast("Aperture", part)
 
 
-def det_to_pixel(ap: "JwstAperture", x_det: Number, y_det: Number) -> tuple[Number, Number]:
+def det_to_pixel(ap: Aperture, x_det: Number, y_det: Number) -> tuple[Number, Number]:
     """Convert SIAF Det coordinates to the 0-based pixel of a readout.
 
     Parameters
     ----------
-    ap : pysiaf.JwstAperture
+    ap : Aperture
         The readout, see `readout`.
     x_det, y_det : float or array
         1-based full-detector coordinates, as OSS logs them [pixel].
@@ -221,34 +232,40 @@ def det_to_pixel(ap: "JwstAperture", x_det: Number, y_det: Number) -> tuple[Numb
     return x_sci - 1, y_sci - 1
 
 
-def pixel_to_det(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
+def pixel_to_det(ap: Aperture, x: Number, y: Number) -> tuple[Number, Number]:
     """Convert the 0-based pixel of a readout to SIAF Det coordinates; the inverse of `det_to_pixel`."""
     return sci_to_det(ap, x + 1, y + 1)
 
 
-def det_to_sci(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
-    """Convert Det to Sci coordinates [pixel, both 1-based] as pysiaf does, with its models kept for the next call."""
-    if type(ap).__name__ != "JwstAperture":
-        x, y = type(ap).det_to_sci(ap, x, y)
+def det_to_sci(ap: Aperture, x: Number, y: Number) -> tuple[Number, Number]:
+    """Convert Det to Sci coordinates [pixel, both 1-based] as pysiaf does, to the last bit."""
+    if not _is_plain(ap):
+        x, y = ap.det_to_sci(x, y)
         return x, y
-    x_model, y_model = _detector_models(ap, "det", "sci")
+    cosine, sine, parity = _detector_axes(ap)
     dx, dy = x - ap.XDetRef, y - ap.YDetRef
-    return x_model(dx, dy), y_model(dx, dy)
+    return dx * (parity * cosine) + dy * -sine + ap.XSciRef, dx * (parity * sine) + dy * cosine + ap.YSciRef
 
 
-def sci_to_det(ap: "JwstAperture", x: Number, y: Number) -> tuple[Number, Number]:
+def sci_to_det(ap: Aperture, x: Number, y: Number) -> tuple[Number, Number]:
     """Convert Sci to Det coordinates; the inverse of `det_to_sci`."""
-    if type(ap).__name__ != "JwstAperture":
-        x, y = type(ap).sci_to_det(ap, x, y)
+    if not _is_plain(ap):
+        x, y = ap.sci_to_det(x, y)
         return x, y
-    x_model, y_model = _detector_models(ap, "sci", "det")
+    cosine, sine, parity = _detector_axes(ap)
     dx, dy = x - ap.XSciRef, y - ap.YSciRef
-    return x_model(dx, dy), y_model(dx, dy)
+    return dx * (parity * cosine) + dy * (parity * sine) + ap.XDetRef, dx * -sine + dy * cosine + ap.YDetRef
 
 
-@lru_cache(maxsize=256)
-def _detector_models(ap: "JwstAperture", source: str, goal: str) -> Any:
-    return ap.detector_transform(source, goal)
+def _is_plain(ap: Aperture) -> bool:
+    """Tell whether an aperture has the transforms of pysiaf's base class, unlike those of NIRSpec."""
+    return type(ap).__name__ in {"Aperture", "JwstAperture"}
+
+
+def _detector_axes(ap: Aperture) -> tuple[float, float, int]:
+    """Cosine and sine of the angle from Det to Sci, and the parity."""
+    angle = math.radians(ap.DetSciYAngle)
+    return math.cos(angle), math.sin(angle), ap.DetSciParity
 
 
 def oss_to_det(name: str, x_det: float, y_det: float) -> tuple[float, float]:
@@ -262,12 +279,12 @@ def oss_to_det(name: str, x_det: float, y_det: float) -> tuple[float, float]:
     return (y_det, x_det) if exchanged else (x_det, y_det)
 
 
-def convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame: str) -> tuple[Number, Number]:
+def convert(ap: Aperture, x: Number, y: Number, from_frame: str, to_frame: str) -> tuple[Number, Number]:
     """Convert between the frames "pixel" (0-based readout), "det", "sci", "idl" and "tel" of an aperture.
 
     Parameters
     ----------
-    ap : pysiaf.JwstAperture
+    ap : Aperture
     x, y : float or array
         In the unit of `from_frame`: pixel for "pixel", "det", "sci"; arcsec for "idl", "tel".
     from_frame, to_frame : str
@@ -281,15 +298,15 @@ def convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame:
         x, y, from_frame = x + 1, y + 1, "sci"
     goal = "sci" if to_frame == "pixel" else to_frame
     # NIRSpec has two polynomials in a row, slits have none; pysiaf also refuses other frames.
-    plain = type(ap).__name__ == "JwstAperture" and ap.Sci2IdlDeg is not None and {from_frame, goal} <= _FRAMES
-    x, y = (_convert if plain else type(ap).convert)(ap, x, y, from_frame, goal)
+    plain = _is_plain(ap) and ap.Sci2IdlDeg is not None and {from_frame, goal} <= _FRAMES
+    x, y = _convert(ap, x, y, from_frame, goal) if plain else ap.convert(x, y, from_frame, goal)
     return (x - 1, y - 1) if to_frame == "pixel" else (x, y)
 
 
 _FRAMES = {"det", "sci", "idl", "tel"}
 
 
-def _convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame: str) -> tuple[Number, Number]:
+def _convert(ap: Aperture, x: Number, y: Number, from_frame: str, to_frame: str) -> tuple[Number, Number]:
     """Convert as pysiaf does (planar between "idl" and "tel"), which builds models for every call: 100 times slower."""
     # The frames lie in a row, det, sci, idl, tel: walk from the first one to the last, either way. Between sci and
     # idl are the polynomials, between idl and tel a parity, a rotation and a shift.
@@ -311,7 +328,7 @@ def _convert(ap: "JwstAperture", x: Number, y: Number, from_frame: str, to_frame
     return sci_to_det(ap, x, y) if to_frame == "det" else (x, y)
 
 
-def _polynomial(ap: "JwstAperture", name: str, x: Number, y: Number) -> Number:
+def _polynomial(ap: Aperture, name: str, x: Number, y: Number) -> Number:
     """Evaluate one polynomial of an aperture: coefficient ij multiplies x ** (i - j) * y ** j."""
     total = 0.0 * x
     for i in range(int(ap.Sci2IdlDeg) + 1):
@@ -320,16 +337,16 @@ def _polynomial(ap: "JwstAperture", name: str, x: Number, y: Number) -> Number:
     return total
 
 
-def reference_pixel(ap: "JwstAperture", readout_ap: "JwstAperture") -> tuple[float, float]:
+def reference_pixel(ap: Aperture, readout_ap: Aperture) -> tuple[float, float]:
     """Compute the reference point of an aperture as a 0-based pixel of a readout of the same detector.
 
     For a coronagraphic science aperture this is the center of its mask, as far as that SIAF release knows.
 
     Parameters
     ----------
-    ap : pysiaf.JwstAperture
+    ap : Aperture
         The aperture whose reference point is wanted.
-    readout_ap : pysiaf.JwstAperture
+    readout_ap : Aperture
         The readout in whose pixels it is wanted; may be `ap` itself.
 
     Returns
@@ -349,7 +366,7 @@ def reference_pixel(ap: "JwstAperture", readout_ap: "JwstAperture") -> tuple[flo
     return float(x), float(y)
 
 
-def tel_to_pixel(readout_ap: "JwstAperture", v2: float, v3: float) -> tuple[float, float]:
+def tel_to_pixel(readout_ap: Aperture, v2: float, v3: float) -> tuple[float, float]:
     """Find the 0-based pixel of V2, V3 [arcsec] by inverting the forward transform, not by the fitted inverse."""
     # Newton's method from the reference point: one conversion of the pixel and of half a pixel about it gives the
     # value and, by central differences, the Jacobian; a distortion is so smooth that five steps are enough.

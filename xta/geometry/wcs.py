@@ -8,6 +8,7 @@ The analytic inverse that a GWCS carries is a fit (0.01 to 0.03 px off on real f
 reference files), so a pixel is always found by inverting the forward transform numerically.
 """
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -297,7 +298,7 @@ def adjustment(wcs: "WCS", rotation: "Floats") -> tuple[float, float, float]:
     return float(wrap_degrees(ra + angles[4])), float(dec - angles[3]), float(wrap_degrees(roll - angles[2]))
 
 
-def adjust(wcs: "WCS", rotation: "Floats") -> "WCS":
+def adjust(wcs: "WCS", rotation: "Floats", *, copy: bool = True) -> "WCS":
     """Rotate the sky of a JWST imaging GWCS: its attitude changes, its distortion does not.
 
     Parameters
@@ -306,6 +307,8 @@ def adjust(wcs: "WCS", rotation: "Floats") -> "WCS":
         Not changed.
     rotation : numpy.ndarray
         Matrix (3, 3) acting on ICRS unit vectors, see `rotation_between`.
+    copy : bool
+        False shares all other transforms with `wcs`, so that neither of the two may be changed afterward.
 
     Returns
     -------
@@ -325,7 +328,7 @@ def adjust(wcs: "WCS", rotation: "Floats") -> "WCS":
     """
     index, angles = _sky_rotation(wcs)
     roll, dec, ra = _rotated_reference(angles, rotation)
-    return _replace_step(wcs, index, _v23tosky(np.array([angles[0], angles[1], roll, dec, -ra])))
+    return _replace_step(wcs, index, _v23tosky(np.array([angles[0], angles[1], roll, dec, -ra])), copy=copy)
 
 
 def _v23tosky(angles: "Floats") -> "Model":
@@ -343,27 +346,27 @@ def _v23tosky(angles: "Floats") -> "Model":
     return transform
 
 
-def shift(wcs: "WCS", dx: float, dy: float) -> "WCS":
-    """Move the pixel origin of a GWCS: ``new(x, y) == wcs(x + dx, y + dy)``, without a bounding box."""
+def shift(wcs: "WCS", dx: float, dy: float, *, copy: bool = True) -> "WCS":
+    """Move the pixel origin of a GWCS: ``new(x, y) == wcs(x + dx, y + dy)``, without a bounding box.
+
+    `copy` is as in `adjust`.
+    """
     from astropy.modeling.models import Shift
 
     first = wcs.pipeline[0].transform.copy()
     # The box is in the pixels of before; a new one would have to know the new array.
     if first.has_user_bounding_box:
         del first.bounding_box
-    return _replace_step(wcs, 0, (Shift(dx) & Shift(dy)) | first)
+    return _replace_step(wcs, 0, (Shift(dx) & Shift(dy)) | first, copy=copy)
 
 
-def _replace_step(wcs: "WCS", index: int, transform: "Model") -> "WCS":
+def _replace_step(wcs: "WCS", index: int, transform: "Model", *, copy: bool) -> "WCS":
     """Copy a GWCS with one transform of its pipeline replaced."""
-    import copy
-
     from gwcs import WCS
 
-    steps = [
-        (copy.deepcopy(step.frame), transform if i == index else copy.deepcopy(step.transform))
-        for i, step in enumerate(wcs.pipeline)
-    ]
+    steps = [(step.frame, transform if i == index else step.transform) for i, step in enumerate(wcs.pipeline)]
+    if copy:
+        steps = [(deepcopy(frame), new if new is transform else deepcopy(new)) for frame, new in steps]
     new = WCS(steps, name=wcs.name)
     new.pixel_shape = wcs.pixel_shape if index else None
     return new

@@ -3,13 +3,13 @@
 import hashlib
 import io
 import re
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xta.errors import WCSError, damage, filtered
-from xta.geometry.asdfguard import MAX_CONTENT, wcs_only
+from xta.geometry import gwcsyaml
+from xta.geometry.asdfguard import MAX_CONTENT, Checked, check, wcs_only
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
@@ -22,6 +22,17 @@ REMEMBERED = 64
 
 _read: dict[bytes, "WcsText"] = {}
 """Digest of the ASDF content of a file -> the text of its GWCS."""
+
+_loaded: dict[str, "WCS"] = {}
+"""Text -> its GWCS, which is shared."""
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
+    """Enter a value, in place of the oldest where there are too many; return it."""
+    while len(known) >= REMEMBERED:
+        known.pop(next(iter(known), key), None)
+    known[key] = value
+    return value
 
 
 class WcsText(str):
@@ -46,6 +57,11 @@ def _words(error: Exception) -> str:
 
 def _parsed(content: bytes) -> object:
     """Read what ASDF content holds as its WCS: ``wcs``, or ``meta.wcs`` of a product."""
+    checked = check(content)
+    return gwcsyaml.read(checked.node, checked.arrays) or _by_asdf(checked)
+
+
+def _by_asdf(checked: Checked) -> object:
     import asdf
 
     # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
@@ -53,7 +69,7 @@ def _parsed(content: bytes) -> object:
         config.validate_on_read = False
         try:
             # The tree stays usable after the file is closed: its arrays are inline or read here.
-            with asdf.open(io.BytesIO(wcs_only(content)), lazy_load=False, lazy_tree=True, memmap=False) as file:
+            with asdf.open(io.BytesIO(wcs_only(checked)), lazy_load=False, lazy_tree=True, memmap=False) as file:
                 return file.tree["wcs"]
         except WCSError:
             raise
@@ -105,6 +121,10 @@ def dump(wcs: "WCS") -> WcsText:
     WCSError
         If asdf cannot write it, as one with values that its schemas forbid.
     """
+    return WcsText(gwcsyaml.write(wcs) or _written_by_asdf(wcs))
+
+
+def _written_by_asdf(wcs: "WCS") -> str:
     import asdf
 
     file = io.BytesIO()
@@ -114,13 +134,7 @@ def dump(wcs: "WCS") -> WcsText:
         msg = f"the WCS cannot be written as ASDF ({_words(error)}); is it damaged?"
         raise WCSError(msg) from error
     # The list of extensions used comes in the order of a set, another one in each process.
-    text = re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
-    return WcsText(text)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _load(text: str) -> "WCS":
-    return _checked(_parsed(text.encode()), "the ASDF text")
+    return re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
 
 
 def load(text: str) -> "WCS":
@@ -140,7 +154,9 @@ def load(text: str) -> "WCS":
     WCSError
         If the text is not ASDF or holds no GWCS from two pixel coordinates to ICRS.
     """
-    return _load(str(text))
+    text = str(text)
+    known = _loaded.get(text)
+    return _remember(_loaded, text, _checked(_parsed(text.encode()), "the ASDF text")) if known is None else known
 
 
 def from_fits(hdus: "HDUList") -> WcsText:
@@ -161,8 +177,7 @@ def from_fits(hdus: "HDUList") -> WcsText:
     digest = hashlib.sha256(content).digest()
     text = _read.get(digest)
     if text is None:
-        text = dump(_checked(_parsed(content), "the ASDF extension (meta.wcs)"))
-        while len(_read) >= REMEMBERED:
-            _read.pop(next(iter(_read), b""), None)
-        _read[digest] = text
+        wcs = _checked(_parsed(content), "the ASDF extension (meta.wcs)")
+        text = _remember(_read, digest, dump(wcs))
+        _remember(_loaded, str(text), wcs)
     return text

@@ -138,7 +138,7 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def serve(store, monkeypatch):
     """Starter of an archive on this machine: ``serve(ArchiveServer(...))`` gives it running, and xta asks it."""
-    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL"):
+    for name in ("XTA_OFFLINE", "MAST_API_TOKEN", "XTA_EDB_URL", "XTA_EDB_FORM"):
         monkeypatch.delenv(name, raising=False)
     with ExitStack() as stack:
 

@@ -167,13 +167,15 @@ class Client(requests.Session):
                 raise failure
             time.sleep(pause)
 
-    def download(self, source: str, part: Path, *, compressed: bool = False) -> None:
+    def download(self, source: str, part: Path, *, compressed: bool = False, path: str | None = None) -> None:
         """Fetch a MAST URI into `part`, going on from what is there where the archive allows it.
+
+        Of a service that has no such URIs, `path` with its query is fetched.
 
         Beside `part`, `tag_of(part)` holds the validator of the version that it is of; without one it is started
         anew. A transfer that may be `compressed` cannot be resumed.
         """
-        url = f"{self.service.url}/api/v0.1/Download/file?uri={quote(source, safe=':/')}"
+        url = f"{self.service.url}/{path or 'api/v0.1/Download/file?uri=' + quote(source, safe=':/')}"
 
         def headers() -> Mapping[str, str]:
             if tag := _read_tag(part):

@@ -1,12 +1,25 @@
 """Event logs from the engineering database.
 
 The onboard scripts (OSS) report what they do as event messages, the telemetry mnemonic ``ICTM_EVENT_MSG``.
-Its service gives one CSV table a mnemonic and time window, with the columns ``theTime``, ``MJD``, ``euvalue``
-and ``sqldataType``, and with the row before and the row after the window.
+There are two forms of its service, as the JWST pipeline asks it; ``XTA_EDB_FORM`` chooses one, ``XTA_EDB_URL`` the
+address:
+
+* ``mast``: ``api/v0.1/Download/file?uri=mast:jwstedb/MNEMONIC-START-END.csv`` is a CSV table with the columns
+  ``theTime``, ``MJD``, ``euvalue`` and ``sqldataType``;
+* ``direct``: ``Data/MNEMONIC?sTime=START&eTime=END`` is JSON, with the milliseconds of each ``ObsTime`` and its
+  ``EUValue``.
+
+Both have the row before and the row after the window. All else of xta knows the first form only: the other one is
+written as such a table when it comes.
+
+References
+----------
+jwst, ``jwst.lib.engdb_mast`` and ``jwst.lib.engdb_direct``, https://github.com/spacetelescope/jwst
 """
 
 import csv
 import io
+import json
 import math
 import re
 from collections import Counter
@@ -15,9 +28,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from xta.archive import cache, mast
-from xta.archive.policy import Policy, Task, Token, edb, find_token
+from xta.archive.policy import Policy, Task, Token, edb, edb_form, find_token
 from xta.errors import ArchiveNotFoundError, ArchiveReplyError, ArgumentError, OssLogError
 from xta.osslog import normalize_visit
 from xta.osslog.text import columns
@@ -29,6 +43,7 @@ MESSAGE = "ICTM_EVENT_MSG"
 
 HEADER = "theTime,MJD,euvalue,sqldataType"
 SETTLED = timedelta(hours=24)
+EPOCH, EPOCH_MJD = datetime(1970, 1, 1, tzinfo=UTC), 40587
 ADVICE = "give the log as a file if you have it (the CSV of ICTM_EVENT_MSG)"
 
 
@@ -63,8 +78,13 @@ class LogQuery:
         def fetch(part: Path) -> None:
             from xta.archive.client import Client
 
+            direct = edb_form() == "direct"
+            times = {"sTime": f"{self.start:%Y-%m-%d %H:%M:%S}.000", "eTime": f"{self.end:%Y-%m-%d %H:%M:%S}.000"}
+            path = f"Data/{mnemonic}?{urlencode(times, quote_via=quote)}" if direct else None
             with Client(edb(), task, token=find_token(self.token)) as client:
-                client.download(entry.source, part, compressed=True)
+                client.download(entry.source, part, compressed=True, path=path)
+            if direct:
+                _as_table(part)
 
         return cache.obtain(entry, task, fetch, check=check_log, read=lambda path: _tidy(path, unique), keep=keep)
 
@@ -167,6 +187,23 @@ def check_log(path: Path) -> None:
         if row in damaged or kind != kinds[0]:
             msg = f"is damaged or cut short at line {line}"
             raise ArchiveReplyError(msg)
+
+
+def _as_table(part: Path) -> None:
+    """Write the JSON of a direct service as the table of MAST; anything else stays, for `check_log` to refuse."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADER.split(","))
+    try:
+        for record in json.loads(part.read_bytes())["Data"] or ():
+            milliseconds = int(re.fullmatch(r"/Date\((-?\d{1,14})[-+]\d{4}\)/", record["ObsTime"])[1])  # type: ignore[index]
+            when = EPOCH + timedelta(milliseconds=milliseconds)
+            mjd = (when - EPOCH) / timedelta(days=1) + EPOCH_MJD
+            kind = "varchar" if isinstance(record["EUValue"], str) else "float"
+            writer.writerow([f"{when:%Y-%m-%d %H:%M:%S.%f}0", f"{mjd:.10f}", record["EUValue"], kind])
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        return
+    part.write_text(out.getvalue(), encoding="utf-8")
 
 
 def _window(start: Any, end: Any) -> tuple[datetime, datetime]:

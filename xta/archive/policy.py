@@ -5,6 +5,7 @@ Everything here is read from the environment when it is needed, never at import:
 =================== ============================================================
 ``XTA_MAST_URL``    address of MAST, default ``https://mast.stsci.edu``
 ``XTA_EDB_URL``     address of the engineering database, default that of MAST
+``XTA_EDB_FORM``    how it is asked and answers: ``mast`` (default) or ``direct``, see `xta.archive.edb`
 ``XTA_OFFLINE``     1 forbids the network
 ``MAST_API_TOKEN``  token for exclusive-access data, see https://auth.mast.stsci.edu
 =================== ============================================================
@@ -22,7 +23,7 @@ from xta.errors import ArgumentError
 if TYPE_CHECKING:
     from requests import PreparedRequest
 
-__all__ = ["Policy", "Service", "Task", "Token", "edb", "find_token", "is_loopback", "is_offline", "mast"]
+__all__ = ["Policy", "Service", "Task", "Token", "edb", "edb_form", "find_token", "is_loopback", "is_offline", "mast"]
 
 DEFAULT_URL = "https://mast.stsci.edu"
 
@@ -158,6 +159,18 @@ def mast() -> Service:
 def edb() -> Service:
     """Return the engineering database; it has the address of MAST unless ``XTA_EDB_URL`` names another."""
     return Service("the engineering database", _address("XTA_EDB_URL", mast().url), "XTA_EDB_URL")
+
+
+def edb_form() -> str:
+    """Return how the engineering database is asked, of ``XTA_EDB_FORM``: "mast" or "direct"."""
+    form = os.environ.get("XTA_EDB_FORM", "").strip().lower() or "mast"
+    if form not in {"mast", "direct"}:
+        msg = f"XTA_EDB_FORM is {form[:40]!r}; it must be mast or direct"
+        raise ArgumentError(msg)
+    if form == "direct" and not os.environ.get("XTA_EDB_URL", "").strip():
+        msg = "XTA_EDB_FORM is direct, which MAST does not have; set XTA_EDB_URL to the address of the service"
+        raise ArgumentError(msg)
+    return form
 
 
 def _address(variable: str, default: str) -> str:

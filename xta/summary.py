@@ -41,6 +41,9 @@ QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     ("closed loop in the TA frame [px]", "residual_x", "residual_y", None),
     ("error of the analytic inverse [px]", "inverse_error_x", "inverse_error_y", 4),
 )
+AXES = {"x": ("x", "y"), "ra": ("RA", "Dec"), "east": ("east", "north")}
+"""Ending of the first name of a quantity -> heads of its columns."""
+
 WITHOUT_MASK = {
     "star behind the mask [px, 0-based]": "star in the exposure [px, 0-based]",
     "mask [px]": "SIAF reference of the exposure [px]",
@@ -73,16 +76,19 @@ def number(value: float, decimals: int | None, *, sign: bool = False, minus: str
     return "–" if math.isnan(value) else f"{value:{form}}".replace("-", minus)
 
 
-def rows(ds: xr.Dataset, *, minus: str = "−") -> list[tuple[str, str, str]]:
-    """Write the numbers that a dataset holds: what, then x (or RA, east) and y (or Dec, north)."""
+def rows(ds: xr.Dataset, *, minus: str = "−", axes: str = "") -> list[tuple[str, str, str]]:
+    """Write the numbers that a dataset holds: what, then x (or RA, east) and y (or Dec, north).
+
+    `axes`, a key of `AXES`, chooses those along one pair of axes.
+    """
     result, masked = [], behind_mask(ds)
-    for what, *names, decimals in QUANTITIES:
+    for what, *names, decimals in (row for row in QUANTITIES if f"_{axes}" in row[1]):
         values = [scalar(ds, name) for name in names]
         if not all(map(math.isnan, values)):
             spread = "± " if names[0].endswith("_err") else ""
             x, y = (spread + number(value, decimals, minus=minus) for value in values)
             result.append((what if masked else WITHOUT_MASK.get(what, what), x, y))
-    for name, correction in corrections(ds).items():
+    for name, correction in corrections(ds).items() if axes in {"", "x"} else ():
         x, y = (number(value, 4, sign=True, minus=minus) for value in correction)
         result.append((f"corrected for {name} [px]", x, y))
     return result

@@ -7,6 +7,7 @@ import pytest
 from tests.plot.helpers import marks, near, texts
 from xta import plot
 from xta.errors import ArgumentError
+from xta.plot import frame
 
 
 def test_recentered_star_and_rings(analyzed, ax):
@@ -15,7 +16,7 @@ def test_recentered_star_and_rings(analyzed, ax):
     found = marks(ax)
     assert found["star"] == near((0, 0))
     offset = [float(analyzed[f"mask_{axis}"] - analyzed[f"target_{axis}"]) for axis in ("x", "y")]
-    assert found["SIAF reference"] == near(offset)
+    assert found["mask"] == near(offset)
     (rings,) = [artist for artist in ax.collections if isinstance(artist, mpl.contour.ContourSet)]
     assert list(rings.levels) == [2.0, 5.0]
     for level, path in zip(rings.levels, rings.get_paths(), strict=True):
@@ -70,3 +71,13 @@ def test_klip_panels_and_stretch(small_klip):
         seen = small_klip["klip"].sel(numbasis=number).where(far)
         assert low <= float(seen.min())
         assert high >= float(seen.max())
+
+
+@pytest.mark.parametrize("linear", [0.01, 1.0, 300.0])
+def test_color_bar_ticks_keep_clear_of_each_other(ax, linear):
+    drawn = ax.imshow(np.zeros((2, 2)), norm=mpl.colors.AsinhNorm(linear, vmin=-2e3, vmax=3e4))
+    frame.color_bar(drawn, "MJy/sr")
+    (bar,) = ax.child_axes
+    ticks = bar.get_yticks()
+    assert 0 in ticks
+    assert np.diff(drawn.norm(ticks)).min() > frame.CROWDED

@@ -13,7 +13,7 @@ from xta import plot
 from xta.acquisition.image import image_centroid, in_use
 from xta.errors import ArgumentError
 from xta.geometry import wcs
-from xta.plot import style
+from xta.plot import frame, style
 from xta.plot.exposures import crop
 from xta.plot.places import acquisition_marks
 from xta.plot.visits import of_exposures
@@ -28,7 +28,7 @@ def test_acquisition_marks(analyzed, ax):
     assert found["OSS centroid"] == near((at["centroid_x"], at["centroid_y"]))
     assert found["WCS"] == near((at["ta_target_x"], at["ta_target_y"]))
     assert found["WCS adjusted"] == near((at["centroid_x"], at["centroid_y"]))
-    assert found["SIAF reference"] == near((31.5, 31.5))
+    assert found["intended place"] == near((31.5, 31.5))
     np.testing.assert_array_equal(drawn.get_array().data, analyzed["ta_sci"].values[0])
     assert drawn.get_extent() == [-0.5, 63.5, -0.5, 63.5]
 
@@ -81,7 +81,7 @@ def test_acquisition_draws_other_exposure_with_its_wcs(dithered):
     target = float(dithered["target_ra"]), float(dithered["target_dec"])
     there = wcs.world_to_pixel(wcs.load(dithered["ta_wcs"].item(k)), *target)
     assert found["WCS"] == near(there, 1e-5)
-    assert found["SIAF reference"] == near((31.5, 31.5))
+    assert found["intended place"] == near((31.5, 31.5))
     assert "OSS centroid" not in found
     star = image_centroid(dithered, exposure=k)
     assert found["WCS adjusted"] == near((star.x, star.y), 0.02)
@@ -91,7 +91,7 @@ def test_acquisition_draws_other_exposure_with_its_wcs(dithered):
 def test_acquisition_draws_exposure_in_use(dithered, ax):
     plot.acquisition(dithered, ax=ax)
     assert marks(ax)["OSS centroid"] == near((dithered["centroid_x"], dithered["centroid_y"]))
-    assert "ta_exposure = 2 (of 4)" in ax.get_title(loc="left")
+    assert "exposure 3 of 4" in ax.get_title(loc="left")
 
 
 @pytest.mark.parametrize("exposure", [4, -1, 0.5, "first"])
@@ -102,7 +102,7 @@ def test_acquisition_refuses_absent_exposure(dithered, exposure):
 
 
 def test_acquisition_crops_large_readout(of_miri):
-    for k, (width, region) in enumerate(((48, "MIRIM_TA1140_UR"), (40, "MIRIM_TA1140_CUR"))):
+    for k, (width, region) in enumerate(((48, "MIRIM_TA1140_UR"), (48, "MIRIM_TA1140_CUR"))):
         ax = mpl.figure.Figure().add_subplot()
         left, right, low, high = plot.acquisition(of_miri, ax=ax, exposure=k).get_extent()
         assert right - left == pytest.approx(width, abs=1)
@@ -130,7 +130,7 @@ def test_crop_equals_picture(of_miri, ax):
     np.testing.assert_array_equal(cut["ta_sci"].values, drawn.get_array().data)
     assert {"ta_sci", "ta_dq"} <= set(cut.coords)
     assert np.ptp(region, axis=1) == pytest.approx([16, 16])
-    assert region.mean(axis=1) == near(marks_["SIAF reference"], 0.6)
+    assert region.mean(axis=1) == near(marks_["intended place"], 0.6)
 
 
 @pytest.mark.parametrize("unknown", [{"ta_aperture": ("ta_exposure", ["NONE", "NONE"])}, {"instrument": "NONE"}, None])
@@ -143,11 +143,11 @@ def test_acquisition_of_unknown_aperture(small_miri, ax, unknown):
         ds = ds.assign_coords(unknown)
     drawn = plot.acquisition(ds, ax=ax)
     assert drawn.get_extent() == [-0.5, 287.5, -0.5, 223.5]
-    assert "SIAF reference" in marks(ax)
+    assert "intended place" in marks(ax)
     assert [one.exposure for one in of_exposures(ds)] == [1]
     (one, ring) = plot.offsets(ds, ax=mpl.figure.Figure().add_subplot())
     assert len(one.get_offsets()) == len(ring.get_offsets()) == 1
-    assert "no star known in ta_exposure 0" in one.axes.get_title(loc="left")
+    assert "no star is known in exposure 1" in one.axes.get_title(loc="left")
 
 
 def test_acquisition_points_at_mark_off_image(analyzed):
@@ -174,7 +174,7 @@ def test_science_marks(analyzed, nircam, ax):
     found = marks(ax)
     truth = nircam.truth.sel(file=nircam.science[0].name)
     assert found["WCS adjusted"] == near((truth["star_x"], truth["star_y"]), 1e-4)
-    assert found["SIAF reference"] == near((analyzed["mask_x"], analyzed["mask_y"]))
+    assert found["mask"] == near((analyzed["mask_x"], analyzed["mask_y"]))
     target = wcs.world_to_pixel(
         wcs.load(analyzed["wcs_original"].item()), float(analyzed["target_ra"]), float(analyzed["target_dec"])
     )
@@ -226,7 +226,7 @@ def test_science_integration_or_median(analyzed, ax):
     good = (analyzed["dq"].values[1] & 1) == 0
     np.testing.assert_array_equal(one.get_array().data[good], analyzed["sci"].values[1][good])
     assert one.get_array().mask[~good].all()
-    assert "integration = 2" in ax.get_title(loc="left")
+    assert "integration 2" in ax.get_title(loc="left")
     median = plot.science(analyzed, ax=mpl.figure.Figure().add_subplot(), zoom=False)
     always = ((analyzed["dq"].values & 1) == 0).all(axis=0)
     np.testing.assert_allclose(median.get_array().data[always], np.median(analyzed["sci"].values, axis=0)[always])
@@ -257,7 +257,7 @@ def test_exposure_before_its_analysis(nircam):
     plot.science(bare, ax=one)
     assert set(marks(one)) == {"WCS"}
     plot.acquisition(bare.ta.attach(), ax=other)
-    assert set(marks(other)) == {"SIAF reference", "OSS centroid"}
+    assert set(marks(other)) == {"intended place", "OSS centroid"}
     assert len(plot.summary(bare).axes) > 0
     assert any("OSS event log" in text for text in texts(plot.summary(bare.ta.attach())))
 
@@ -277,8 +277,38 @@ def test_crop_without_star(analyzed):
     ax = mpl.figure.Figure().add_subplot()
     plot.science(analyzed.sel(x=slice(0, 60)), ax=ax)
     assert not any(axis.images for axis in ax.child_axes)
-    assert set(marks(ax)) == {"SIAF reference", "WCS", "WCS adjusted"}
+    assert set(marks(ax)) == {"mask", "WCS", "WCS adjusted"}
     assert len([text for text in ax.texts if not text.get_text()]) == 3 + 2  # of the marks, and of the compass
     ax = mpl.figure.Figure().add_subplot()
     plot.recentered(analyzed.ta.recenter().sel(x=slice(-150, -40)), ax=ax, rings=[5.0])
     assert "5″" not in texts(ax.figure)
+
+
+def test_insets_do_not_hide_what_they_mark(analyzed, of_miri):
+    ax = mpl.figure.Figure(figsize=(3.5, 4.2)).add_subplot()
+    x, y = (round(float(analyzed[f"target_{axis}"])) for axis in "xy")
+    plot.science(analyzed.sel(x=slice(x - 90, x + 10), y=slice(y - 90, y + 10)), ax=ax)  # the star in the corner
+    other = mpl.figure.Figure(figsize=(3.5, 4.2)).add_subplot()
+    plot.acquisition(of_miri, ax=other)
+    for each in (ax, other):
+        each.figure.draw_without_rendering()
+        (inset,) = (axes for axes in each.child_axes if axes.images)
+        (box,) = (patch for patch in each.patches if isinstance(patch, mpl.patches.Rectangle))
+        outlines = [line.get_window_extent() for line in each.lines if line.get_linestyle() == "--"]
+        for marked in (box.get_window_extent(), *outlines):
+            assert not inset.bbox.overlaps(marked)
+
+
+@pytest.mark.parametrize(
+    ("norm", "words"),
+    [
+        (None, "asinh stretch, "),
+        (mpl.colors.Normalize(0.5, 1200), "linear, 0.5 to 1200 Jy"),
+        (mpl.colors.LogNorm(0.5, 1200), "logarithmic, 0.5 to 1200 Jy"),
+        (mpl.colors.PowerNorm(0.5, -1, 2), "−1 to 2 Jy"),
+    ],
+)
+def test_stretch_words(ax, norm, words):
+    given = {} if norm is None else {"norm": norm}
+    drawn = frame.show(ax, np.arange(1.0, 10).reshape(3, 3), np.zeros((3, 3), bool), *[np.arange(3)] * 2, **given)
+    assert frame.stretch_words(drawn, "Jy").startswith(words)

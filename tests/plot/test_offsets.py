@@ -31,7 +31,7 @@ def test_offsets_of_dithered_visit_agree(dithered, ax):
     assert tuple(artists[1].get_offsets()[0]) == near((found[2].east, found[2].north))
     assert tuple(artists[2].get_offsets()[0]) == near((found[2].east, found[2].north))
     assert ax.get_xlim()[0] > ax.get_xlim()[1]  # east to the left
-    assert "0, 1, 2, 3" in texts(ax.figure)
+    assert "1, 2, 3, 4" in texts(ax.figure)
 
 
 def test_of_exposures_before_compute_offset(nircam, analyzed):
@@ -133,3 +133,15 @@ def test_offsets_refuses_table_of_other_shape(table):
     with pytest.raises(MissingError, match="offset_north"):
         plot.offsets(table[["offset_east"]])
     assert plt.get_fignums() == []
+
+
+def test_offsets_of_instruments_are_apart(ax):
+    values = {"offset_east": ("visit", [0.1, 0.12, -0.2, 0.3]), "offset_north": ("visit", [0.0, 0.1, 0.05, -0.1])}
+    table = xr.Dataset(values, {"visit": list("abcd"), "instrument": ("visit", ["NIRCAM", "NIRCAM", "MIRI", "MIRI"])})
+    miri, nircam = plot.offsets(table, ax=ax)
+    assert (miri.get_label(), nircam.get_label()) == ("MIRI", "NIRCAM")
+    assert tuple(nircam.get_offsets()[1]) == near((0.12, 0.1))
+    assert not np.array_equal(miri.get_facecolor(), nircam.get_facecolor())
+    scatter = 1e3 * np.hypot(np.std([0.1, 0.12], ddof=1), np.std([0.0, 0.1], ddof=1))
+    assert f"NIRCAM: 2 pointing errors, scatter {scatter:.2f} mas" in ax.get_title(loc="left")
+    assert len(ax.get_legend().get_texts()) == 2

@@ -6,7 +6,10 @@ import matplotlib as mpl
 import xarray as xr
 
 import xta
-from xta import plot
+from tests.plot.helpers import texts
+from tests.report.helpers import judged
+from xta import plot, summary
+from xta.plot import page
 
 
 def test_summary_of_several_exposures_without_target(small_miri):
@@ -45,3 +48,22 @@ def test_summary_draws_into_given_figure(small):
     assert len(figure.axes) == 4
     part = mpl.figure.Figure(figsize=(7.1, 14)).subfigures(2, 1)[1]
     assert plot.summary(small, figure=part) is part
+
+
+def test_summary_shows_checks_in_color(small):
+    states = {
+        "telemetry closes": (0, "misses by 57 mas"),
+        "guide stars match": (1, "S1"),
+        "star near mask": (-1, "none"),
+    }
+    figure = plot.summary(judged(small, states))
+    colors = {text.get_text(): text.get_color() for text in figure.findobj(mpl.text.Text)}
+    assert colors["✗ telemetry closes: misses by 57 mas"] == page.SIGNS[0][1]
+    assert colors["✓ guide stars match"] == page.SIGNS[1][1]
+    assert colors["– star near mask"] == page.SIGNS[-1][1]
+    assert len({color for _, color in page.SIGNS.values()}) == 3
+
+
+def test_summary_heads_each_pair_of_columns(small):
+    shown = texts(plot.summary(small))
+    assert all(shown.count(head) == 1 for heads in summary.AXES.values() for head in heads)

@@ -119,7 +119,7 @@ def test_color_maps_are_perceptually_uniform(small, small_klip):
 
 
 def test_marks_differ_in_shape_and_lightness(small, small_miri):
-    together = ("SIAF reference", "WCS", "WCS adjusted", "OSS centroid", "image centroid")
+    together = ("intended place", "WCS", "WCS adjusted", "OSS centroid", "image centroid")
     assert len({style.MARKS[label].marker for label in together}) == len(together)
     for label in together:
         level = lightness(np.array(mpl.colors.to_rgb(style.MARKS[label].color)))

@@ -26,7 +26,7 @@ def test_acquisition_caption(small, ax):
         "F335M",
         "FGS2",
         "NRC_TACQ",
-        "ta_exposure = 0",
+        "asinh stretch",
     ):
         assert word in caption
 

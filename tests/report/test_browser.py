@@ -190,7 +190,7 @@ def test_viewer_keyboard(show, pages):
 def test_viewer_hides_marks(show, pages, analyzed):
     page = show(pages["nircam"])
     everything = picture(page)
-    labels = ["SIAF reference", "WCS", "WCS adjusted", "OSS centroid"]
+    labels = ["intended place", "WCS", "WCS adjusted", "OSS centroid"]
     assert page.locator("fieldset label span:not(.place)").all_inner_texts() == labels
     for label in labels:
         box = page.locator(f'input[data-mark="{label}"]')

@@ -57,7 +57,7 @@ def test_images_cut_large_readout(build_wcs):
     ds = data.of_several(build_wcs).assign_coords(ta_aperture=("ta_exposure", ["NONE", "NONE"]))
     for image in images(ds):
         assert (image["width"], image["height"]) == (256, 224)
-        x, _ = image["marks"]["OSS centroid" if "OSS centroid" in image["marks"] else "SIAF reference"]
+        x, _ = image["marks"]["OSS centroid" if "OSS centroid" in image["marks"] else "intended place"]
         assert image["x0"] <= x < image["x0"] + 256
 
 

@@ -78,7 +78,7 @@ def recentered(
 
     identity.require(ds, "sci", "x", "y", "star_x", "star_y", step="ds.ta.recenter()")
     image = median_image(ds, integration).values
-    marks = places.finite({"star": places.pixel(ds, "target"), "SIAF reference": places.pixel(ds, "mask")})
+    marks = places.finite({"star": places.pixel(ds, "target"), places.mask_mark(ds): places.pixel(ds, "mask")})
     with drawing(ax, height=1.6 + 2.6 * image.shape[0] / image.shape[1]) as axes:
         bad, labels = ~np.isfinite(image), (ds["x"].values, ds["y"].values)
         drawn = frame.show(axes, image, bad, *labels, bad_label="no data", **kwargs)
@@ -91,7 +91,8 @@ def recentered(
         if caption:
             star = star_words(ds, "star")
             about = words(ds, "filename").removesuffix(".fits"), words(ds, "aperture", "filter", between="  ")
-            frame.caption(axes, [*about, f"star was at {star}" if star else ""])
+            star = f"star was at {star}" if star else ""
+            frame.caption(axes, [*about, star, frame.stretch_words(drawn, ds["sci"].attrs.get("units", ""))])
         if legend:
             frame.legend(axes)
     return drawn

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["monitor", "track"]
 
-COLORS = {"x": MARKS["OSS centroid"].color, "y": MARKS["SIAF reference"].color}
+COLORS = {"x": MARKS["OSS centroid"].color, "y": MARKS["mask"].color}
 MOST_NAMES = 40  # characters of the name of a group
 
 

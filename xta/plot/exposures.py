@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["acquisition", "crop", "guider", "median_image", "science", "sky_marks", "star_words"]
 
-CONTEXT = 40  # least width of the crop around a TA region [pixel]
+CONTEXT = 48  # least width of the crop around a TA region [pixel]
 FARTHEST = 64  # a mark that is farther from its middle does not widen it [pixel]
 ZOOM, LARGEST_ZOOM = 3.0, 12.0  # half width of the inset [pixel]
 
@@ -96,10 +96,11 @@ def acquisition(
         if zoom and star and frame.inside(axes, marks[star]):
             insets.append(frame.zoom(drawn, marks[star], ZOOM, marks, corner=free.pop(0)))
         frame.note(axes, "\n".join(_offset_lines(chosen, marks)), corner=free[0])
-        if center := star or ("SIAF reference" if "SIAF reference" in marks else None):
+        if center := star or ("intended place" if "intended place" in marks else None):
             frame.arcsec_axes(axes, marks[center], wcs.sky_jacobian(places.ta_wcs(chosen), *marks[center]), of=center)
         if caption:
-            frame.caption(axes, _acquisition_caption(chosen, ds["ta_exposure"].size))
+            words_of_stretch = frame.stretch_words(drawn, ds["ta_sci"].attrs.get("units", ""))
+            frame.caption(axes, [*_acquisition_caption(chosen, places.exposure_labels(ds)), words_of_stretch])
         if legend:
             frame.legend(axes, *insets)
     return drawn
@@ -108,7 +109,7 @@ def acquisition(
 def crop(ds: xr.Dataset, marks: Mapping[str, Point]) -> tuple[xr.Dataset, NDArray[np.float64]]:
     """Cut the TA region, with its surroundings and the marks that are near, out of one TA exposure.
 
-    Returned are ``ta_sci`` and ``ta_dq`` (ta_y, ta_x), at least 40 pixels wide if the readout is, without the padding
+    Returned are ``ta_sci`` and ``ta_dq`` (ta_y, ta_x), at least 48 pixels wide if the readout is, without the padding
     of a smaller readout; and the edges of the region, (x0, x1), (y0, y1) [pixel], or of the readout where the SIAF
     does not have the aperture.
     """
@@ -160,23 +161,22 @@ def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
 
 def guider(ds: xr.Dataset) -> str:
     """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
-    stored = int(ds["ta_oss_guider"].max()) if "ta_oss_guider" in ds.coords else 0
+    stored = int(ds["ta_oss_guider"].max()) if "ta_oss_guider" in ds.coords and ds["ta_oss_guider"].size else 0
     line = re.search(r"guider (\d)", str(header(ds).get("oss_log", "")))  # all that xta 0.1 kept
     which = identity.guider_number(ds) or stored or (line and line[1])
     return f"FGS{which}" if which else ""
 
 
-def _acquisition_caption(ds: xr.Dataset, count: int) -> list[str]:
+def _acquisition_caption(ds: xr.Dataset, labels: list[int]) -> list[str]:
     names = ("filename", "aperture", "filter", "exp_type")
     file, aperture, band, kind = (str(ds[f"ta_{name}"].item()) if f"ta_{name}" in ds.coords else "" for name in names)
-    which = f"ta_exposure = {int(ds['ta_exposure'])}" + (f" (of {count})" if count > 1 else "")
-    lines = [
-        file.removesuffix(".fits"),
-        "  ".join(filter(None, (aperture, band, guider(ds)))),
-        "  ".join(filter(None, (kind, which))),
-    ]
+    which = f"exposure {labels.index(int(ds['ta_exposure'])) + 1} of {len(labels)}" if len(labels) > 1 else ""
     source = words(ds, "centroid_source") if places.is_in_use(ds) and identity.centroid_kind(ds) != "oss" else ""
-    return [*lines, f"centroid: {source}"] if source else lines
+    return [
+        file.removesuffix(".fits"),
+        "  ".join(filter(None, (aperture, band, guider(ds), kind))),
+        ", ".join(filter(None, (which, f"centroid: {source}" if source else ""))),
+    ]
 
 
 def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
@@ -244,7 +244,7 @@ def science(
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image = median_image(ds, integration).values
     marks = places.science_marks(ds)
-    star = next((label for label in ("WCS adjusted", "star", "WCS", "SIAF reference") if label in marks), None)
+    star = next((label for label in ("WCS adjusted", "star", "WCS", "mask", "reference point") if label in marks), None)
     with drawing(ax, height=1.3 + 3 * image.shape[0] / image.shape[1]) as axes:
         drawn = frame.show(axes, image, ~np.isfinite(image), ds["x"].values, ds["y"].values, **kwargs)
         axes.set(xlabel="x [pixel]", ylabel="y [pixel]")
@@ -254,13 +254,15 @@ def science(
             half = min(max(float(np.ceil(1.4 * max(distance.values()))), ZOOM), LARGEST_ZOOM)
             # In the whole frame the marks would hide each other and the star.
             frame.mark(axes, {label: place for label, place in marks.items() if distance[label] >= half})
-            insets.append(frame.zoom(drawn, marks[star], half, marks, corner=(1, 1)))
+            upper = [corner for corner in frame.corners(axes, {star: marks[star]}) if corner[1]]
+            insets.append(frame.zoom(drawn, marks[star], half, marks, corner=upper[0]))
         else:
             frame.mark(axes, marks)
         if "wcs" in ds.coords:
             sky_marks(axes, ds)
         if caption:
-            frame.caption(axes, _science_caption(ds, integration))
+            words_of_stretch = frame.stretch_words(drawn, ds["sci"].attrs.get("units", ""))
+            frame.caption(axes, [*_science_caption(ds, integration), words_of_stretch])
         if legend:
             frame.legend(axes, *insets)
     return drawn
@@ -275,9 +277,10 @@ def sky_marks(ax: "Axes", ds: xr.Dataset) -> None:
 
 
 def _science_caption(ds: xr.Dataset, integration: int | None) -> list[str]:
-    median = f"median of {ds.sizes['integration']}" if "integration" in ds.dims else ""
-    which = median if integration is None else f"integration = {integration}"
-    about = "  ".join(filter(None, (words(ds, "aperture", "filter", between="  "), which)))
+    count = ds.sizes.get("integration", 1)
+    median = f"median of {count} integrations" if count > 1 else ""
+    which = median if integration is None else f"integration {integration}"
+    about = ", ".join(filter(None, (words(ds, "aperture", "filter"), which)))
     star = star_words(ds, "target")
     return [words(ds, "filename").removesuffix(".fits"), about, f"star at {star}" if star else ""]
 

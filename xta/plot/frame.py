@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 __all__ = ["arcsec_axes", "caption", "color_bar", "compass", "corners", "inside", "legend", "mark", "note", "scale_bar"]
-__all__ += ["show", "zoom"]
+__all__ += ["show", "stretch_words", "zoom"]
 
 Corner: TypeAlias = tuple[int, int]
 """Right or not, and upper or not: 1 or 0."""
 
 CORNERS: tuple[Corner, ...] = ((1, 1), (0, 1), (0, 0), (1, 0))
-INSET = 0.34  # of the width of the axes
-WIDEST = 48  # caption [characters]
+INSET = 0.30  # of the width of the axes
+IN_INSET = 0.75  # size and lines of marks in an inset, so that pixels are seen below them
+WIDEST = 47  # caption [characters]
+STRETCHES = {"FuncNorm": "asinh stretch", "AsinhNorm": "asinh stretch", "LogNorm": "logarithmic", "Normalize": "linear"}
+"""Norm of matplotlib -> its name; the first is that of `stretch`."""
 CROWDED = 0.08  # ticks that are nearer to each other than this part of a color bar are left out
 
 
@@ -67,14 +70,15 @@ def show(
     return drawn
 
 
-def mark(ax: "Axes", places: Mapping[str, Point]) -> None:
-    """Mark places; to one outside the view an arrow points from the edge."""
+def mark(ax: "Axes", places: Mapping[str, Point], *, scale: float = 1.0) -> None:
+    """Mark places, `scale` times as large as usual; to one outside the view an arrow points from the edge."""
     view = ax.get_xlim(), ax.get_ylim()
     for label, (x, y) in places.items():
         style = MARKS[label]
         ink: dict[str, Any] = {"facecolors": "none", "edgecolors": style.color} if style.open else {"c": style.color}
-        drawn = ax.scatter(x, y, s=style.size**2, marker=style.marker, linewidths=1.1, label=label, zorder=3, **ink)
-        drawn.set_path_effects(halo(1.1))
+        size, width = (scale * style.size) ** 2, 1.1 * scale
+        drawn = ax.scatter(x, y, s=size, marker=style.marker, linewidths=width, label=label, zorder=3, **ink)
+        drawn.set_path_effects(halo(width))
     ax.set(xlim=view[0], ylim=view[1])
     for label, place in places.items():
         if not inside(ax, place):
@@ -127,7 +131,7 @@ def zoom(drawn: "AxesImage", center: Point, half: float, places: Mapping[str, Po
     low = center[0] - half, center[1] - half
     ax.add_patch(Rectangle(low, 2 * half, 2 * half, fill=False, edgecolor="white", linewidth=0.8))
     distance = {label: np.abs(np.subtract(place, center)).max() for label, place in places.items()}
-    mark(inset, {label: place for label, place in places.items() if distance[label] < half - 0.4})
+    mark(inset, {label: place for label, place in places.items() if distance[label] < half - 0.4}, scale=IN_INSET)
     inset.text(0.5, 0.02, f"{2 * half:g} px", transform=inset.transAxes, ha="center", va="bottom", **on_image())
     return inset
 
@@ -155,12 +159,12 @@ def color_bar(drawn: "AxesImage", label: str) -> None:
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0, 0.045, 1)), extend=arrows)
     bar.set_label(plain(label), **VERBATIM)
     powers = 10.0 ** np.arange(20, -21, -1)
-    ticks, along = [0.0], [float(drawn.norm(0.0))]
+    ticks, along = [0.0], np.asarray(drawn.norm(np.zeros(1)), dtype=float)
     # From the largest powers down, those that are clear of the ticks chosen before.
     for value in (signed for power in powers for signed in (power, -power) if low <= signed <= high):
-        place = float(drawn.norm(value))
-        if min(abs(place - other) for other in along) > CROWDED:
-            ticks, along = [*ticks, value], [*along, place]
+        place = np.asarray(drawn.norm(np.array([value])), dtype=float)
+        if np.abs(along - place).min() > CROWDED:
+            ticks, along = [*ticks, float(value)], np.append(along, place)
     if len(ticks) > 2:
         bar.set_ticks(sorted(ticks), labels=[f"{value:g}".replace("-", "−") for value in sorted(ticks)])
         bar.minorticks_off()
@@ -204,6 +208,14 @@ def scale_bar(ax: "Axes", scale: float) -> None:
     ax.plot(x, (y, y), color="white", lw=1.6, solid_capstyle="butt", path_effects=halo(1.6))
     middle = sum(x) / 2, y
     ax.annotate(f"{length:g}″", middle, (0, 2), textcoords="offset points", ha="center", va="bottom", **on_image())
+
+
+def stretch_words(drawn: "AxesImage", unit: str) -> str:
+    """Say by which stretch an image is drawn, and between which values."""
+    kind = STRETCHES.get(type(drawn.norm).__name__, "")
+    texts = (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in drawn.get_clim())
+    low, high = (text.replace("-", "−") for text in texts)
+    return ", ".join(filter(None, (kind, f"{low} to {high} {unit}".rstrip())))
 
 
 def note(ax: "Axes", text: str, *, corner: Corner) -> None:

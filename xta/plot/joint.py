@@ -88,7 +88,7 @@ def joint(
             if len(stars) <= MOST_NAMES:
                 text: dict[str, Any] = {"textcoords": "offset points", "fontsize": "x-small", "zorder": 5} | VERBATIM
                 axes.annotate(plain(star.name), star.after.tolist(), (4, 4), **text)
-        mark = MARKS["SIAF reference"]
+        mark = MARKS["mask"]
         axes.plot(0, 0, mark.marker, mfc="none", mec=mark.color, ms=mark.size, mew=1.4, label="mask", zorder=2)
         axes.plot([], [], "x", color=BEFORE, label="acquisition alone")
         axes.plot([], [], ".", color=AFTER, label="joint solution")

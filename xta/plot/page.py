@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,7 @@ from xta.plot.exposures import acquisition, guider, science
 from xta.plot.style import DPI, PAGE, STYLE, VERBATIM, plain
 from xta.plot.visits import offsets
 from xta.stacks import members
-from xta.summary import rows
+from xta.summary import AXES, checks, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,19 @@ LEFT = (0.55, 4.1)  # of the two columns
 IMAGES, SIDE = 1.35, 2.3  # top and width of the images; captions and arcsec axes are above
 LOWER = 4.6  # top of the lower row
 LINE = 11 / 72  # height of a line of numbers
+WIDEST = 56  # line of notes [characters]
+HEAD = "0.35"
+SIGNS = {1: ("✓", "#00662B"), 0: ("✗", "#B3001B"), -1: ("–", "0.45")}
+"""Value of check_passed -> sign and color: green, red, and gray where nothing was tested."""
+
+
+class _Line(NamedTuple):
+    """A line of text, with two numbers at the right if it is one of a table."""
+
+    text: str = ""
+    x: str = ""
+    y: str = ""
+    color: str = "black"
 
 
 def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
@@ -100,7 +113,7 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         places = [(LEFT[k % 2], 0.75 + 3.2 * (k // 2), 2.3, 2.3) for k in range(len(numbers))]
         draws = [partial(klip, ds, numbasis=number) for number in numbers]
         return list(zip(draws, places, strict=True)), places[-1][1] + 2.9
-    table = math.ceil(20 * LINE * max(len(_numbers(ds)), 14)) / 20  # whole pixels at usual resolutions
+    table, notes = (math.ceil(20 * LINE * len(lines(ds))) / 20 for lines in (_numbers, _notes))  # whole pixels
     images: list[Callable[..., object]] = [acquisition] if "ta_sci" in ds.variables else []
     if not (images and identity.is_ta(ds)):  # an acquisition by itself is not drawn twice
         identity.require(ds, "sci", step="xta.open_exposure")
@@ -112,42 +125,57 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         several = "ta_wcs" in ds.variables and ds["ta_wcs"].size > 1 and bool(target_position(ds))
     if several:
         panels.append((partial(offsets, ds), (LEFT[0] + 0.3, LOWER + 0.25, 2.0, 2.0)))
+    right = LEFT[1] - 0.25
     if len(images) == 1:
-        corners = (LEFT[1] - 0.25, IMAGES - 0.4), (LEFT[1] - 0.25, IMAGES + table - 0.3)
+        corners = (right, IMAGES - 0.4), (LEFT[0], LOWER + 3.1 * several)
     elif several:
-        corners = (LEFT[1] - 0.25, LOWER), (LEFT[1] - 0.25, LOWER + table + 0.1)
+        corners = (right, LOWER), (LEFT[0], LOWER + 3.1)
     else:
-        corners = (LEFT[0], LOWER), (LEFT[1] - 0.25, LOWER)
-    for lines, (left, top) in zip((_numbers, _facts), corners, strict=True):
-        panels.append((partial(_write, ds, lines), (left, top, 3.15, table)))
-    low = max(3.2, table + 0.9) if several else table + 0.1 if len(images) > 1 else 0.0
-    return panels, LOWER + low
+        corners = (LEFT[0], LOWER), (right, LOWER)
+    for lines, (left, top), high in zip((_numbers, _notes), corners, (table, notes), strict=True):
+        panels.append((partial(_write, ds, lines), (left, top, 3.15, high)))
+    return panels, max(LOWER, *(top + high for (_, top), high in zip(corners, (table, notes), strict=True))) + 0.1
 
 
-def _numbers(ds: xr.Dataset) -> list[dict[float, str]]:
-    """Make the lines of the table: where a text begins (or ends, if not at 0) in parts of the width -> the text."""
-    lines = [dict(zip((0.0, 0.78, 1.0), row, strict=True)) for row in (("", "x, RA, east", "y, Dec, north"), *rows(ds))]
-    return lines if len(lines) > 1 else []
+def _numbers(ds: xr.Dataset) -> list[_Line]:
+    """Make the lines of the tables, with the heads of their columns: pixels first, then the sky."""
+    lines: list[_Line] = []
+    for axes, heads in AXES.items():
+        found = rows(ds, axes=axes)
+        if found:
+            gap = [_Line()] if lines else []
+            lines += [*gap, _Line("", *heads, color=HEAD), *(_Line(*row) for row in found)]
+    return lines
 
 
-def _facts(ds: xr.Dataset) -> list[dict[float, str]]:
+def _notes(ds: xr.Dataset) -> list[_Line]:
+    """Make the lines that say where the numbers come from, and how the checks went: each with its sign and color."""
     facts = {
         "centroid": identity.words(ds, "centroid_source"),
         "guider": guider(ds),
         "mask": identity.words(ds, "coronagraphic_mask"),
         "SIAF": identity.words(ds, "prd_version"),
     }
-    lines = []
-    for what, fact in facts.items():
-        first, *more = textwrap.wrap(fact, 46) or [""]
-        if first:
-            lines += [{0.0: f"{what}: {first}"}, *({0.0: f"    {line}"} for line in more)]
+    lines = [_Line(text) for what, fact in facts.items() if fact for text in _wrapped(f"{what}: {fact}")]
+    judged = checks(ds)
+    if judged:
+        lines += [_Line(), _Line("checks", color=HEAD)]
+    for check in judged:
+        sign, color = SIGNS[check.state]
+        text = f"{sign} {check.name}" + (f": {check.reason}" if check.state == 0 else "")
+        lines += [_Line(line, color=color) for line in _wrapped(text)]
     return lines
 
 
-def _write(ds: xr.Dataset, lines: Callable[[xr.Dataset], list[dict[float, str]]], *, ax: "Axes") -> None:
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDEST, subsequent_indent="    ")
+
+
+def _write(ds: xr.Dataset, lines: Callable[[xr.Dataset], list[_Line]], *, ax: "Axes") -> None:
     ax.set_axis_off()
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "fontsize": 7}
     for k, line in enumerate(lines(ds)):
-        for x, text in line.items():
-            ax.annotate(plain(text), (x, 1), (0, -72 * LINE * k), ha="right" if x else "left", **style, **VERBATIM)
+        for x, text in zip((0.0, 0.77, 1.0), (line.text, line.x, line.y), strict=True):
+            if text:
+                align: dict[str, Any] = {"ha": "right" if x else "left", "color": line.color}
+                ax.annotate(plain(text), (x, 1), (0, -72 * LINE * k), **align, **style, **VERBATIM)

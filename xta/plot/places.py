@@ -19,8 +19,8 @@ from xta.model import scalar
 if TYPE_CHECKING:
     from gwcs import WCS
 
-__all__ = ["Point", "acquisition_marks", "exposure_labels", "finite", "is_in_use", "one_exposure", "pixel"]
-__all__ += ["science_marks", "star_and_target", "star_mark", "ta_wcs"]
+__all__ = ["Point", "acquisition_marks", "exposure_labels", "finite", "is_in_use", "mask_mark", "one_exposure"]
+__all__ += ["pixel", "science_marks", "star_and_target", "star_mark", "ta_wcs"]
 
 Point: TypeAlias = tuple[float, float]
 
@@ -104,7 +104,7 @@ def acquisition_marks(ds: xr.Dataset) -> dict[str, Point]:
     For the exposure in use these are the results of `compute_offset` and `adjust_wcs`; the target in another exposure
     is put through that exposure's own WCS, and through the WCS with the same adjustment.
     """
-    marks = {"SIAF reference": pixel(ds, "ta_intended")}
+    marks = {"intended place": pixel(ds, "ta_intended")}
     if is_in_use(ds):
         marks["WCS"] = pixel(ds, "ta_target")
         x, y = np.add(pixel(ds, "centroid"), pixel(ds, "residual"))
@@ -125,9 +125,14 @@ def _through(gwcs: "WCS", target: Point) -> Point:
     return float(x), float(y)
 
 
+def mask_mark(ds: xr.Dataset) -> str:
+    """Name the mark of ``mask_x``, ``mask_y``, which is the aperture's reference point where there is no mask."""
+    return "mask" if identity.behind_mask(ds) else "reference point"
+
+
 def science_marks(ds: xr.Dataset) -> dict[str, Point]:
     """Compute the marks of a science exposure: label -> (x, y), in its labels [pixel]."""
-    marks = {"SIAF reference": pixel(ds, "mask")}
+    marks = {mask_mark(ds): pixel(ds, "mask")}
     original = "wcs_original" if "wcs_original" in ds.coords else "wcs"
     if original in ds.coords:
         target = scalar(ds, "target_ra"), scalar(ds, "target_dec")

@@ -54,7 +54,9 @@ class Mark(NamedTuple):
 
 MARKS = {
     # Okabe and Ito's colors, told apart by color-blind readers, and by shape in print.
-    "SIAF reference": Mark("s", "#56B4E9", 9.5, open=True),
+    "intended place": Mark("s", "#56B4E9", 9.5, open=True),
+    "mask": Mark("s", "#56B4E9", 9.5, open=True),
+    "reference point": Mark("s", "#56B4E9", 9.5, open=True),
     "WCS": Mark("x", "#E69F00", 6),
     "WCS adjusted": Mark("o", "#009E73", 7.5, open=True),
     "OSS centroid": Mark("+", "#D55E00", 7),

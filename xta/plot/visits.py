@@ -1,5 +1,6 @@
 """Pointing errors of a visit's TA exposures, or of many visits."""
 
+import itertools
 import logging
 import textwrap
 from collections.abc import Iterable
@@ -28,6 +29,14 @@ __all__ = ["Offset", "of_exposures", "offsets"]
 logger = logging.getLogger(__name__)
 
 INK = {"c", "color", "facecolor", "facecolors", "edgecolor", "edgecolors"}  # one replaces all
+TABLE = [
+    ("o", MARKS["OSS centroid"].color),
+    ("s", MARKS["mask"].color),
+    ("^", MARKS["WCS adjusted"].color),
+    ("D", MARKS["image centroid"].dark),
+]
+"""Marker and color of each instrument in a table."""
+
 MOST_LABELS = 20  # more would cover the points
 ROOM = 0.1  # least half width of the picture [pixel]
 WIDTH, LINES = 14, 6  # of a label at most [characters]
@@ -89,8 +98,8 @@ def offsets(
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default axes of a new figure, as wide as a column of a journal.
     labels : bool
-        Whether to write at each point which exposure or visit it is, where there is room; more than 20 points
-        have no labels.
+        Whether to write at each point which exposure, counted from 1, or visit it is, where there is room; more than
+        20 points have no labels.
     legend, caption : bool
         Whether to explain the points below, and to write above what they are.
     **kwargs
@@ -99,8 +108,8 @@ def offsets(
     Returns
     -------
     list of matplotlib.collections.PathCollection
-        Of a visit one for each source of centroids, then a ring around the exposure in use; of a table one.
-        The data coordinates of their ``axes`` are arcsec toward east and toward north.
+        Of a visit one for each source of centroids, then a ring around the exposure in use; of a table one for each
+        instrument. The data coordinates of their ``axes`` are arcsec toward east and toward north.
 
     Raises
     ------
@@ -112,7 +121,8 @@ def offsets(
     Notes
     -----
     Target by the WCS of the file, minus centroid. The header of each exposure knows the move that followed
-    the exposure before, so all exposures of a visit should agree.
+    the exposure before, so all exposures of a visit should agree. Instruments of a table have their own marks and
+    scatter, since their pixels differ.
     """
     from xta.plot.figure import drawing
 
@@ -126,7 +136,7 @@ def offsets(
         drawn = [_scatter(axes, points, kwargs) for points in series]
         _dress(axes, series, float(header(ds).get("pixel_scale", 0.06)))
         if caption:
-            frame.caption(axes, _caption(ds, series, [] if table else places.exposure_labels(ds)))
+            frame.caption(axes, _caption(ds, series, 0 if table else ds["ta_exposure"].size))
         if legend and len(series) > 1:
             frame.legend(axes)
         named = [pair for points in series for pair in zip(points.names, points.at, strict=False)]
@@ -148,14 +158,14 @@ class _Points(NamedTuple):
 
 def _visit(ds: xr.Dataset) -> list[_Points]:
     identity.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
-    errors = of_exposures(ds)
+    errors, labels = of_exposures(ds), places.exposure_labels(ds)
     series = []
     for source in dict.fromkeys(error.source for error in errors):
         mark, same = MARKS[source], [error for error in errors if error.source == source]
         ink = {"facecolors": "none", "edgecolors": mark.dark} if mark.open else {"color": mark.color}
         style = {"marker": mark.marker, "s": 49, "linewidths": 1.4} | ink
         points = [(error.east, error.north) for error in same]
-        series.append(_Points(source, points, [str(error.exposure) for error in same], style))
+        series.append(_Points(source, points, [str(labels.index(error.exposure) + 1) for error in same], style))
     used = [(error.east, error.north) for error in errors if error.exposure == header(ds).get("ta_in_use")]
     ring = {"marker": "o", "s": 160, "facecolors": "none", "edgecolors": "black", "linewidths": 0.8}
     return [*series, *([_Points("in use", used, [], ring)] if used else [])]
@@ -171,9 +181,15 @@ def _table(ds: xr.Dataset) -> list[_Points]:
     name = next((name for name in ("visit_id", "visit") if name in ds.variables and ds[name].dims == (dim,)), dim)
     at = np.column_stack([east, north]).astype(float)
     finite = np.isfinite(at).all(axis=1)
-    names = [str(value) for value in ds[name].values[finite]]
-    style = {"marker": "o", "s": 20, "color": MARKS["OSS centroid"].color, "linewidths": 0}
-    return [_Points("", [(x, y) for x, y in at[finite].tolist()], names, style)]
+    given = "instrument" in ds.variables and ds["instrument"].dims == (dim,)
+    instruments = np.char.upper(ds["instrument"].values.astype(str)) if given else np.full(at.shape[0], "")
+    series = []
+    for instrument, (marker, color) in zip(np.unique(instruments[finite]), itertools.cycle(TABLE), strict=False):
+        chosen = finite & (instruments == instrument)
+        points = [(x, y) for x, y in at[chosen].tolist()]
+        style = {"marker": marker, "s": 20, "color": color, "linewidths": 0}
+        series.append(_Points(str(instrument), points, [str(value) for value in ds[name].values[chosen]], style))
+    return series or [_Points("", [], [], {})]
 
 
 def _scatter(ax: "Axes", points: _Points, given: dict[str, Any]) -> "PathCollection":
@@ -240,13 +256,17 @@ def _together(ax: "Axes", named: Iterable[tuple[str, Point]]) -> dict[Point, lis
     return groups
 
 
-def _caption(ds: xr.Dataset, series: list[_Points], exposures: list[int]) -> list[str]:
-    """Say what the points are, and which of a visit's TA exposures are not among them."""
+def _caption(ds: xr.Dataset, series: list[_Points], count: int) -> list[str]:
+    """Say what the points are, and which of a visit's `count` TA exposures are not among them."""
     names = {name for points in series for name in points.names}
-    absent = [str(label) for label in exposures if str(label) not in names]
+    absent = [str(k + 1) for k in range(count) if str(k + 1) not in names]
     lines = [words(ds, "target_name", "visit_id", between="  ")]
-    at = np.array([place for points in series for place in points.at if points.names])
-    if len(at) > 1:
-        spread = float(np.hypot(*at.std(axis=0, ddof=1)))
-        lines.append(f"{len(at)} pointing errors, scatter {spread * 1e3:.2f} mas")
-    return [*lines, f"no star known in ta_exposure {', '.join(absent)}"] if absent else lines
+    # The exposures of a visit are one sample, whatever their centroids are from; instruments are not.
+    named = [points for points in series if points.names]
+    samples = {"": [place for points in named for place in points.at]} if count else {p.label: p.at for p in named}
+    for label, at in samples.items():
+        if len(at) > 1:
+            spread = float(np.hypot(*np.std(at, axis=0, ddof=1)))
+            what = f"{label}: " if label else ""
+            lines.append(f"{what}{len(at)} pointing errors, scatter {spread * 1e3:.2f} mas")
+    return [*lines, f"no star is known in exposure {', '.join(absent)}"] if absent else lines

@@ -12,7 +12,7 @@ from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
 from xta.identity import header
 from xta.io.atomic import whole_file
-from xta.plot.places import Point, acquisition_marks, science_marks
+from xta.plot.places import Point, acquisition_marks, exposure_labels, science_marks
 from xta.plot.style import COLUMN, DPI, STYLE
 from xta.report import sections, viewer
 from xta.report.markup import CONTROL, Html, document, fill, join, tag
@@ -66,7 +66,8 @@ def _require(ds: xr.Dataset) -> None:
 
 def _pictures(ds: xr.Dataset) -> list[Html]:
     """Draw the pictures that an analyzed dataset has the data for."""
-    text = f"Target-acquisition image, exposure {header(ds)['ta_in_use']}. {_describe(acquisition_marks(in_use(ds)))}"
+    used, count = exposure_labels(ds).index(header(ds)["ta_in_use"]) + 1, ds["ta_exposure"].size
+    text = f"Target-acquisition image, exposure {used} of {count}. {_describe(acquisition_marks(in_use(ds)))}"
     drawn = [picture(plot.acquisition, ds, text, height=4.2)]
     if "sci" in ds.variables and not identity.is_ta(ds):  # an acquisition by itself is not drawn twice
         if "star_x" in ds.coords:

@@ -123,9 +123,13 @@ def checks(ds: xr.Dataset) -> Html | None:
 
 def numbers(ds: xr.Dataset) -> Html:
     """Make the tables of results."""
-    head = ("quantity", "x, RA, east", "y, Dec, north")
-    measured = table(head, summary.rows(ds), caption="What was measured", numeric=(1, 2))
-    return join(measured, _budget(ds), _other_ways(ds))
+    captions = dict(zip(summary.AXES, ("Pixels", "Coordinates on the sky", "Directions on the sky"), strict=True))
+    measured = [
+        table(("quantity", *heads), lines, caption=captions[axes], numeric=(1, 2))
+        for axes, heads in summary.AXES.items()
+        if (lines := summary.rows(ds, axes=axes))
+    ]
+    return join(*measured, _budget(ds), _other_ways(ds))
 
 
 def _budget(ds: xr.Dataset) -> Html | None:

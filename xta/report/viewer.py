@@ -137,7 +137,7 @@ def _image(ds: xr.Dataset) -> Image:
 
 def _cut(image: xr.Dataset, marks: Mapping[str, Point]) -> xr.Dataset:
     """Keep a page small where the TA region is not known and the readout is large."""
-    place = marks.get(star_mark(marks) or "SIAF reference")
+    place = marks.get(star_mark(marks) or "intended place")
     for axis, dim in enumerate(("ta_x", "ta_y")):
         size = image.sizes[dim]
         if size > LARGEST:
@@ -178,11 +178,11 @@ def viewer(ds: xr.Dataset) -> Html:
 
 
 def _choice(ds: xr.Dataset, used: int) -> Html | None:
-    """Make the menu of exposures, where there are several: its values count the images."""
-    names = [name for name in ("ta_exposure", "ta_exp_type", "ta_filter", "ta_filename") if name in ds.coords]
+    """Make the menu of exposures, where there are several: they are counted from 1, its values from 0."""
+    names = [name for name in ("ta_exp_type", "ta_filter", "ta_filename") if name in ds.coords]
     options = []
     for k, texts in enumerate(zip(*(np.atleast_1d(ds[name].values) for name in names), strict=True)):
-        text = "  ".join(filter(None, map(str, texts))).removesuffix(".fits")
+        text = "  ".join(filter(None, (str(k + 1), *map(str, texts)))).removesuffix(".fits")
         options.append(tag("option", text, " (in use)" if k == used else None, value=k, selected=k == used))
     return tag("label", "Exposure ", tag("select", *options, id="ta-exposure")) if len(options) > 1 else None
 

@@ -113,7 +113,7 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
         pages[name] = page(ds, back=INDEX)
         rows.append(_row(name, ds))
         east, north = (round(scalar(ds, f"offset_{axis}"), 6) for axis in ("east", "north"))
-        errors.append((words(ds, "visit_id"), east, north))
+        errors.append((words(ds, "visit_id"), words(ds, "instrument"), east, north))
     if not rows:
         msg = "there are no datasets to report on; give at least one"
         raise ArgumentError(msg)
@@ -159,7 +159,7 @@ def _row(page_name: str, ds: xr.Dataset) -> Html:
     )
 
 
-def _index(rows: list[Html], errors: list[tuple[str, float, float]]) -> str:
+def _index(rows: list[Html], errors: list[tuple[str, str, float, float]]) -> str:
     arrow = tag("span", class_="arrow", aria_hidden="true")
     css = dict.fromkeys(NUMBERS, "number")
     head = [
@@ -171,12 +171,12 @@ def _index(rows: list[Html], errors: list[tuple[str, float, float]]) -> str:
     return document("All visits · xta", body, script="index.js", wide=True)
 
 
-def _picture(errors: list[tuple[str, float, float]]) -> Html | None:
+def _picture(errors: list[tuple[str, str, float, float]]) -> Html | None:
     """Draw the pointing errors, if there are several; exposures of one visit share theirs."""
     different = list(dict.fromkeys(errors))
     if len(different) < 2:
         return None
-    visit, east, north = (("visit", list(values)) for values in zip(*different, strict=True))
-    table = xr.Dataset({"offset_east": east, "offset_north": north}, {"visit": visit})
+    visit, instrument, east, north = (("visit", list(values)) for values in zip(*different, strict=True))
+    table = xr.Dataset({"offset_east": east, "offset_north": north}, {"visit": visit, "instrument": instrument})
     drawn = picture(plot.offsets, table, "Pointing error of each visit, WCS minus centroid, on the sky.", height=3.7)
     return section("Pointing errors", tag("div", drawn, class_="pictures"))

@@ -1,5 +1,6 @@
 """The command ``xta klip``: files, or the folder of a program."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -118,6 +119,7 @@ def klip(
     check_picture(picture)
     if is_netcdf_name(output):
         check_parent(output)
+    options["progress"] = sys.stderr.isatty()
     if any(path.is_dir() for path in science):
         if center:
             msg = "--center goes with files, and SCIENCE is a folder"

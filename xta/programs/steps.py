@@ -276,6 +276,7 @@ def klip(
     closest: int | None = None,
     closest_by: str = "correlation",
     fwhm: float | None = None,
+    progress: bool = False,
 ) -> xr.Dataset | xr.DataTree:
     """Subtract the star's PSF from the science exposures of each filter, by KLIP.
 
@@ -283,7 +284,7 @@ def klip(
     ----------
     tree : xarray.DataTree
         A filter of a program, or the whole of it; analyzed. Exposures that are not recentered yet are recentered.
-    numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm : optional
+    numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm, progress : optional
         As in `xta.klip`.
 
     Returns
@@ -303,6 +304,7 @@ def klip(
     """
     options: dict[str, Any] = {"annuli": annuli, "subsections": subsections, "mode": mode, "iwa": iwa, "owa": owa}
     options |= {"numbasis": numbasis, "movement": movement, "closest": closest, "closest_by": closest_by, "fwhm": fwhm}
+    options["progress"] = progress
     bands: dict[str, dict[str, list[xr.Dataset]]] = defaultdict(lambda: defaultdict(list))
     for path, ds in with_star(tree).items():
         bands[_band(path)][role(tree, path, ds)].append(ds)

@@ -125,20 +125,28 @@ class Library:
             for section in sections
         )
 
-    def residuals(self, sections: Sequence[Section], numbasis: Sequence[int], engine: ModuleType) -> Iterator[Array]:
+    def residuals(
+        self, sections: Sequence[Section], numbasis: Sequence[int], engine: ModuleType, *, progress: bool = False
+    ) -> Iterator[Array]:
         """Subtract from each science exposure its models of `numbasis` components, shape (n, numbasis, y, x).
 
-        The engine is ``pyklip.klip``; each section has a usable pixel. NaN where bad or not in a section.
+        The engine is ``pyklip.klip``; each section has a usable pixel. NaN where bad or not in a section. With
+        `progress` a bar on stderr counts the sections of all exposures.
         """
-        for k, exposure in enumerate(self.science):
-            n, ny, nx = exposure.frames.shape
-            result = np.full((n, len(numbasis), ny, nx), np.nan)
-            for section in sections:
-                pixels = section.pixels & self.usable
-                values = self.filled[:, pixels]
-                basis = _basis(values[self.admitted(k, section)], max(numbasis), engine)
-                result[:, :, pixels] = _subtract(values[self.owner == k], basis, numbasis)
-            yield np.where(np.isfinite(exposure.frames)[:, np.newaxis], result, np.nan)
+        from tqdm import tqdm
+
+        total = len(self.science) * len(sections)
+        with tqdm(total=total, desc="subtract", unit="section", disable=not progress) as bar:
+            for k, exposure in enumerate(self.science):
+                n, ny, nx = exposure.frames.shape
+                result = np.full((n, len(numbasis), ny, nx), np.nan)
+                for section in sections:
+                    pixels = section.pixels & self.usable
+                    values = self.filled[:, pixels]
+                    basis = _basis(values[self.admitted(k, section)], max(numbasis), engine)
+                    result[:, :, pixels] = _subtract(values[self.owner == k], basis, numbasis)
+                    bar.update()
+                yield np.where(np.isfinite(exposure.frames)[:, np.newaxis], result, np.nan)
 
 
 def _basis(models: Array, count: int, engine: ModuleType) -> Array:

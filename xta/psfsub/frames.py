@@ -91,11 +91,16 @@ def import_engine(name: str) -> ModuleType:
         raise KlipError(msg) from error
 
 
-def prepare(science: Datasets, reference: Datasets | None = None, *, names: Sequence[str] = USED) -> Frames:
+def prepare(
+    science: Datasets, reference: Datasets | None = None, *, names: Sequence[str] = USED, progress: bool = False
+) -> Frames:
     """Recenter exposures that are not, check that they fit together, and crop them to one size.
 
-    Of their images those of `names` are used.
+    Of their images those of `names` are used. Each is read once, exposure by exposure, also where it is lazy; with
+    `progress` a bar on stderr counts the exposures.
     """
+    from tqdm import tqdm
+
     targets, references = _named(science, "science"), _named(reference, "reference")
     if not targets:
         msg = "there is no science exposure; give one dataset or more"
@@ -104,7 +109,8 @@ def prepare(science: Datasets, reference: Datasets | None = None, *, names: Sequ
     centered = [(name, _recentered(name, ds, names)) for name, ds in (*targets, *references)]
     _refuse_scales(centered)
     half = {axis: min(_reach(name, ds, axis) for name, ds in centered) for axis in ("x", "y")}
-    exposures = tuple(_exposure(name, ds, half) for name, ds in centered)
+    bar = tqdm(centered, desc="read and recenter", unit="exposure", disable=not progress)
+    exposures = tuple(_exposure(name, ds, half) for name, ds in bar)
     _refuse_twice(exposures)
     return Frames(exposures[: len(targets)], exposures[len(targets) :])
 

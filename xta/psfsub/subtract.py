@@ -38,6 +38,7 @@ def klip(
     closest: int | None = None,
     closest_by: str = "correlation",
     fwhm: float | None = None,
+    progress: bool = False,
 ) -> xr.Dataset:
     """Subtract the star's PSF by KLIP, with pyKLIP's engine.
 
@@ -70,6 +71,8 @@ def klip(
     fwhm : float, optional
         Resolution element [arcsec], for the noise; by default lambda / 6.5 m with the wavelength in the name
         of the filter.
+    progress : bool
+        Show on stderr a bar for the exposures that are read, and one for the sections that are subtracted.
 
     Returns
     -------
@@ -93,6 +96,9 @@ def klip(
 
     Notes
     -----
+    *Lazy exposures*, opened with ``chunks={}``, are read one after the other, each once. All frames are then in memory,
+    in double precision, since each may model each other.
+
     *One interpolation before the subtraction*, that of `recenter`. One after it, by a quintic spline, from
     the exposure's own WCS to a tangential grid whose pixel has the area of the detector's. A rigid turn would
     keep the distortion: the long-wave pixels of NIRCam are 1.4 % longer in y than in x.
@@ -126,7 +132,7 @@ def klip(
     if closest_by not in CLOSEST_BY:
         msg = f"closest_by is {closest_by!r}; it can be {' or '.join(CLOSEST_BY)}"
         raise ArgumentError(msg)
-    frames = prepare(science, reference)
+    frames = prepare(science, reference, progress=progress)
     first = frames.science[0].ds
     scale = north.pixel_scale(first)
     element = instrument.resolution(first, fwhm) / scale
@@ -137,7 +143,7 @@ def klip(
     sections = divide(frames.shape, annuli=annuli, subsections=subsections, inner=iwa / scale, outer=outer)
     sections = [section for section in sections if (section.pixels & library.usable).any()]
     numbers = _numbers(wanted, library, sections)
-    images = average(library, sections, numbers, scale)
+    images = average(library, sections, numbers, scale, progress=progress)
     options = {"mode": mode, "annuli": annuli, "subsections": subsections, "movement": movement}
     if closest is not None:
         options |= {"closest": closest, "closest_by": closest_by}
@@ -214,13 +220,15 @@ def _numbers(wanted: list[int] | None, library: Library, sections: Sequence[Sect
     return numbers
 
 
-def average(library: Library, sections: Sequence[Section], numbers: Sequence[int], scale: float) -> Array:
+def average(
+    library: Library, sections: Sequence[Section], numbers: Sequence[int], scale: float, *, progress: bool = False
+) -> Array:
     """Subtract the star from the science frames, and average them: images with north up, shape (numbers, y, x).
 
     The frames of each exposure are averaged and turned, and the exposures averaged by their numbers of frames.
     """
     images, size = [], max(library.usable.shape)
-    residuals = library.residuals(sections, numbers, import_engine("pyklip.klip"))
+    residuals = library.residuals(sections, numbers, import_engine("pyklip.klip"), progress=progress)
     for exposure, residual in zip(library.science, residuals, strict=True):
         mean = _mean(residual, np.ones(len(residual)))
         images.append(north.derotate(mean, exposure.ds, size=size, scale=scale))

@@ -55,6 +55,7 @@ html_theme = "furo"
 html_title = f"xta {version}"
 html_static_path = ["_static"]
 html_css_files = ["xta.css"]
+html_js_files = ["xta.js"]
 html_copy_source = False
 
 linkcheck_anchors = False

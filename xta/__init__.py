@@ -7,7 +7,7 @@ are imported by the functions that need them.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from xta.accessor import TaAccessor, TreeAccessor
 from xta.acquisition.analyze import analyze, analyze_visit

@@ -19,7 +19,7 @@ from xta.estimates.solve import solution, solved_exposures
 from xta.identity import behind_mask, header, words
 from xta.model import ATTRS, scalar
 
-__all__ = ["as_dict", "as_files", "as_html", "as_solution", "as_table", "as_text", "solution_as_dict"]
+__all__ = ["as_dict", "as_files", "as_html", "as_solution", "as_table", "as_text", "observations", "solution_as_dict"]
 
 QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     # (what, x or RA or east, y or Dec or north, decimals; None for a power of ten)
@@ -60,6 +60,21 @@ FILES = ("role", "filter", "visit_id", "detector", "target_name")
 CELL = "padding:0.15em 0.8em;text-align:left;vertical-align:top;font-weight:"
 FRAME = "display:inline-block;max-width:100%;overflow-wrap:anywhere;"
 FRAME += "border:1px solid currentColor;border-radius:0.4em;padding:0.3em"
+
+
+OBSERVED = {
+    "x": ("x", 4),
+    "y": ("y", 4),
+    "x_err": ("error x", 4),
+    "y_err": ("error y", 4),
+    "residual_x": ("residual x", 4),
+    "residual_y": ("residual y", 4),
+    "pull_x": ("pull x", 1),
+    "pull_y": ("pull y", 1),
+    "test": ("chi-square", 1),
+    "weight": ("weight", 2),
+}
+"""Column of a joint solution -> its head and decimals."""
 
 
 class Check(NamedTuple):
@@ -203,20 +218,24 @@ def as_solution(solved: Any) -> str:
         (words(ds, "filename"), *(number(scalar(ds, name), 4, minus="-") for name in names))
         for ds in solved_exposures(solved)
     ]
-    decimals = {"residual_x": 4, "residual_y": 4, "test": 1, "weight": 2}
-    values = [table[f"observation_{name}"].values.tolist() for name in decimals]
-    told = [
-        [number(value, digits, minus="-") for value in row]
-        for row, digits in zip(values, decimals.values(), strict=True)
-    ]
-    words_of = (table[name].values.tolist() for name in ("observation", "observation_kind"))
-    reasons = [f"rejected: {text}" if text else "" for text in table["observation_reason"].values.tolist()]
     head = ("star [px, 0-based]", "x", "y", "error x", "error y", "before x", "before y")
-    columns = ("observation", "kind", "residual x", "residual y", "chi-square", "weight", "")
-    observed = list(zip(*words_of, *told, reasons, strict=True))
     chi2, degrees = table.attrs["chi2"], table.attrs["degrees"]
     closing = f"chi-square {chi2:.1f} of {degrees} degrees of freedom"
-    return "\n".join([*_aligned([head, *stars], 1), "", *_aligned([columns, *observed], 2), "", closing])
+    return "\n".join([*_aligned([head, *stars], 1), "", *_aligned(observations(table, minus="-"), 2), "", closing])
+
+
+def observations(table: xr.Dataset, *, minus: str = "−") -> list[tuple[str, ...]]:
+    """Write the table of `xta.solution`: the heads of its columns, then a row for each observation.
+
+    A pull is the residual over the error that the observation had before the solution.
+    """
+    columns = {name: table[f"observation_{name}"].values for name in OBSERVED if "pull" not in name}
+    columns |= {f"pull_{axis}": columns[f"residual_{axis}"] / columns[f"{axis}_err"] for axis in "xy"}
+    numbers = [[number(float(value), OBSERVED[name][1], minus=minus) for value in columns[name]] for name in OBSERVED]
+    names = [name.replace(".fits", "") for name in table["observation"].values.tolist()]
+    reasons = [f"rejected: {text}" if text else "used" for text in table["observation_reason"].values.tolist()]
+    heads = ("observation", "kind", *(head for head, _ in OBSERVED.values()), "")
+    return [heads, *zip(names, table["observation_kind"].values.tolist(), *numbers, reasons, strict=True)]
 
 
 def _aligned(lines: Sequence[Sequence[str]], texts: int) -> list[str]:

@@ -65,7 +65,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attrs += [(tag, name, value) for name, value in attrs]
-        if tag not in {"meta", "img", "input"}:
+        if tag not in {"meta", "img", "input", "br"}:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):

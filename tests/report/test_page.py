@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import xta
 from tests.report.helpers import CHECKS, PARTS, read, text_of
+from xta.acquisition import checklist
 from xta.cli import main
 from xta.errors import ArgumentError, FileError, MissingError
 from xta.report import index, report
@@ -182,3 +183,32 @@ def test_command_report_page_and_folder(nircam, tmp_path):
     assert run(tmp_path / "absent_calints.fits", "-o", tmp_path / "none").exit_code == 1
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "b.html").exists()
+
+
+def test_report_says_what_to_do_where_a_check_failed(pages):
+    words = read(pages["nircam"]).words
+    assert checklist.CHECKS["telemetry closes"].remedy in words
+    assert checklist.CHECKS["guide stars match"].remedy not in words
+
+
+def test_report_of_joint_solution_has_its_observations(small, tmp_path):
+    columns = {"x": 150.0, "y": 174.0, "x_err": 0.1, "y_err": 0.2, "residual_x": 0.05, "residual_y": -0.3}
+    columns |= {"test": 29.04, "weight": 0.25, "kind": "prediction", "reason": "chi-square 29", "used": 0}
+    table = {f"observation_{name}": ("observation", [value]) for name, value in columns.items()}
+    covariance = ("star_axis", "star_axis_"), [[1.0]], {"chi2": 3.25, "degrees": 6}
+    table |= {"observation": ["a_calints.fits"], "star_axis": ["a x"], "star_axis_": ["a x"]}
+    solved = small.assign_coords(table | {"star_covariance": covariance, "prior_x": 149.5, "prior_y": 173.25})
+    words = read(report(solved, tmp_path / "a.html")).words
+    shown = (
+        "149.5000, 173.2500 px",
+        "150.0000",
+        "0.2000",
+        "−0.3000",
+        "−1.5",
+        "29.0",
+        "0.25",
+        "rejected: chi-square 29",
+    )
+    for text in (*shown, "3.2 of 6 degrees"):
+        assert text in words, text
+    assert "Joint solution" not in read(report(small, tmp_path / "b.html")).words

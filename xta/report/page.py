@@ -45,6 +45,7 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
         viewer=viewer.viewer(ds),
         pictures=join(*_pictures(ds)),
         numbers=sections.numbers(ds),
+        solution=sections.solution(ds),
         log=sections.log(ds),
         origin=sections.origin(ds),
     )

@@ -1,6 +1,7 @@
 """The parts of a page: what was found, how far it can be trusted, and where it comes from."""
 
 import math
+import re
 from contextlib import suppress
 from importlib import metadata
 from platform import python_version
@@ -8,7 +9,9 @@ from platform import python_version
 import xarray as xr
 
 from xta import summary
-from xta.errors import XtaError
+from xta.acquisition.checklist import CHECKS
+from xta.errors import MissingError, XtaError, counted
+from xta.estimates.solve import solution as joint_solution
 from xta.estimates.table import estimates
 from xta.identity import behind_mask, header, words
 from xta.model import scalar
@@ -16,7 +19,8 @@ from xta.plot.places import pixel
 from xta.report.markup import Html, join, region, section, table, tag
 from xta.summary import number
 
-__all__ = ["about", "checks", "light", "log", "numbers", "origin", "position", "star", "state"]
+__all__ = ["about", "checks", "light", "log", "numbers", "origin", "position", "solution"]
+__all__ += ["star", "state"]
 
 LIGHTS = {
     # Value of check_passed -> word, and the path of its sign, which tells the colors apart.
@@ -33,6 +37,7 @@ TOTALS = {
 }
 """Standard errors of the star -> head of the column with their parts."""
 
+PRODUCT = re.compile(r"_(cal|rate)(ints)?\b")  # is left out of the names of observations
 MASK = "mask reference"  # a part that is no error of the star
 PACKAGES = ("xta", "xarray", "numpy", "astropy", "gwcs", "asdf", "jwst", "pysiaf", "matplotlib")
 SOURCES = {
@@ -113,12 +118,46 @@ def light(value: int | None) -> Html:
 
 
 def checks(ds: xr.Dataset) -> Html | None:
-    """List the checks that the dataset holds, each with its reason."""
-    items = [
-        tag("li", light(check.state), tag("div", tag("strong", check.name), tag("p", check.reason)))
-        for check in summary.checks(ds)
-    ]
+    """List the checks that the dataset holds, each with its reason, and with what to do where it failed."""
+    items = []
+    for check in summary.checks(ds):
+        todo = tag("p", CHECKS[check.name].remedy) if check.state == 0 and check.name in CHECKS else None
+        text = tag("div", tag("strong", check.name), tag("p", check.reason), todo)
+        items.append(tag("li", light(check.state), text, class_="failed" if check.state == 0 else None))
     return section("Checks", tag("ul", *items, class_="checks"), id="checks") if items else None
+
+
+def solution(ds: xr.Dataset) -> Html | None:
+    """Make the table of the observations of a joint solution, where the dataset is of one and has the table."""
+    try:
+        observed = joint_solution(ds)
+    except MissingError:
+        return None
+    _, *rows = summary.observations(observed)
+    cells = [
+        (
+            _lines(*PRODUCT.sub("", row[0]).split(" - ")),
+            row[1],
+            *(_lines(*row[k : k + 2]) for k in range(2, 10, 2)),
+            *row[10:],
+        )
+        for row in rows
+    ]
+    head = ("observation", "kind", "x, y", "error", "residual", "pull", "chi-square", "weight", "")
+    before = ", ".join(number(value, 4) for value in pixel(ds, "prior"))
+    note = (
+        f"The star is that of all exposures of the program together; by its acquisition alone it was at {before} px. "
+        f"Chi-square is {number(observed.attrs['chi2'], 1)} of {counted(observed.attrs['degrees'], 'degree')} of "
+        "freedom. Positions are in pixels, errors those before the solution; a pull is a residual over its error, and "
+        "chi-square how much an observation contradicts the others."
+    )
+    seen = table(head, cells, caption="What was observed, along x and along y", numeric=range(2, 8))
+    return section("Joint solution", tag("p", note, class_="note"), seen)
+
+
+def _lines(*texts: str) -> Html:
+    """Put texts below one another."""
+    return join(texts[0], *(join(Html("<br>"), text) for text in texts[1:]))
 
 
 def numbers(ds: xr.Dataset) -> Html:

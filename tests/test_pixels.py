@@ -205,6 +205,31 @@ def test_checked_is_lazy_and_raises_when_computed(analyzed):
     ds["sci"].compute()
 
 
+@pytest.mark.parametrize("chunks", [None, {"integration": 1}])
+def test_checked_takes_few_negative_errors_as_not_known(analyzed, chunks):
+    wrong = np.zeros(analyzed["err"].shape, dtype=bool)
+    wrong[:, 3, 4] = wrong[:, 5, 6] = True
+    ds = analyzed.assign(err=analyzed["err"].where(~wrong, -1.0))
+    with pytest.warns(XtaWarning, match=f"negative at {2 if chunks else wrong.sum()} pixels"):
+        err = pixels.checked(ds.chunk(chunks) if chunks else ds)["err"].values
+    np.testing.assert_array_equal(err, analyzed["err"].where(~wrong))
+    assert (err.dtype, (ds["err"] < 0).sum()) == (analyzed["err"].dtype, wrong.sum())
+
+
+def test_steps_take_negative_errors_of_real_files(shared):
+    """AU Mic: other software resampled the errors, and a few beside outliers came out negative."""
+    path = shared / "real" / "nircam_aumic" / "jw01184005001_03107_00001_nrcalong_calints.fits"
+    with pytest.warns(XtaWarning, match="INT_TIMES|IMSHIFTS"):
+        ds = xta.open_exposure(path).load().ta.set_star(150.0, 174.0, source="the file")
+    assert int((ds["err"] < 0).sum()) == 2
+    for step in (ds.ta.recenter, ds.ta.coadd):
+        with pytest.warns(XtaWarning, match="negative at 2 pixels"):
+            result = step()
+        assert not (result["err"] < 0).any()
+        without = getattr(ds.drop_vars("err").ta, step.__name__)()
+        np.testing.assert_array_equal(result["sci"], without["sci"])  # the values stay in use
+
+
 def test_difference_of_stack_is_refused(analyzed, another):
     stack = xta.stack([analyzed, analyzed.assign_coords(filename="c.fits", source="/c.fits")])
     with pytest.raises(MissingError, match=r"ta\.subtract"):

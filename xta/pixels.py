@@ -8,10 +8,12 @@ import numpy as np
 import xarray as xr
 
 from xta import identity, model
-from xta.errors import ArgumentError
+from xta.errors import ArgumentError, counted, warn
 from xta.images import dq
 
 __all__ = ["COADD", "SUBTRACT", "bad_pixels", "checked", "converted"]
+
+FEW = 0.01  # part of the errors that may be negative without being what is left of a subtraction
 
 COADD = "ds.ta.coadd(), which combines err, var_* and dq as well"
 SUBTRACT = "ds.ta.subtract(other), which combines err, var_* and dq as well"
@@ -70,8 +72,14 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
     ArgumentError
         If the labels ``x``, ``y`` are no numbers; ``sci`` is empty or has no dimensions ``y``, ``x``; an image has a
         dimension that ``sci`` has not, as when ``sci`` alone was averaged; it does not hold real numbers; flags are
-        fractions, as after ``mean``, or negative; or ``err`` is negative, as after a subtraction of errors. The message
-        names what to call instead.
+        fractions, as after ``mean``, or negative; or ``err`` is negative at more than 1 % of the pixels, as after a
+        subtraction of errors. The message names what to call instead.
+
+    Warns
+    -----
+    XtaWarning
+        If ``err`` is negative at fewer pixels, where it becomes NaN. Software that resamples errors leaves such pixels
+        beside those of outliers. Their values in ``sci`` are those of their neighbors, so they stay in use.
     """
     present = [name for name in names if name in ds.variables]
     dims = ds["sci"].dims
@@ -138,12 +146,17 @@ def _integers(values: Any) -> Any:
 
 
 def _errors(values: Any, *, dtype: np.dtype[Any]) -> Any:
-    """Convert errors; refuse what can be no errors."""
+    """Convert errors. A few negative ones are not known; many are what is left of arithmetic, and refused."""
     err = _numbers(values, dtype=dtype)
-    if (err < 0).any():
-        msg = f"err is negative at {int((err < 0).sum())} pixels, as after a subtraction of errors; use {SUBTRACT}"
+    negative = err < 0
+    number = int(np.count_nonzero(negative))
+    if number > FEW * err.size:
+        msg = f"err is negative at {counted(number, 'pixel')}, as after a subtraction of errors; use {SUBTRACT}"
         raise ArgumentError(msg)
-    return err
+    if not number:
+        return err
+    warn(f"err is negative at {counted(number, 'pixel')}, where it is taken as not known (NaN)")
+    return np.where(negative, np.asarray(np.nan, dtype), err)
 
 
 def _flags(values: Any) -> Any:

@@ -5,10 +5,9 @@ The numbers are those of `xta.images.registration`; here exposures become frames
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -22,7 +21,11 @@ from xta.geometry import sky, wcs
 from xta.identity import header
 from xta.images import combine, registration
 from xta.images.dq import SATURATED
-from xta.images.registration import Frame
+from xta.images.registration import Frame, Registration
+from xta.workers import mapped
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["GAIN", "SETTING", "Pair", "pairs", "register"]
 
@@ -192,19 +195,26 @@ def pairs(
     owa: float | None = None,
     fwhm: float | None = None,
     exclude: Sequence[Circle] = (),
+    client: "Client | None" = None,
 ) -> dict[tuple[int, int], Pair]:
     """Register all pairs of exposures of one mask and filter, as `register` does; by the numbers of the two.
 
-    A pair whose images do not tell a shift is left out.
+    A pair whose images do not tell a shift is left out. The workers of a `client` fit what was cut out of the images.
     """
     options = _Options(iwa, owa, fwhm, tuple(exclude))
     seen = [_Seen.of(ds, options) for ds in exposures]
-    found: dict[tuple[int, int], Pair] = {}
-    for b, a in combinations(range(len(seen)), 2):
-        if seen[a].setting == seen[b].setting:
-            with suppress(CentroidError):
-                found[a, b] = _pair(seen[a], seen[b])
-    return found
+    wanted = [(a, b) for b, a in combinations(range(len(seen)), 2) if seen[a].setting == seen[b].setting]
+    fits = mapped(_fitted, (_problem(seen[a], seen[b]) for a, b in wanted), client)
+    done = zip(wanted, fits, strict=True)
+    return {(a, b): _as_pair(seen[a], seen[b], fit) for (a, b), fit in done if fit is not None}
+
+
+def _fitted(problem: dict[str, Any]) -> Registration | None:
+    """Register the images of a problem; None where they do not tell a shift."""
+    try:
+        return registration.register(**problem)
+    except CentroidError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,10 +243,20 @@ class _Seen:
     def setting(self) -> tuple[Any, ...]:
         return tuple(header(self.ds).get(name) for name in SETTING)
 
+    @property
+    def half(self) -> int:
+        """Half the side of what is cut out [pixel]."""
+        return math.ceil(self.outer) + registration.MARGIN
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Column and row where what is cut out begins."""
+        x, y = (round(at) - self.half for at in self.star)
+        return x, y
+
     def cut(self) -> tuple[Frame, tuple[int, int]]:
         """Cut out what is registered, and its margin, and where that begins (x, y); beyond the edges it is bad."""
-        half = math.ceil(self.outer) + registration.MARGIN
-        x0, y0 = (round(at) - half for at in self.star)
+        half, (x0, y0) = self.half, self.corner
         ny, nx = self.frame.image.shape
         beyond = ((max(-y0, 0), max(y0 + 2 * half + 1 - ny, 0)), (max(-x0, 0), max(x0 + 2 * half + 1 - nx, 0)))
         rows, columns = (slice(max(at, 0), max(at + 2 * half + 1, 0)) for at in (y0, x0))
@@ -251,19 +271,28 @@ def _pair(one: _Seen, other: _Seen) -> Pair:
         what = " and of ".join(" ".join(map(str, each.setting)) for each in (one, other))
         msg = f"the exposures are of {what}; only those of one mask and filter show the same speckles"
         raise ArgumentError(msg)
+    return _as_pair(one, other, registration.register(**_problem(one, other)))
+
+
+def _problem(one: _Seen, other: _Seen) -> dict[str, Any]:
+    """Prepare the arguments of `xta.images.registration.register` for two exposures."""
     (frame, corner), (reference, corner_of_reference) = one.cut(), other.cut()
     x, y = (at - edge for at, edge in zip(one.star, corner, strict=True))
     start = [at - edge for at, edge in zip(other.star, corner_of_reference, strict=True)]
     rows, columns = np.indices(frame.image.shape)
     radius = np.hypot(columns - x, rows - y)
     region = (radius >= one.inner) & (radius <= one.outer)
-    found = registration.register(
-        frame, reference, region=region, speckle=one.speckle, start=(x - start[0], y - start[1])
-    )
+    place = {"region": region, "speckle": one.speckle, "start": (x - start[0], y - start[1])}
+    return {"frame": frame, "reference": reference, **place}
+
+
+def _as_pair(one: _Seen, other: _Seen, found: Registration) -> Pair:
+    """Put what was fitted into the labels of the two exposures."""
     labels = (float(one.ds[axis][0]) - float(other.ds[axis][0]) for axis in "xy")
+    corners = (one.corner, other.corner)
     dx, dy = (
         moved + at - before + first
-        for moved, at, before, first in zip((found.dx, found.dy), corner, corner_of_reference, labels, strict=True)
+        for moved, at, before, first in zip((found.dx, found.dy), *corners, labels, strict=True)
     )
     if one.ds is other.ds:
         return Pair(dx, dy, found.covariance, 0.0, 0.0, found.scale, found.drift, found.number)

@@ -7,7 +7,7 @@ visits have in common is not averaged: the shift between the filters, the way, t
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -33,6 +33,9 @@ from xta.estimates.sources import Sources
 from xta.geometry import sky, wcs
 from xta.identity import header
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 __all__ = ["solution", "solve", "solved_exposures", "stripped"]
 
 Array = NDArray[np.float64]
@@ -52,6 +55,7 @@ def solve(
     owa: float | None = None,
     exclude: Sequence[Circle] = (),
     tables: Tables | None = None,
+    client: "Client | None" = None,
 ) -> Any:
     """Find the stars of all exposures of a program together.
 
@@ -75,6 +79,8 @@ def solve(
         What is registered, as in `xta.register`.
     tables : Tables, optional
         Accuracies in place of those of the package.
+    client : distributed.Client, optional
+        Its workers fit the registrations, which take most of the time.
 
     Returns
     -------
@@ -123,7 +129,7 @@ def solve(
     tables = tables or instrument.tables()
     observed = Observed(names, count=len(parts))
     errors = add_predictions(observed, parts, tables)
-    add_registrations(observed, parts, pairs(parts, iwa=iwa, owa=owa, exclude=exclude))
+    add_registrations(observed, parts, pairs(parts, iwa=iwa, owa=owa, exclude=exclude, client=client))
     add_templates(observed, parts, template)
     add_maneuvers(observed, parts, errors, maneuvers or {}, tables)
     if mask:

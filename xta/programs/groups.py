@@ -5,8 +5,9 @@ identity.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import xarray as xr
 
@@ -14,6 +15,10 @@ from xta import identity
 from xta.identity import header
 from xta.io.files import ROLES
 from xta.stacks import members_or_one
+from xta.workers import mapped
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["Exposures", "each", "exposures", "replaced", "role", "with_star"]
 
@@ -56,6 +61,17 @@ def replaced(tree: xr.DataTree, results: Mapping[str, xr.Dataset | None]) -> xr.
     return result
 
 
-def each(tree: xr.DataTree, found: Exposures, step: Callable[[xr.Dataset], xr.Dataset]) -> xr.DataTree:
-    """Apply a step to some exposures of a tree."""
-    return replaced(tree, {path: step(ds) for path, ds in found.items()})
+def each(
+    tree: xr.DataTree, found: Exposures, step: Callable[[xr.Dataset], xr.Dataset], client: "Client | None" = None
+) -> xr.DataTree:
+    """Apply a step to some exposures of a tree; on the workers of a `client` the results are computed."""
+    work = step if client is None else partial(_computed, step)
+    return replaced(tree, dict(zip(found, mapped(work, found.values(), client), strict=True)))
+
+
+def _computed(step: Callable[[xr.Dataset], xr.Dataset], ds: xr.Dataset) -> xr.Dataset:
+    """Apply a step, and compute its dask arrays; what xarray reads when it is used stays as it is."""
+    from dask.base import compute
+
+    (result,) = compute(step(ds), scheduler="synchronous")  # type: ignore[no-untyped-call]
+    return cast("xr.Dataset", result)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import xarray as xr
 
@@ -23,6 +23,10 @@ from xta.psfsub import subtract
 from xta.stacks import each as each_exposure
 from xta.stacks import is_stack, members_or_one
 from xta.stacks import stack as stack_exposures
+from xta.workers import mapped
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["coadd", "klip", "recenter", "solve", "stack", "subtract_background"]
 
@@ -38,6 +42,7 @@ def recenter(
     size: int | tuple[int, int] | None = None,
     fill: float | None = None,
     track: bool = False,
+    client: "Client | None" = None,
 ) -> xr.DataTree:
     """Put the star on the central pixel in all exposures of a tree.
 
@@ -47,6 +52,10 @@ def recenter(
         Of analyzed exposures.
     method, size, fill, track : optional
         As in `xta.cubes.recenter.recenter`.
+    client : distributed.Client, optional
+        Each exposure is recentered on one of its workers, and the result is in memory here. For results that are larger
+        than that, open the program with ``chunks={}`` and give no client: dask arrays go to the workers when they are
+        written.
 
     Returns
     -------
@@ -58,7 +67,8 @@ def recenter(
     ArgumentError, RecenterError
         Of `xta.cubes.recenter.recenter`.
     """
-    return each(tree, with_star(tree), partial(recenter_exposure, method=method, size=size, fill=fill, track=track))
+    step = partial(recenter_exposure, method=method, size=size, fill=fill, track=track)
+    return each(tree, with_star(tree), step, client)
 
 
 def solve(
@@ -71,6 +81,7 @@ def solve(
     iwa: float | None = None,
     owa: float | None = None,
     exclude: Sequence[Circle] = (),
+    client: "Client | None" = None,
 ) -> xr.DataTree:
     """Find the stars of all exposures of a tree together.
 
@@ -78,7 +89,7 @@ def solve(
     ----------
     tree : xarray.DataTree
         Of analyzed exposures.
-    template, sources, maneuvers, mask, iwa, owa, exclude : optional
+    template, sources, maneuvers, mask, iwa, owa, exclude, client : optional
         As in `xta.solve`. By default the maneuvers are measured in the confirmation images among the acquisitions.
 
     Returns
@@ -103,7 +114,7 @@ def solve(
     parts = {path: members_or_one(ds) for path, ds in found.items()}
     maneuvers = _confirmed(tree) if maneuvers is None else maneuvers
     options: dict[str, Any] = {"template": template, "sources": sources, "maneuvers": maneuvers, "mask": mask}
-    options |= {"iwa": iwa, "owa": owa, "exclude": exclude}
+    options |= {"iwa": iwa, "owa": owa, "exclude": exclude, "client": client}
     solved = estimate.solve([ds for each_of in parts.values() for ds in each_of], **options)
     table = estimate.solution(solved)
     rest = iter(map(estimate.stripped, solved))
@@ -277,6 +288,7 @@ def klip(
     closest_by: str = "correlation",
     fwhm: float | None = None,
     progress: bool = False,
+    client: "Client | None" = None,
 ) -> xr.Dataset | xr.DataTree:
     """Subtract the star's PSF from the science exposures of each filter, by KLIP.
 
@@ -286,6 +298,8 @@ def klip(
         A filter of a program, or the whole of it; analyzed. Exposures that are not recentered yet are recentered.
     numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm, progress : optional
         As in `xta.klip`.
+    client : distributed.Client, optional
+        Each filter is subtracted on one of its workers, without a bar of progress.
 
     Returns
     -------
@@ -304,24 +318,28 @@ def klip(
     """
     options: dict[str, Any] = {"annuli": annuli, "subsections": subsections, "mode": mode, "iwa": iwa, "owa": owa}
     options |= {"numbasis": numbasis, "movement": movement, "closest": closest, "closest_by": closest_by, "fwhm": fwhm}
-    options["progress"] = progress
+    options["progress"] = progress and client is None
     bands: dict[str, dict[str, list[xr.Dataset]]] = defaultdict(lambda: defaultdict(list))
     for path, ds in with_star(tree).items():
         bands[_band(path)][role(tree, path, ds)].append(ds)
-    images = {}
-    for band, by_role in bands.items():
-        if not by_role["science"]:
-            warn(f"{band} is left out: it has references but no science exposure")
-            continue
-        try:
-            images[band] = subtract.klip(by_role["science"], reference=by_role["reference"] or None, **options)
-        except KlipError as error:
-            msg = f"{error}" if band == "." else f"{band}: {error}"
-            raise KlipError(msg) from error
+    work = {band: dict(by_role) for band, by_role in bands.items() if by_role["science"]}
+    for band in bands.keys() - work.keys():
+        warn(f"{band} is left out: it has references but no science exposure")
+    images = dict(zip(work, mapped(partial(_subtracted, options), work.items(), client), strict=True))
     if not images:
         msg = f"there is no science exposure among {', '.join(tree.groups)}; give a program or a filter of it"
         raise KlipError(msg)
     return images["."] if list(images) == ["."] else xr.DataTree.from_dict({f"/{b}": ds for b, ds in images.items()})
+
+
+def _subtracted(options: Mapping[str, Any], work: tuple[str, dict[str, list[xr.Dataset]]]) -> xr.Dataset:
+    """Subtract the star in one filter: its name, and its exposures by their role."""
+    band, by_role = work
+    try:
+        return subtract.klip(by_role["science"], reference=by_role.get("reference") or None, **options)
+    except KlipError as error:
+        msg = f"{error}" if band == "." else f"{band}: {error}"
+        raise KlipError(msg) from error
 
 
 def _band(path: str) -> str:

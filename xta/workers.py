@@ -1,0 +1,60 @@
+"""Apply a function to many items: one after the other in this process, or on the workers of a dask client."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from xta.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["mapped"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def mapped(
+    function: Callable[[Item], Result], items: Iterable[Item], client: "Client | None" = None
+) -> Iterator[Result]:
+    """Yield what a function makes of each item, in their order.
+
+    Parameters
+    ----------
+    function : callable
+        Without a client it is called when its result is asked for. With one, function and items are pickled.
+    items : iterable
+    client : distributed.Client, optional
+        Its workers do the work. What a worker had when it died, another one does again: dask gives up an item that
+        took three workers with it.
+
+    Yields
+    ------
+    object
+
+    Raises
+    ------
+    ArgumentError
+        If `client` is not a client.
+    """
+    if client is None:
+        return map(function, items)
+    if not hasattr(client, "get_executor"):
+        msg = f"client is {client!r}; give a distributed.Client"
+        raise ArgumentError(msg)
+    return _on_workers(function, items, client)
+
+
+def _on_workers(function: Callable[[Item], Result], items: Iterable[Item], client: "Client") -> Iterator[Result]:
+    import dask
+
+    # The items travel within the tasks: data that were scattered to a worker would be lost with it.
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+        futures = [client.submit(function, item, pure=False) for item in items]
+    futures.reverse()
+    try:
+        while futures:
+            yield futures[-1].result()
+            futures.pop()  # a future holds its result on the worker
+    finally:
+        client.cancel(futures)  # type: ignore[no-untyped-call]

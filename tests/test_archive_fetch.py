@@ -1,11 +1,16 @@
+import os
+import signal
+import threading
 import time
+from concurrent.futures import CancelledError
 
 import pytest
 
 from tests import archive_server as faulty
 from tests.archive_server import sample_visit
 from xta import archive
-from xta.archive import Policy
+from xta.archive import Policy, cache
+from xta.archive.policy import Task
 from xta.errors import AcquisitionError, ArchiveBusyError, ArchiveNotFoundError, ArgumentError
 
 TACQ = "jw01386001001_02102_00001_nrcalong_cal.fits"
@@ -85,3 +90,45 @@ def test_fetch_many_interrupted(server, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         archive.fetch_many([f"1386:{number}" for number in range(1, 200)], policy=QUICK)
     assert len(begun) < 199
+
+
+@pytest.fixture
+def locked():
+    """The lock of a product, held by somebody else."""
+    entry = cache.Entry("products/jw01386001001", TACQ, "test")
+    with cache.claim(entry, Task("a test", "wait")):
+        yield
+
+
+WAITS = {"hang": faulty.hang, "drip": faulty.drip, "busy": faulty.status(503, Retry_After="60"), "locked": None}
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_fetch_many_ends_within_seconds_of_interrupt(server, store, how, request):
+    """Whatever it waits for: a reply, the rest of one, the time to ask again, another process."""
+    if how == "locked":
+        request.getfixturevalue("locked")
+    else:
+        server.always("product", WAITS[how])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    start = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            archive.fetch_many([TACQ, TACQ.replace("02102", "02104")])
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - start < 1 + 3
+    assert not any(thread.name.startswith("xta-fetch") for thread in threading.enumerate())
+    left = {path.suffix for path in store.rglob("*") if path.is_file()}
+    assert left <= ({".lock", ".fits", ".json"} if how == "locked" else {".part", ".tag"})
+
+
+def test_fetch_many_stopped_by_event(server):
+    server.always("product", faulty.hang)
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(CancelledError):
+        archive.fetch_many([TACQ], policy=Policy(stop=stop))

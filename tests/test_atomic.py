@@ -5,15 +5,17 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 
+import dask
 import netCDF4
 import pytest
 import xarray as xr
 
 import xta
 from xta.errors import FileError, XtaError
-from xta.io.atomic import whole_file
+from xta.io.atomic import compute, interrupts_wait, whole_file, whole_folder
 
 
 def write_half(path, error):
@@ -206,3 +208,83 @@ def test_main_restores_handler_of_sigterm():
     before = signal.getsignal(signal.SIGTERM)
     assert CliRunner().invoke(main, ["cache", "list"]).exit_code == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.fixture
+def interruptible():
+    """Let SIGINT raise KeyboardInterrupt, whatever the process that started the tests does with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupted_in_block(done):
+    with interrupts_wait():
+        signal.raise_signal(signal.SIGINT)
+        done.append("whole")
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_interrupts_wait_until_block_ends():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_in_block(done)
+    assert done == ["whole"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_interrupts_wait_in_other_thread():
+    """Only the main thread gets signals, and only it may say what happens to them."""
+    done = []
+
+    def work():
+        with interrupts_wait():
+            done.append(1)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_compute_leaves_no_thread_that_writes():
+    begun, done = threading.Event(), []
+
+    @dask.delayed
+    def write():
+        begun.set()
+        time.sleep(0.3)
+        done.append("whole")
+
+    def interrupt():
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        compute(write())
+    assert done == ["whole"]
+
+
+def leave_folder(path):
+    with whole_folder(path, like=(".zgroup",)) as temporary:
+        for k in range(300):
+            (temporary / str(k)).touch()
+        raise ValueError
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("step", ["rmdir", "unlink"])
+def test_whole_folder_interrupted_while_it_cleans_up(tmp_path, monkeypatch, step):
+    remove, interrupts = getattr(os, step), [signal.SIGINT]
+
+    def removed(*arguments, **options):
+        if interrupts:
+            signal.raise_signal(interrupts.pop())
+        remove(*arguments, **options)
+
+    monkeypatch.setattr(os, step, removed)
+    with pytest.raises(KeyboardInterrupt):
+        leave_folder(tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []

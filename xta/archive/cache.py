@@ -131,7 +131,7 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
     _refuse_links(path)
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path, wait) as held:
+    with _lock(path, wait, task.policy.is_stopped) as held:
         if not held:
             problem = f"another process has been fetching it for {wait:.0f} s"
             raise ArchiveTimeoutError(task.message(problem, "try again later"))
@@ -234,13 +234,13 @@ def clear(matching: str = "") -> int:
 
 
 @contextlib.contextmanager
-def _lock(path: Path, wait: float) -> Iterator[bool]:
-    """Hold the lock of a file; False if somebody else holds it for longer than `wait` [s]."""
+def _lock(path: Path, wait: float, stopped: Callable[[], bool] = bool) -> Iterator[bool]:
+    """Hold the lock of a file; False if somebody else holds it for longer than `wait` [s], or all is to stop."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(_beside(path, LOCK))
     with writable(path), contextlib.suppress(Timeout):
-        lock.acquire(timeout=wait)
+        lock.acquire(timeout=wait, cancel_check=stopped)
     try:
         yield lock.is_locked
     finally:

@@ -7,8 +7,10 @@ import io
 import random
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
+from urllib3.util import wait_for_read
 
 from xta.archive.cache import opened, tag_of, writable
 from xta.archive.policy import Policy, Service, Task, Token, is_loopback
@@ -38,6 +41,7 @@ T = TypeVar("T")
 OK = frozenset({200})
 BUSY = frozenset({408, 425, 429, *range(500, 600)})
 CHUNK = 1 << 16  # [byte]
+GLANCE = 0.2  # between looks at the clock while nothing arrives [s]
 LATER = "try again later"
 
 # The first that fits: some of these are kinds of others.
@@ -54,16 +58,18 @@ FAILURES: tuple[tuple[type[Exception], type[ArchiveError], str, str], ...] = (
 
 
 class _Clock:
-    """The time that is left until a deadline."""
+    """The time that is left until the deadline of a policy, or until it is stopped."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, policy: Policy) -> None:
+        self._policy, self._end = policy, time.monotonic() + policy.deadline
 
     def left(self) -> float:
         return self._end - time.monotonic()
 
     def limit(self, wait: float) -> float:
-        """Cut a wait [s] to what is left; TimeoutError if nothing is."""
+        """Cut a wait [s] to what is left; TimeoutError if nothing is, CancelledError if all is to stop."""
+        if self._policy.is_stopped():
+            raise CancelledError
         if self.left() <= 0:
             raise TimeoutError
         return min(wait, self.left())
@@ -83,7 +89,17 @@ class _ClockedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(self._clock.limit(self._wait))
+        waited = time.monotonic() + self._wait
+        while not self._has_bytes():
+            self._clock.limit(self._wait)
+            if time.monotonic() >= waited:
+                raise TimeoutError
         return self._raw.readinto(buffer)
+
+    def _has_bytes(self) -> bool:
+        """Wait a moment for bytes; those that TLS has read ahead are not seen by the system."""
+        ahead = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
+        return bool(ahead) or wait_for_read(self._sock, GLANCE)
 
     def close(self) -> None:
         self._raw.close()
@@ -131,7 +147,7 @@ class Client(requests.Session):
         self.max_redirects = 5
         self.auth = self._sign  # without any, requests would take a password from ~/.netrc
         self._token = token
-        self._clock = _Clock(task.policy.deadline)
+        self._clock = _Clock(task.policy)
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(task.policy, self._clock))
 
@@ -165,7 +181,7 @@ class Client(requests.Session):
             passes = isinstance(failure, ArchiveBusyError | ArchiveTimeoutError) and attempt < policy.attempts
             if not passes or pause >= self._clock.left():
                 raise failure
-            time.sleep(pause)
+            policy.wait(pause)
 
     def download(self, source: str, part: Path, *, compressed: bool = False, path: str | None = None) -> None:
         """Fetch a MAST URI into `part`, going on from what is there where the archive allows it.

@@ -1,11 +1,14 @@
 """Several visits and files at once, with a small, polite limit."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from xta.archive import edb, mast
@@ -37,6 +40,10 @@ class VisitFiles:
     visit: str
     files: tuple[Path, ...]
     log: str | None
+
+
+GRACE = 2.0
+"""Time for threads to clean up after an interrupt [s]."""
 
 
 def fetch_visit(
@@ -116,36 +123,79 @@ def fetch_many(
     dict
         Item -> `VisitFiles` for a visit, path for a product, or the error if it could not be had: one that
         fails does not take the others with it. In the order of `items`.
+
+    Notes
+    -----
+    An interrupt ends all of them within seconds. Downloads that the archive can resume keep what they have.
     """
-    visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline, policy=policy)
-    product = partial(mast.download, token=token, offline=offline, policy=policy)
-    calls: dict[str, Callable[[], VisitFiles | Path]] = {
+    visit = partial(fetch_visit, instrument=instrument, kind=kind, log=log, token=token, offline=offline)
+    product = partial(mast.download, token=token, offline=offline)
+    calls: dict[str, Callable[..., VisitFiles | Path]] = {
         name: partial(product, name) if is_product_name(name) else partial(visit, name) for name in dict.fromkeys(items)
     }
-    return in_parallel(calls, (policy or Policy()).workers, unit="item", progress=progress)
+    return in_parallel(calls, policy or Policy(), unit="item", progress=progress)
 
 
 def in_parallel(
-    calls: Mapping[str, Callable[[], T]], workers: int, *, unit: str, progress: bool
+    calls: Mapping[str, Callable[..., T]], policy: Policy, *, unit: str, progress: bool
 ) -> dict[str, T | XtaError]:
-    """Call functions in threads, and collect what each returns or the `XtaError` that it raises, in their order."""
+    """Call functions in threads, and collect what each returns or the `XtaError` that it raises, in their order.
+
+    Each is called with the keyword `policy`, which stops it where this function is interrupted.
+    """
     from tqdm import tqdm
 
     results: dict[str, T | XtaError] = {}
-    with ThreadPoolExecutor(workers, thread_name_prefix="xta-fetch") as pool:
-        bar = tqdm(total=len(calls), unit=unit, disable=not progress)  # the first, so that it is above those of files
-        jobs = {pool.submit(call): name for name, call in calls.items()}
-        try:
-            for job in as_completed(jobs):
-                error = job.exception()
-                results[jobs[job]] = error if isinstance(error, XtaError) else job.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            bar.close()
+    # The first bar, so that it is above those of files.
+    with (
+        tqdm(total=len(calls), unit=unit, disable=not progress) as bar,
+        closing(_in_threads(calls, policy, policy.stop or threading.Event())) as done,
+    ):
+        for name, result in done:
+            results[name] = result
+            bar.update()
     return {name: results[name] for name in calls}
+
+
+def _in_threads(
+    calls: Mapping[str, Callable[..., T]], policy: Policy, stop: threading.Event
+) -> Generator[tuple[str, T | XtaError], None, None]:
+    """Yield each name with the result of its call. If the work is interrupted, the threads are told to stop.
+
+    Python waits for no thread of these when it ends, for one may hang in the look-up of an address.
+    """
+    todo: SimpleQueue[str] = SimpleQueue()
+    done: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()
+    stoppable = replace(policy, stop=stop)
+    for name in calls:
+        todo.put(name)
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                name = todo.get_nowait()
+                try:
+                    stoppable.wait(0)
+                    done.put((name, calls[name](policy=stoppable)))
+                except BaseException as error:  # noqa: BLE001 - it is raised where the results are taken
+                    done.put((name, error))
+
+    workers = min(policy.workers, len(calls))
+    threads = [threading.Thread(target=work, daemon=True, name=f"xta-fetch-{k}") for k in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in calls:
+            name, result = done.get()
+            if isinstance(result, BaseException) and not isinstance(result, XtaError):
+                raise result
+            yield name, result
+    except BaseException:
+        stop.set()
+        end = time.monotonic() + GRACE
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        raise
 
 
 def copied(file: Path, folder: Path) -> Path:

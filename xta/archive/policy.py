@@ -14,6 +14,9 @@ Everything here is read from the environment when it is needed, never at import:
 import ipaddress
 import os
 import re
+import threading
+import time
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
@@ -48,6 +51,8 @@ class Policy:
         Pause between polls of a search that the archive is still executing [s].
     workers : int
         Number of visits or files that are fetched at the same time.
+    stop : threading.Event, optional
+        Once it is set, whatever waits for the archive raises `concurrent.futures.CancelledError` within 0.2 s.
     """
 
     connect: float = 10.0
@@ -58,13 +63,25 @@ class Policy:
     backoff_max: float = 30.0
     pause: float = 1.0
     workers: int = 6
+    stop: threading.Event | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in fields(self)[:-1]:
             value = getattr(self, field.name)
             if not value > 0 and not (value == 0 and field.name in {"backoff", "backoff_max", "pause"}):
                 msg = f"Policy({field.name}={value!r}) must be positive"
                 raise ArgumentError(msg)
+
+    def is_stopped(self) -> bool:
+        """Check whether `stop` is set."""
+        return self.stop is not None and self.stop.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a time [s]; CancelledError as soon as `stop` is set."""
+        if self.stop is None:
+            time.sleep(seconds)
+        elif self.stop.wait(seconds):
+            raise CancelledError
 
 
 @dataclass(frozen=True)

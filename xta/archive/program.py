@@ -163,20 +163,18 @@ def fetch_program(
     >>> files = xta.archive.fetch_program(1386, "data", observations="1-3")  # doctest: +SKIP
     >>> program = xta.open_program("data")  # doctest: +SKIP
     """
-    asked: dict[str, Any] = {"offline": offline, "policy": policy}
     chosen: dict[str, Any] = {"observations": observations, "filters": filters, "instrument": instrument}
-    products = program_products(program, kind=kind, **chosen, **asked)
+    products = program_products(program, kind=kind, offline=offline, policy=policy, **chosen)
     target = None if folder is None else Path(folder).expanduser()
     if target is not None:
         make_folder(target)
-    calls: dict[str, Callable[[], Path | None]] = {
-        product.filename: partial(_fetched, product, target, token=token, progress=progress, **asked)
+    calls: dict[str, Callable[..., Path | None]] = {
+        product.filename: partial(_fetched, product, target, token=token, progress=progress, offline=offline)
         for product in products
     }
     for visit, product in {_visit(product): product for product in products if log}.items():
-        calls[f"V{visit}_osslog.csv"] = partial(_logged, product, target, token=token, **asked)
-    workers = (policy or Policy()).workers
-    results = in_parallel(calls, workers, unit="file", progress=progress)
+        calls[f"V{visit}_osslog.csv"] = partial(_logged, product, target, token=token, offline=offline)
+    results = in_parallel(calls, policy or Policy(), unit="file", progress=progress)
     return {name: result for name, result in results.items() if result is not None}
 
 

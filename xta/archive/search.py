@@ -8,7 +8,6 @@ References
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -146,7 +145,7 @@ def _portal(client: "Client") -> "PortalAPI":
                 raise ValueError(msg)
         response._content = bytes(body)
         if b'"EXECUTING"' in response.content:
-            time.sleep(client.task.policy.pause)  # astroquery polls again at once
+            client.task.policy.wait(client.task.policy.pause)  # astroquery polls again at once
         return response
 
     class Uncached(BaseQuery):  # type: ignore[misc]

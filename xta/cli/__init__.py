@@ -54,6 +54,14 @@ def _show(message: Warning | str, category: type[Warning], *_args: Any, **_kwarg
         say(f"Warning: {message}")
 
 
+def _end_threads() -> None:
+    """End the threads of dask: Python would wait for ever for one of them whose start was interrupted."""
+    dask: Any = sys.modules.get("dask.threaded")
+    if dask is not None and dask.default_pool is not None:
+        dask.default_pool.shutdown(wait=False, cancel_futures=True)
+        dask.default_pool = None
+
+
 class _Group(click.Group):
     """Commands that print an `XtaError` as one line, with exit code 1, and each warning as one line."""
 
@@ -67,6 +75,9 @@ class _Group(click.Group):
             except XtaError as error:
                 say(f"Error: {error}")
                 raise SystemExit(1) from error
+            except (KeyboardInterrupt, SystemExit):
+                _end_threads()
+                raise
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,7 +11,7 @@ import xarray as xr
 
 import xta
 from xta.errors import ArgumentError, FileError, ProductError, XtaError, damage, readable
-from xta.io.atomic import make_folder, save_figure
+from xta.io.atomic import interrupts_wait, make_folder, save_figure
 from xta.io.netcdf import is_netcdf_name
 
 if TYPE_CHECKING:
@@ -235,7 +235,8 @@ def opened(file: Path, *needed: str, offline: bool, center: Pixel | None = None)
 def opened_netcdf(file: Path, *needed: str) -> xr.Dataset:
     """Open a NetCDF file of an exposure, lazily; one that cannot be used is refused in words of the command line."""
     try:
-        ds = xr.open_dataset(file, chunks={})
+        with interrupts_wait():
+            ds = xr.open_dataset(file, chunks={})
     except damage() as error:
         msg = f"{file} cannot be opened ({error}); give a NetCDF file of xta analyze"
         raise FileError(msg) from error

@@ -6,19 +6,22 @@ import platform
 import re
 import secrets
 import shutil
+import signal
+import threading
 import traceback
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xta.errors import FileError, XtaError, readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["make_folder", "save_figure", "whole_file", "whole_folder"]
+__all__ = ["compute", "interrupts_wait", "make_folder", "save_figure", "whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -80,11 +83,15 @@ def _temporary(target: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all in it, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove a file, a link or a folder with all in it, if it is there; once more if that is interrupted."""
+    remove = shutil.rmtree if path.is_dir() and not path.is_symlink() else Path.unlink
+    try:
+        remove(path)
+    except FileNotFoundError:
+        pass
+    except (KeyboardInterrupt, SystemExit):
+        _remove(path)
+        raise
 
 
 def _prefix(target: Path) -> str:
@@ -134,6 +141,51 @@ def _target(path: "str | os.PathLike[str]") -> Path:
         msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
         raise FileError(msg)
     return target
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Hold interrupts off until the block ends.
+
+    Signals are handled between two steps of Python in the main thread. One that is handled inside of a lock of xarray
+    leaves it locked for ever, and then nothing can close the file.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which gets no signals
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    try:
+        for number in ours:
+            signal.signal(number, lambda number, _frame: waiting.append(number))
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads of which each is known to the pool: no interrupt comes between the start of one and its entry."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        with interrupts_wait():
+            return super().submit(*args, **kwargs)
+
+
+def compute(task: Any) -> None:
+    """Compute what dask shall write; whatever happens, no thread of this process writes on when this has ended."""
+    from dask import config, threaded
+    from dask.base import get_scheduler
+    from dask.system import CPU_COUNT
+
+    if get_scheduler(collections=[task]) is threaded.get:  # type: ignore[no-untyped-call]
+        with _Pool(config.get("num_workers", None) or CPU_COUNT) as pool:
+            task.compute(pool=pool)
+    else:
+        task.compute()
 
 
 def make_folder(path: Path) -> None:

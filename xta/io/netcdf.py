@@ -11,9 +11,15 @@ import xarray as xr
 
 from xta import model
 from xta.errors import ArgumentError, XtaError
-from xta.io.atomic import whole_file, whole_folder
+from xta.io.atomic import compute, interrupts_wait, whole_file, whole_folder
 
 __all__ = ["is_netcdf_name", "to_netcdf", "to_zarr"]
+
+FRAMES = frozenset({"integration", "exposure", "ta_exposure"})
+"""Dimensions along which images are stored one by one."""
+
+LARGE = 1 << 26
+"""Size of an array [byte] above which it is written frame by frame, so that an interrupt need not wait for it."""
 
 
 def is_netcdf_name(path: "str | os.PathLike[str]") -> bool:
@@ -32,8 +38,7 @@ def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
         options: dict[str, Any] = {}
         if variable.ndim and variable.dtype.kind in "fiu":
             options |= {"zlib": True, "complevel": 4, "shuffle": True}
-            single = {"integration", "exposure", "ta_exposure"}
-            options["chunksizes"] = tuple(1 if dim in single else max(n, 1) for dim, n in variable.sizes.items())
+            options["chunksizes"] = tuple(1 if dim in FRAMES else max(n, 1) for dim, n in variable.sizes.items())
         if name in ds.coords or variable.dtype.kind in "fiu":
             options["_FillValue"] = None
         if variable.dtype.kind == "f" and name in ds.data_vars and variable.ndim:
@@ -75,7 +80,7 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
     with whole_file(path) as temporary:
         task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)
         with TqdmCallback(desc=Path(path).name, disable=not progress):
-            task.compute()
+            compute(task)
 
 
 def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, progress: bool = False) -> None:
@@ -114,7 +119,9 @@ def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, pro
         TqdmCallback(desc=Path(path).name, disable=not progress),
     ):
         try:
-            tree.to_zarr(temporary, mode="w", zarr_format=2)
+            with interrupts_wait():
+                task = tree.to_zarr(temporary, mode="w", zarr_format=2, compute=False)
+            compute(task)
         except XtaError:
             raise
         except (ValueError, TypeError, ImportError) as error:
@@ -133,7 +140,8 @@ def _clean(ds: xr.Dataset) -> xr.Dataset:
     for variable in clean.variables.values():
         variable.attrs = model.clean_attrs(variable.attrs)
         variable.encoding = {}
-    return clean
+    large = [name for name, data in clean.data_vars.items() if data.chunks is None and data.nbytes > LARGE]
+    return clean.assign({name: clean[name].chunk(dict.fromkeys(FRAMES & {*clean[name].dims}, 1)) for name in large})
 
 
 def _clean_tree(tree: xr.DataTree) -> xr.DataTree:
@@ -162,9 +170,10 @@ def _define(clean: xr.Dataset | xr.DataTree, path: Path) -> Any:
     datasets = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     stored = {group: encoding(ds) for group, ds in datasets.items()}
     try:
-        if isinstance(clean, xr.DataTree):
-            return clean.to_netcdf(path, engine="netcdf4", encoding=stored, compute=False)
-        return clean.to_netcdf(path, engine="netcdf4", encoding=stored["/"], compute=False)
+        with interrupts_wait():
+            if isinstance(clean, xr.DataTree):
+                return clean.to_netcdf(path, engine="netcdf4", encoding=stored, compute=False)
+            return clean.to_netcdf(path, engine="netcdf4", encoding=stored["/"], compute=False)
     except XtaError:
         raise
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:

@@ -7,7 +7,7 @@ from astropy.io import fits
 
 import xta
 from tests.report.helpers import read
-from xta import model, summary
+from xta import card, model, summary
 from xta.identity import behind_mask
 
 WIDEST = 40  # characters; xarray breaks a label with its unit into lines of 30
@@ -70,7 +70,7 @@ def test_star_of_acquisition_is_behind_no_mask(acquisition, tmp_path):
     texts = {
         "table": summary.as_table(acquisition),
         "json": json.dumps(summary.as_dict(acquisition)),
-        "card": summary.as_text(acquisition) + summary.as_html(acquisition),
+        "card": summary.as_text(acquisition) + card.as_html(acquisition),
         "page": page.words + str(page.attrs),
         "dataset": str(acquisition.target_x.attrs) + str(acquisition.attrs["history"]),
     }

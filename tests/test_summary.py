@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import xta
-from xta import datasets, summary
+from xta import card, datasets, summary
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ class Reader(HTMLParser):
         self.open, self.tags, self.attrs, self.cells = [], set(), [], []
 
     def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
+        if tag != "img":
+            self.open.append(tag)
         self.tags.add(tag)
         self.attrs += attrs
         if tag in {"td", "th"}:
@@ -78,23 +79,24 @@ def test_as_text_has_one_line_for_each(analyzed):
 
 
 def test_as_html_holds_card(analyzed):
-    reader = read(summary.as_html(analyzed))
+    reader = read(card.as_html(analyzed))
     rows = summary.card(analyzed)
     assert reader.cells == [text for row in rows.items() for text in row]
 
 
 def test_as_html_asks_for_nothing(analyzed):
-    reader = read(summary.as_html(analyzed))
-    assert reader.tags == {"div", "table", "tr", "th", "td"}
-    assert {name for name, _ in reader.attrs} == {"style", "scope"}
-    assert "url(" not in summary.as_html(analyzed)
+    reader = read(card.as_html(analyzed))
+    assert reader.tags == {"div", "table", "tr", "th", "td", "img"}
+    assert {name for name, _ in reader.attrs} == {"style", "scope", "alt", "src"}
+    assert all(value.startswith("data:image/png;base64,") for name, value in reader.attrs if name == "src")
+    assert "url(" not in card.as_html(analyzed)
 
 
 def test_as_html_escapes_text_of_files(analyzed):
     evil = '<script src="//x">alert(1)</script>&"\''
     for name in ("target_name", "instrument", "aperture", "visit_id", "oss_status", "centroid_source"):
         ds = analyzed.assign_coords({name: evil})
-        html = summary.as_html(ds)
+        html = card.as_html(ds)
         assert "<script" not in html
         assert any(evil in cell for cell in read(html).cells), name
 
@@ -113,7 +115,7 @@ def test_card_after_each_step(nircam, analyzed, centered):
     rows = summary.card(centered)
     assert rows["WCS"] == "adjusted, recentered"
     star = f"{float(analyzed['target_x']):.4f}, {float(analyzed['target_y']):.4f}"
-    assert rows["star"] == f"on the central pixel; it was at {star} px of the readout"
+    assert rows["star"] == f"on the central pixel; it was at {star} px of the readout (0-based)"
 
 
 def test_card_of_acquisition(nircam):
@@ -164,13 +166,13 @@ STRANGE = {
 @pytest.mark.parametrize("what", STRANGE)
 def test_as_text_and_as_html_of_strange_dataset(what):
     assert summary.as_text(STRANGE[what]).startswith("<xta")
-    read(summary.as_html(STRANGE[what]))
+    read(card.as_html(STRANGE[what]))
 
 
 def test_as_text_and_as_html_of_nothing():
     for strange in ("empty", "not JWST"):
         assert "xta.open_exposure" in summary.as_text(STRANGE[strange])
-        assert "xta.open_exposure" in summary.as_html(STRANGE[strange])
+        assert "xta.open_exposure" in card.as_html(STRANGE[strange])
 
 
 def test_card_of_lost_file(analyzed, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import xarray as xr
 
-from xta import identity, programs, summary
+from xta import card, identity, programs, summary
 from xta import plot as plots
 from xta.acquisition.adjust import adjust_wcs
 from xta.acquisition.attach import attach
@@ -130,7 +130,7 @@ class TaAccessor:
         return summary.as_text(self._obj)
 
     def _repr_html_(self) -> str:
-        return summary.as_html(self._obj)
+        return card.as_html(self._obj)
 
     @property
     def plot(self) -> PlotAccessor:

@@ -1,9 +1,8 @@
-"""The result of an analysis in words: a mapping for JSON, a table, and the card of a notebook.
+"""The result of an analysis in words: a mapping for JSON, a table, and the lines of the card of a notebook.
 
 The card is made for looking: it shows what is there, and raises for no dataset, whatever it holds.
 """
 
-import html
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +18,16 @@ from xta.estimates.solve import solution, solved_exposures
 from xta.identity import behind_mask, header, words
 from xta.model import ATTRS, scalar
 
-__all__ = ["as_dict", "as_files", "as_html", "as_solution", "as_table", "as_text", "observations", "solution_as_dict"]
+__all__ = [
+    "as_dict",
+    "as_files",
+    "as_solution",
+    "as_table",
+    "as_text",
+    "check_counts",
+    "observations",
+    "solution_as_dict",
+]
 
 QUANTITIES: tuple[tuple[str, str, str, int | None], ...] = (
     # (what, x or RA or east, y or Dec or north, decimals; None for a power of ten)
@@ -57,9 +65,6 @@ ABOUT = (
 NOTHING = "<xta: no JWST exposure; open one with xta.open_exposure(path)>"
 NO_PROGRAM = "<xta: no table of files; open a program with xta.open_program(folder)>"
 FILES = ("role", "filter", "visit_id", "detector", "target_name")
-CELL = "padding:0.15em 0.8em;text-align:left;vertical-align:top;font-weight:"
-FRAME = "display:inline-block;max-width:100%;overflow-wrap:anywhere;"
-FRAME += "border:1px solid currentColor;border-radius:0.4em;padding:0.3em"
 
 
 OBSERVED = {
@@ -275,17 +280,6 @@ def as_text(ds: xr.Dataset) -> str:
     return "\n".join(["<xta>", *(f"  {what:<12}{text}" for what, text in described.items())]) if described else NOTHING
 
 
-def as_html(ds: xr.Dataset) -> str:
-    """Describe a dataset as an HTML table that needs nothing from elsewhere."""
-    lines = "".join(
-        f'<tr><th scope="row" style="{CELL}600;white-space:nowrap">{html.escape(what)}</th>'
-        f'<td style="{CELL}400">{html.escape(text)}</td></tr>'
-        for what, text in card(ds).items()
-    )
-    table = f'<table style="border-collapse:collapse;margin:0">{lines}</table>' if lines else html.escape(NOTHING)
-    return f'<div style="{FRAME if lines else ""}">{table}</div>'
-
-
 def card(ds: xr.Dataset) -> dict[str, str]:
     """Describe a dataset: what -> its description, without what it holds nothing of; empty for no exposure."""
     described = {}
@@ -335,17 +329,22 @@ def _several(ds: xr.Dataset, name: str) -> str:
 def _star(ds: xr.Dataset) -> str:
     now, spread = _pair(ds, "target", 4), _pair(ds, "target", 4, suffix="_err")
     if before := _pair(ds, "star", 4):
-        return f"on the central pixel; it was at {before} px of the readout"
+        return f"on the central pixel; it was at {before} px of the readout (0-based)"
     if now and "klip" in ds.variables:
         return "on the central pixel"
-    return f"{now} px{_say(', ± {} px', spread)}" if now else _several(ds, "target_x")
+    return f"{now} px (0-based){_say(', ± {} px', spread)}" if now else _several(ds, "target_x")
+
+
+def check_counts(ds: xr.Dataset) -> str:
+    """Count the checks that passed and those that were not tested."""
+    states = [check.state for check in checks(ds)]
+    passed, untested = (f"{states.count(value)} {word}" for value, word in ((1, "passed"), (-1, "not tested")))
+    return ", ".join(filter(None, (passed if states else "", untested if -1 in states else "")))
 
 
 def _checks(ds: xr.Dataset, *, reasons: bool = False) -> str:
-    judged = [(state, f"{name} ({reason})" if reasons else name) for name, state, reason in checks(ds)]
-    passed, untested, failed = ([text for state, text in judged if state == value] for value in (1, -1, 0))
-    counts = f"{len(passed)} passed" if judged else "", f"{len(untested)} not tested" if untested else ""
-    return ", ".join(filter(None, (*counts, _say("failed: {}", ", ".join(failed)))))
+    failed = [f"{name} ({reason})" if reasons else name for name, state, reason in checks(ds) if state == 0]
+    return ", ".join(filter(None, (check_counts(ds), _say("failed: {}", ", ".join(failed)))))
 
 
 def _wcs(ds: xr.Dataset) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.report.helpers import distance, ta_wcs
-from xta import summary
+from xta import card
 from xta.geometry import wcs
 from xta.report.viewer import images
 
@@ -283,7 +283,7 @@ def test_card_is_accessible(show, analyzed, axe, tmp_path, scheme):
         '<!DOCTYPE html><html lang="en"><head><title>notebook</title><meta name="color-scheme" content="light dark">'
     )
     shell += '<meta name="viewport" content="width=device-width"></head><body><main><h1>notebook</h1>{}</main></body>'
-    (tmp_path / "card.html").write_text(shell.format(summary.as_html(analyzed)), encoding="utf-8")
+    (tmp_path / "card.html").write_text(shell.format(card.as_html(analyzed)), encoding="utf-8")
     page = show(tmp_path / "card.html", width=400, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert violations(page, axe) == []

@@ -100,6 +100,7 @@ class PlotAccessor:
     __call__ = _method(plots.summary)
     acquisition = _method(plots.acquisition)
     science = _method(plots.science)
+    integrations = _method(plots.integrations)
     offsets = _method(plots.offsets)
     recentered = _method(plots.recentered)
     klip = _method(plots.klip)

@@ -13,6 +13,7 @@ References
 .. [1] M. Okabe, K. Ito, "Color Universal Design", https://jfly.uni-koeln.de/color/ (2008).
 """
 
+from xta.plot.browse import integrations
 from xta.plot.centered import klip, recentered
 from xta.plot.curves import contrast
 from xta.plot.ensembles import monitor, track
@@ -24,6 +25,7 @@ from xta.plot.visits import offsets
 __all__ = [
     "acquisition",
     "contrast",
+    "integrations",
     "joint",
     "klip",
     "monitor",

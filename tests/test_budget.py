@@ -156,7 +156,7 @@ def test_centroid_part_is_noise_and_floor(analyzed):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"centroid": (35.5, 34.3)}, "a centroid by hand has no error"),
+        ({"centroid": (35.5, 34.3)}, "a centroid given by hand has no error"),
         ({"drop": "ta_err"}, "its noise is not known"),
         ({"dark": True}, "its noise is not known"),
     ],

@@ -87,7 +87,7 @@ def test_check_converged_fails_for_failed_acquisition(tmp_path):
     assert state(ds, "telemetry closes")[0] == -1
     assert state(ds, "centroid matches TA image") == (
         -1,
-        "there is no onboard centroid to compare that of the image with",
+        "there is no onboard centroid to compare with that of the image",
     )
 
 
@@ -348,7 +348,7 @@ def test_attach_warns_of_readout_that_does_not_fit(miri):
     for ta in exposures:
         ta.coords["subarray"] = ""
     science = xta.open_exposure(miri.science[0])
-    with pytest.warns(XtaWarning, match="where the star was meant to be is not known"):
+    with pytest.warns(XtaWarning, match="intended position of the star is not known"):
         ds = (
             science.ta.attach(exposures, oss=short_log(miri)).ta.compute_offset(centroid=(136.5, 126.5)).ta.adjust_wcs()
         )

@@ -1,1 +1,1 @@
-"""The target acquisition: find it, pair it, attach it, and correct the WCS by it, in the order of the measurement."""
+"""Find the target acquisition, pair it with its centroids, attach it and correct the WCS, in the order of the work."""

@@ -1,4 +1,4 @@
-"""Correct the WCS of an exposure by the pointing error of its visit: the star behind the mask."""
+"""Correct the WCS of an exposure for the pointing error of its visit, which gives the star behind the mask."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -35,51 +35,51 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
     ds : xarray.Dataset
         A science or TA exposure with an offset (`compute_offset`).
     corrections : "all", "none" or names
-        What the star's pixel is corrected for beyond the WCS of the product, of
-        `xta.acquisition.corrections.CORRECTIONS`: "way", the newest geometry between TA region and mask, and "filter",
-        the shift between the filters of acquisition and exposure. "none" is the published method. An acquisition by
-        itself is never corrected.
+        Corrections of the star's pixel beyond the WCS of the product, out of
+        `xta.acquisition.corrections.CORRECTIONS`: "way", the newest geometry between the TA region and the mask, and
+        "filter", the shift between the filters of the acquisition and the exposure. "none" is the published method. A
+        TA exposure itself is never corrected.
     tables : Tables, optional
-        Filter shifts and accuracies of `xta.instrument.read_tables`, in place of those of the package.
+        Filter shifts and accuracies from `xta.instrument.read_tables`, in place of those of the package.
 
     Returns
     -------
     xarray.Dataset
-        With the corrected ``wcs``, ``ra``, ``dec`` (``wcs_original`` keeps the file's), and scalar coordinates:
-        ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` with errors and
+        The exposure with the corrected ``wcs``, ``ra``, ``dec`` (``wcs_original`` keeps the WCS of the file) and these
+        scalar coordinates: ``target_x/y`` (the star, in the labels ``x``, ``y``), ``target_ra/dec``, ``mask_x/y`` and
         ``aim_x/y`` with errors (see `xta.acquisition.aim`), ``residual_x/y`` (closed loop in the TA frame),
         ``inverse_error_x/y`` (analytic minus numerical inverse) and the change of the attitude,
-        ``adjust_ra/dec/roll`` [arcsec]; and the error budget, ``target_x_err/y_err`` [pixel] and its parts, see
-        `xta.acquisition.budget`; and the checks of star and corrections. What was corrected for stands in
-        ``correction_x/y`` and their errors [pixel] and ``correction_source`` along ``correction``; the corrected WCS
-        puts the target on the corrected star.
+        ``adjust_ra/dec/roll`` [arcsec]. The error budget is in ``target_x_err/y_err`` [pixel] and its parts, see
+        `xta.acquisition.budget`. The checks of the star and of the corrections are added. The corrections that were
+        applied are ``correction_x/y``, with errors [pixel] and ``correction_source``, along ``correction``; the
+        corrected WCS puts the target on the corrected star.
 
     Raises
     ------
     MissingError
         If no offset was computed.
     WCSError
-        If the exposure has no imaging WCS or one that was corrected already (a file of `to_fits`), the target
-        cannot be inverted, or the loop does not close.
+        If the exposure has no imaging WCS or one that was corrected already (a file of `to_fits`), if the pixel of
+        the target cannot be computed, or if the loop does not close.
     ArgumentError
-        If `corrections` is not of this form.
+        If `corrections` does not have this form.
 
     Notes
     -----
     The pointing error turns the sky of a visit as a rigid body. The rotation used is the smallest one that
-    takes the centroid's position, by the TA WCS, to the target; it is applied to the attitude of each WCS,
-    whose distortion stays. A turn about the target itself cannot be seen by one star and is left alone.
-    Always starts from the file's WCS: calling it twice changes nothing more.
+    takes the centroid's position, by the TA WCS, to the target. It is applied to the attitude of each WCS,
+    whose distortion stays. A turn about the target itself cannot be measured with one star and is left alone.
+    The function always starts from the WCS of the file, so calling it twice changes nothing more.
     """
     names = chosen(corrections)
     identity.refuse_combined(ds)
     identity.require(ds, "centroid_ra", "offset_x", "ta_wcs", step="ds.ta.compute_offset()")
     if "corrected_ra" in header(ds):
         name = header(ds).get("filename", "the file")
-        msg = f"the WCS of {name} was corrected already; start from the original product"
+        msg = f"the WCS of {name} has already been corrected; start from the original product"
         raise WCSError(msg)
     if "star_x" in ds.coords:
-        msg = "the dataset is recentered; adjust the WCS of the exposure before recenter()"
+        msg = "the dataset is recentered; call adjust_wcs() before recenter()"
         raise WCSError(msg)
     target, acquired = target_position(ds), acquired_target(ds)
     rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *acquired)
@@ -91,11 +91,11 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
     possible = correct(ds, (x_wcs, y_wcs), tables=tables)
     done = {} if identity.is_ta(ds) else {name: possible[name] for name in names}
     dx, dy = (sum(getattr(each, axis) for each in done.values()) for axis in "xy")
-    # A shift in front: the star, and with it all that the instrument images, is at pixels that are larger by it.
+    # Shift the pixels before the WCS: the star, and all else that the instrument images, is at larger pixels.
     adjusted = wcs.shift(adjusted, -dx, -dy, copy=False) if dx or dy else adjusted
     x, y = x_wcs + dx, y_wcs + dy
     x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
-    place = {"tables": tables, "shifted": "filter" in names}  # as the star is, so that they compare
+    place = {"tables": tables, "shifted": "filter" in names}  # as for the star, so that the two can be compared
     mask, aimed = _mask(ds, **place), _aim(ds, **place)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
     values = model.prefixed(
@@ -118,7 +118,7 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
 
 
 def _rows(done: Mapping[str, Correction]) -> dict[str, xr.Variable]:
-    """Make coordinates of the corrections; none where nothing was corrected for."""
+    """Make the coordinates of the corrections; there are none if no correction was applied."""
     if not done:
         return {}
     columns: dict[str, list[Any]] = {"correction": list(done)}
@@ -128,7 +128,7 @@ def _rows(done: Mapping[str, Correction]) -> dict[str, xr.Variable]:
 
 
 def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
-    """Put the target through the adjusted TA WCS: it has to land on the centroid."""
+    """Compute the target's pixel by the adjusted TA WCS, minus the centroid; refuse a difference that is not zero."""
     ta_wcs = wcs.adjust(wcs.load(in_use(ds)["ta_wcs"].item()), rotation, copy=False)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
     residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
@@ -142,16 +142,16 @@ def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> 
 
 
 def _mask(ds: xr.Dataset, **place: Any) -> Place:
-    """Find the mask; a warning where the SIAF does not know it."""
+    """Find the mask; warn if it is not in the SIAF."""
     try:
         return aim.mask(ds, **place)
     except SiafError as error:
-        warn(f"{header(ds).get('filename', 'the exposure')}: the mask's reference point is not known ({error})")
+        warn(f"{header(ds).get('filename', 'the exposure')}: the reference point of the mask is not known ({error})")
         return aim.NOWHERE
 
 
 def _aim(ds: xr.Dataset, **place: Any) -> Place:
-    """Find where the telescope aimed, where the SIAF knows it."""
+    """Find where the telescope aimed; a place of NaN if the SIAF does not have the aperture."""
     try:
         return aim.aim(ds, **place)
     except SiafError:

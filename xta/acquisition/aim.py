@@ -1,11 +1,11 @@
-"""Where the mask of an exposure is, and where the telescope aimed; two places that the SIAF calls one.
+"""Compute where the mask of an exposure is, and where the telescope aimed. The SIAF has one point for both.
 
-*mask*: where the image of the mask is, by the newest SIAF at hand, whatever release a product was made with; shifted
-by the filter as the star is, since the mask lies before the filters. Of apertures without a mask it is the reference
-point.
+*mask*: the place of the mask's image by the newest SIAF available, whatever release the product was made with. The
+filter shifts it as it shifts the star, since the mask is in front of the filters. For an aperture without a mask it is
+the reference point.
 
-*aim*: where a star lands that was centroided and moved without error: the release that was on board moves it from the
-reference point of the TA aperture to that of the mask, as an angle; where that is in pixels, the newest SIAF says.
+*aim*: the place where a star lands if it was centroided and moved without error. The release on board moves it from
+the reference point of the TA aperture to that of the mask, as an angle; the newest SIAF converts the angle to pixels.
 """
 
 import math
@@ -27,10 +27,10 @@ from xta.identity import header
 __all__ = ["NOWHERE", "Place", "aim", "landing", "mask", "onboard_release"]
 
 CENTERS = {"MIRIM_MASK1065": 73.0, "MIRIM_MASK1140": 27.0, "MIRIM_MASK1550": 11.0}
-"""How far a second determination of the center of a four-quadrant mask is from that of the SIAF [mas]."""
+"""Distance of a second determination of the center of a four-quadrant mask from the center in the SIAF [mas]."""
 
 ONBOARD = {"2022-12-05": "PRDOPSSOC-059", "2024-03-01": "PRDOPSSOC-063"}
-"""Day -> newest release that can have been on board before it: logs of 2022-12-04 and 2024-02-29 close with these."""
+"""Day -> newest release that can have been on board before it; logs of 2022-12-04 and 2024-02-29 agree with these."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Place:
         return Place(self.x + shift.x, self.y + shift.y, *errors, f"{self.source}, {source}")
 
 
-NOWHERE = Place(math.nan, math.nan, math.nan, math.nan, "the SIAF does not know the aperture")
+NOWHERE = Place(math.nan, math.nan, math.nan, math.nan, "the aperture is not in the SIAF")
 
 
 def mask(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -> Place:
-    """Find the mask of an exposure, or the reference point of its aperture where it has none.
+    """Find the mask of an exposure, or the reference point of its aperture if it has no mask.
 
-    `shifted` by the filter it is where its image is; without, where it has to be compared with a star that is not
-    corrected for the filter.
+    With `shifted`, the place is that of the mask's image, which the filter shifts. Without, it is comparable with a
+    star that is not corrected for the filter.
 
     Raises
     ------
     SiafError
-        If the SIAF does not know the aperture.
+        If the aperture is not in the SIAF.
     """
     about = header(ds)
     if about.get("exp_type") not in model.CORONAGRAPHIC_TYPES:
@@ -87,12 +87,12 @@ def mask(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) 
 
 
 def aim(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -> Place:
-    """Find where a star lands behind the mask that was centroided and moved without error; `shifted` as in `mask`.
+    """Find where a star lands that was centroided and moved without error; `shifted` has the same meaning as in `mask`.
 
     Raises
     ------
     SiafError
-        If a SIAF does not know an aperture, or it has no reference point.
+        If an aperture is not in the SIAF, or has no reference point.
     """
     ta = in_use(ds)
     names = {name: str(ta[f"ta_{name}"].item()) for name in ("aperture", "subarray", "detector")}
@@ -100,17 +100,17 @@ def aim(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -
     tables = tables or instrument.tables()
     way = tables.accuracy("way", header(ds))
     error = math.nan if way is None else way.x / 1e3 / float(header(ds).get("pixel_scale", math.nan))
-    source = f"aim of {onboard} on board, laid on {siaf.release()}"
+    source = f"aim by {onboard} on board, converted to pixels by {siaf.release()}"
     place = Place(*landing(header(ds), names, onboard), error, error, source)
     shift, _ = expected(ds, tables) if shifted else (None, "")
     return place if shift is None else place.shifted(shift, "shifted by the filter")
 
 
 def onboard_release(about: Mapping[str, Any]) -> str:
-    """Name the SIAF release that was on board during an exposure, by its header.
+    """Return the name of the SIAF release that was on board during an exposure, by its header.
 
-    The one with which the event log closes (``oss_prd``); else that of the product, or an older one if that cannot
-    have been on board by the date of the exposure.
+    It is the release with which the event log is consistent (``oss_prd``). Otherwise it is that of the product, or an
+    older one if the product's release cannot have been on board yet on the date of the exposure.
     """
     if closed := about.get("oss_prd"):
         return siaf.release(str(closed))
@@ -120,7 +120,7 @@ def onboard_release(about: Mapping[str, Any]) -> str:
 
 
 def landing(about: Mapping[str, Any], ta: Mapping[str, str], onboard: str) -> tuple[float, float]:
-    """Compute where a release on board sends a star, in the newest geometry [0-based pixel of the exposure].
+    """Compute where a release on board sends a star, by the newest geometry [0-based pixel of the exposure].
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def landing(about: Mapping[str, Any], ta: Mapping[str, str], onboard: str) -> tu
     ta : mapping
         "aperture", "subarray" and "detector" of the acquisition.
     onboard : str
-        The release.
+        The release that was on board.
     """
     name = str(about["instrument"])
     target, acquired = (siaf.aperture(name, each, onboard) for each in (about.get("aperture", ""), ta["aperture"]))
@@ -137,7 +137,7 @@ def landing(about: Mapping[str, Any], ta: Mapping[str, str], onboard: str) -> tu
     v2, v3 = siaf.convert(start, *siaf.reference_pixel(acquired, start), "pixel", "tel")
     newest = _science_readout(about, None)
     x, y = siaf.tel_to_pixel(newest, v2 + target.V2Ref - acquired.V2Ref, v3 + target.V3Ref - acquired.V3Ref)
-    # The readout of the product's own release may begin on another pixel of the detector.
+    # In the release of the product, the readout may begin at another pixel of the detector.
     x, y = siaf.det_to_pixel(_science_readout(about, about.get("prd_version")), *siaf.pixel_to_det(newest, x, y))
     return float(x), float(y)
 
@@ -148,7 +148,7 @@ def _science_readout(about: Mapping[str, Any], prd: str | None) -> Any:
 
 
 def _digit(value: float | None) -> float:
-    """Compute the worth of the last decimal that a number is written with."""
+    """Compute the value of one unit in the last decimal place of a number."""
     if value is None:
         msg = "the aperture has no reference point in detector pixels"
         raise SiafError(msg)

@@ -1,4 +1,4 @@
-"""The whole way in one call, for an exposure or for all of a visit: open, attach, measure the offset, adjust."""
+"""Open, attach, measure the offset and adjust the WCS in one call, for one exposure or for all of a visit."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,13 +38,13 @@ def analyze(
     calints : path, astropy.io.fits.HDUList or xarray.Dataset
         The science (or TA) exposure.
     acquisition, oss, targ_acq, offline : optional
-        As in `attach`: by default what lies beside the file, in the cache or in the archive.
+        As in `attach`; by default the files beside the exposure, in the cache or in the archive.
     centroid : "auto", "oss", "converged", "image" or (x, y)
         As in `compute_offset`.
     corrections : "all", "none" or names
         As in `adjust_wcs`.
     chunks : optional
-        As in `open_exposure`; a dataset is chunked anew.
+        As in `open_exposure`; a dataset is rechunked.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def analyze(
     Raises
     ------
     XtaError
-        Of a kind that says what was found and what to do, see the steps.
+        See the steps for the classes. The message contains what was found and what to do.
     """
     ds = attach(_opened(calints, chunks), acquisition, oss=oss, targ_acq=targ_acq, offline=offline)
     return adjust_wcs(compute_offset(ds, centroid=centroid), corrections=corrections)
@@ -72,42 +72,43 @@ def analyze_visit(
     offline: bool = False,
     chunks: Any = None,
 ) -> dict[str, xr.Dataset]:
-    """Find the star in all exposures of a visit by its one acquisition.
+    """Find the star in all exposures of a visit from its one acquisition.
 
     Parameters
     ----------
     files : sequence of path, astropy.io.fits.HDUList or xarray.Dataset; or the path of a folder
-        Exposures of one visit: any filter, detector and channel of an instrument, any dither. TA exposures among
-        them are the acquisition, unless one is given. Of a folder the best product of each exposure is taken, as by
-        `xta.open_program`.
+        Exposures of one visit, with any filter, detector and channel of one instrument, and any dither. TA exposures
+        among them are the acquisition, unless one is given. For a folder, the best product of each exposure is
+        opened, as `xta.open_program` does.
     acquisition, oss, targ_acq, offline, centroid, corrections, chunks : optional
-        As in `analyze`, for all exposures; what is not given is looked for beside the first one. They are read once.
+        As in `analyze`, for all exposures. What is not given is looked for beside the first exposure and read once.
 
     Returns
     -------
     dict
-        Name of the file -> exposure as of `analyze`, in the order of time.
+        Name of the file -> exposure as `analyze` returns it, in order of time.
 
     Raises
     ------
     AcquisitionError
-        If the exposures are of several visits or guide stars, or none of them is a science exposure.
+        If the exposures belong to several visits or guide stars, or none of them is a science exposure.
     ArgumentError
-        If `files` is not a sequence, or two exposures have one name.
+        If `files` is not a sequence, or two exposures have the same name.
     WCSError
-        If no science exposure has an imaging WCS that is its own, or a TA exposure has none.
+        If no science exposure has an imaging WCS that agrees with its header, or a TA exposure has none.
     XtaError
-        Of the kinds of `analyze`.
+        For the same reasons as in `analyze`.
 
     Warns
     -----
     XtaWarning
-        If an exposure has no imaging WCS, such as a spectrum, or one that is not its own, and is left out.
+        If an exposure is left out because it has no imaging WCS, as a spectrum, or one that belongs to another
+        exposure.
 
     Notes
     -----
-    The pointing error of a visit is one rotation of the sky. It is applied to the WCS of every exposure, which
-    has the dither of the exposure (XOFFSET, YOFFSET) in its own attitude.
+    The pointing error of a visit is one rotation of the sky. It is applied to the WCS of every exposure. The attitude
+    of each WCS includes the dither of its exposure (XOFFSET, YOFFSET).
 
     Examples
     --------
@@ -122,7 +123,7 @@ def analyze_visit(
     exposures = sorted((_opened(file, chunks) for file in files), key=lambda ds: str(header(ds).get("date_beg", "")))
     science = [ds for ds in exposures if not identity.is_ta(ds)]
     if not science:
-        msg = f"there is no science exposure among the {len(exposures)} that were given; xta.analyze takes TA exposures"
+        msg = f"there is no science exposure among the {len(exposures)} given; use xta.analyze for TA exposures"
         raise AcquisitionError(msg)
     check_one_visit(exposures)
     if acquisition is None:
@@ -132,7 +133,7 @@ def analyze_visit(
     for ds in science:
         name = str(header(ds).get("filename", len(named)))
         if name in named:
-            msg = f"{name} was given twice; each exposure counts once"
+            msg = f"{name} was given twice; give each exposure once"
             raise ArgumentError(msg)
         named[name] = ds
     result, left_out = analyze_each(named, acquisition, centroid=centroid, corrections=corrections)
@@ -152,9 +153,10 @@ def analyze_each(
     centroid: Centroid = "auto",
     corrections: str | Iterable[str] = "all",
 ) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    """Analyze the exposures of a visit, by name, and tell why others are left out: their WCS is of no use.
+    """Analyze the exposures of a visit, and return the results and the reasons why others are left out, by name.
 
-    That is warned of. A WCS of the acquisition that is of no use is an error, since it concerns all exposures.
+    An exposure whose WCS cannot be used is left out with a warning. If the WCS of the acquisition cannot be used, it
+    is an error, since that concerns all exposures.
     """
     result: dict[str, xr.Dataset] = {}
     left_out: dict[str, str] = {}
@@ -173,7 +175,7 @@ def analyze_each(
 
 
 def _foreign(ds: xr.Dataset) -> str:
-    """Describe in what the WCS of an exposure is not its own; empty where it is."""
+    """Describe how the WCS of an exposure differs from its header; empty if it does not."""
     try:
         sky.check_reference(ds)
     except WCSError as error:
@@ -182,11 +184,11 @@ def _foreign(ds: xr.Dataset) -> str:
 
 
 def _in_folder(folder: "str | os.PathLike[str]") -> list[Path]:
-    """List the best product of each exposure in a folder; damaged ones are warned of."""
+    """List the best product of each exposure in a folder; warn about damaged files."""
     products = [product for files in found.find_files(folder).products.values() for product in files.values()]
     for product in products:
         if product.error:
-            warn(f"a file is passed over: {product.error}")
+            warn(f"skipped a file: {product.error}")
     return [ranked[0].path for ta in (False, True) for ranked in found.exposures(products, ta=ta)]
 
 
@@ -197,12 +199,12 @@ def _opened(source: Any, chunks: Any) -> xr.Dataset:
 
 
 def check_one_visit(exposures: Sequence[xr.Dataset]) -> None:
-    """Refuse exposures of which one acquisition cannot be the acquisition of all."""
+    """Refuse exposures that cannot all belong to the same acquisition."""
     for ds in exposures:
         check_identity(ds)
     for name, what in (("visit_id", "visits"), ("instrument", "instruments"), ("guide_star", "guide stars")):
         values = {str(header(ds)[name]): str(header(ds).get("filename", "?")) for ds in exposures if name in header(ds)}
         if len(values) > 1:
             pairs = ", ".join(f"{value} ({file})" for value, file in sorted(values.items()))
-            msg = f"the exposures are of several {what}, which have a pointing error each: {pairs}; give one at a time"
+            msg = f"the exposures belong to several {what} with different pointing errors: {pairs}; give one at a time"
             raise AcquisitionError(msg)

@@ -1,4 +1,4 @@
-"""Attach the target acquisition to an exposure: find it, check that it belongs, stack it."""
+"""Attach the target acquisition to an exposure: find it, check that it belongs to the exposure, and stack it."""
 
 import logging
 import math
@@ -27,17 +27,19 @@ __all__ = ["Acquisition", "attach", "check_identity", "find_acquisition", "forge
 logger = logging.getLogger(__name__)
 
 SOLVED = 1 / 3600
-"""By how much the pointing of a TA exposure may differ from its header [deg].
+"""Largest difference allowed between the pointing of a TA exposure and its header [deg].
 
-Software that solves it anew leaves the keywords. The offset is then that of the new solution, and a check says so.
+Software that solves the pointing again does not change the keywords. The offset then refers to the new solution, and a
+check reports it.
 """
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """The acquisition of a visit as it was found: read once, for any number of exposures.
+    """The acquisition of a visit, read once for any number of exposures.
 
-    The TA exposures in the order of time, the event log or why there is none, and the TARG_ACQ extensions at hand.
+    It holds the TA exposures in order of time, the event log or the reason why there is none, and the TARG_ACQ
+    extensions that were found.
     """
 
     exposures: tuple[xr.Dataset, ...]
@@ -58,44 +60,44 @@ def attach(
     Parameters
     ----------
     ds : xarray.Dataset
-        A science or TA exposure, of `xta.open_exposure`.
+        A science or TA exposure, opened with `xta.open_exposure`.
     acquisition : path, HDUList, xarray.Dataset or sequence of these, optional
-        The TA exposures. By default a TA exposure is its own, and for a science exposure the TA products of
-        its visit are found beside its file by VISIT_ID and EXP_TYPE. Or an `Acquisition`, with log and all.
+        The TA exposures. By default a TA exposure is its own acquisition, and for a science exposure the TA products
+        of its visit are found beside its file by VISIT_ID and EXP_TYPE. An `Acquisition` includes log and records.
     oss : path, str, table or OssLog, optional
-        Event log of the visit, anything that `xta.osslog.read` takes. By default a log of the visit found
-        beside the file or in the archive, if there is one.
+        Event log of the visit, in any form that `xta.osslog.read` accepts. By default a log of the visit is looked
+        for beside the file and in the archive.
     targ_acq : path, HDUList, TargAcq or sequence of these, optional
-        TA ``_uncal`` products whose TARG_ACQ extension holds the centroid, used where the log has none. By
-        default those found beside the file.
+        TA ``_uncal`` products whose TARG_ACQ extension holds the centroid, used if the log has none. By
+        default those beside the file are used.
     offline : bool
-        Do not use the network. Otherwise what is not beside the file comes from the cache, and what is not
-        there from the archive, once.
+        Do not use the network. Otherwise files that are neither beside the exposure nor in the cache are downloaded
+        from the archive once and cached.
 
     Returns
     -------
     xarray.Dataset
-        With ``ta_sci``, ``ta_err``, ``ta_dq`` (ta_exposure, ta_y, ta_x), ``ta_wcs``, ``ta_time`` and other
-        coordinates of the exposures, the onboard centroids paired with them, and as scalar
-        coordinates the centroid in use: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based
-        TA readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``,
-        ``centroid_kind``. The checks that log and headers allow, see `xta.acquisition.checks`.
+        The exposure with ``ta_sci``, ``ta_err``, ``ta_dq`` (ta_exposure, ta_y, ta_x), ``ta_wcs``, ``ta_time`` and
+        other coordinates of the TA exposures, and the onboard centroids paired with them. The centroid in use is in
+        scalar coordinates: ``oss_x_det``, ``oss_y_det`` (SIAF Det, 1-based), ``oss_x``, ``oss_y`` (0-based TA
+        readout), ``oss_time``, ``oss_status``, ``oss_log`` (the raw lines) and ``centroid_source``,
+        ``centroid_kind``. The checks that need only log and headers are added, see `xta.acquisition.checks`.
 
     Raises
     ------
     AcquisitionError
-        If no TA exposure is found, or it is of another visit, guide star or instrument.
+        If no TA exposure is found, or it belongs to another visit, guide star or instrument.
     FileError, ProductError, OssLogError
         If a file cannot be read.
     WCSError
-        If a TA exposure has no WCS or one that was corrected already, or the WCS of an exposure is not that of its
-        own header (V2_REF, V3_REF, RA_REF, DEC_REF, ROLL_REF).
+        If a TA exposure has no WCS or one that has already been corrected, or if the WCS of an exposure disagrees
+        with its own header (V2_REF, V3_REF, RA_REF, DEC_REF, ROLL_REF).
 
     Notes
     -----
-    A TA block of the log belongs to the last TA exposure of its detector that began before the block: OSS
-    writes it after the exposure ends, before the next one. The centroid in use is the last one that
-    converged. Any earlier analysis in `ds` is taken back.
+    A TA block of the log belongs to the last TA exposure of its detector that began before the block, because OSS
+    writes it after the exposure ends and before the next one begins. The centroid in use is the last one that
+    converged. Any earlier analysis in `ds` is removed first.
     """
     if isinstance(acquisition, Acquisition):
         return stacks.each(ds, lambda part: _attached(part, acquisition), name="attach")
@@ -108,16 +110,16 @@ def attach(
         visit = str(header(part).get("visit_id"))
         own = (visit, str(header(part).get("filename"))) if identity.is_ta(part) else (visit,)
         if own not in read:
-            mine = [ta for ta in given if header(ta).get("visit_id") == visit] or acquisition
+            own_tas = [ta for ta in given if header(ta).get("visit_id") == visit] or acquisition
             own_records = [record for record in records if record.visit_id == visit] if several else targ_acq
-            read[own] = find_acquisition(part, mine, oss=oss, targ_acq=own_records or None, offline=offline)
+            read[own] = find_acquisition(part, own_tas, oss=oss, targ_acq=own_records or None, offline=offline)
         return _attached(part, read[own])
 
     return stacks.each(ds, attach_one, name="attach")
 
 
 def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
-    """Attach an acquisition that was read to one exposure."""
+    """Attach an acquisition that has been read to one exposure."""
     check_identity(ds)
     bare, exposures = forget(ds), acquisition.exposures
     _check_belong(bare, exposures)
@@ -135,22 +137,23 @@ def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
 
 
 def check_identity(ds: xr.Dataset) -> None:
-    """Refuse an exposure whose header does not say of which visit and instrument it is."""
+    """Refuse an exposure whose header does not contain its visit and instrument."""
     identity.refuse_combined(ds)
     for name, keyword in (("visit_id", "VISIT_ID"), ("instrument", "INSTRUME")):
         if name not in header(ds):
-            msg = f"{header(ds).get('filename', 'the exposure')} has no {keyword}; set it, ds.assign_coords({name}=...)"
+            label = header(ds).get("filename", "the exposure")
+            msg = f"{label} has no {keyword}; set it with ds.assign_coords({name}=...)"
             raise AcquisitionError(msg)
         if not identity.is_valid(name, header(ds)[name]):
-            what = f"{name} of the exposure is {header(ds)[name]!r:.60}, which is no {keyword}"
-            msg = f"{what}; set it, ds.assign_coords({name}=...)"
+            what = f"{name} of the exposure is {header(ds)[name]!r:.60}, which is not a valid {keyword}"
+            msg = f"{what}; set it with ds.assign_coords({name}=...)"
             raise AcquisitionError(msg)
 
 
 def find_acquisition(
     ds: xr.Dataset, acquisition: Any = None, *, oss: Any = None, targ_acq: Any = None, offline: bool = False
 ) -> Acquisition:
-    """Find and read the acquisition of an exposure's visit as `attach` does, to attach it to several exposures."""
+    """Find and read the acquisition of an exposure's visit, as `attach` does, for use with several exposures."""
     check_identity(ds)
     bare = forget(ds)
     beside = [] if acquisition is not None and targ_acq is not None else ta_beside(bare)
@@ -159,13 +162,13 @@ def find_acquisition(
         key=lambda ta: (header(ta).get("date_beg", ""), header(ta).get("filename", "")),
     )
     records = targ_acqs(bare, targ_acq, beside)
-    # A centroid that lies beside the file is worth more than a journey to the archive.
+    # If a file beside the exposure has the centroid, the archive is not asked for a log.
     search = event_log(bare, oss, offline=offline or any(record.successful for record in records))
     return Acquisition(tuple(exposures), search, tuple(records))
 
 
 def _with_centroid(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
-    """Add the onboard centroids: of the log, or of a TARG_ACQ extension where the log has none."""
+    """Add the onboard centroids from the log, or from a TARG_ACQ extension if the log has none."""
     exposures, log = acquisition.exposures, acquisition.search.log
     blocks: list[list[Centroid]] = [[] for _ in exposures]
     onboard = pair.Onboard(reason=acquisition.search.reason)
@@ -180,9 +183,9 @@ def _with_centroid(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
 
 
 def unadjusted(ds: xr.Dataset) -> xr.Dataset:
-    """Take back `adjust_wcs` or `set_star`: restore the WCS of the file, drop the star and what else they added."""
+    """Undo `adjust_wcs` or `set_star`: restore the WCS of the file and drop the star and everything else they added."""
     if "star_x" in ds.coords:
-        msg = "the dataset is recentered, its pixels are not those of the readout; start from the exposure"
+        msg = "the dataset is recentered, so its pixels are not those of the readout; start from the original exposure"
         raise AcquisitionError(msg)
     if "wcs_original" in ds.coords:
         ds = sky.assign_wcs(ds, sky.wcs_text(ds, "wcs_original"))
@@ -190,7 +193,7 @@ def unadjusted(ds: xr.Dataset) -> xr.Dataset:
 
 
 def forget(ds: xr.Dataset) -> xr.Dataset:
-    """Take back an earlier analysis: drop what attach and later steps added, restore the WCS of the file."""
+    """Undo an earlier analysis: drop what `attach` and later steps added, and restore the WCS of the file."""
     ds = unadjusted(ds)
     added = [name for name in ds.variables if str(name).startswith("ta_") or name in model.ANALYSIS]
     return identity.forget(ds.drop_vars(added))
@@ -207,7 +210,7 @@ def _exposures(
 
 
 def _opened(acquisition: Any) -> list[xr.Dataset]:
-    """Open the TA exposures that are given."""
+    """Open the TA exposures given by the user."""
     from astropy.io.fits import HDUList
 
     if isinstance(acquisition, str | os.PathLike | HDUList | xr.Dataset):
@@ -218,7 +221,7 @@ def _opened(acquisition: Any) -> list[xr.Dataset]:
     exposures: list[xr.Dataset] = []
     for item in acquisition:
         exposures += stacks.members_or_one(item) if isinstance(item, xr.Dataset) else [open_exposure(item)]
-    # A TA exposure that was analyzed counts with the WCS of its file, like any other.
+    # For a TA exposure that was analyzed, use the WCS of its file, as for any other.
     exposures = [unadjusted(ta) if "wcs_original" in ta.variables else ta for ta in exposures]
     if not exposures:
         msg = "acquisition is empty; give at least one TA exposure"
@@ -240,31 +243,31 @@ def _check_belong(ds: xr.Dataset, exposures: Iterable[xr.Dataset]) -> None:
                 msg = f"{label} has no {name}, so its centroid cannot be put on the sky"
                 raise WCSError(msg)
         if "corrected_ra" in header(ta) and "corrected_ra" not in header(ds):
-            msg = f"the WCS of {label} was corrected already, so it has no pointing error; give the original product"
+            msg = f"the WCS of {label} has already been corrected and has no pointing error; give the original product"
             raise WCSError(msg)
-        model.require_pixels(ta, AcquisitionError, f"attach the TA exposure {label} as it was opened")
+        model.require_pixels(ta, AcquisitionError, f"attach the unmodified TA exposure {label}")
 
 
 def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
-    """Compare what the headers of the exposure and of a TA exposure say."""
+    """Compare a value in the headers of the exposure and of a TA exposure."""
     label = header(ta).get("filename", "the TA exposure")
     value, other = header(ds).get(name), header(ta).get(name)
     if other is None and name != "guide_star":
-        msg = f"{label} does not say its {what}, so it cannot be known to belong to the exposure"
+        msg = f"{label} does not contain its {what}, so it is not known whether it belongs to the exposure"
         raise AcquisitionError(msg)
     if (value is None) != (other is None):
         silent = label if other is None else "the exposure"
-        warn(f"{silent} does not say its {what}; that it is the same in both is not known")
+        warn(f"the header of {silent} has no {what}, so it is not known whether both have the same {what}")
     elif value != other:
         msg = (
-            f"{label} belongs to {what} {other}, the exposure {header(ds).get('filename', '')} to {value}: "
-            f"its pointing error is another one; give a TA exposure of the same {what}"
+            f"{label} belongs to {what} {other}, but the exposure {header(ds).get('filename', '')} to {value}, so "
+            f"their pointing errors differ; give a TA exposure of the same {what}"
         )
         raise AcquisitionError(msg)
 
 
 def _image(ta: xr.Dataset, name: str) -> Any:
-    """Take one image of a TA exposure, (y, x); of a cube the mean of the integrations in which a pixel is good."""
+    """Return one image of a TA exposure, (y, x); for a cube, the mean of the integrations in which a pixel is good."""
     values: Any = ta[name].transpose(..., "y", "x").values
     if "integration" not in ta[name].dims:
         return values
@@ -275,7 +278,7 @@ def _image(ta: xr.Dataset, name: str) -> Any:
 
 
 def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
-    """Stack the TA exposures on ``ta_exposure``, each at its own labels, and describe them."""
+    """Stack the TA exposures along ``ta_exposure``, each at its own labels, and describe them."""
     ends = {dim: [ta[dim].values[[0, -1]] for ta in exposures] for dim in ("y", "x")}
     axes = {dim: np.arange(np.min(values), np.max(values) + 1) for dim, values in ends.items()}
     variables = _stack_images(exposures, axes)
@@ -295,7 +298,7 @@ def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
 
 
 def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> dict[str, xr.Variable]:
-    """Stack the images that all exposures have; what a smaller readout does not have is NaN and DO_NOT_USE."""
+    """Stack the images that all exposures have; pixels outside a smaller readout are NaN and DO_NOT_USE."""
     shape = (len(exposures), axes["y"].size, axes["x"].size)
     stacked: dict[str, xr.Variable] = {}
     exposures = [pixels.converted(ta, names=("sci", "err", "dq")) if "sci" in ta else ta for ta in exposures]
@@ -315,7 +318,7 @@ def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> d
 
 
 def _intended(ta: xr.Dataset) -> tuple[float, float]:
-    """Compute where the star was meant to be; only acquisitions are dithered, not the images that confirm them."""
+    """Compute the intended position of the star; only acquisitions are dithered, not the confirmation images."""
     a = header(ta)
     number = str(a.get("exposure_number")) if a.get("exp_type") in model.TACQ_TYPES else ""
     try:
@@ -327,9 +330,9 @@ def _intended(ta: xr.Dataset) -> tuple[float, float]:
 
 
 def _check_readouts(exposures: Iterable[xr.Dataset]) -> None:
-    """Warn where an array is not the readout of its keywords; an onboard centroid in it was refused before."""
+    """Warn if an array does not match its keywords; an onboard centroid in such an array was refused before."""
     for ta in exposures:
         try:
             pair.readout(ta)
         except (SiafError, AcquisitionError) as error:
-            warn(f"{error}; where the star was meant to be is not known")
+            warn(f"{error}; the intended position of the star is not known")

@@ -1,14 +1,14 @@
-r"""How well the star's position is known: the parts of its error, and where each comes from.
+r"""Compute how well the star's position is known: the parts of its error, each with its source.
 
-The parts are the functions of `PARTS`; each says what its part is.
+The parts are computed by the functions in `PARTS`; their docstrings describe them.
 
-Each part is a covariance: the errors along x and y, and their correlation. An error of the centroid goes to the
-exposure as J C J\ :sup:`T`, where J is the derivative of the star's pixel by that of the centroid; where the two
-frames are rotated against each other, independent errors in the one are correlated in the other.
+Each part is a covariance: the errors along x and y, and their correlation. A covariance C of the centroid becomes
+J C J\ :sup:`T` in the exposure, where J is the derivative of the star's pixel by that of the centroid. If the two
+frames are rotated against each other, independent errors in one are correlated in the other.
 
-What cannot be seen in one visit, such as what the maneuver to the mask really did, has the accuracy of the table of
-`xta.instrument`, with its source. Where a part cannot be measured, the published accuracy of a target acquisition
-[1]_ stands in for it.
+Errors that cannot be measured in one visit, such as that of the maneuver to the mask, are taken from the table of
+`xta.instrument`, with their source. If a part cannot be measured, the published accuracy of a target acquisition
+[1]_ is used instead.
 
 References
 ----------
@@ -37,11 +37,11 @@ from xta.identity import header
 __all__ = ["PARTS", "Part", "assign", "by_source", "coordinates"]
 
 OF_THE_MASK = frozenset({"mask reference"})
-"""Parts that are no part of the star's error."""
+"""Parts that are listed but do not belong to the star's error."""
 
 ALIKE = 0.98
-"""Part of the variance that is taken to be common to all stars that are known in one way, such as by one joint solution
-or by one model image."""
+"""Share of the variance that is taken to be common to all stars measured in the same way, such as by one joint solution
+or with one model image."""
 
 Pair = tuple[float, float]
 
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where star and centroid are, and the scales there."""
+    """The places of the star and of the centroid, and the scales there."""
 
     ds: xr.Dataset
     ta: xr.Dataset
@@ -71,23 +71,23 @@ class _Place:
     scale: float
     """Size of a pixel at the star [arcsec]."""
     corrections: Mapping[str, Correction]
-    """All that could be applied; what was applied are the rows ``correction`` of the dataset."""
+    """All corrections that can be applied; those that were applied are the rows ``correction`` of the dataset."""
     tables: Tables
 
     @property
     def is_acquisition(self) -> bool:
-        """Whether the exposure is the TA exposure itself."""
+        """True if the exposure is the TA exposure itself."""
         named = str(header(self.ds).get("filename", "")) == str(self.ta["ta_filename"].item())
         return named and identity.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
 
     def moved(self, x: float, y: float, source: str) -> Part:
-        """Take an error of the centroid, whose axes are independent, to the exposure: J C J^T."""
+        """Propagate an error of the centroid, with independent axes, to the exposure: J C J^T."""
         covariance = self.to_science @ np.diag(np.square([x, y])) @ self.to_science.T
         x, y = np.sqrt(np.diag(covariance)).tolist()
         return Part(x, y, source, _correlation(x, y, float(covariance[0, 1])))
 
     def correction(self, name: str) -> Part:
-        """Make a part of a correction: its errors, and all of it where it was not applied."""
+        """Make the part for a correction: its errors, plus the correction itself if it was not applied."""
         if self.is_acquisition:
             return Part(0.0, 0.0, "the exposure is the acquisition itself")
         made = self.corrections[name]
@@ -99,7 +99,7 @@ class _Place:
         return Part(x, y, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px: {made.source}")
 
     def table(self, quantity: str, factor: float = 1.0) -> Part:
-        """Make a part of an accuracy of the table that is an angle."""
+        """Make a part from an accuracy in the table that is an angle."""
         if self.is_acquisition:
             return Part(0.0, 0.0, "the exposure is the acquisition itself")
         accuracy = self.tables.accuracy(quantity, header(self.ds))
@@ -108,11 +108,11 @@ class _Place:
         return self.same(factor * accuracy.x, accuracy.source)
 
     def same(self, mas: float, source: str) -> Part:
-        """Make a part that is the same along all directions [mas]."""
+        """Make a part that is the same in all directions [mas]."""
         return Part(mas / (1e3 * self.scale), mas / (1e3 * self.scale), source)
 
     def unknown(self, reason: str) -> Part:
-        """Let the published accuracy of an acquisition stand in."""
+        """Make a part from the published accuracy of an acquisition."""
         mas = instrument.acquisition_accuracy(str(header(self.ds)["instrument"]))
         return self.same(mas, f"{reason}; the published accuracy of a target acquisition, {mas:.1f} mas")
 
@@ -122,20 +122,20 @@ def assign(
 ) -> xr.Dataset:
     """Add the error budget to an exposure whose WCS is adjusted.
 
-    One standard error along each axis [pixel and mas], ``target_x_err`` and so on, the correlation of the two axes,
-    ``target_xy_corr``, and the same of each part along ``error_part`` (the labels are `PARTS`) with what it was taken
-    from. The parts are taken as independent, so their covariances add: the interval of plus and minus one error holds
-    the star in 68 % of cases, each axis for itself.
+    The budget contains one standard error along each axis [pixel and mas], ``target_x_err`` and so on, the correlation
+    of the two axes, ``target_xy_corr``, and the same for each part along ``error_part`` (the labels are those of
+    `PARTS`), with its source. The parts are taken as independent, so their covariances add. The interval of plus and
+    minus one error contains the star in 68 % of cases, for each axis separately.
 
-    `tables` stand in for those of the package. `corrections` are those of `xta.acquisition.corrections.correct`,
-    if they are at hand.
+    `tables` replace those of the package. `corrections` are the result of `xta.acquisition.corrections.correct`, if
+    it has been computed already.
     """
     ta = in_use(ds)
     tables = tables or instrument.tables()
     star = float(ds["target_x"]), float(ds["target_y"])
     science = wcs.sky_jacobian(sky.the_wcs(ds), *star)
     acquisition = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
-    # A move of the centroid moves the sky, by the TA's Jacobian, and so the star, by the inverse of the other.
+    # A change of the centroid moves the sky by the TA's Jacobian, and the star by the inverse of the exposure's.
     scale = math.sqrt(abs(float(np.linalg.det(science))))
     if corrections is None:
         dx, dy = (float(ds[f"correction_{axis}"].sum()) if "correction" in ds.dims else 0.0 for axis in "xy")
@@ -145,19 +145,19 @@ def assign(
 
 
 def coordinates(parts: Mapping[str, Part], *, scale: float) -> dict[str, xr.Variable]:
-    """Make coordinates of parts of the star's error and of their sum.
+    """Make the coordinates of the parts of the star's error and of their sum.
 
     Parameters
     ----------
     parts : mapping of str to Part
-        Independent of each other. Those of `OF_THE_MASK` are listed, but are no part of the sum.
+        They are independent of each other. Those in `OF_THE_MASK` are listed but not added to the sum.
     scale : float
-        Size of a pixel at the star [arcsec]; NaN where it is not known, and so are the errors as angles.
+        Size of a pixel at the star [arcsec]; if it is NaN, the errors as angles are NaN, too.
 
     Returns
     -------
     dict of str to xarray.Variable
-        The correlation of a part without an error is 0, that of one whose error is not known is NaN.
+        The correlation is 0 for a part without an error, and NaN for a part whose error is not known.
     """
     x, y, corr = np.array([(part.x, part.y, part.corr) for part in parts.values()]).T
     corr = np.where(np.isfinite(x + y), np.where(x * y == 0, 0.0, corr), np.nan)
@@ -177,39 +177,39 @@ def coordinates(parts: Mapping[str, Part], *, scale: float) -> dict[str, xr.Vari
 
 
 def _correlation(x: float, y: float, covariance: float) -> float:
-    """Correlation of two errors; 0 where one of them is 0, NaN where one is not known."""
+    """Compute the correlation of two errors; 0 if one of them is 0, NaN if one is not known."""
     if x == 0 or y == 0:
         return 0.0
     return float(np.clip(covariance / (x * y), -1.0, 1.0))
 
 
 def _centroid(place: _Place) -> Part:
-    """Photon noise of the centroid in use, and what is known of its other errors, see `xta.acquisition.centroids`."""
+    """Photon noise of the centroid in use, and its other known errors, see `xta.acquisition.centroids`."""
     kind = identity.centroid_kind(place.ds)
     if kind == "manual":
-        return place.unknown("a centroid by hand has no error")
+        return place.unknown("a centroid given by hand has no error")
     name = centroids.NAMES.get(kind, kind)
     try:
-        found = centroids.measure(place.ds, tables=place.tables)[name]
+        centroid = centroids.measure(place.ds, tables=place.tables)[name]
     except (KeyError, XtaError) as error:
         return place.unknown(f"the centroid cannot be measured again ({error})")
-    if not math.isfinite(found.x_err + found.y_err):
-        return place.unknown(found.note)
-    return place.moved(found.x_err, found.y_err, found.note)
+    if not math.isfinite(centroid.x_err + centroid.y_err):
+        return place.unknown(centroid.note)
+    return place.moved(centroid.x_err, centroid.y_err, centroid.note)
 
 
 def _way(place: _Place) -> Part:
-    """Error of the geometry from TA region to mask; all that is known of it where it is not corrected for."""
+    """Error of the geometry from the TA region to the mask; plus the whole correction if it is not applied."""
     return place.correction("way")
 
 
 def _filter(place: _Place) -> Part:
-    """Error of the shift between the filters; all of the shift where it is not corrected for."""
+    """Error of the shift between the filters; plus the whole shift if it is not corrected for."""
     return place.correction("filter")
 
 
 def _maneuver(place: _Place) -> Part:
-    """Accuracy of the move from TA region to mask, which no header knows."""
+    """Accuracy of the move from the TA region to the mask, which is in no header."""
     return place.table("maneuver")
 
 
@@ -226,7 +226,7 @@ def _inverse(place: _Place) -> Part:
 
 
 def _mask_reference(place: _Place) -> Part:
-    """Errors of the mask's own place, not of the star: last digit of the SIAF, its scatter, shift of the filter."""
+    """Errors of the mask's place, not of the star's: the last digit of the SIAF, its scatter and the filter shift."""
     x, y = (model.scalar(place.ds, f"mask_{axis}_err") for axis in "xy")
     return Part(x, y, "last digit of the SIAF, a second determination, and the shift of the filter")
 
@@ -240,30 +240,30 @@ PARTS: dict[str, Callable[[_Place], Part]] = {
     "inverse": _inverse,
     "mask reference": _mask_reference,
 }
-"""Labels of the dimension ``error_part``; all but those `OF_THE_MASK` add up, as covariances, to the star's error."""
+"""Labels of the dimension ``error_part``; all but those in `OF_THE_MASK` add, as covariances, to the star's error."""
 
 
 def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDArray[np.float64]] | None:
-    """Share out the parts of a star's error among what they come from, as exposures have errors in common.
+    """Divide the parts of a star's error by their cause, since exposures have errors in common.
 
     Parameters
     ----------
     ds : xarray.Dataset
         An exposure with an error budget.
     tables : Tables, optional
-        In place of those of the package.
+        Tables to use in place of those of the package.
 
     Returns
     -------
     dict of str to array, shape (2, 2), or None
-        Source -> root of its covariance along x and y [pixel]. Two exposures that both have a source have the same unit
-        errors of it. None where the error is not known.
+        Source -> root of its covariance along x and y [pixel]. Two exposures with the same source have the same unit
+        errors from it. None if the error is not known.
 
     Notes
     -----
-    The maneuver is of a visit; guiding is half of the visit, in its acquisition, and half of the exposure; the filter,
-    the way and the bias of a centroid are of all visits that were acquired and observed alike; the noise of a centroid
-    is of its visit.
+    All exposures of a visit share the error of the maneuver and the noise of the centroid. Half of the variance of
+    guiding, that of the acquisition, belongs to the visit, and half to the exposure. The errors of the filter shift
+    and of the way, and the bias of a centroid, are common to all visits that were acquired and observed alike.
     """
     if "error_part" not in ds.dims or not math.isfinite(model.scalar(ds, "target_x_err")):
         return None
@@ -296,12 +296,12 @@ def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDAr
 
 
 def _root(x: float, y: float, corr: float) -> NDArray[np.float64]:
-    """Factor a covariance: L with L @ L.T of these errors."""
+    """Factor the covariance of these errors: return L, where L @ L.T is the covariance."""
     return np.array([[x, 0.0], [corr * y, math.sqrt(max(1 - corr**2, 0.0)) * y]])
 
 
 def _common_centroid(ds: xr.Dataset, tables: Tables, x: float, y: float) -> float:
-    """Compute the part of the variance of the centroid that all visits share: what is left without noise."""
+    """Compute the share of the centroid's variance that all visits have in common, which remains without noise."""
     kind = identity.centroid_kind(ds)
     accuracy = tables.accuracy(f"centroid_{centroids.NAMES.get(kind, kind)}", header(ds))
     if accuracy is None or "ta_wcs" not in ds.coords:

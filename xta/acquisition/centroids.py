@@ -1,18 +1,19 @@
-"""The ways to find the star in the TA image, each with its error; which of them to use.
+"""Find the star in the TA image in several ways, each with its error, and choose the best of them.
 
-*oss*: the onboard centroid, as the event log or TARG_ACQ has it. On board the window rests when its last step is below
-a threshold, before its own fixed point.
+*oss*: the onboard centroid from the event log or from TARG_ACQ. On board, the iteration stops when its last step is
+below a threshold, before the window reaches its fixed point.
 
-*converged*: the same carried to the fixed point. Each step of the iteration is r times the one before, where r is by
-how much the center of light in the window follows the window; so after a last step d there is d r / (1 - r) to go. The
-log has the length of d only: its direction is that from the brightest pixel, where the iteration began.
+*converged*: the same, extrapolated to the fixed point. Each step of the iteration is r times the one before, where r
+is the fraction by which the center of light in the window follows the window. After a last step d, the remaining
+distance is d r / (1 - r). The log contains only the length of d; its direction is that from the brightest pixel, where
+the iteration began.
 
-*unbiased*: the onboard centroid plus what it was off in visits whose acquisition was measured on ground; of NIRCam
-coronagraphy, and only where there is no image to measure.
+*unbiased*: the onboard centroid plus its mean error in visits whose acquisition was measured on the ground. It exists
+for NIRCam coronagraphy, and only if there is no image to measure.
 
-*image*: measured here in the TA image.
+*image*: the centroid measured by this package in the TA image.
 
-The error of each is its noise, and a part that all visits of a program share, from the table of `xta.instrument`.
+The error of each is its noise, plus a part that all visits of a program share, from the table of `xta.instrument`.
 """
 
 import math
@@ -34,27 +35,27 @@ from xta.images.centroid import ImageCentroid
 __all__ = ["FAR", "FAR_PIXELS", "NAMES", "POINTING", "StarCentroid", "best", "measure"]
 
 NAMES = {"targ_acq": "oss"}
-"""Kind of a centroid -> its name here, where they differ."""
+"""Kind of a centroid -> its name in this module, where they differ."""
 
-SMALLEST_WINDOW = 3  # [pixel]; less holds no star
-EXTRAPOLATION = 0.5  # share of what is left to go that is taken as its error; assumed
+SMALLEST_WINDOW = 3  # [pixel]; a smaller one does not contain the star
+EXTRAPOLATION = 0.5  # error of the extrapolation, as a fraction of its length; assumed
 
-ALMOST = 1.02  # of two errors that differ by less, none is smaller
+ALMOST = 1.02  # errors whose ratio is smaller count as equal
 
 POINTING = 0.10
 """Accuracy of the pointing before an acquisition, radial, one sigma [arcsec] (JDox, JWST Pointing Accuracy)."""
 
 FAR, FAR_PIXELS = 5.0, 1.0
-"""Standard errors and pixels: a centroid that is off by more than both is of something else than the star."""
+"""Standard errors and pixels: a centroid that is off by more than both is not that of the star."""
 
 Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class StarCentroid:
-    """A centroid in the TA readout [0-based pixel], its standard errors [pixel] and what these are.
+    """A centroid in the TA readout [0-based pixel], its standard errors [pixel] and where these come from.
 
-    `unfit` says why the centroid should not be chosen; it is empty where nothing speaks against it.
+    `unfit` is the reason not to choose the centroid; it is empty if there is none.
     """
 
     x: float
@@ -66,14 +67,14 @@ class StarCentroid:
 
 
 def measure(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, StarCentroid]:
-    """Find the star in the TA image in use in every way that log and image allow: name -> centroid.
+    """Find the star in the TA image in use in every way that the log and the image allow: name -> centroid.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached.
+        An exposure with an acquisition attached.
     tables : Tables, optional
-        In place of those of the package.
+        Tables to use in place of those of the package.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def measure(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, StarCe
         onboard = float(case.about["oss_x"]), float(case.about["oss_y"])
         result |= _onboard(case, onboard)
     try:
-        found = image_centroid(ds)
+        star = image_centroid(ds)
     except XtaError:
         if onboard is None:
             raise
@@ -96,9 +97,9 @@ def measure(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, StarCe
             moved = onboard[0] + bias.x, onboard[1] + bias.y
             result["unbiased"] = case.centroid("unbiased", moved, (0.0, 0.0), f"bias of {bias.x}, {bias.y} px")
     else:
-        noise = found.x_err, found.y_err
-        image = case.centroid("image", (found.x, found.y), noise, "photon noise of the TA image")
-        unfit = pixel_flags(case.ta, found)
+        noise = star.x_err, star.y_err
+        image = case.centroid("image", (star.x, star.y), noise, "photon noise of the TA image")
+        unfit = pixel_flags(case.ta, star)
         if far := case.far(image, onboard):
             unfit.append(far)
         result["image"] = replace(image, unfit="; ".join(unfit))
@@ -106,7 +107,7 @@ def measure(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, StarCe
 
 
 def best(found: Mapping[str, StarCentroid]) -> str:
-    """Choose the centroid with the smallest error of those that nothing speaks against, the first of equal ones."""
+    """Choose the centroid with the smallest error among those that are fit for use; the first of equal ones."""
     fit = {name: each for name, each in found.items() if not each.unfit} or found
     errors = {name: math.hypot(each.x_err, each.y_err) for name, each in fit.items()}
     return next(name for name, error in errors.items() if error <= ALMOST * min(errors.values()))
@@ -120,7 +121,7 @@ class _Case:
     tables: Tables
 
     def centroid(self, name: str, place: Pair, noise: Pair, note: str) -> StarCentroid:
-        """Add to the noise of a centroid what the table says of its other errors."""
+        """Add the errors in the table to the noise of a centroid."""
         floor = self.tables.accuracy(f"centroid_{name}", self.about)
         if not math.isfinite(sum(noise)):
             mas = instrument.acquisition_accuracy(str(self.about["instrument"]))
@@ -132,7 +133,7 @@ class _Case:
         return StarCentroid(*place, *errors, f"{note}; {floor.x:g}, {floor.y:g} px: {floor.source}")
 
     def far(self, image: StarCentroid, onboard: Pair | None) -> str:
-        """Say how far a centroid of the image is from the onboard one, else from the intended position; "" if near."""
+        """Describe how far the image centroid is from the onboard one or the intended position; empty if it is near."""
         scale = wcs.pixel_scale(wcs.load(self.ta["ta_wcs"].item()), image.x, image.y)
         what, place, error = "the intended position", self.intended, POINTING / scale
         if onboard is not None:
@@ -148,7 +149,7 @@ class _Case:
 
 
 def _onboard(case: _Case, place: Pair) -> dict[str, StarCentroid]:
-    """Make the onboard centroid as logged, and, where log and image allow, carried to convergence."""
+    """Return the onboard centroid as logged and, if log and image allow, extrapolated to convergence."""
     facts = pair.logged_facts(case.ds)
     sides = [int(side) for side in (facts.window_x, facts.window_y) if side >= SMALLEST_WINDOW]
     try:
@@ -163,15 +164,15 @@ def _onboard(case: _Case, place: Pair) -> dict[str, StarCentroid]:
     moved = {"oss": (place, 1.0), "converged": ((place[0] + x, place[1] + y), EXTRAPOLATION)}
     for name, (at, share) in moved.items():
         errors = math.hypot(noise[0], share * x), math.hypot(noise[1], share * y)
-        note = f"{what}, and {share:g} x the {x:+.3f}, {y:+.3f} px that it had to go to convergence"
+        note = f"{what}, and {share:g} x the {x:+.3f}, {y:+.3f} px that were left to convergence"
         result[name] = case.centroid(name, at, errors, note)
     return result
 
 
 def _left(case: _Case, facts: pair.Facts, star: ImageCentroid) -> Pair:
-    """Compute how far the onboard window had to go to its fixed point, along x and y of the readout [pixel].
+    """Compute the distance from the onboard window to its fixed point, along x and y of the readout [pixel].
 
-    NaN where log or SIAF do not tell.
+    It is NaN if the log or the SIAF does not contain what is needed.
     """
     ta, name = case.ta, str(case.about["instrument"])
     try:
@@ -179,10 +180,10 @@ def _left(case: _Case, facts: pair.Facts, star: ImageCentroid) -> Pair:
         readout = siaf.readout(name, *place, detector=str(ta["ta_detector"].item()) or None)
     except SiafError:
         return math.nan, math.nan
-    # Pixel axes run along or against SIAF Det.
+    # The log has the length of the last step; its sign is that of the whole way. Pixel axes run along or against Det.
     zero, one = (np.array(siaf.det_to_pixel(readout, each, each)) for each in (0.0, 1.0))
     steps = np.copysign(np.abs([facts.step_x, facts.step_y]), [facts.moved_x, facts.moved_y]) * (one - zero)
-    known = math.isfinite(facts.moved_x + facts.moved_y)
+    logged = math.isfinite(facts.moved_x + facts.moved_y)
     slopes = np.array([star.x_slope, star.y_slope])
-    x, y = (steps * slopes / (1 - slopes)).tolist() if known else (math.nan, math.nan)
+    x, y = (steps * slopes / (1 - slopes)).tolist() if logged else (math.nan, math.nan)
     return x, y

@@ -28,7 +28,7 @@ MASK = "star near mask"
 CHECKS = {
     WCS: Entry(
         "the WCS of each exposure was made with the reference point of its header",
-        "Take the product as the archive has it, or correct the header of the file that other software changed.",
+        "Download the product from the archive again, or correct the header of the file that other software changed.",
     ),
     CONVERGED: Entry(
         "the onboard centroid converged",
@@ -39,16 +39,16 @@ CHECKS = {
         "Call xta.closure(record), which looks for the cause; until it is known, do not trust the onboard centroid.",
     ),
     RELEASE: Entry(
-        "the SIAF release that the product was made with is at hand, for masks and intended positions",
-        "Update pysiaf, which brings the releases of the SIAF.",
+        "the SIAF release that the product was made with is installed, for masks and intended positions",
+        "Update pysiaf, which contains the releases of the SIAF.",
     ),
     GUIDE_STAR: Entry(
         "acquisition and exposure name the same guide star in their headers",
-        "Make sure that all files are of one visit.",
+        "Make sure that all files belong to one visit.",
     ),
     TARG_ACQ: Entry(
-        "the centroid in the header of the _uncal product is that of the event log",
-        "Make sure that product and event log are of one visit; the event log is used.",
+        "the centroid in the header of the _uncal product is the same as in the event log",
+        "Make sure that the product and the event log belong to one visit. The event log is used.",
     ),
     PIXELS: Entry(
         "no pixel near the star in the TA image is saturated, bad or hot",
@@ -56,19 +56,19 @@ CHECKS = {
     ),
     CENTROID: Entry(
         "the onboard centroid and the one measured in the TA image agree within their errors",
-        "Look at the TA image for another star, hot pixels or saturation, and choose the centroid that is on the star.",
+        "Look for another star, hot pixels or saturation in the TA image, and choose the centroid that is on the star.",
     ),
     PLAUSIBLE: Entry(
         "the centroid in use is near the intended position or another centroid, not on another star",
         "Look at the TA image, and use another centroid or ds.ta.set_star.",
     ),
     GEOMETRY: Entry(
-        "the star is corrected to the newest geometry between TA region and mask, which holds for the exposure",
-        "Update pysiaf, and take a newer product; the error of the star has a larger part for this until then.",
+        "the star is corrected for the newest geometry between TA region and mask, which is valid for the exposure",
+        "Update pysiaf, and use a newer product. Until then this part of the star's error is larger.",
     ),
     FILTERS: Entry(
         "the shift between the filters is known and confirmed, and the star is corrected for it",
-        "Give a table of your own as tables=, if you know the shift; the error of the star allows for it until then.",
+        "If you know the shift, pass a table of your own as tables=. Until then the star's error includes it.",
     ),
     MASK: Entry(
         "the star is within an arcsecond of the mask's reference point",

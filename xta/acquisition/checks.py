@@ -1,8 +1,8 @@
-"""What speaks for a result: checks of the acquisition and of its image, each with its reason.
+"""Check the acquisition and its image, and give each check a reason.
 
-They are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) and ``check_reason`` along the
-dimension ``check``, whose labels and meanings are in `xta.acquisition.checklist`. `attach` refuses what would make a
-result wrong: the WCS of another exposure, the acquisition of another guide star.
+The results are the coordinates ``check_passed`` (1 passed, 0 failed, -1 not tested) and ``check_reason`` along the
+dimension ``check``, whose labels and meanings are in `xta.acquisition.checklist`. Input that would make a result wrong
+is refused by `attach`: the WCS of another exposure, or the acquisition of another guide star.
 
 References
 ----------
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 __all__ = ["check_acquisition", "check_image", "check_star", "forget_image"]
 
 IMAGE = (checklist.PIXELS, checklist.CENTROID, checklist.PLAUSIBLE)
-"""Those of `check_image`."""
+"""Checks made by `check_image`."""
 
 OF_CORRECTIONS = {"way": checklist.GEOMETRY, "filter": checklist.FILTERS}
-"""Name of a correction -> the check of what it rests on."""
+"""Name of a correction -> the check of the data that it is based on."""
 
 STAR = (*OF_CORRECTIONS.values(), checklist.MASK)
-"""Those of `check_star`."""
+"""Checks made by `check_star`."""
 
 AGREES = 3.0  # standard errors, each axis
-NEAR_MASK = 1.0  # [arcsec] the pointing error of an acquisition that failed, or another mistake, is larger
-ONBOARD = frozenset({"oss", "targ_acq", "converged", "unbiased"})  # kinds of centroids that come from on board
+NEAR_MASK = 1.0  # [arcsec] a failed acquisition, or another mistake, leaves a larger distance
+ONBOARD = frozenset({"oss", "targ_acq", "converged", "unbiased"})  # kinds of centroids that were measured on board
 SAME_CENTROID = 1e-4  # [pixel]; the log has nine digits
 
 Check: TypeAlias = tuple[bool | None, str]
-"""Passed, failed or not tested, and why."""
+"""True if passed, False if failed, None if not tested; and the reason."""
 
 NOT_YET: Check = (None, "not tested yet")
 
@@ -59,11 +59,11 @@ def check_acquisition(
     onboard: pair.Onboard,
     records: "Iterable[TargAcq]" = (),
 ) -> xr.Dataset:
-    """Check what log and headers say of an acquisition: ``check``, ``check_passed`` and ``check_reason``.
+    """Check the log and the headers of an acquisition: ``check``, ``check_passed`` and ``check_reason``.
 
-    Where the log closes it adds the coordinates ``oss_prd``, the SIAF release that was onboard, and
-    ``oss_closure_error``, the largest error of the loop [arcsec]. It warns if the log does not close, or log and
-    TARG_ACQ disagree.
+    If the log is consistent with the SIAF, add the coordinates ``oss_prd``, the SIAF release that was on board, and
+    ``oss_closure_error``, the largest residual [arcsec]. Warn if the log is inconsistent, or if the log and TARG_ACQ
+    disagree.
     """
     closed = _closure(ds, onboard)
     if closed.passed:
@@ -84,19 +84,19 @@ def check_acquisition(
 
 
 def check_image(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset:
-    """Check the TA image in use, and the centroids against each other; the offset has to be computed.
+    """Check the TA image in use, and compare the centroids with each other; needs the offset.
 
-    `found` are those of `xta.acquisition.centroids.measure`.
+    `found` is the result of `xta.acquisition.centroids.measure`.
     """
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds)
     try:
         star = image_centroid(ds)
     except XtaError as error:
-        said = f"the TA image is of no use: {error}"
+        problem = f"the TA image cannot be used: {error}"
         wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
-        clean: Check = (False, f"{'; '.join(wrong)}; {said}") if wrong else (None, said)
-        agree: Check = None, said
+        clean: Check = (False, f"{'; '.join(wrong)}; {problem}") if wrong else (None, problem)
+        agree: Check = None, problem
     else:
         wrong = pixel_flags(ta, star)
         clean = not wrong, "; ".join(wrong) or "no saturated, bad or hot pixel near the star"
@@ -106,16 +106,16 @@ def check_image(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset
 
 
 def check_star(ds: xr.Dataset, made: Mapping[str, Correction] | None = None) -> xr.Dataset:
-    """Check the star against the mask, and what its corrections rest on; the star has to be known.
+    """Compare the star with the mask, and check the data that its corrections are based on; needs the star.
 
-    `made` are those of `xta.acquisition.corrections.correct`; without, the star is not that of the acquisition.
+    `made` is the result of `xta.acquisition.corrections.correct`; None if the acquisition did not give the star.
     """
     results = {check: _known(ds, name, (made or {}).get(name)) for name, check in OF_CORRECTIONS.items()}
     return _assign(ds, results | {checklist.MASK: _near_mask(ds)})
 
 
 def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
-    """Take back what `check_image` found, and say why; a dataset without checks stays as it is."""
+    """Reset the results of `check_image`, with a reason; a dataset without checks does not change."""
     return _assign(ds, dict.fromkeys(IMAGE, (None, reason))) if "check" in ds.variables else ds
 
 
@@ -144,8 +144,8 @@ def _reference(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
     if wrong := [f"{name}: {differ}" for name, differ in compared.items() if differ]:
         return False, ". ".join(wrong)
     if None in compared.values():
-        return None, "a header does not say where the reference point is, or the exposure has no imaging WCS"
-    return True, "reference points of header and WCS agree, to 1e-6 deg"
+        return None, "a header does not contain the reference point, or the exposure has no imaging WCS"
+    return True, "the reference points of header and WCS agree to 1e-6 deg"
 
 
 def _converged(ds: xr.Dataset, onboard: pair.Onboard) -> Check:
@@ -158,7 +158,7 @@ def _converged(ds: xr.Dataset, onboard: pair.Onboard) -> Check:
 
 def _closure(ds: xr.Dataset, onboard: pair.Onboard) -> Closure:
     if not isinstance(onboard.record, Centroid):
-        return Closure(reason="no onboard centroid of an event log is in use")
+        return Closure(reason="the centroid in use is not from an event log")
     aperture = str(in_use(ds)["ta_aperture"].item()) or None
     try:
         return closure(onboard.record, prd=header(ds).get("prd_version"), aperture=aperture, explain=False)
@@ -171,20 +171,20 @@ def _closes(closed: Closure) -> Check:
         return None, closed.reason
     if closed.passed:
         return True, f"{closed.reason}, to {closed.error:.1g} arcsec"
-    return False, f"the event log does not close: {closed.reason}; xta.closure(record) looks for the cause"
+    return False, f"the event log is not consistent: {closed.reason}; xta.closure(record) looks for the cause"
 
 
 def _prd(ds: xr.Dataset) -> Check:
     given = header(ds).get("prd_version")
     if not given:
-        return None, f"the product names no SIAF release (PRD_VER); {siaf.release()} is used"
+        return None, f"the product does not name a SIAF release (PRD_VER); {siaf.release()} is used"
     used = siaf.release(str(given))
     same = used == given
-    return same, f"SIAF of the product: {used}" if same else f"{given} is not at hand; {used} is used for the mask"
+    return same, f"SIAF of the product: {used}" if same else f"{given} is not available; {used} is used for the mask"
 
 
 def _guide_star(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:
-    """Tell whether all headers name the guide star; that they name the same one was seen to before."""
+    """Check that all headers name the guide star; `attach` has compared those that do."""
     for exposure in (ds, *exposures):
         if "guide_star" not in header(exposure):
             return None, f"{header(exposure).get('filename', 'an exposure')} does not name its guide star (GDSTARID)"
@@ -196,27 +196,27 @@ def _targ_acq(ds: xr.Dataset, exposures: Sequence[xr.Dataset], records: "Iterabl
     used = exposures[header(ds)["ta_in_use"]]
     record = next((record for record in records if pair.same_exposure(used, record)), None)
     if record is None:
-        return None, "no TARG_ACQ extension of the TA exposure in use is at hand"
+        return None, "no TARG_ACQ extension was found for the TA exposure in use"
     if not header(ds).get("oss_time"):
-        return None, "there is no centroid of an event log to compare TARG_ACQ with"
+        return None, "there is no event-log centroid to compare TARG_ACQ with"
     logged = header(ds)["oss_x_det"], header(ds)["oss_y_det"]
     x, y = siaf.oss_to_det(str(header(ds)["instrument"]), record.x_det, record.y_det)
-    says = f"{x:.5f}, {y:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
+    content = f"{x:.5f}, {y:.5f}" if record.successful else f"{record.status} {record.reason}".strip()
     if record.successful and max(abs(x - logged[0]), abs(y - logged[1])) <= SAME_CENTROID:
         return True, f"{record.filename} has the centroid of the log"
     return False, (
-        f"{record.filename} (TARG_ACQ) says {says}, the event log {logged[0]:.5f}, {logged[1]:.5f} (SIAF Det); "
-        "the centroid of the log is used"
+        f"{record.filename} (TARG_ACQ) has {content}, but the event log has {logged[0]:.5f}, {logged[1]:.5f} "
+        "(SIAF Det); the centroid of the log is used"
     )
 
 
 def _agrees(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
-    """Compare the onboard centroid, or one that was given by hand, with that of the image, in units of their errors."""
+    """Compare the onboard centroid, or one given by hand, with that of the image, in units of their errors."""
     what, others = "onboard centroid", dict(found)
     if identity.centroid_kind(ds) == "manual":
         what, others["oss"] = "centroid in use", _by_hand(ds)
     if "oss" not in others or "image" not in others:
-        return None, "there is no onboard centroid to compare that of the image with"
+        return None, "there is no onboard centroid to compare with that of the image"
     oss, image = others["oss"], others["image"]
     far = oss.x - image.x, oss.y - image.y
     errors = math.hypot(oss.x_err, image.x_err), math.hypot(oss.y_err, image.y_err)
@@ -227,7 +227,7 @@ def _agrees(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
 
 
 def _by_hand(ds: xr.Dataset) -> StarCentroid:
-    """Make a centroid of the one that was given by hand, with the published accuracy of an acquisition."""
+    """Return the centroid given by hand, with the published accuracy of an acquisition as its error."""
     x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
     scale = wcs.pixel_scale(wcs.load(in_use(ds)["ta_wcs"].item()), x, y)
     error = acquisition_accuracy(str(header(ds)["instrument"])) / (1e3 * scale)
@@ -235,7 +235,7 @@ def _by_hand(ds: xr.Dataset) -> StarCentroid:
 
 
 def _plausible(ds: xr.Dataset, ta: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
-    """Compare the centroid in use with the intended position and with another centroid; one has to be near."""
+    """Compare the centroid in use with the intended position and another centroid; one of the two must be near."""
     used = identity.centroid_kind(ds)
     place = float(ds["centroid_x"]), float(ds["centroid_y"])
     scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), *place)
@@ -260,9 +260,9 @@ def _plausible(ds: xr.Dataset, ta: xr.Dataset, found: Mapping[str, StarCentroid]
 
 
 def _known(ds: xr.Dataset, name: str, made: Correction | None) -> Check:
-    """Tell whether what a correction rests on is known, and that it was made."""
+    """Check that the data behind a correction are known, and that the correction was applied."""
     if made is None:
-        return None, "the star is not that of the acquisition of another exposure"
+        return None, "the star was not found by an acquisition in another exposure"
     if not made.known:
         return False, made.source
     applied = "correction" in ds.dims and name in ds["correction"].values
@@ -276,15 +276,15 @@ def _near_mask(ds: xr.Dataset) -> Check:
     if kind not in model.CORONAGRAPHIC_TYPES:
         return None, f"an exposure of the type {kind or 'unknown'} has no mask"
     if about.get("is_background"):
-        return None, "the exposure is of a background field"
+        return None, "the exposure shows a background field"
     if aperture.endswith(("MASKSWB", "MASKLWB")):
-        return None, f"{aperture} does not say where along the bar the star is"
+        return None, f"{aperture} does not define where along the bar the star is"
     mask, star = ([model.scalar(ds, f"{name}_{axis}") for axis in ("x", "y")] for name in ("mask", "target"))
     if not np.isfinite([*mask, *star]).all():
-        return None, "where star or mask is, is not known"
+        return None, "the position of the star or of the mask is not known"
     try:
         ra, dec = wcs.pixel_to_world(sky.the_wcs(ds), *np.transpose([mask, star]))
     except WCSError as error:
         return None, str(error)
     apart = float(np.hypot(*sphere.sky_offset(ra[0], dec[0], ra[1], dec[1])))
-    return apart <= NEAR_MASK, f"the star is {apart:.3f} arcsec from the mask, allowed {NEAR_MASK:g}"
+    return apart <= NEAR_MASK, f"the star is {apart:.3f} arcsec from the mask (allowed {NEAR_MASK:g})"

@@ -1,11 +1,11 @@
-"""Correct the star's pixel for what the WCS of a product does not know: the newest geometry, and the filter.
+"""Correct the star's pixel for what the WCS of a product does not include: the newest geometry, and the filter.
 
-*way*: the vector from TA region to mask in the newest SIAF minus that in the WCS of the product. The maneuver moves the
-star by the same angle whatever a product's polynomials say, so the star is where the newest ones put it.
+*way*: the vector from the TA region to the mask in the newest SIAF, minus that in the WCS of the product. The maneuver
+moves the star by the same angle whatever polynomials a product was made with, so the newest ones give its place.
 
-*filter*: the shift between acquisition and exposure that the table expects, minus the shift that their two WCSs
-contain already: where the same pixel of the detector is in V2, V3 by both. MIRI products have it or not, as their
-reference file was the mask's or a generic one; the coronagraphic pupils of NIRCam have none.
+*filter*: the shift between the acquisition and the exposure from the table, minus the shift that their two WCSs
+contain already, which is the difference in V2, V3 of one detector pixel. The WCS of a MIRI product contains it if the
+reference file was made for the mask, not if it was a generic one; that of a NIRCam coronagraphic pupil never does.
 
 References
 ----------
@@ -35,7 +35,7 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Correction:
-    """What is added to the star's pixel, its standard errors [pixel], and where it comes from."""
+    """A vector to add to the star's pixel, its standard errors [pixel], and its source."""
 
     x: float
     y: float
@@ -43,7 +43,7 @@ class Correction:
     y_err: float
     source: str
     known: bool = True
-    """False where nothing could be said, so that the correction is zero, or where the table is not confirmed."""
+    """False if the correction is zero because it is not known, or if the value in the table is not confirmed."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Case:
         return mas / 1e3 / math.sqrt(abs(float(np.linalg.det(self.jacobian))))
 
     def readouts(self) -> tuple[Any, Any]:
-        """Find the readouts of acquisition and exposure in the newest SIAF."""
+        """Find the readouts of the acquisition and the exposure in the newest SIAF."""
         about = header(self.ds)
         aperture, subarray, detector = (
             str(self.ta[f"ta_{each}"].item()) for each in ("aperture", "subarray", "detector")
@@ -88,14 +88,14 @@ class _Case:
         return start, siaf.readout(*place, detector=about.get("detector"))
 
     def centroid_in_exposure(self) -> Pair:
-        """Convert the centroid to the pixels of the exposure; the two are on one detector."""
+        """Convert the centroid to the pixels of the exposure, which is on the same detector."""
         start, end = self.readouts()
         x, y = siaf.det_to_pixel(end, *siaf.pixel_to_det(start, *self.centroid))
         return float(x), float(y)
 
 
 def chosen(corrections: str | Iterable[str]) -> tuple[str, ...]:
-    """Check which corrections are asked for: "all", "none", or names of `CORRECTIONS`, in their order."""
+    """Return the names of the chosen corrections, in the order of `CORRECTIONS`."""
     if isinstance(corrections, str):
         names = {"all": set(CORRECTIONS), "none": set()}.get(corrections, {corrections})
     else:
@@ -112,12 +112,11 @@ def correct(ds: xr.Dataset, star: Pair, *, tables: Tables | None = None) -> dict
     Parameters
     ----------
     ds : xarray.Dataset
-        A science exposure with an acquisition and its centroid; its WCS as the file had it is ``wcs_original`` or
-        ``wcs``.
+        A science exposure with an acquisition and its centroid. The WCS of its file is ``wcs_original`` or ``wcs``.
     star : (float, float)
-        By the WCS [0-based pixel].
+        The star by the WCS [0-based pixel].
     tables : Tables, optional
-        In place of those of the package.
+        Tables to use in place of those of the package.
     """
     centroid = float(ds["centroid_x"]), float(ds["centroid_y"])
     case = _Case(ds, in_use(ds), star, centroid, tables or instrument.tables())
@@ -125,15 +124,15 @@ def correct(ds: xr.Dataset, star: Pair, *, tables: Tables | None = None) -> dict
 
 
 def _way(case: _Case) -> Correction:
-    """Vector from TA region to mask in the newest SIAF minus that in the WCS of the product."""
+    """Compute the vector from TA region to mask in the newest SIAF, minus that in the WCS of the product."""
     accuracy = case.tables.accuracy("way", header(case.ds))
     error = math.nan if accuracy is None else case.pixel(accuracy.x)
     try:
         start, end = case.readouts()
         pixels, readouts, systems = [case.centroid, case.star], [start, end], [case.acquired, case.original]
         if case.one_detector:
-            # Both ends go through the WCS of the exposure, so that the shift between the filters of the two exposures,
-            # which the SIAF does not have, drops out.
+            # Use the WCS of the exposure for both ends, so that the shift between the filters of the two exposures,
+            # which is not in the SIAF, cancels.
             pixels[0], readouts[0], systems[0] = case.centroid_in_exposure(), end, case.original
         by_wcs = [wcs.pixel_to_v(gwcs, *pixel) for gwcs, pixel in zip(systems, pixels, strict=True)]
         newest = [siaf.convert(each, *pixel, "pixel", "tel") for each, pixel in zip(readouts, pixels, strict=True)]
@@ -142,15 +141,15 @@ def _way(case: _Case) -> Correction:
     # The star is where the newest polynomials make the vector as long as the WCS made it.
     change = np.subtract(by_wcs[1], by_wcs[0]) - np.subtract(newest[1], newest[0])
     x, y = np.linalg.solve(case.jacobian, change).tolist()
-    source = f"from TA region to mask: {siaf.release()} minus the WCS of the product"
+    source = f"from the TA region to the mask: {siaf.release()} minus the WCS of the product"
     early = instrument.is_early(header(case.ds))
     return Correction(x, y, error, error, f"{source}; NIRCam's pupil wheel moved later" if early else source, not early)
 
 
 def expected(ds: xr.Dataset, tables: Tables) -> tuple[FilterShift | None, str]:
-    """Look up the shift from the filter of the acquisition to that of the exposure, and name the two.
+    """Look up the shift from the filter of the acquisition to that of the exposure, and return it with their names.
 
-    It is None where one of the two is not known. Each is looked up in the optics of its own detector.
+    The shift is None if that of either filter is not known. Each is looked up for the optics of its own detector.
     """
     about, ta = header(ds), in_use(ds)
     bands = str(ta["ta_filter"].item()), str(about.get("filter", ""))
@@ -163,7 +162,7 @@ def expected(ds: xr.Dataset, tables: Tables) -> tuple[FilterShift | None, str]:
 
 
 def _contained(case: _Case) -> Any:
-    """Shift from acquisition to exposure that their WCSs contain [pixel of the exposure]; none of two detectors."""
+    """Compute the shift from acquisition to exposure in their WCSs [pixel of the exposure]; 0 for two detectors."""
     if not case.one_detector:
         return np.zeros(2)
     same = case.centroid_in_exposure()
@@ -172,19 +171,19 @@ def _contained(case: _Case) -> Any:
 
 
 def _filter(case: _Case) -> Correction:
-    """Shift between the two filters by the table, minus the shift that the two WCSs contain."""
+    """Compute the shift between the two filters in the table, minus the shift that the two WCSs contain."""
     about = header(case.ds)
     if about.get("exp_type") not in model.CORONAGRAPHIC_TYPES:
-        return Correction(0.0, 0.0, 0.0, 0.0, "the exposure has no mask: its WCS has the shifts between filters")
+        return Correction(0.0, 0.0, 0.0, 0.0, "the exposure has no mask; its WCS contains the shifts between filters")
     shift, bands = expected(case.ds, case.tables)
     if shift is None:
         return Correction(
-            0.0, 0.0, *case.tables.usual_shift(about), f"{bands}; an error as large as others", known=False
+            0.0, 0.0, *case.tables.usual_shift(about), f"{bands}; the error is the rms of other shifts", known=False
         )
     try:
         x, y = _contained(case).tolist()
     except (SiafError, WCSError) as reason:
-        source = f"what the WCSs contain of the filter shift is not known ({reason})"
+        source = f"it is not known how much of the filter shift the WCSs contain ({reason})"
         return Correction(0.0, 0.0, math.nan, math.nan, source, known=False)
     source = f"{bands}: {shift.source}; the WCSs contain {x:+.3f}, {y:+.3f} px"
     return Correction(shift.x - x, shift.y - y, shift.x_err, shift.y_err, source, known=shift.confirmed)

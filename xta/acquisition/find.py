@@ -1,4 +1,4 @@
-"""Find the acquisition of an exposure: beside its file, in the cache, in the archive, in this order."""
+"""Find the acquisition of an exposure beside its file, in the cache or in the archive, in this order."""
 
 import logging
 import operator
@@ -57,17 +57,17 @@ WHY = {
     ArchiveBusyError: "it is busy: try again later",
     ArchiveTimeoutError: "it did not answer: try again later",
 }
-"""Error of the archive -> why there is no acquisition, in few words."""
+"""Error of the archive -> why there is no acquisition, in a few words."""
 
 Result = TypeVar("Result")
 
 
 def find_ta(folder: Path, visit_id: str) -> list[Product]:
-    """Find the TA products of a visit in a folder, of all kinds; a file that cannot be read is warned of."""
+    """Find the TA products of a visit in a folder, of all kinds; warn about files that cannot be read."""
     products = [read_product(path) for path in listed(folder, f"jw{visit_id}") or listed(folder)]
     for product in products:
         if product.error and product.visit_id in {"", visit_id}:
-            warn(f"a file is passed over: {product.error}")
+            warn(f"skipped a file: {product.error}")
     return [product for product in products if product.visit_id == visit_id and product.is_ta]
 
 
@@ -77,7 +77,7 @@ def ta_beside(ds: xr.Dataset) -> list[list[Product]]:
 
 
 def _folders(ds: xr.Dataset) -> list[Path]:
-    """Folders beside the file of a dataset: that of its name, and, for a link, that of the file itself."""
+    """List the folders to search for a dataset: that of its path and, for a link, that of the file itself."""
     source = path_of(ds)
     if not source:
         return []
@@ -86,14 +86,15 @@ def _folders(ds: xr.Dataset) -> list[Path]:
 
 
 def _first(beside: Iterable[Iterable[Product]], kinds: Sequence[str]) -> list[list[Product]]:
-    """Rank the products of the first folder that has some of these kinds."""
+    """Rank the products of the first folder that contains some of these kinds."""
     return next((exposures for products in beside if (exposures := ranked_products(products, kinds))), [])
 
 
 def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, offline: bool = False) -> list[xr.Dataset]:
-    """Find and open the TA exposures of an exposure's visit, at least one; of each the best product that can be read.
+    """Find and open the TA exposures of an exposure's visit, at least one.
 
-    They are taken from `beside`, what `ta_beside` returns, or from the cache and the archive.
+    For each, the best product that can be read is opened, from `beside` (the result of `ta_beside`), or from the cache
+    and the archive.
     """
     opened = [exposure for group in _first(beside, TA_KINDS) if (exposure := _open_best(group)) is not None]
     if opened:
@@ -106,8 +107,8 @@ def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, off
         files = archive.fetch_visit(visit, instrument=header(ds)["instrument"], log=False, offline=offline).files
     except (ArchiveError, AcquisitionError) as error:
         logger.info("no acquisition from the archive: %s", error)
-        why = "the network is off" if is_offline(offline) else WHY.get(type(error), "it cannot be asked")
-        where = "beside the file" if _folders(ds) else "at hand (the dataset does not know its file)"
+        why = "the network is off" if is_offline(offline) else WHY.get(type(error), "it cannot be reached")
+        where = "beside the file" if _folders(ds) else "to be found (the dataset does not contain the path of its file)"
         problem = f"no TA exposure of visit {visit} {where}, and none from the archive ({why})"
         advice = "Put the TA files beside the exposure, or give them: acquisition=[...] in Python, --ta in the shell"
         raise AbsentAcquisitionError(problem, advice) from error
@@ -119,14 +120,14 @@ def _open_best(group: Iterable[Product]) -> xr.Dataset | None:
         try:
             return open_exposure(product.path)
         except (FileError, ProductError) as error:
-            warn(f"a TA product is passed over: {error}")
+            warn(f"skipped a TA product: {error}")
     return None
 
 
 class LogSearch(NamedTuple):
-    """The event log of a visit as it was looked for, cut to the visit, or the reason why there is none.
+    """The event log of a visit, cut to the visit, or the reason why there is none.
 
-    `answered` is False where the archive could not be asked, so that it may have a log all the same.
+    `answered` is False if the archive did not answer, so that it may have a log.
     """
 
     log: "OssLog | None"
@@ -135,9 +136,9 @@ class LogSearch(NamedTuple):
 
 
 def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
-    """Read the event log of an exposure's visit: the one that is given, or the one that is found.
+    """Read the event log of an exposure's visit: the given one, or else the one that is found.
 
-    A log that is given, as anything that `osslog.read` takes, has to hold the visit.
+    A given log, in any form that `osslog.read` accepts, must contain the visit.
     """
     from xta import archive, osslog
     from xta.osslog.text import parse_times
@@ -151,7 +152,7 @@ def event_log(ds: xr.Dataset, oss: Any, *, offline: bool = False) -> LogSearch:
         window: dict[str, Any] = {} if times == ["", ""] else {"start": times[0], "end": times[1]}
         if window and not operator.lt(*parse_times(times)):
             text = " to ".join(map(repr, times))
-            return LogSearch(None, f"no event log beside the file, and the header's visit times are damaged ({text})")
+            return LogSearch(None, f"no event log beside the file, and the header has wrong visit times ({text})")
         try:
             oss = archive.event_log(visit, instrument=header(ds)["instrument"], offline=offline, **window)
         except ArchiveError as error:
@@ -172,14 +173,14 @@ def _log_in(folder: Path, visit_id: str) -> "OssLog | None":
 
 
 def read_log(path: Path) -> "tuple[OssLog, tuple[str, ...]]":
-    """Read an event log; what is wrong with it is returned, not warned of."""
+    """Read an event log; return its warnings instead of issuing them."""
     from xta import osslog
 
     return _quietly(osslog.read, path)
 
 
 def _quietly(function: Callable[[Any], Result], argument: Any) -> tuple[Result, tuple[str, ...]]:
-    """Call a function; what it warns of is returned."""
+    """Call a function; return its warnings together with its result."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", XtaWarning)
         result = function(argument)
@@ -192,12 +193,12 @@ def best_log(
     *,
     read: "Callable[[Path], tuple[OssLog, tuple[str, ...]]]" = read_log,
 ) -> "tuple[OssLog | None, list[str]]":
-    """Choose the event log that tells most of a visit, cut to the visit; return also why files were passed over.
+    """Choose the event log with the most rows of a visit, cut to the visit; return also why files were skipped.
 
-    A file that does not mention the visit is not read. Of equal logs that with the visit in its name is taken. A log
-    of the neighboring visit, which only mentions this one, is none. `read` may be a function that remembers.
+    A file that does not mention the visit is not read. Of equal logs, the one with the visit in its name is chosen. A
+    log of the neighboring visit, which only mentions this one, does not count. `read` may be a function with a cache.
     """
-    best: tuple[int, bool] = (1, False)  # a single row is the mention of a neighbor
+    best: tuple[int, bool] = (1, False)  # a single row only mentions a neighbor
     result: OssLog | None = None
     warned: Sequence[str] = ()
     passed_over = []
@@ -208,7 +209,7 @@ def best_log(
             log, said = read(path)
             part, more = _quietly(log.select, visit_id)
         except (OSError, OssLogError) as error:
-            passed_over.append(f"the event log {path} is passed over: {error}")
+            passed_over.append(f"skipped the event log {path}: {error}")
             continue
         rank = len(part), visit_id in path.name
         if rank[0] > 1 and rank > best:
@@ -224,7 +225,7 @@ def _mentions(path: Path, visit_id: str) -> bool:
 
 
 def targ_acqs(ds: xr.Dataset, targ_acq: Any, beside: Iterable[Iterable[Product]]) -> list[TargAcq]:
-    """Read the TARG_ACQ extensions that are given, or those of the TA ``_uncal`` products beside the file."""
+    """Read the given TARG_ACQ extensions, or those of the TA ``_uncal`` products beside the file."""
     if targ_acq is None:
         return read_targ_acqs(group[0].path for group in _first(beside, ("_uncal",)))
     records = read_records(targ_acq)
@@ -236,7 +237,7 @@ def targ_acqs(ds: xr.Dataset, targ_acq: Any, beside: Iterable[Iterable[Product]]
 
 
 def read_records(targ_acq: Any) -> list[TargAcq]:
-    """Read the TARG_ACQ extensions that are given."""
+    """Read the TARG_ACQ extensions given by the user."""
     from astropy.io.fits import HDUList
 
     given = [targ_acq] if isinstance(targ_acq, str | os.PathLike | HDUList | TargAcq) else targ_acq
@@ -247,7 +248,7 @@ def read_records(targ_acq: Any) -> list[TargAcq]:
 
 
 def read_targ_acqs(paths: Iterable[Path]) -> list[TargAcq]:
-    """Read the TARG_ACQ extensions of those ``_uncal`` products that have one; a damaged file is warned of."""
+    """Read the TARG_ACQ extensions of those ``_uncal`` products that have one; warn about damaged files."""
     records = []
     for path in paths:
         try:
@@ -255,5 +256,5 @@ def read_targ_acqs(paths: Iterable[Path]) -> list[TargAcq]:
         except ProductError as error:
             logger.info("%s", error)
         except FileError as error:
-            warn(f"an _uncal product is passed over: {error}")
+            warn(f"skipped an _uncal product: {error}")
     return records

@@ -1,4 +1,4 @@
-"""The star in an attached TA image: where it is, and what is wrong with the pixels near it."""
+"""Measure the star in an attached TA image, and check the pixels near it."""
 
 import math
 from dataclasses import replace
@@ -21,17 +21,17 @@ WINDOW = 9
 """Width of the window around the star [pixel]."""
 
 LARGEST_REGION = 128
-"""A TA aperture that is larger is a whole array; the search is then limited to this width [pixel]."""
+"""Largest width of the search region [pixel]; a TA aperture that is larger is a whole array."""
 
 Key: TypeAlias = tuple[bytes, str, tuple[int, ...]]
 
-HOT = 4.0  # a pixel that exceeds its brightest neighbor by this factor is no star
+HOT = 4.0  # a pixel that exceeds its brightest neighbor by this factor is not a star
 
 
 def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
     """Select one of the attached TA exposures by its label ``ta_exposure``, by default the one in use.
 
-    It works on any selection of the TA exposures, in any order. The result has no dimension ``ta_exposure``, and its
+    The TA exposures may be any selection, in any order. The result has no dimension ``ta_exposure``, and its
     scalar coordinates ``ta_...`` are in memory.
     """
     identity.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
@@ -40,7 +40,7 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
     if label not in labels:
         msg = (
             f"TA exposure {label} is not in the dataset (it has {', '.join(map(str, labels)) or 'none'}): "
-            "it was dropped by a selection, or the coordinate ta_in_use was; attach the acquisition again"
+            "a selection has dropped it, or the coordinate ta_in_use; attach the acquisition again"
         )
         raise MissingError(msg)
     selected = ds.isel(dict.fromkeys(ds["ta_exposure"].dims, labels.index(label)))
@@ -50,10 +50,10 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
 
 
 def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int = WINDOW) -> ImageCentroid:
-    """Centroid the star in an attached TA image as it is done on board, in 0-based pixels of the TA readout.
+    """Centroid the star in an attached TA image as the onboard software does, in 0-based pixels of the TA readout.
 
-    DO_NOT_USE and non-finite pixels are not used. Where the TA aperture is a region of a larger readout (MIRI, full
-    arrays) the search is limited to it.
+    DO_NOT_USE and non-finite pixels are not used. If the TA aperture is a region of a larger readout (MIRI, full
+    arrays), the search is limited to it.
     """
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds, exposure)
@@ -71,12 +71,12 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
 
 
 def _within(ta: xr.Dataset, name: str, region: tuple[slice, slice]) -> Any:
-    """Cut a region out of an image of one TA exposure (ta_y, ta_x); None without it."""
+    """Cut a region out of an image of one TA exposure (ta_y, ta_x); None if there is no such image."""
     return ta.variables[name].transpose(..., "ta_y", "ta_x").values[region] if name in ta else None
 
 
 def _key(array: Any) -> Key:
-    """Make of an array what can be compared: its bytes, type and shape."""
+    """Convert an array to a hashable key: its bytes, type and shape."""
     return array.tobytes(), array.dtype.str, array.shape
 
 
@@ -86,12 +86,12 @@ def _array(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
 
 @lru_cache(maxsize=32)
 def _measured(image: Key, bad: Key, err: Key | None, window: int) -> ImageCentroid:
-    """Centroid a star once; offset, checks, budget and estimates of the same pixels ask again."""
+    """Centroid a star; cached, since offset, checks, budget and estimates measure the same pixels."""
     return floating_window(_array(*image), bad=_array(*bad), err=_array(*err) if err else None, window=window)
 
 
 def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
-    """Compute the rows and columns of the TA region: the TA aperture's own size around the intended position."""
+    """Compute the rows and columns of the TA region, of the size of the TA aperture around the intended position."""
     ta = in_use(ds, exposure)
     center = {dim: float(ta[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in center.values()):
@@ -108,10 +108,10 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
 
 
 def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
-    """Cut a window around a pixel of the readout out of an image of one TA exposure (ta_y, ta_x); None without it."""
+    """Cut a window around a pixel out of an image of one TA exposure (ta_y, ta_x); None if there is no such image."""
     if name not in ds:
         return None
-    # Without the scalar coordinates: there are a hundred, and each would be transposed, too.
+    # Leave out the scalar coordinates: there are a hundred, and each would be transposed, too.
     labels = {dim: ds.variables[dim] for dim in ("ta_y", "ta_x")}
     part, half = xr.DataArray(ds.variables[name].transpose(*labels), labels, name=name), WINDOW // 2 + 0.5
     near = {dim: abs(part[dim] - center) <= half for dim, center in (("ta_x", x), ("ta_y", y))}
@@ -119,7 +119,7 @@ def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
 
 
 def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
-    """Say how many pixels near a pixel of one TA exposure are bad or saturated; nothing where none is."""
+    """Describe how many pixels near a pixel of one TA exposure are bad or saturated; an empty list if none is."""
     light, flags = cutout(ds, "ta_sci", x, y), cutout(ds, "ta_dq", x, y)
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
@@ -129,9 +129,9 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
 
 
 def pixel_flags(ds: xr.Dataset, star: ImageCentroid) -> list[str]:
-    """Say what is wrong with the pixels of one TA exposure near the star; nothing where all is well."""
+    """Describe what is wrong with the pixels of one TA exposure near the star; an empty list if nothing is."""
     wrong = flagged(ds, star.x, star.y)
-    # A pixel is hot that exceeds its eight neighbors by far and is no noise of the background.
+    # A hot pixel is far brighter than its eight neighbors, and brighter than the noise of the background.
     light, flags = (cutout(ds, name, star.x, star.y) for name in ("ta_sci", "ta_dq"))
     image = light.values - star.background
     bad = dq.bad_pixels(image, None if flags is None else flags.values)

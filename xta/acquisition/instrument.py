@@ -1,8 +1,8 @@
-"""What is known of the instrument beyond the WCS of its products, as tables: shifts between filters, and accuracies.
+"""Read tables of the instrument that go beyond the WCS of its products: shifts between filters, and accuracies.
 
-The tables are ``filter_shifts.csv`` and ``accuracies.csv`` beside this module; each row has its source and its error.
-Tables of one's own, in the same form, are read with `read_tables` and given to `xta.compute_offset` and
-`xta.adjust_wcs`; their rows take the place of the package's.
+The tables are ``filter_shifts.csv`` and ``accuracies.csv`` in the folder of this module; each row has a source and an
+error. Users can read their own tables, in the same format, with `read_tables`, and pass them to `xta.compute_offset`
+and `xta.adjust_wcs`; their rows replace those of the package.
 """
 
 import csv
@@ -41,12 +41,12 @@ __all__ = [
 PRIMARY = 6.5  # diameter of the primary mirror [m]
 
 WHEEL_MOVED = "2022-06-01"
-"""Before, the pupil wheel of NIRCam stood elsewhere, and its masks with it: the newest SIAF does not hold."""
+"""Day the pupil wheel of NIRCam moved, and its masks with it. The newest SIAF is not valid before it."""
 
 
 @dataclass(frozen=True)
 class FilterShift:
-    """Where a filter puts the image of a star, minus where the reference filter of the same optics puts it.
+    """The image of a star in a filter minus its image in the reference filter of the same optics.
 
     Attributes
     ----------
@@ -55,9 +55,9 @@ class FilterShift:
     x_err, y_err : float
         Standard errors [pixel].
     source : str
-        Where the numbers come from.
+        The source of the numbers.
     confirmed : bool
-        False where another determination contradicts it.
+        False if another determination contradicts it.
     """
 
     x: float
@@ -75,7 +75,7 @@ class FilterShift:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A standard error along x and y [pixel or mas, see `unit`]; of a bias, the bias itself.
+    """A standard error along x and y [pixel or mas, see `unit`]; for a bias, the bias itself.
 
     Attributes
     ----------
@@ -107,19 +107,19 @@ ACCURACY_COLUMNS = ("quantity", "instrument", "mode", "x", "y", "unit", "source"
 
 @dataclass(frozen=True)
 class Tables:
-    """All that is known of the instrument."""
+    """The tables of the instrument."""
 
     filter_shifts: FilterShifts
     accuracies: Accuracies
 
     def filter_shift(self, about: Mapping[str, Any], band: str) -> FilterShift | None:
-        """Look up the shift of a filter in the optics of an exposure, by its header; None where it is not known."""
+        """Look up the shift of a filter in the optics of an exposure, by its header; None if it is not known."""
         return self.filter_shifts.get((*_optics(about), band.upper()))
 
     def usual_shift(self, about: Mapping[str, Any]) -> tuple[float, float]:
         """Compute the rms of the confirmed shifts in the optics of an exposure, along x and y [pixel].
 
-        That is how far a filter that the table does not know may shift the star; NaN for optics that it does not know.
+        It estimates the shift of a filter that is not in the table; NaN if the optics are not in the table.
         """
         optics = _optics(about)
         rows = [row for key, row in self.filter_shifts.items() if key[:2] == optics and row.confirmed]
@@ -129,7 +129,7 @@ class Tables:
         return x, y
 
     def accuracy(self, quantity: str, about: Mapping[str, Any]) -> Accuracy | None:
-        """Look up an accuracy for an exposure, by its header: of its mode, else of its instrument, else of all."""
+        """Look up an accuracy for an exposure by its header: for its mode, else for its instrument, else for all."""
         name = str(about.get("instrument", "")).upper()
         modes = ["*"]
         if about.get("exp_type") in model.CORONAGRAPHIC_TYPES:
@@ -143,18 +143,18 @@ class Tables:
 
 
 def _optics(about: Mapping[str, Any]) -> tuple[str, str]:
-    """Return instrument and optics of an exposure, with which the rows of filter shifts begin."""
+    """Return the instrument and the optics of an exposure, the first two columns of the filter shifts."""
     name = str(about.get("instrument", "")).upper()
     return name, str({"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)).upper()
 
 
 def channel(detector: str) -> str:
-    """Name the channel of a NIRCam detector, as in the keyword CHANNEL."""
+    """Return the channel of a NIRCam detector, as in the keyword CHANNEL."""
     return "LONG" if detector.upper().endswith(("LONG", "5")) else "SHORT"
 
 
 def is_early(about: Mapping[str, Any]) -> bool:
-    """Return whether an exposure is of NIRCam before its pupil wheel moved in June 2022, by its header."""
+    """Return True if an exposure is of NIRCam before its pupil wheel moved in June 2022, by its header."""
     return str(about.get("instrument", "")).upper() == "NIRCAM" and str(about.get("date_beg", "9")) < WHEEL_MOVED
 
 
@@ -175,7 +175,7 @@ def acquisition_accuracy(name: str) -> float:
 
 
 def resolution(ds: xr.Dataset, fwhm: float | None) -> float:
-    """Return the resolution element [arcsec], as asked for or by the wavelength in the filter's name."""
+    """Return the resolution element [arcsec]: `fwhm`, or else the value for the wavelength in the filter's name."""
     if fwhm is not None:
         if not fwhm > 0:
             msg = f"fwhm is {fwhm}; give a positive number of arcsec"
@@ -229,16 +229,16 @@ def tables() -> Tables:
 def read_tables(
     *, filter_shifts: "str | os.PathLike[str] | None" = None, accuracies: "str | os.PathLike[str] | None" = None
 ) -> Tables:
-    """Read tables of one's own; their rows take the place of those of the package.
+    """Read tables of the user; their rows replace those of the package.
 
     Parameters
     ----------
     filter_shifts : path, optional
-        Of a CSV file with the columns instrument, optics (channel of NIRCam or mask of MIRI), filter, x, y, x_err,
-        y_err [pixel of the science frame], confirmed (1 or 0) and source; lines that begin with # are comments.
+        CSV file with the columns instrument, optics (channel of NIRCam or mask of MIRI), filter, x, y, x_err,
+        y_err [pixel of the science frame], confirmed (1 or 0) and source. Lines that begin with # are comments.
     accuracies : path, optional
-        The same with the columns quantity, instrument, mode, x, y, unit (pixel or mas) and source; the quantities and
-        modes are those of the package's own table.
+        CSV file with the columns quantity, instrument, mode, x, y, unit (pixel or mas) and source. The quantities and
+        modes are those in the package's own table.
 
     Returns
     -------
@@ -249,15 +249,15 @@ def read_tables(
     FileError
         If a file cannot be read.
     ArgumentError
-        If it has other columns, or a row is not of this form: the message names the row.
+        If a file has other columns, or a row does not have this form. The message names the row.
     """
     own = tables()
     shifts = {**own.filter_shifts, **_read(filter_shifts, FILTER_COLUMNS, _shift)}
-    known = {quantity for quantity, _, _ in own.accuracies}
+    quantities = {quantity for quantity, _, _ in own.accuracies}
     given = _read(accuracies, ACCURACY_COLUMNS, _accuracy)
-    if unknown := {quantity for quantity, _, _ in given} - known:
-        wrong, right = (", ".join(sorted(each)).lower() for each in (unknown, known))
-        msg = f"{accuracies} has the quantities {wrong}; known are {right}"
+    if unknown := {quantity for quantity, _, _ in given} - quantities:
+        wrong, right = (", ".join(sorted(each)).lower() for each in (unknown, quantities))
+        msg = f"{accuracies} has the unknown quantities {wrong}; use {right}"
         raise ArgumentError(msg)
     return Tables(shifts, {**own.accuracies, **given})
 
@@ -286,7 +286,7 @@ def _parsed(text: str, label: str, columns: tuple[str, ...], parse: Parser[Row])
         shown = f"{label}, row {first} {second} {third}"
         key = first.upper(), second.upper(), third.upper()
         if key in table:
-            msg = f"{shown}: there are two such rows; leave one"
+            msg = f"{shown}: this row appears twice; remove one"
             raise ArgumentError(msg)
         try:
             table[key] = parse(row)

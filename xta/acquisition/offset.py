@@ -1,4 +1,4 @@
-"""Measure how far the WCS of a target acquisition is from its centroid: the pointing error of the visit."""
+"""Measure the offset between the WCS of a target acquisition and its centroid, the pointing error of the visit."""
 
 import logging
 import math
@@ -26,64 +26,63 @@ Centroid = str | tuple[float, float]
 
 SOURCES = {
     "oss": "OSS event log",
-    "converged": "OSS event log, carried to convergence",
+    "converged": "OSS event log, extrapolated to convergence",
     "unbiased": "OSS event log, plus the known bias",
     "image": "TA image",
 }
-"""Name of a centroid -> where it comes from, in words."""
+"""Name of a centroid -> its source, in words."""
 
 
 def compute_offset(ds: xr.Dataset, *, centroid: Centroid = "auto", tables: Tables | None = None) -> xr.Dataset:
-    """Compute where the TA WCS puts the target, minus where the star was.
+    """Compute the position of the target by the TA WCS, minus the position of the star.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached; a TA exposure by itself attaches itself.
+        An exposure with an acquisition attached; a TA exposure is attached to itself.
     centroid : "auto", "oss", "converged", "image" or (x, y)
-        The star in the TA image: "oss" the onboard centroid of the event log or the TARG_ACQ extension;
-        "converged" the same, carried to the fixed point of its window; "image" measured here in the TA image; (x, y)
-        a 0-based pixel of the TA readout, by hand. "auto" takes the one with the smallest error that nothing speaks
-        against, see `xta.acquisition.centroids`; it warns where the acquisition failed.
+        The star in the TA image. "oss" is the onboard centroid from the event log or the TARG_ACQ extension;
+        "converged" is the same, extrapolated to the fixed point of its window; "image" is measured in the TA image;
+        (x, y) is a 0-based pixel of the TA readout, given by hand. "auto" uses the one with the smallest error among
+        those that are fit for use, see `xta.acquisition.centroids`, and warns if the acquisition failed.
     tables : Tables, optional
-        Accuracies of the centroids, of `xta.instrument.read_tables`, in place of those of the package.
+        Accuracies of the centroids from `xta.instrument.read_tables`, in place of those of the package.
 
     Returns
     -------
     xarray.Dataset
-        With the scalar coordinates ``centroid_x/y/ra/dec``, ``ta_target_x/y`` (target through the TA WCS),
+        The exposure with the scalar coordinates ``centroid_x/y/ra/dec``, ``ta_target_x/y`` (target by the TA WCS),
         ``ta_inverse_error_x/y`` (analytic minus numerical inverse), ``ta_reference_x/y`` (SIAF) [0-based TA
         pixel]; ``offset_x/y`` [pixel], ``offset_ra/dec`` [arcsec, coordinate differences],
         ``offset_east/north`` [arcsec on the sky], all WCS minus centroid;
         ``centroid_difference_x/y`` [pixel] and ``centroid_difference_sigma_x/y`` [standard errors], the onboard
         centroid minus that of the image;
-        ``centroid_source``, in words, and ``centroid_kind``, see `xta.identity.centroid_kind`; and the checks that the
-        TA image allows, see `xta.acquisition.checks`.
+        ``centroid_source``, in words, and ``centroid_kind``, see `xta.identity.centroid_kind`. The checks of the TA
+        image are added, see `xta.acquisition.checks`.
 
     Raises
     ------
     AcquisitionError
-        If nothing is attached, the target has no position, "oss" is asked for and there is none, or the
+        If nothing is attached, the target has no position, "oss" is given and there is no onboard centroid, or the
         dataset is recentered.
     CentroidError
         If the star cannot be found in the image.
     WCSError
-        If the target cannot be put on the TA image.
+        If the position of the target in the TA image cannot be computed.
 
     Warns
     -----
     XtaWarning
-        If the acquisition failed and "auto" takes the image.
+        If the acquisition failed and "auto" uses the image.
 
     Notes
     -----
     The pixel of the target comes from the numerical inverse of the TA WCS, not from its analytic one. The
-    offset is measured on the WCS as the file had it, so the step can be repeated; it takes an earlier
-    `adjust_wcs` back.
+    offset is measured with the WCS of the file, so the step can be repeated; an earlier `adjust_wcs` is undone.
     """
     identity.refuse_combined(ds)
     if not isinstance(centroid, str) and len({header(ds)["visit_id"] for ds in members_or_one(ds)}) > 1:
-        msg = f"centroid is {centroid!r}, one pixel for exposures of several visits; give it to one exposure at a time"
+        msg = f"centroid is {centroid!r}, but the exposures belong to several visits; pass one exposure at a time"
         raise ArgumentError(msg)
     return each(ds, partial(_offset, centroid=centroid, tables=tables), name="compute_offset")
 
@@ -102,7 +101,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
     except XtaError as error:
         if centroid in {"auto", "image"}:
             raise
-        logger.info("the TA image is of no use: %s", error)
+        logger.info("the TA image cannot be used: %s", error)
         found = {}
     x, y, source, kind = _centroid(ds, centroid, found)
     ta = in_use(ds)
@@ -133,26 +132,27 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
 
 
 def target_position(ds: xr.Dataset) -> tuple[float, float]:
-    """Read the target position of an exposure [deg, ICRS]; an `AcquisitionError` where it has none."""
+    """Read the target position of an exposure [deg, ICRS]; raise `AcquisitionError` if it has none."""
     ra, dec = (model.number(header(ds).get(name)) for name in ("target_ra", "target_dec"))
     if not (math.isfinite(ra) and abs(dec) <= 90):
         msg = (
             f"{header(ds).get('filename', 'the exposure')} has no usable target position "
             f"(TARG_RA, TARG_DEC = {header(ds).get('target_ra')}, {header(ds).get('target_dec')}); "
-            "set it: ds.assign_coords(target_ra=..., target_dec=...) [deg]"
+            "set it with ds.assign_coords(target_ra=..., target_dec=...) [deg]"
         )
         raise AcquisitionError(msg)
     return ra, dec
 
 
-SAME_TARGET = 0.1  # [arcsec] beyond this the headers of one visit do not speak of the same place
+SAME_TARGET = 0.1  # [arcsec] a larger difference between the headers of one visit gives a warning
 
 
 def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
     """Read the position of the target at its acquisition [deg, ICRS].
 
-    That of the exposure itself, so that an error of the catalog is the same in both images and cancels; of
-    a moving target that of the TA exposure's own header. Warns where a fixed target has two positions.
+    For a fixed target it is the position in the header of the exposure, so that an error of the catalog is the same in
+    both images and cancels; for a moving target, that in the header of the TA exposure. Warn if a fixed target has
+    two positions.
     """
     target, ta = target_position(ds), in_use(ds)
     ra, dec = model.scalar(ta, "ta_target_ra"), model.scalar(ta, "ta_target_dec")
@@ -170,7 +170,7 @@ def acquired_target(ds: xr.Dataset) -> tuple[float, float]:
 
 
 def _difference(found: Mapping[str, StarCentroid]) -> dict[str, float]:
-    """Compute the onboard centroid minus that of the image, in pixels and in standard errors; NaN without either."""
+    """Compute the onboard centroid minus that of the image, in pixels and standard errors; NaN if one is missing."""
     nothing = StarCentroid(math.nan, math.nan, math.nan, math.nan, "")
     oss, image = found.get("oss", nothing), found.get("image", nothing)
     x, y = oss.x - image.x, oss.y - image.y
@@ -179,7 +179,7 @@ def _difference(found: Mapping[str, StarCentroid]) -> dict[str, float]:
 
 
 def _centroid(ds: xr.Dataset, centroid: Centroid, found: Mapping[str, StarCentroid]) -> tuple[float, float, str, str]:
-    """Choose the centroid: (x, y, where it comes from, its kind)."""
+    """Choose the centroid; return (x, y, source, kind)."""
     if not isinstance(centroid, str):
         return *_by_hand(ds, centroid), "given by hand", "manual"
     if centroid not in {"auto", *SOURCES}:
@@ -188,14 +188,14 @@ def _centroid(ds: xr.Dataset, centroid: Centroid, found: Mapping[str, StarCentro
     status = header(ds).get("oss_status", "no event log")
     if centroid == "oss":
         if status != "SUCCESS":
-            msg = f"there is no onboard centroid ({status}); attach an event log, or take centroid='image' or (x, y)"
+            msg = f"there is no onboard centroid ({status}); attach an event log, or use centroid='image' or (x, y)"
             raise AcquisitionError(msg)
         return float(header(ds)["oss_x"]), float(header(ds)["oss_y"]), *_onboard(ds)
     name = centroids.best(found) if centroid == "auto" else centroid
     if name not in found:
         msg = (
             f"the centroid {name!r} cannot be computed: it needs an onboard centroid with its last step in the event "
-            f"log (status: {status}), and a TA image; take centroid='auto'"
+            f"log (status: {status}), and a TA image; use centroid='auto'"
         )
         raise AcquisitionError(msg)
     star = found[name]
@@ -213,7 +213,7 @@ def _centroid(ds: xr.Dataset, centroid: Centroid, found: Mapping[str, StarCentro
 
 
 def _onboard(ds: xr.Dataset) -> tuple[str, str]:
-    """Name the source of the onboard centroid, and its kind; only a log has its time."""
+    """Return the source of the onboard centroid, and its kind; only a log has its time."""
     if header(ds).get("oss_time"):
         return SOURCES["oss"], "oss"
     return str(header(ds)["centroid_source"]) if identity.centroid_kind(ds) == "targ_acq" else "TARG_ACQ", "targ_acq"

@@ -37,10 +37,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE = np.timedelta64(5, "s")
-"""How much earlier than DATE-BEG of its exposure a TA block may begin and still belong to it."""
+"""Time by which a TA block may begin before DATE-BEG and still belong to the exposure."""
 
 LATE = np.timedelta64(10, "m")
-"""A TA block that begins later than this after its exposure may belong to another one, not at hand."""
+"""A TA block that begins later than this after an exposure may belong to another one, which is missing."""
 
 
 def begin(ta: xr.Dataset) -> np.datetime64:
@@ -54,32 +54,33 @@ def begin(ta: xr.Dataset) -> np.datetime64:
 def pair(
     exposures: Sequence[xr.Dataset], centroids: Sequence[Centroid], logged: "Sequence[Exposure]" = ()
 ) -> list[list[Centroid]]:
-    """Find the TA blocks of each TA exposure, by time and detector; both are in time order.
+    """Find the TA blocks of each TA exposure, by time and detector; both must be in time order.
 
-    A block belongs to the last acquisition before it that the log tells of, whether or not that one is among
-    `exposures`. A block that belongs to none of them is left over.
+    A block belongs to the last acquisition in the log before it, whether or not that one is among `exposures`. A
+    block that belongs to none of them is not used.
     """
     result: list[list[Centroid]] = [[] for _ in exposures]
     acquisitions = [exposure for exposure in logged if exposure.exp_type in model.TACQ_TYPES]
     for centroid in centroids:
         k = _owner(exposures, centroid, acquisitions)
         if k is None:
-            logger.info("the onboard centroid of %s belongs to none of the TA exposures at hand", centroid.start)
+            logger.info("the onboard centroid of %s belongs to none of these TA exposures", centroid.start)
         else:
             result[k].append(centroid)
     return result
 
 
 def last_converged(blocks: Sequence[Centroid]) -> Centroid | None:
-    """Choose the last block that converged, else the last one; None where there is none."""
+    """Choose the last block that converged, or else the last one; None if there is none."""
     return next(reversed([block for block in blocks if block.usable] or blocks), None)
 
 
 def _owner(exposures: Sequence[xr.Dataset], centroid: Centroid, acquisitions: "Sequence[Exposure]") -> int | None:
-    """Index of the TA exposure that a block of the log was made from."""
+    """Find the index of the TA exposure that a block of the log was made from."""
     tacq = [k for k, ta in enumerate(exposures) if header(ta).get("exp_type") in model.TACQ_TYPES]
     candidates = [k for k in tacq if _same_detector(header(exposures[k]).get("detector"), centroid.detector)]
-    # The log names the exposure; where it does not, it is the last one that began before the block.
+    # Ownership of a block: if the log names the exposure before it, only that one; otherwise the last one that began
+    # before the block.
     before = [exposure for exposure in acquisitions if exposure.start <= centroid.start]
     if before:
         named = [k for k in candidates if _is_logged(exposures[k], before[-1])]
@@ -91,14 +92,14 @@ def _owner(exposures: Sequence[xr.Dataset], centroid: Centroid, acquisitions: "S
     if centroid.start - begin(exposures[k]) > LATE:
         minutes = (centroid.start - begin(exposures[k])) / np.timedelta64(60, "s")
         warn(
-            f"the onboard centroid of {centroid.start} comes {minutes:.0f} minutes after its TA exposure "
-            f"{header(exposures[k]).get('filename')} began; is a later TA exposure missing?"
+            f"the onboard centroid of {centroid.start} was logged {minutes:.0f} minutes after its TA exposure "
+            f"{header(exposures[k]).get('filename')} began; check whether a later TA exposure is missing"
         )
     return k
 
 
 def _is_logged(ta: xr.Dataset, exposure: "Exposure") -> bool:
-    """Tell whether a TA exposure is the one that the log names: by its product's name, else by its time."""
+    """Return True if a TA exposure is the one that the log names, by its product's name or else by its time."""
     parts = str(header(ta).get("filename", "")).split("_")
     if len(parts) >= 3 and re.fullmatch(r"[0-9a-z]{5}", parts[1]) and parts[2][:5].isdigit():
         return exposure.exposure == f"{parts[1][2:]}{int(parts[2][:5]):03d}"
@@ -106,13 +107,13 @@ def _is_logged(ta: xr.Dataset, exposure: "Exposure") -> bool:
 
 
 def _more_dithers_follow(ta: xr.Dataset) -> bool:
-    """Tell whether the acquisition goes on after this exposure: a dithered one is centroided at its end."""
+    """Return True if the acquisition goes on after this exposure: a dithered one is centroided at its end."""
     number, points = (header(ta).get(name) for name in ("dither_number", "dither_points"))
     return number is not None and points is not None and number < points
 
 
 def _same_detector(header: Any, logged: str | None) -> bool:
-    """Compare detector names: NRCALONG and NRCA5 are one; a log that names none is taken at its word."""
+    """Compare detector names: NRCALONG and NRCA5 are the same; a missing name is the same as any."""
     names = {str(name).upper().replace("LONG", "5") for name in (header, logged) if name}
     return len(names) < 2
 
@@ -121,15 +122,15 @@ def readout(ta: xr.Dataset) -> Aperture:
     """Find the readout of a TA exposure, and check that it is the exposure's array."""
     a = header(ta)
     if "aperture" not in a:
-        msg = f"{a.get('filename', 'the TA exposure')} has no APERNAME, so its onboard centroid has no pixel"
+        msg = f"{a.get('filename', 'the TA exposure')} has no APERNAME, so its onboard centroid has no known pixel"
         raise AcquisitionError(msg)
     ap = _aperture(ta, a.get("subarray"))
     size = a.get("subsize1", ap.XSciSize), a.get("subsize2", ap.YSciSize)
     fits = int(ta["x"].max()) < ap.XSciSize and int(ta["y"].max()) < ap.YSciSize
     if size != (ap.XSciSize, ap.YSciSize) or not fits:
         msg = (
-            f"{a.get('filename', 'the TA exposure')}: its readout by APERNAME {a['aperture']} and SUBARRAY "
-            f"{a.get('subarray')} is {ap.AperName} with {ap.XSciSize} x {ap.YSciSize} pixels, but SUBSIZE1/2 say "
+            f"{a.get('filename', 'the TA exposure')}: the readout for APERNAME {a['aperture']} and SUBARRAY "
+            f"{a.get('subarray')} is {ap.AperName} with {ap.XSciSize} x {ap.YSciSize} pixels, but SUBSIZE1/2 are "
             f"{size[0]} x {size[1]} and the array reaches pixel ({int(ta['x'].max())}, {int(ta['y'].max())}); "
             "correct these keywords"
         )
@@ -138,7 +139,7 @@ def readout(ta: xr.Dataset) -> Aperture:
 
 
 def intended_pixel(ds: xr.Dataset, exposure: int = 1) -> tuple[float, float]:
-    """Compute where the star of an exposure was meant to be, by the SIAF of its product [0-based pixel]."""
+    """Compute the intended position of an exposure's star, by the SIAF of its product [0-based pixel]."""
     a = header(ds)
     place, prd = (a["instrument"], a.get("aperture", ""), a.get("subarray")), a.get("prd_version")
     return siaf.intended_pixel(*place, exposure=exposure, prd=prd, detector=a.get("detector"))
@@ -150,7 +151,7 @@ def _aperture(ta: xr.Dataset, subarray: str | None) -> Aperture:
 
 
 def _det(ta: xr.Dataset, record: "Centroid | TargAcq") -> tuple[float, float]:
-    """Convert an onboard centroid to SIAF Det: NIRISS and NIRSpec log column and row the other way round."""
+    """Convert an onboard centroid to SIAF Det; NIRISS and NIRSpec log column and row in the opposite order."""
     return siaf.oss_to_det(str(header(ta)["instrument"]), float(record.x_det), float(record.y_det))
 
 
@@ -163,7 +164,7 @@ def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]
         if max(abs(x_sci - a["substrt1"] - x), abs(y_sci - a["substrt2"] - y)) > 0.5:
             msg = (
                 f"{a.get('filename')}: aperture {a['aperture']} puts the onboard centroid on pixel ({x:.2f}, {y:.2f}), "
-                f"SUBSTRT1/2 on ({x_sci - a['substrt1']:.2f}, {y_sci - a['substrt2']:.2f}); "
+                f"but SUBSTRT1/2 put it on ({x_sci - a['substrt1']:.2f}, {y_sci - a['substrt2']:.2f}); "
                 "APERNAME and the subarray do not belong together"
             )
             raise AcquisitionError(msg)
@@ -174,8 +175,8 @@ def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]
 class Onboard:
     """The onboard centroid in use, or the reason why there is none.
 
-    `exposure` is the index of the TA exposure that it was measured in. `failed` tells whether the last acquisition
-    failed; one with a record is then an earlier one.
+    `exposure` is the index of the TA exposure that it was measured in. `failed` is True if the last acquisition
+    failed; a record is then that of an earlier one.
     """
 
     record: "Centroid | TargAcq | None" = None
@@ -187,7 +188,7 @@ class Onboard:
 def from_log(blocks: Sequence[Sequence[Centroid]], log: "OssLog", visit_id: str) -> Onboard:
     """Choose the onboard centroid of an event log: the last one that converged, with a warning if a later one did not.
 
-    `blocks` are those of each TA exposure, see `pair`; the log tells why the acquisition failed.
+    `blocks` are those of each TA exposure, see `pair`. If the acquisition failed, the reason is taken from the log.
     """
     each = [(k, block) for k, several in enumerate(blocks) for block in several]
     usable = [n for n, (_, block) in enumerate(each) if block.usable]
@@ -203,24 +204,24 @@ def from_log(blocks: Sequence[Sequence[Centroid]], log: "OssLog", visit_id: str)
 
 
 def from_targ_acq(exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]", log: Onboard) -> Onboard:
-    """Choose the onboard centroid of the TARG_ACQ extensions: of the last one that was successful.
+    """Choose the onboard centroid of the last TARG_ACQ extension that was successful.
 
-    `log` is what the event log has: no centroid. Warns if a later acquisition failed, the event log says that it
-    failed, or an extension is of no exposure at hand.
+    `log` is the result of `from_log`, without a centroid. Warn if a later acquisition failed, if the acquisition
+    failed according to the event log, or if an extension belongs to none of the exposures.
     """
     result, later = log, False
     for record in sorted(records, key=lambda record: record.date_beg, reverse=True):
         owners = [k for k, ta in enumerate(exposures) if same_exposure(ta, record)]
-        says = f"{record.status} {record.reason}".strip()
+        status = f"{record.status} {record.reason}".strip()
         if not record.successful:
             if result is log:
-                result = Onboard(failed=True, reason=f"FAILED: TARG_ACQ says {says}")
+                result = Onboard(failed=True, reason=f"FAILED: TARG_ACQ has {status}")
             later = later or bool(owners)
         elif not owners:
-            warn(f"{record.filename} (TARG_ACQ) is of none of the TA exposures at hand; its centroid is not used")
+            warn(f"{record.filename} (TARG_ACQ) belongs to none of the TA exposures; its centroid is not used")
         else:
             if log.failed:
-                warn(f"the event log says {log.reason}; the centroid of {record.filename} (TARG_ACQ) is used")
+                warn(f"the event log has {log.reason}; the centroid of {record.filename} (TARG_ACQ) is used")
             if later:
                 warn(
                     f"the last onboard centroid of visit {record.visit_id} did not converge; "
@@ -233,7 +234,7 @@ def from_targ_acq(exposures: Sequence[xr.Dataset], records: "Sequence[TargAcq]",
 def assign_centroids(
     ds: xr.Dataset, exposures: Sequence[xr.Dataset], blocks: Sequence[Sequence[Centroid]], onboard: Onboard
 ) -> xr.Dataset:
-    """Add what the log says of each TA exposure, and, as scalar coordinates, the onboard centroid in use.
+    """Add the log's facts of each TA exposure and, as scalar coordinates, the onboard centroid in use.
 
     `blocks` are those of each TA exposure, see `pair`. A centroid outside the readout of its exposure is refused.
     """
@@ -258,10 +259,11 @@ def _block(ta: xr.Dataset, block: Centroid | None) -> dict[str, Any]:
 
 
 class Facts(NamedTuple):
-    """What the log says of a TA block beside its centroid; stored as coordinates ``ta_oss_...``.
+    """The facts of a TA block in the log besides its centroid, stored as coordinates ``ta_oss_...``.
 
-    Size of the window, last step of the iteration and its whole way from the brightest pixel, along SIAF Det [pixel];
-    small-angle maneuver, Ideal frame of the guider [arcsec]; NaN where not known. The guider is 0 where not known.
+    They are the size of the window, the last step of the iteration and its whole way from the brightest pixel, along
+    SIAF Det [pixel], and the small-angle maneuver in the Ideal frame of the guider [arcsec]. They are NaN if not
+    known; the guider is then 0.
     """
 
     window_x: float
@@ -290,9 +292,9 @@ def _facts(ta: xr.Dataset, block: Centroid) -> Facts:
 
 
 def logged_facts(ds: xr.Dataset) -> Facts:
-    """Read what the log says of the TA block of the exposure in use.
+    """Read the log's facts of the TA block of the exposure in use.
 
-    Earlier versions kept the lines of the log, and less of what they say; they are read again.
+    Files of earlier versions contain the lines of the log but fewer facts; the lines are then read again.
     """
     ta = in_use(ds)
     if "ta_oss_moved_x" in ta.coords:
@@ -329,13 +331,13 @@ def _check_inside(ta: xr.Dataset, x: float, y: float) -> None:
     if not (-0.5 <= x <= ap.XSciSize - 0.5 and -0.5 <= y <= ap.YSciSize - 0.5):
         msg = (
             f"the onboard centroid falls on pixel ({x:.1f}, {y:.1f}) of {header(ta).get('filename')}, outside its "
-            f"readout of {ap.XSciSize} x {ap.YSciSize}: the log belongs to another aperture or visit"
+            f"readout of {ap.XSciSize} x {ap.YSciSize} pixels; the log belongs to another aperture or visit"
         )
         raise AcquisitionError(msg)
 
 
 def same_exposure(ta: xr.Dataset, record: "TargAcq") -> bool:
-    """Tell whether a TARG_ACQ extension is of a TA exposure: by the product's name, else by time and detector."""
+    """Return True if a TARG_ACQ extension belongs to a TA exposure, by its name or else by time and detector."""
     name, other = (str(text).rpartition("_")[0] for text in (header(ta).get("filename", ""), record.filename))
     if name and other:
         return name == other

@@ -1,4 +1,4 @@
-"""Enter a star's position that was found by other means, in place of that of the acquisition."""
+"""Set a star's position that was found by other means, in place of that from the acquisition."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from xta.identity import header
 __all__ = ["set_star"]
 
 BY_HAND = "given by hand"
-"""Label of the one part of the error."""
+"""Label of the only part of the error."""
 
 KEPT = frozenset(
     {
@@ -39,7 +39,7 @@ KEPT = frozenset(
         *("check", "check_passed", "check_reason"),
     }
 )
-"""Results of an analysis that do not depend on where the star is; all others go."""
+"""Results of an analysis that do not depend on the position of the star; all others are dropped."""
 
 
 def set_star(
@@ -54,31 +54,31 @@ def set_star(
 ) -> xr.Dataset:
     """Set the star's position by hand.
 
-    For a star that was found by other means, such as a fit of its speckles or a publication, and for files whose
-    acquisition is not at hand. Recentering, PSF subtraction and everything else then work as after an analysis.
+    Use it for a star that was found by other means, such as a fit of its speckles or a publication, and for files
+    without an acquisition. Recentering, PSF subtraction and everything else then work as after an analysis.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        An exposure, with or without an analysis; not recentered. Of a stack the numbers below may be sequences, one
-        value for each exposure.
+        An exposure, with or without an analysis, but not recentered. For a stack, the numbers below may be sequences
+        with one value per exposure.
     x, y : float
-        The star in the labels ``x``, ``y`` of the dataset [0-based pixel of the readout]. It may be off the array,
-        by as much as the array is wide.
+        The star in the labels ``x``, ``y`` of the dataset [0-based pixel of the readout]. It may be off the array
+        by up to the width of the array.
     x_err, y_err : float, optional
-        Standard errors [pixel]; by default, or where NaN, not known.
+        Standard errors [pixel]; by default, or if NaN, not known.
     xy_corr : float
         Correlation of the two errors, from -1 to 1.
     source : str
-        What the position was taken from, in words.
+        The source of the position, in words.
 
     Returns
     -------
     xarray.Dataset
-        With ``target_x/y``; the errors ``target_x_err/y_err``, ``target_xy_corr`` with one ``error_part``,
-        "given by hand"; ``mask_x/y``, where the SIAF knows it; ``centroid_kind`` "manual" and ``centroid_source``.
-        What an earlier analysis says of another star is dropped: centroid, offset, residuals and errors. Checks of
-        the TA image become not tested.
+        The exposure with ``target_x/y``; the errors ``target_x_err/y_err``, ``target_xy_corr`` with one
+        ``error_part``, "given by hand"; ``mask_x/y``, if the SIAF contains it; ``centroid_kind`` "manual" and
+        ``centroid_source``. The results of an earlier analysis that depend on the star are dropped: centroid, offset,
+        residuals and errors. Checks of the TA image become not tested.
 
     Raises
     ------
@@ -93,10 +93,10 @@ def set_star(
     Notes
     -----
     Neither the WCS nor the target's coordinates change: ``wcs`` stays as it is, adjusted if it was, and
-    ``target_ra/dec`` are those of the header. A position on the detector does not say how far the telescope's
-    pointing was off unless these are right, and for stars with a large proper motion they often are not.
+    ``target_ra/dec`` are those of the header. A position on the detector gives the pointing error only if these
+    coordinates are right, and for stars with a large proper motion they often are not.
     ``ds.ta.pixel_to_world(x, y)`` is the star by the WCS. Later calls of `compute_offset` and `adjust_wcs`
-    replace the position by that of the acquisition.
+    replace the position by that from the acquisition.
 
     Examples
     --------
@@ -113,22 +113,22 @@ def set_star(
 
 
 def _rows(count: int, *values: Any) -> Iterator[tuple[Any, ...]]:
-    """Assign each exposure its own values; a single one is for all."""
+    """Assign each exposure its own values; a single value is for all."""
     columns = []
     for value in values:
         column = [value] * count if np.ndim(value) == 0 else list(np.asarray(value))
         if len(column) != count:
-            msg = f"there are {count} exposures and {len(column)} values; give one for each, or one for all"
+            msg = f"there are {count} exposures and {len(column)} values; give one per exposure, or one for all"
             raise ArgumentError(msg)
         columns.append(column)
     return zip(*columns, strict=True)
 
 
 def _with_star(ds: xr.Dataset, numbers: tuple[Any, ...], source: Any) -> xr.Dataset:
-    """Set the star of one exposure; the numbers are position, errors and correlation."""
+    """Set the star of one exposure; `numbers` are its position, errors and correlation."""
     x, y, x_err, y_err, xy_corr = numbers
     if "star_x" in ds.variables:
-        msg = "the dataset is recentered, its labels are offsets from a star; set the star before recenter()"
+        msg = "the dataset is recentered, so its labels are offsets from a star; set the star before recenter()"
         raise RecenterError(msg)
     star = _position(ds, x, y)
     part = _part(x_err, y_err, xy_corr, source)
@@ -152,7 +152,7 @@ def _number(value: Any, name: str) -> float:
 
 
 def _position(ds: xr.Dataset, x: Any, y: Any) -> dict[str, float]:
-    """Check a position: finite, and not farther off the array than that is wide."""
+    """Check that a position is finite, and no farther off the array than the width of the array."""
     identity.require(ds, "x", "y", step="xta.open_exposure")
     star = {"x": _number(x, "x"), "y": _number(y, "y")}
     for axis, value in star.items():
@@ -160,15 +160,15 @@ def _position(ds: xr.Dataset, x: Any, y: Any) -> dict[str, float]:
         width = high - low + 1
         if not low - width <= value <= high + width:
             msg = (
-                f"{axis} is {value:g}, and the labels {axis} are {low:g} to {high:g}; give the star's pixel in these, "
-                "0-based: one number for each axis"
+                f"{axis} is {value:g}, but the labels {axis} are {low:g} to {high:g}; give the star's 0-based pixel in "
+                "these labels"
             )
             raise ArgumentError(msg)
     return star
 
 
 def _part(x_err: Any, y_err: Any, xy_corr: Any, source: Any) -> budget.Part:
-    """Check the errors, and where they come from."""
+    """Check the errors and their source."""
     given = {"x_err": x_err, "y_err": y_err}
     errors = {name: math.nan if value is None else _number(value, name) for name, value in given.items()}
     for name, value in errors.items():
@@ -180,13 +180,13 @@ def _part(x_err: Any, y_err: Any, xy_corr: Any, source: Any) -> budget.Part:
         msg = f"xy_corr is {corr:g}; a correlation is from -1 to 1"
         raise ArgumentError(msg)
     if not isinstance(source, str) or not source.strip():
-        msg = f"source is {source!r}; say in words what the star's position was taken from"
+        msg = f"source is {source!r}; describe the source of the star's position in words"
         raise ArgumentError(msg)
     return budget.Part(errors["x_err"], errors["y_err"], " ".join(source.split()), corr)
 
 
 def _mask(ds: xr.Dataset) -> dict[str, float]:
-    """Compute the reference point of the mask where labels and SIAF tell it and no analysis did; else nothing."""
+    """Compute the reference point of the mask, unless an analysis did; nothing if WCS or SIAF do not contain it."""
     if "mask_x" in ds.variables or "wcs" not in ds.variables or "instrument" not in header(ds):
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Read the onboard centroid from the TARG_ACQ extension of a TA ``_uncal`` product; an offline second source."""
+"""Read the onboard centroid from the TARG_ACQ extension of a TA ``_uncal`` product, a second source without network."""
 
 import math
 from contextlib import closing
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["TargAcq", "read_targ_acq"]
 
-DUMMY = -999.0  # what the extension holds where nothing was measured
+DUMMY = -999.0  # value in the extension if nothing was measured
 
 
 @dataclass(frozen=True)
 class TargAcq:
-    """What a TARG_ACQ extension says of one acquisition.
+    """The content of a TARG_ACQ extension for one acquisition.
 
     Attributes
     ----------
     filename, visit_id, detector, date_beg : str
-        Of the product it stands in; date_beg is the start of the exposure (UTC).
+        Values from the header of the product; date_beg is the start of the exposure (UTC).
     status, reason : str
         TASTATUS ("SUCCESSFUL", "UNSUCCESSFUL") and STAT_RSN.
     x_det, y_det : float
-        Onboard centroid, SIAF Det frame, 1-based [pixel]; NaN where there is none.
+        Onboard centroid, SIAF Det frame, 1-based [pixel]; NaN if there is none.
     target_v2, target_v3, sam_x, sam_y : float
-        Located target [arcsec, V2, V3] and small-angle maneuver [arcsec]; NaN where there is none.
+        Located target [arcsec, V2, V3] and small-angle maneuver [arcsec]; NaN if there is none.
     """
 
     filename: str
@@ -51,7 +51,7 @@ class TargAcq:
 
     @property
     def successful(self) -> bool:
-        """True if the acquisition succeeded and a centroid is there."""
+        """True if the acquisition succeeded and there is a centroid."""
         return self.status == "SUCCESSFUL" and math.isfinite(self.x_det) and math.isfinite(self.y_det)
 
 
@@ -77,7 +77,7 @@ def read_targ_acq(source: "str | os.PathLike[str] | HDUList") -> TargAcq:
     Notes
     -----
     The keywords DTCENCOL and DTCENROW are taken as SIAF Det coordinates, 1-based, like the "detector coord"
-    of the event log. No product with the extension was at hand to check this against a log.
+    of the event log. No product with the extension was available to check this against a log.
     """
     from astropy.io import fits
 
@@ -98,7 +98,7 @@ def _read(hdus: "HDUList") -> TargAcq:
     primary = hdus[0].header
     label = primary.get("FILENAME") or hdus.filename() or "HDUList"
     if "TARG_ACQ" not in hdus:
-        msg = f"{label} has no TARG_ACQ extension; only TA _uncal products carry one"
+        msg = f"{label} has no TARG_ACQ extension; only TA _uncal products have one"
         raise ProductError(msg)
     header = hdus["TARG_ACQ"].header
 

@@ -131,8 +131,8 @@ def test_attach_takes_transposed_and_refuses_thinned_ta(nircam):
 @pytest.mark.parametrize(
     ("remove", "says"),
     [
-        (["VISIT_ID"], "does not say its visit"),
-        (["INSTRUME"], "does not say its instrument"),
+        (["VISIT_ID"], "has no visit"),
+        (["INSTRUME"], "has no instrument"),
         (["APERNAME"], "no APERNAME"),
     ],
 )
@@ -171,7 +171,7 @@ def test_attach_warns_of_aperture_that_siaf_lacks(nircam, edited, tmp_path):
 
 def test_attach_warns_of_unnamed_guide_star(nircam, edited):
     path = edited(nircam.ta[0], lambda hdus: hdus[0].header.remove("GDSTARID"))
-    with pytest.warns(XtaWarning, match="does not say its guide star"):
+    with pytest.warns(XtaWarning, match="has no guide star"):
         xta.analyze(nircam.science[0], acquisition=path, oss=nircam.oss_log, centroid="oss", corrections="none")
 
 
@@ -222,7 +222,7 @@ def test_attach_without_acquisition_says_where_it_looked(nircam, tmp_path):
 def test_attach_of_dataset_without_file_needs_acquisition(nircam):
     ds = xta.open_exposure(nircam.science[0])
     ds.coords["source"] = ""
-    with pytest.raises(AcquisitionError, match="does not know its file"):
+    with pytest.raises(AcquisitionError, match="does not contain the path"):
         ds.ta.attach()
 
 

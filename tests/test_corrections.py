@@ -159,7 +159,7 @@ FAULTS = {
     "no file": (None, FileError, "cannot be read"),
     "columns": ("a,b\n1,2\n", ArgumentError, "columns"),
     "empty": ("", ArgumentError, "columns"),
-    "twice": ("{head}N,L,F1,0,0,0,0,1,s\nn,l,f1,0,0,0,0,1,s\n", ArgumentError, "row n l f1: there are two such rows"),
+    "twice": ("{head}N,L,F1,0,0,0,0,1,s\nn,l,f1,0,0,0,0,1,s\n", ArgumentError, "row n l f1: this row appears twice"),
     "no number": ("{head}N,L,F1,a,0,0,0,1,s\n", ArgumentError, "row N L F1"),
     "not finite": ("{head}N,L,F1,nan,0,0,0,1,s\n", ArgumentError, "not finite"),
     "negative": ("{head}N,L,F1,0,0,-1,0,1,s\n", ArgumentError, "negative"),

@@ -109,7 +109,7 @@ def test_match_template_faults():
         match_template(image[0], model)
     with pytest.raises(ArgumentError, match="have to be"):
         match_template(image, model, bad=np.zeros((3, 3), bool))
-    with pytest.raises(ArgumentError, match="have to be alike"):
+    with pytest.raises(ArgumentError, match="the same shape"):
         match_template(image, model, err=np.ones((3, 3)))
     with pytest.raises(ArgumentError, match="nothing to correlate"):
         match_template(np.ones((50, 50)), model)

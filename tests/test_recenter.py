@@ -203,7 +203,7 @@ def test_recenter_star_by_hand(nircam):
 
 def test_recenter_warns_of_other_variables(analyzed):
     more = analyzed.assign(mine=2 * analyzed["sci"], number=5)
-    with pytest.warns(UserWarning, match="mine on the pixels of before is left out"):
+    with pytest.warns(UserWarning, match="drops mine"):
         ds = more.ta.recenter()
     assert "mine" not in ds
     assert int(ds["number"]) == 5

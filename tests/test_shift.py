@@ -615,7 +615,7 @@ def test_resample_refuses_bad_arrays():
         resample(np.ones((9, 9), dtype=complex), **grid)
     with pytest.raises(ArgumentError, match="boolean mask"):
         resample(np.ones((9, 9)), bad=np.zeros((9, 9), dtype=np.uint32), **grid)
-    with pytest.raises(ArgumentError, match=r"\(9, 8\), which does not fit"):
+    with pytest.raises(ArgumentError, match=r"\(9, 8\); give a mask that broadcasts"):
         resample(np.ones((9, 9)), bad=np.zeros((9, 8), dtype=bool), **grid)
     with pytest.raises(ArgumentError, match=r"float64.*integer flags"):
         resample_dq(np.ones((9, 9)), **grid)

@@ -203,7 +203,7 @@ def test_solve_refuses_what_it_cannot_use(rolls):
         xta.solve([])
     with pytest.raises(ArgumentError, match="twice"):
         xta.solve([exposures[0], exposures[0]])
-    with pytest.raises(RecenterError, match="solve first"):
+    with pytest.raises(RecenterError, match="before recenter"):
         xta.solve([exposures[0].ta.recenter(size=41)])
     with pytest.raises(MissingError):
         xta.solve([exposures[0].drop_vars("target_x")])

@@ -79,7 +79,7 @@ def test_solve_knows_a_measured_maneuver(visit, measured):
     table = xta.solution([after])
     assert table["observation_kind"].values.tolist() == ["prediction", "maneuver"]
     assert (table["observation_used"] == 1).all()
-    with pytest.raises(ArgumentError, match="no exposure rests"):
+    with pytest.raises(ArgumentError, match="no exposure depends"):
         xta.solve([before], maneuvers={"01234001001": measured})
     with pytest.raises(ArgumentError, match="NRCBLONG"):
         xta.solve([before], maneuvers={visit.visit_id: measured.assign_attrs(detector="NRCBLONG")})

@@ -253,7 +253,7 @@ def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
     label = header(ta).get("filename", "the TA exposure")
     value, other = header(ds).get(name), header(ta).get(name)
     if other is None and name != "guide_star":
-        msg = f"{label} does not contain its {what}, so it is not known whether it belongs to the exposure"
+        msg = f"the header of {label} has no {what}, so it is not known whether it belongs to the exposure"
         raise AcquisitionError(msg)
     if (value is None) != (other is None):
         silent = label if other is None else "the exposure"

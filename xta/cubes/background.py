@@ -1,4 +1,4 @@
-"""The mean of several exposures of a background field."""
+"""Average several exposures of a background field."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def mean_exposure(exposures: Sequence[xr.Dataset], *, method: str = "mean") -> x
     Parameters
     ----------
     exposures : sequence of xarray.Dataset
-        With the same pixels: cubes (integration, y, x) or images (y, x).
+        Exposures with the same pixels: cubes (integration, y, x) or images (y, x).
     method : "mean", "median" or "sigma_clip"
         As in `xta.cubes.coadd.coadd`.
 
@@ -31,15 +31,15 @@ def mean_exposure(exposures: Sequence[xr.Dataset], *, method: str = "mean") -> x
     Raises
     ------
     ArgumentError
-        If there is no exposure, or they have other pixels, units or instruments.
+        If there is no exposure, or the exposures differ in pixels, units or instrument.
 
     Notes
     -----
-    Each integration counts once, so an exposure of more integrations counts for more. An image of the mean of several
-    integrations counts as one.
+    Each integration has the same weight, so an exposure with more integrations has a larger weight. An image that is
+    the mean of several integrations counts as one.
     """
     if not exposures:
-        msg = "there is no exposure to combine; give one dataset or more"
+        msg = "there is no exposure to combine; give at least one dataset"
         raise ArgumentError(msg)
     first = exposures[0]
     names = [name for name in model.IMAGES if all(name in ds for ds in exposures)]
@@ -59,7 +59,7 @@ def mean_exposure(exposures: Sequence[xr.Dataset], *, method: str = "mean") -> x
 
 
 def _check_alike(first: xr.Dataset, ds: xr.Dataset) -> None:
-    """Refuse an exposure that was not measured with the same pixels in the same unit."""
+    """Refuse an exposure with other pixels or another unit."""
     ours, theirs = ([d[axis].values for axis in ("y", "x")] for d in (first, ds))
     facts = {name: [header(d).get(name) for d in (first, ds)] for name in ("instrument", "detector")}
     facts["unit"] = [d["sci"].attrs.get("units") for d in (first, ds)]

@@ -14,11 +14,11 @@ from xta.stacks import over_images
 __all__ = ["METHODS", "clean"]
 
 METHODS = ("mask", "repair")
-"""What is done with bad pixels, the default first."""
+"""Ways to treat bad pixels, the default first."""
 
-FEWEST = 5  # integrations, with which one of them can be told to be off
-SHARP = 2.5  # a pixel is a defect where it stands out this many times more than its nearest neighbors
-ROUNDS = 3  # of the search beside defects that were found
+FEWEST = 5  # smallest number of integrations in which an outlier can be found
+SHARP = 2.5  # a pixel is a defect if it stands out this many times more than its nearest neighbors
+ROUNDS = 3  # number of searches; later ones find defects beside those found before
 GAUSSIAN = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 REACH = 7  # side of the square in which the scatter is measured [pixel]
 
@@ -34,15 +34,16 @@ def clean(ds: xr.Dataset, *, sigma: float = 5.0, method: str = "mask") -> xr.Dat
     ds : xarray.Dataset
         An exposure, before `recenter`. Dask arrays are computed in memory.
     sigma : float
-        A pixel that is off by more is bad [standard deviation].
+        A pixel that deviates by more is bad [standard deviation].
     method : "mask" or "repair"
-        Flag bad pixels, so that later steps leave them out; or fill those and the ones that were flagged before from
-        their neighbors, and take DO_NOT_USE away.
+        "mask" flags bad pixels, so that later steps leave them out. "repair" fills them, and those that were flagged
+        before, from their neighbors and removes DO_NOT_USE.
 
     Returns
     -------
     xarray.Dataset
-        With OUTLIER (16) in ``dq`` for what was found, by "mask" with DO_NOT_USE (1), and a line in the history.
+        The exposure with OUTLIER (16) in ``dq`` for the new bad pixels, with "mask" also DO_NOT_USE (1), and a line in
+        the history.
 
     Raises
     ------
@@ -54,15 +55,15 @@ def clean(ds: xr.Dataset, *, sigma: float = 5.0, method: str = "mask") -> xr.Dat
 
     Notes
     -----
-    *Over the integrations*, from 5 on: a value that is `sigma` off the median of its pixel. The scatter is the median
-    absolute deviation over the integrations or, where that is larger, its median over the 7 x 7 pixels around, as five
-    integrations alone scatter too little by chance.
+    *Over the integrations*, if there are at least 5: a value is bad if it deviates by `sigma` from the median of its
+    pixel. The scatter is the median absolute deviation over the integrations or, if that is larger, its median over the
+    7 x 7 pixels around, since the scatter of only five integrations may be too small by chance.
 
-    *By neighbors*: a pixel that is `sigma` off the median of the 7 x 7 pixels around, by the scatter in these, and
-    stands out 2.5 times more than any of its 4 neighbors does. An image of a point source is not that sharp: 1.7 times
-    for a full width at half maximum of 2.3 pixels.
+    *By neighbors*: a pixel is bad if it deviates by `sigma` from the median of the 7 x 7 pixels around, in units of
+    their scatter, and stands out 2.5 times more than any of its 4 neighbors. The image of a point source is less
+    sharp: the ratio is 1.7 for a full width at half maximum of 2.3 pixels.
 
-    Bad pixels are filled as by `xta.images.shift.fill_bad`. ``err`` and the variances stay.
+    Bad pixels are filled with `xta.images.shift.fill_bad`. ``err`` and the variances do not change.
 
     Examples
     --------
@@ -78,19 +79,19 @@ def clean(ds: xr.Dataset, *, sigma: float = 5.0, method: str = "mask") -> xr.Dat
     sci = ds["sci"].transpose(..., "y", "x")
     bad = np.broadcast_to(pixels.bad_pixels(ds).transpose(..., "y", "x").values, sci.shape)
     values = np.where(bad, np.nan, sci.values.astype(float)).reshape(-1, *sci.shape[-2:])
-    found = _in_time(values, sigma)
-    found |= np.stack([_by_neighbors(frame, sigma) for frame in np.where(found, np.nan, values)])
-    return _with(ds, sci, found, bad.reshape(values.shape), method)
+    outliers = _in_time(values, sigma)
+    outliers |= np.stack([_by_neighbors(frame, sigma) for frame in np.where(outliers, np.nan, values)])
+    return _with(ds, sci, outliers, bad.reshape(values.shape), method)
 
 
-def _with(ds: xr.Dataset, sci: xr.DataArray, found: Array, bad: Array, method: str) -> xr.Dataset:
-    """Write what was found to the flags, and fill bad pixels if they are to be repaired."""
-    where = xr.DataArray(found.reshape(sci.shape), dims=sci.dims)
+def _with(ds: xr.Dataset, sci: xr.DataArray, outliers: Array, bad: Array, method: str) -> xr.Dataset:
+    """Flag the outliers, and fill bad pixels if they are to be repaired."""
+    where = xr.DataArray(outliers.reshape(sci.shape), dims=sci.dims)
     flags = ds["dq"] if "dq" in ds else xr.zeros_like(where, dtype=np.uint32)
     flags = flags | where * np.uint32(dq.OUTLIER | dq.DO_NOT_USE)
-    what = f"clean: {counted(int(found.sum()), 'outlier')}"
+    what = f"clean: {counted(int(outliers.sum()), 'outlier')}"
     if method == "repair":
-        every = found | bad
+        every = outliers | bad
         filled = np.stack([shift.fill_bad(frame, bad=spots) for frame, spots in zip(_cube(sci), every, strict=True)])
         sci = sci.copy(data=filled.reshape(sci.shape).astype(sci.dtype))
         flags = flags & np.uint32(~dq.DO_NOT_USE & 0xFFFFFFFF)
@@ -105,34 +106,34 @@ def _cube(image: xr.DataArray) -> Array:
 
 
 def _in_time(values: Array, sigma: float) -> Array:
-    """Find the values (n, y, x) that are off the median over the integrations; NaN is not found."""
+    """Find the values (n, y, x) that deviate from the median over the integrations; NaN does not count."""
     from scipy import ndimage
 
     if len(values) < FEWEST:
         return np.zeros(values.shape, dtype=bool)
     lost = np.isnan(values).all(axis=0)
-    known = np.where(lost, 0.0, values)
-    away = np.abs(known - np.nanmedian(known, axis=0))
+    filled = np.where(lost, 0.0, values)
+    away = np.abs(filled - np.nanmedian(filled, axis=0))
     scatter = GAUSSIAN * np.nanmedian(away, axis=0)
     scatter = np.maximum(scatter, ndimage.median_filter(scatter, size=REACH, mode="mirror"))
     return np.asarray((away > sigma * scatter) & np.isfinite(values) & (scatter > 0))
 
 
 def _by_neighbors(frame: Array, sigma: float) -> Array:
-    """Find the pixels of a frame that stand out of their neighbors too sharply to be a source."""
-    found = np.zeros(frame.shape, dtype=bool)
+    """Find the pixels of a frame that stand out from their neighbors too sharply to be a source."""
+    defects = np.zeros(frame.shape, dtype=bool)
     good = np.isfinite(frame)
     for _ in range(ROUNDS):
-        filled = shift.fill_bad(frame, bad=found)
-        new = _sharp(filled, sigma) & good & ~found
+        filled = shift.fill_bad(frame, bad=defects)
+        new = _sharp(filled, sigma) & good & ~defects
         if not new.any():
             break
-        found |= new
-    return found
+        defects |= new
+    return defects
 
 
 def _sharp(frame: Array, sigma: float) -> Array:
-    """Find pixels that are off the median of those around, and more so than their neighbors."""
+    """Find pixels that deviate from the median of those around, and more so than their neighbors."""
     from scipy import ndimage
 
     level = ndimage.median_filter(frame, size=REACH, mode="mirror")

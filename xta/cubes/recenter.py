@@ -1,4 +1,4 @@
-"""Put the star on the central pixel of a cube; errors, flags, labels and WCS follow."""
+"""Put the star on the central pixel of a cube, with errors, flags, labels and WCS."""
 
 import math
 import os
@@ -34,45 +34,45 @@ def recenter(
     Parameters
     ----------
     ds : xarray.Dataset
-        With the star's pixel ``target_x``, ``target_y``: of `adjust_wcs`, or given by hand
-        (`set_star`), in the labels ``x``, ``y``.
+        An exposure with the star's pixel ``target_x``, ``target_y`` in the labels ``x``, ``y``, from `adjust_wcs` or
+        given by hand (`set_star`).
     method : "fourier", "spline", "lanczos" or "integer"
-        Interpolation, see `xta.images.shift`. "integer" moves by whole pixels: the star is then up to half a pixel
-        off the central one, and ``target_x``, ``target_y`` say by how much.
+        Interpolation, see `xta.images.shift`. "integer" moves by whole pixels; the star is then up to half a pixel
+        from the central one, at ``target_x``, ``target_y``.
     size : int or (int, int), optional
-        Width of the result, or its height and width (ny, nx) [pixel], odd. By default that of the input, less
-        one where it is even.
+        Width of the result, or its height and width (ny, nx) [pixel], odd. By default that of the input, minus
+        one if it is even.
     fill : float, optional
         Value in ``sci`` of pixels that are bad or were not observed; NaN by default. Errors and variances of
         such pixels are NaN.
     track : bool or xarray.Dataset
-        Follow the star from integration to integration: True registers each on their mean, or give the table of
-        ``ds.ta.register(each="integration")``. Dask arrays are then read to find the track.
+        Follow the star from integration to integration. True registers each integration with their mean; a table of
+        ``ds.ta.register(each="integration")`` is used as it is. Dask arrays are read to compute the track.
 
     Returns
     -------
     xarray.Dataset
-        ``x``, ``y`` are pixel offsets from the star, ``target_x = target_y = 0``; ``star_x``, ``star_y`` are the
-        star's pixel of the original readout; ``separation`` [arcsec] and ``position_angle`` [deg, east of north]
-        are derived when used. With dask arrays nothing is computed yet.
+        The exposure, in which ``x``, ``y`` are pixel offsets from the star and ``target_x = target_y = 0``.
+        ``star_x``, ``star_y`` are the star's pixel in the original readout. ``separation`` [arcsec] and
+        ``position_angle`` [deg, east of north] are computed when used. Dask arrays are not computed yet.
 
     Raises
     ------
     RecenterError
         If there is no star position, the dataset is recentered already, the labels are not successive pixels
-        (a strided or averaged cube), or no pixel of the result would hold data.
+        (a strided or averaged cube), or no pixel of the result would contain data.
     MissingError
         If there is no image, or it was computed from several exposures.
     ArgumentError
-        If `method` or `size` is not of the form above, or arithmetic left pixels, errors or flags that cannot be moved,
-        see `xta.pixels`.
+        If `method` or `size` does not have the form above, or arithmetic left pixels, errors or flags that cannot be
+        moved, see `xta.pixels`.
 
     Notes
     -----
-    One interpolation, the same for all frames. Pixels that are not finite or flagged DO_NOT_USE are filled
-    from their neighbors before and masked after; a bad pixel masks the at most 2 x 2 pixels around its new
-    place. ``err`` and ``var_*`` go through the variance with the squared weights of the interpolation; flags
-    are joined by bitwise OR, and a pixel that was not observed is DO_NOT_USE. The WCS gets a shift in front.
+    Each frame is interpolated once, all in the same way. Pixels that are not finite or flagged DO_NOT_USE are filled
+    from their neighbors before the interpolation and masked after it; a bad pixel masks at most the 2 x 2 pixels around
+    its new place. ``err`` and ``var_*`` are propagated as variances with the squared weights of the interpolation.
+    Flags are combined by bitwise OR, and a pixel that was not observed is DO_NOT_USE. The WCS gets an initial shift.
     """
     if method not in shift.METHODS:
         msg = f"method is {method!r}; give one of {', '.join(shift.METHODS)}"
@@ -85,7 +85,7 @@ def recenter(
     star = _star(ds)
     if track is not False:
         return _tracked(ds, track, method=method, size=size, fill=fill)
-    model.require_pixels(ds["sci"], RecenterError, "recenter before such a selection")
+    model.require_pixels(ds["sci"], RecenterError, "call recenter() before this selection")
     ds = pixels.checked(ds)
     position = {axis: star[axis] - float(ds[axis][0]) for axis in ("x", "y")}
     ny, nx = _shape(ds, size)
@@ -98,7 +98,7 @@ def recenter(
     others = [name for name, variable in rest.variables.items() if {"x", "y"} & set(variable.dims)]
     lost = sorted(str(name) for name in set(others) & set(rest.data_vars))
     if lost:
-        warn(f"recenter moves {', '.join(images)}; {', '.join(lost)} on the pixels of before is left out")
+        warn(f"recenter moves {', '.join(images)}; it drops {', '.join(lost)}, which is on the original pixels")
     rest = rest.drop_vars(others)
     left = {axis: position[axis] - whole[axis] for axis in ("x", "y")}
     result = rest.assign(moved).assign_coords(_labels(ny, nx))
@@ -116,7 +116,7 @@ def _tracked(ds: xr.Dataset, track: bool | xr.Dataset, **options: Any) -> xr.Dat
         msg = "track is no table of the star; give True, or ds.ta.register(each='integration')"
         raise ArgumentError(msg)
     if "integration" not in ds["sci"].dims or table.sizes.get("integration") != ds.sizes["integration"]:
-        msg = f"track has {dict(table.sizes)} rows for images of {dict(ds['sci'].sizes)}; register these integrations"
+        msg = f"track has the sizes {dict(table.sizes)}, but sci has {dict(ds['sci'].sizes)}; register this exposure"
         raise ArgumentError(msg)
     parts = []
     for k in range(ds.sizes["integration"]):
@@ -129,19 +129,19 @@ def _tracked(ds: xr.Dataset, track: bool | xr.Dataset, **options: Any) -> xr.Dat
     result = result.drop_vars([name for name in along if name in result.variables])
     result = result.assign(joined.variables).assign_coords({name: each.variable for name, each in along.items()})
     jitter = float(np.hypot(table["dx"].std(), table["dy"].std()))
-    return model.with_history(result, f"each integration on its own star, which moved by {jitter:.4f} px rms")
+    return model.with_history(result, f"each integration centered on its own star, which moved by {jitter:.4f} px rms")
 
 
 def _star(ds: xr.Dataset) -> dict[str, float]:
-    """Star's pixel in the labels, checked."""
+    """Read and check the star's pixel in the labels."""
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     identity.refuse_combined(ds)
     if "star_x" in ds.coords:
-        msg = "the dataset is recentered already"
+        msg = "the dataset is already recentered; recenter the original exposure"
         raise RecenterError(msg)
     if "target_x" not in ds.coords or "target_y" not in ds.coords:
         msg = (
-            "the star's pixel is not known; call ds.ta.adjust_wcs() first, or give it by hand: "
+            "the star's pixel is not known; call ds.ta.adjust_wcs() first, or set it with "
             "ds.ta.set_star(x, y, source=...)"
         )
         raise RecenterError(msg)
@@ -149,7 +149,7 @@ def _star(ds: xr.Dataset) -> dict[str, float]:
     for axis in ("x", "y"):
         value = ds[f"target_{axis}"]
         if value.ndim or not math.isfinite(float(value)):
-            msg = f"target_{axis} is {value.values!r}; the star's pixel is one finite number"
+            msg = f"target_{axis} is {value.values!r}; set the star's pixel to one finite number per axis"
             raise RecenterError(msg)
         star[axis] = float(value)
     return star
@@ -212,7 +212,7 @@ def _labels(ny: int, nx: int) -> dict[str, Any]:
 
 
 def _scalars(ds: xr.Dataset, star: dict[str, float], left: dict[str, float]) -> dict[str, float]:
-    """Positions in the new labels, and the star's in the old ones."""
+    """Compute positions in the new labels, and the star's position in the old ones."""
     values = {f"target_{axis}": left[axis] for axis in ("x", "y")}
     values |= {f"star_{axis}": star[axis] for axis in ("x", "y")}
     for name in ("mask", "aim"):

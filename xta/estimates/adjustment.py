@@ -1,8 +1,8 @@
-"""Generalized least squares with errors that observations share, and a test of each for an outlier.
+"""Solve generalized least squares with errors that observations share, and test each observation for an outlier.
 
-Arrays in, numbers out. An error source is what several observations may have in common, such as the maneuver of a
-visit: a vector of independent unit errors, which each observation multiplies by a matrix of its own. Observations of
-one source are correlated by it, and no number of them averages it away.
+The functions take arrays and return numbers. An error source, such as the maneuver of a visit, may be common to
+several observations. It is a vector of independent unit errors, which each observation multiplies by its own matrix.
+Observations with the same source are correlated, and averaging them does not reduce this error.
 
 References
 ----------
@@ -25,24 +25,24 @@ Array: TypeAlias = NDArray[np.float64]
 LIMIT = 13.8
 """Chi-square of two degrees of freedom that is passed by chance in 0.1 % of cases."""
 
-ALONE = 1e-9  # part of the information of a group below which nothing checks it
-EQUAL = 1e-6  # of two solutions that are the same [unit of the unknowns]
-TWINS = 1.01  # ratio of two tests below which nothing tells which of the two is wrong
+ALONE = 1e-9  # if less than this part of a group's information is redundant, no other observation checks the group
+EQUAL = 1e-6  # largest difference of two solutions that count as the same [unit of the unknowns]
+TWINS = 1.01  # if the ratio of two tests is smaller, it cannot be decided which of the two groups is wrong
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What was observed of the unknowns: value = sum of matrix @ unknown + errors.
+    """An observation of the unknowns: value = sum of matrix @ unknown + errors.
 
     Attributes
     ----------
     value : array, shape (2,)
     matrices : mapping of int to array, shape (2, 2)
-        Derivatives by the unknowns, each of two numbers.
+        Derivatives by the unknowns; each unknown has two numbers.
     sources : mapping of str to array, shape (2, k)
-        Standard errors by the source they come from; those of one name are of the same k unit errors.
+        Standard errors by source; sources of the same name have the same k unit errors.
     group : str
-        Observations of one group are right or wrong together.
+        Observations of one group are accepted or rejected together.
     """
 
     value: Array
@@ -62,17 +62,17 @@ class Result:
     covariance : array, shape (2 n, 2 n)
         In the order x, y of the first unknown, then of the second, and so on.
     residuals : array, shape (m, 2)
-        Observations minus solution; of those that were rejected, too.
+        Observations minus solution, also for those that were rejected.
     tests : array, shape (m,)
-        By how much the group of an observation contradicts all others, as chi-square of two degrees of freedom; NaN
-        where nothing checks it.
+        Contradiction between the group of an observation and all others, as a chi-square of two degrees of freedom;
+        NaN if no other observation checks it.
     used : array of bool, shape (m,)
     leverage : array, shape (m,)
-        How much of itself the solution takes from an observation, 0 to 1; the redundancy is what is left.
+        Weight of an observation in its own fitted value, 0 to 1; one minus this is the redundancy.
     twins : list of (str, str)
-        Groups that contradict each other and of which nothing tells the wrong one.
+        Groups that contradict each other if it cannot be decided which of them is wrong.
     chi2, degrees : float, int
-        Of the observations used.
+        Chi-square and degrees of freedom of the observations used.
     """
 
     values: Array
@@ -89,7 +89,7 @@ class Result:
 def adjust(
     observations: Sequence[Observation], count: int, *, wanted: int | None = None, limit: float = LIMIT
 ) -> Result:
-    """Solve for unknowns, and reject the groups of observations that contradict the others, the worst first.
+    """Solve for the unknowns, and reject the groups of observations that contradict the others, the worst first.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def adjust(
     count : int
         Number of unknowns.
     wanted : int, optional
-        Number of those, the first ones, that matter; by default all. Of groups that contradict each other one is
-        rejected where it makes no difference to them which.
+        Number of unknowns that matter, counted from the first; by default all. If groups contradict each other, and
+        it makes no difference to these unknowns which group is wrong, one of them is rejected.
     limit : float
         Test above which a group is rejected.
 
@@ -120,7 +120,7 @@ def adjust(
     groups = np.array([observation.group for observation in observations])
     used, twins = np.ones(len(observations), dtype=bool), []
     if not _determined(design, used):
-        msg = "the observations do not determine all positions; each exposure has to be observed or registered"
+        msg = "the observations do not determine all positions; each exposure must be observed or registered"
         raise ArgumentError(msg)
     wanted = count if wanted is None else wanted
     while True:
@@ -158,7 +158,7 @@ def adjust(
 
 
 def _covariance(observations: Sequence[Observation]) -> Array:
-    """Add up what the observations have in common."""
+    """Compute the covariance of all observations from their common sources."""
     total = np.zeros((2 * len(observations), 2 * len(observations)))
     names = dict.fromkeys(name for observation in observations for name in observation.sources)
     for name in names:
@@ -178,7 +178,7 @@ def _determined(design: Array, used: NDArray[np.bool_]) -> bool:
 
 
 def _solve(design: Array, values: Array, covariance: Array, used: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """Solve by the observations used: the unknowns, their covariance, and the information, zero where not used."""
+    """Solve with the observations used; return the unknowns, their covariance, and the information (0 if not used)."""
     rows = np.flatnonzero(_pairs(used))
     information = np.zeros_like(covariance)
     information[np.ix_(rows, rows)] = np.linalg.inv(covariance[np.ix_(rows, rows)])
@@ -195,8 +195,8 @@ def _tests(
     groups: NDArray[np.str_],
 ) -> dict[str, float]:
     """Test each group that is used for a common shift."""
-    # With the shift of a group as two more unknowns, their estimate is a linear function of the weighted residuals;
-    # its square in units of its own covariance is the test.
+    # If the shift of a group were two more unknowns, their estimate would be a linear function of the weighted
+    # residuals. The test is the square of this estimate in units of its own covariance.
     weighted = information @ residual
     spread = information - information @ design @ inverse @ design.T @ information
     tests: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What is observed of the stars of a program, with the errors that observations share.
+"""Collect the observations of the stars of a program, with the errors that observations share.
 
 Each function adds the observations of one kind to those of a program; `xta.estimates.solve` solves for the stars.
 """
@@ -37,14 +37,14 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Errors = Sequence[dict[str, Array] | None]
-"""Of each exposure the errors of its prediction, by what they come from; None where they are not known."""
+"""For each exposure, the errors of its prediction by their sources; None if they are not known."""
 
 OWN = 0.9
-"""Part of the variance of a registration that belongs to the images of the two exposures, and so to all registrations
-of each; the rest is of this one alone."""
+"""Share of the variance of a registration that belongs to the images of the two exposures, and so to all registrations
+of each; the rest belongs to this one alone."""
 
 TEMPLATE = 6.0
-"""Standard error of a model image of the star, one axis [mas]: fits of STPSF agree with other centers to about that."""
+"""Standard error of a model image of the star, one axis [mas]; fits of STPSF agree with other centers to about this."""
 
 PREDICTION, REGISTRATION, TEMPLATE_FIT, MASK, SOURCE = "prediction", "registration", "template", "mask", "source"
 MANEUVER = "maneuver"
@@ -52,7 +52,7 @@ MANEUVER = "maneuver"
 
 @dataclass
 class Observed:
-    """The observations of a program, and what each is called."""
+    """The observations of a program, with the label of each."""
 
     names: list[str]
     rows: list[Observation] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Observed:
     kinds: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     count: int = 0
-    """Unknowns: the stars, then the field sources."""
+    """Number of unknowns: the stars, then the field sources."""
 
     def add(self, label: str, kind: str, observation: Observation) -> None:
         """Add an observation with its label and kind."""
@@ -75,7 +75,7 @@ def star_pixel(ds: xr.Dataset) -> Array:
 
 
 def add_predictions(observed: Observed, parts: Sequence[xr.Dataset], tables: Tables) -> list[dict[str, Array] | None]:
-    """Add where the acquisition of its visit puts the star of each exposure; return the errors, by their sources."""
+    """Add the star of each exposure by the acquisition of its visit; return the errors by their sources."""
     all_errors = [budget.by_source(ds, tables=tables) for ds in parts]
     for k, (ds, errors) in enumerate(zip(parts, all_errors, strict=True)):
         if errors is None:
@@ -90,7 +90,7 @@ def add_predictions(observed: Observed, parts: Sequence[xr.Dataset], tables: Tab
 
 
 def add_registrations(observed: Observed, parts: Sequence[xr.Dataset], found: Mapping[tuple[int, int], Pair]) -> None:
-    """Add where the star of each exposure is relative to those of others."""
+    """Add the star of each exposure relative to those of others."""
     own = _own_errors(found, len(parts))
     for (a, b), pair in found.items():
         floor = pair.floor / math.sqrt(2)
@@ -107,7 +107,7 @@ def add_registrations(observed: Observed, parts: Sequence[xr.Dataset], found: Ma
 
 
 def _own_errors(found: Mapping[tuple[int, int], Pair], count: int) -> Array:
-    """Share the variances of registrations out between the two exposures of each: shape (count, 2) [pixel**2]."""
+    """Divide the variances of registrations between the two exposures of each: shape (count, 2) [pixel**2]."""
     from scipy.optimize import nnls
 
     own = np.zeros((count, 2))
@@ -118,13 +118,13 @@ def _own_errors(found: Mapping[tuple[int, int], Pair], count: int) -> Array:
         variances = np.array([pair.covariance[axis, axis] for pair in found.values()])
         weight = 1 / variances  # so that none of them is far too small
         own[:, axis], _ = nnls(design * weight[:, None], variances * weight)
-        if len(found) == 1:  # one pair does not tell which of the two it is
+        if len(found) == 1:  # one pair does not determine the variance of each exposure
             own[list(next(iter(found))), axis] = variances[0] / 2
     return own
 
 
 def add_templates(observed: Observed, parts: Sequence[xr.Dataset], template: Any) -> None:
-    """Add where a model image puts the star."""
+    """Add the star by a model image."""
     if template is None:
         return
     for k, ds in enumerate(parts):
@@ -150,25 +150,25 @@ def add_maneuvers(
     maneuvers: Mapping[str, xr.Dataset],
     tables: Tables,
 ) -> None:
-    """Add what was measured of the maneuvers themselves: errors of predictions, and of no star directly."""
+    """Add measurements of the maneuvers themselves, which constrain the errors of predictions, not stars directly."""
     for visit, measured in maneuvers.items():
         source, rows = f"maneuver {visit}", zip(parts, all_errors, strict=True)
         ds, errors = next(((ds, errors) for ds, errors in rows if errors and source in errors), (None, None))
         if ds is None or errors is None:
-            told = ", ".join(sorted({str(header(ds).get("visit_id")) for ds in parts}))
-            msg = f"the maneuver of visit {visit} is given, but no exposure rests on it; the visits are {told}"
+            visits = ", ".join(sorted({str(header(ds).get("visit_id")) for ds in parts}))
+            msg = f"the maneuver of visit {visit} is given, but no exposure depends on it; the visits are {visits}"
             raise ArgumentError(msg)
         if (detector := header(ds).get("detector")) != measured.attrs["detector"]:
             msg = f"the maneuver of visit {visit} was measured on {measured.attrs['detector']}, not on {detector}"
             raise ArgumentError(msg)
-        # Sources show the maneuver and the way together; the way is corrected for already in the prediction.
+        # Field sources measure the sum of maneuver and way; the prediction has already been corrected for the way.
         way = [
             float(ds[f"correction_{axis}"].sel(correction="way")) if "way" in ds.get("correction", []) else 0.0
             for axis in "xy"
         ]
         shared = {name: root for name, root in errors.items() if name == source or name.startswith("way ")}
         own = [float(measured[f"d{axis}_err"]) for axis in "xy"]
-        # The distortion between the sources is as uncertain as that of the way; each of two images is guided anew.
+        # The distortion between the sources is as uncertain as that of the way. Each of the two images adds guiding.
         for quantity, times in (("way", 1), ("guiding", 2)):
             if (accuracy := tables.accuracy(quantity, header(ds))) is not None:
                 pixel = math.sqrt(times) * accuracy.x / 1e3 / float(header(ds)["pixel_scale"])
@@ -179,7 +179,7 @@ def add_maneuvers(
 
 
 def add_aims(observed: Observed, parts: Sequence[xr.Dataset], all_errors: Errors, tables: Tables) -> None:
-    """Add where the telescope sent the star of each visit by its own centroid; dithers are not known there."""
+    """Add the place that the telescope aimed at by its own centroid; leave out dithered exposures."""
     for k, (ds, errors) in enumerate(zip(parts, all_errors, strict=True)):
         x, y = model.scalar(ds, "aim_x"), model.scalar(ds, "aim_y")
         accuracy = tables.accuracy("centroid_oss", header(ds))
@@ -196,7 +196,7 @@ def add_aims(observed: Observed, parts: Sequence[xr.Dataset], all_errors: Errors
 
 
 def add_sources(observed: Observed, parts: Sequence[xr.Dataset], sources: Sources) -> None:
-    """Add field sources: relative to the star they turn with the roll, about the star."""
+    """Add field sources, which turn about the star with the roll."""
     for name, seen in sources.items():
         if unknown := set(seen) - set(observed.names):
             msg = (
@@ -211,7 +211,7 @@ def add_sources(observed: Observed, parts: Sequence[xr.Dataset], sources: Source
                 ra, dec = wcs.pixel_to_world(gwcs, [x], [y])
                 start = float(ra[0]), float(dec[0])
             expected = np.array([float(value) for value in wcs.world_to_pixel(gwcs, *start)])
-            # Where the source is relative to the star, by its unknown offset from the start [arcsec].
+            # The place of the source relative to the star depends on its unknown offset from the start [arcsec].
             turned = np.linalg.inv(wcs.sky_jacobian(gwcs, *expected))
             matrices = {k: np.eye(2), observed.count: turned}
             value = np.array([x, y]) - (expected - star)

@@ -1,6 +1,6 @@
-"""Register exposures on each other: their stars relative to each other, by the speckles that they share.
+"""Register exposures: measure their stars relative to each other by the speckles that the images have in common.
 
-The numbers are those of `xta.images.registration`; here exposures become frames, and shifts become stars.
+The shifts are computed by `xta.images.registration`. This module converts exposures to frames, and shifts to stars.
 """
 
 import math
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 __all__ = ["GAIN", "SETTING", "Pair", "pairs", "register"]
 
 Circle = tuple[float, float, float]
-"""Separation [arcsec], position angle [deg] and radius [arcsec] of a part of the sky."""
+"""Separation [arcsec], position angle [deg] and radius [arcsec] of a region of the sky."""
 
 SETTING = ("instrument", "detector", "filter", "pupil", "aperture")
-"""What exposures that show the same speckles have in common."""
+"""Keywords that must be equal for two exposures to show the same speckles."""
 
 MASK_EDGE = 1.25
-"""Inner edge of what is registered, over the inner working angle of the mask.
+"""Inner edge of the registered region, in units of the inner working angle of the mask.
 
-Light inside the mask follows the star 1.09 to 1.11 times, light outside 1.00 to 1.04 times (images of a star that moves
-behind a round mask that stays, in F335M and F444W).
+When the star moves behind a fixed round mask, light inside the mask moves 1.09 to 1.11 times as far as the star, and
+light outside 1.00 to 1.04 times (images in F335M and F444W).
 """
 
 RINGS = 10.0
-"""Width of what is registered, in resolution elements: beyond, discs and the background have a say."""
+"""Width of the registered region, in resolution elements; farther out, disks and the background contribute."""
 
 GAIN = 0.03
-"""Standard error of a shift that is known to follow the star, of the shift.
+"""Standard error of the ratio of the measured shift to the motion of the star.
 
-Published registrations of a known dither have gains of 0.99 to 1.06.
+Published registrations of a known dither have ratios of 0.99 to 1.06.
 """
 
 ATTRS = {
@@ -58,23 +58,23 @@ ATTRS = {
     "dy_err": ("pixel", "standard error of dy"),
     "xy_corr": ("1", "correlation of the errors of dx and dy"),
     "scale": ("1", "brightness of the star over that of the reference"),
-    "drift": ("1", "what the fit leaves over beyond the noise, as a part of the brightness around"),
-    "number": ("1", "pixels that were fitted"),
+    "drift": ("1", "residual of the fit beyond the noise, relative to the local brightness"),
+    "number": ("1", "number of pixels fitted"),
 }
 
 
 @dataclass(frozen=True)
 class Pair:
-    """By how much the star of one exposure is from that of another, in the labels of each [pixel]."""
+    """The star of one exposure minus that of another, in the labels of each [pixel]."""
 
     dx: float
     dy: float
     covariance: NDArray[np.float64]
-    """By what the images show."""
+    """Covariance measured from the images."""
     gain: float
-    """Standard error that is in proportion to the shift."""
+    """Standard error in proportion to the shift."""
     floor: float
-    """What is known of the errors of registrations beside, one axis [pixel]."""
+    """Other known errors of registrations, one axis [pixel]."""
     scale: float
     drift: float
     number: int
@@ -96,7 +96,7 @@ class _Options:
     exclude: tuple[Circle, ...]
 
     def edges(self, ds: xr.Dataset) -> tuple[float, float]:
-        """Find the edges of what is registered [pixel]."""
+        """Compute the edges of the registered region [pixel]."""
         scale, element = float(header(ds)["pixel_scale"]), instrument.resolution(ds, self.fwhm)
         mask = model.MASK_RADII.get(str(header(ds).get("coronagraphic_mask", "")).upper(), 0.0)
         inner = MASK_EDGE * mask if self.iwa is None else float(self.iwa)
@@ -117,25 +117,25 @@ def register(
     fwhm: float | None = None,
     exclude: Sequence[Circle] = (),
 ) -> xr.Dataset:
-    """Measure where the stars of exposures are relative to that of a reference, by their speckles.
+    """Measure the stars of exposures relative to that of a reference, by their speckles.
 
     Parameters
     ----------
     exposures : xarray.Dataset or iterable of them
-        Of one mask and filter, with the star's pixel, which need not be better than a few pixels; not recentered.
-        A stack counts as its exposures.
+        Exposures with one mask and filter, not recentered. The star's pixel must be known to a few pixels. A stack
+        counts as its exposures.
     reference : xarray.Dataset, optional
         An exposure of the same mask and filter. By default the first of the exposures, or, for integrations, the
         exposure itself.
     each : "exposure" or "integration"
         Register the mean of each exposure, or each integration of one exposure.
     iwa, owa : float, optional
-        Inner and outer edge of what is compared, around the star [arcsec]. By default from the edge of the mask, see
-        `MASK_EDGE`, over `RINGS` resolution elements.
+        Inner and outer edge of the region that is compared, around the star [arcsec]. By default it begins at the edge
+        of the mask, see `MASK_EDGE`, and is `RINGS` resolution elements wide.
     fwhm : float, optional
-        Resolution element [arcsec]; by default by the wavelength in the filter's name.
+        Resolution element [arcsec]; by default computed from the wavelength in the filter's name.
     exclude : sequence of (separation, position angle, radius)
-        Parts of the sky not to compare, such as companions [arcsec, deg east of north, arcsec].
+        Regions of the sky to leave out, such as companions [arcsec, deg east of north, arcsec].
 
     Returns
     -------
@@ -147,22 +147,22 @@ def register(
     Raises
     ------
     ArgumentError
-        If there is no exposure, they are not of one mask and filter, `each` or an edge is not of the form above, or
-        nothing is left to compare.
+        If there is no exposure, the exposures have different masks or filters, `each` or an edge does not have the
+        form above, or no pixels are left to compare.
     MissingError
         If there is no star, no images or no errors.
     RecenterError
         If an exposure is recentered.
     CentroidError
-        If a fit does not come to rest.
+        If a fit does not converge.
 
     Notes
     -----
-    DO_NOT_USE, saturated and non-finite pixels are left out. Errors are those of `xta.images.registration.register`
-    and, between exposures, of what is known of such registrations: a part of the shift itself (`GAIN`), and of MIRI the
-    9 mas to which published registrations reproduce a known dither (`xta.instrument`, "registration"). Behind a
-    four-quadrant mask the image changes with the place of the star behind it, and registration sees that badly: its
-    ``drift`` is large then, and so are the errors.
+    DO_NOT_USE, saturated and non-finite pixels are left out. Errors are those of `xta.images.registration.register`.
+    Between exposures, two known errors of such registrations are added: a fraction of the shift itself (`GAIN`), and
+    for MIRI the 9 mas to which published registrations reproduce a known dither (`xta.instrument`, "registration").
+    Behind a four-quadrant mask the image changes with the place of the star, which a shift describes badly; ``drift``
+    is then large, and so are the errors.
 
     Examples
     --------
@@ -219,21 +219,21 @@ def _fitted(problem: dict[str, Any]) -> Registration | None:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """An exposure as registration sees it."""
+    """An exposure prepared for registration."""
 
     ds: xr.Dataset
     frame: Frame
     star: tuple[float, float]
-    """In numbers of columns and rows."""
+    """Column and row of the star."""
     inner: float
     outer: float
-    """Edges of what is registered [pixel]."""
+    """Edges of the registered region [pixel]."""
     speckle: float
     """Resolution element [pixel]."""
 
     @classmethod
     def of(cls, ds: xr.Dataset, options: _Options, cube: "Sequence[Frame] | None" = None) -> "_Seen":
-        """Average an exposure, and mark what is of no use; `cube` are its integrations, if they are at hand."""
+        """Average an exposure, and mark bad pixels; `cube` are its integrations, if they were read already."""
         star = _star(ds)
         inner, outer = options.edges(ds)
         frame = _mean(_cube(ds, options.exclude) if cube is None else cube)
@@ -255,7 +255,7 @@ class _Seen:
         return x, y
 
     def cut(self) -> tuple[Frame, tuple[int, int]]:
-        """Cut out what is registered, and its margin, and where that begins (x, y); beyond the edges it is bad."""
+        """Cut out the registered region with a margin; return it and its first pixel (x, y). Off the array it is bad."""
         half, (x0, y0) = self.half, self.corner
         ny, nx = self.frame.image.shape
         beyond = ((max(-y0, 0), max(y0 + 2 * half + 1 - ny, 0)), (max(-x0, 0), max(x0 + 2 * half + 1 - nx, 0)))
@@ -268,8 +268,8 @@ class _Seen:
 def _pair(one: _Seen, other: _Seen) -> Pair:
     """Register one exposure on another."""
     if one.setting != other.setting:
-        what = " and of ".join(" ".join(map(str, each.setting)) for each in (one, other))
-        msg = f"the exposures are of {what}; only those of one mask and filter show the same speckles"
+        what = " and ".join(" ".join(map(str, each.setting)) for each in (one, other))
+        msg = f"the exposures have the settings {what}; only those with one mask and filter show the same speckles"
         raise ArgumentError(msg)
     return _as_pair(one, other, registration.register(**_problem(one, other)))
 
@@ -309,7 +309,7 @@ def _track(parts: Sequence[xr.Dataset], base: xr.Dataset, options: _Options) -> 
     (ds,) = parts
     identity.require(ds, "sci", step="xta.open_exposure")
     if "integration" not in ds["sci"].dims:
-        msg = "sci has no dimension integration; give the exposure before coadd()"
+        msg = "sci has no dimension integration; pass the exposure before coadd()"
         raise MissingError(msg)
     cube = _cube(ds, options.exclude)
     own = _Seen.of(ds, options, cube)
@@ -334,9 +334,9 @@ def _scale(ds: xr.Dataset) -> float:
 
 
 def _star(ds: xr.Dataset) -> tuple[float, float]:
-    """Read the star's pixel, in numbers of columns and rows."""
+    """Compute the column and row of the star."""
     if "star_x" in ds.coords:
-        msg = "the dataset is recentered: its pixels were moved already; register exposures before recenter()"
+        msg = "the dataset is recentered, so its pixels have been moved already; register exposures before recenter()"
         raise RecenterError(msg)
     identity.require(ds, "x", "y", "target_x", "target_y", step="ds.ta.adjust_wcs(), or ds.ta.set_star(x, y)")
     x, y = (float(ds[f"target_{axis}"]) - float(ds[axis][0]) for axis in "xy")
@@ -349,7 +349,7 @@ def _star(ds: xr.Dataset) -> tuple[float, float]:
 def _cube(ds: xr.Dataset, exclude: Sequence[Circle]) -> list[Frame]:
     """Read the integrations of an exposure; saturated and excluded pixels are bad."""
     identity.require(ds, "sci", "err", step="xta.open_exposure")
-    model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
+    model.require_pixels(ds, ArgumentError, "use the exposure before pixels were dropped", least=3)
     ds = pixels.checked(ds, names=("sci", "err", "dq"))
     bad = frames(pixels.bad_pixels(ds))
     variance = frames(ds["err"]).astype(float) ** 2
@@ -372,9 +372,9 @@ def _mean(cube: Sequence[Frame]) -> Frame:
 
 
 def _on_sky(ds: xr.Dataset, separation: float, angle: float) -> tuple[float, float]:
-    """Find the column and row of a separation [arcsec] and position angle [deg] from the star."""
+    """Compute the column and row at a separation [arcsec] and position angle [deg] from the star."""
     x, y = float(ds["target_x"]), float(ds["target_y"])
-    # On the tangent plane of the star: the region is a few pixels wide, and its place matters by a part of that.
+    # The tangent plane of the star is good enough: the region is a few pixels wide.
     east, north = (separation * trig(math.radians(angle)) for trig in (math.sin, math.cos))
     dx, dy = np.linalg.solve(wcs.sky_jacobian(sky.the_wcs(ds), x, y), [east, north]).tolist()
     return x + dx - float(ds["x"][0]), y + dy - float(ds["y"][0])

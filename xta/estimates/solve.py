@@ -1,8 +1,9 @@
-"""Joint solution: the stars of all exposures of a program at once, by everything that was observed of them.
+"""Solve for the stars of all exposures of a program together, from all observations of them.
 
-One visit is known to 6 to 9 mas an axis, because no header says what the maneuver to the mask really did. But the
-speckles tell how the exposures are relative to each other, to 1 or 2 mas, and so N visits average their maneuvers. What
-visits have in common is not averaged: the shift between the filters, the way, the bias of a centroid.
+The star of a single visit is known to 6 to 9 mas per axis, because the error of the maneuver to the mask is in no
+header. The speckles give the exposures relative to each other to 1 or 2 mas, so N visits average the errors of their
+maneuvers. Errors that the visits have in common are not averaged: the shift between the filters, the way, and the bias
+of a centroid.
 """
 
 import math
@@ -41,7 +42,7 @@ __all__ = ["solution", "solve", "solved_exposures", "stripped"]
 Array = NDArray[np.float64]
 Exposures = TypeVar("Exposures", xr.Dataset, list[xr.Dataset])
 GROUP = "solution"
-"""Of a tree: where the observations and the covariance are."""
+"""Group of a tree that contains the observations and the covariance."""
 
 
 def solve(
@@ -62,21 +63,21 @@ def solve(
     Parameters
     ----------
     exposures : sequence of xarray.Dataset, or a stack
-        Analyzed exposures (`xta.analyze`), of one or more visits, targets and filters; not recentered. For a tree see
+        Analyzed exposures (`xta.analyze`) of one or more visits, targets and filters, not recentered. For a tree see
         `xta.programs.solve`.
     template : optional
-        Model image of the star behind the mask, as in `xta.estimates.template.estimate_center`, or a mapping of the
-        filter to one.
+        Model image of the star behind the mask, as in `xta.estimates.template.estimate_center`, or a mapping from the
+        filter to such an image.
     sources : mapping, optional
-        Sources of the field, such as background stars, that were seen in several exposures: name -> file name -> ``(x,
-        y, x_err, y_err)`` [pixel]; `xta.find_sources` finds them.
+        Field sources, such as background stars, that were seen in several exposures: name -> file name -> ``(x, y,
+        x_err, y_err)`` [pixel]; `xta.find_sources` returns them.
     maneuvers : mapping, optional
-        What the confirmation images of visits show: VISIT_ID -> result of `xta.measure_maneuver`.
+        Measurements from the confirmation images of visits: VISIT_ID -> result of `xta.measure_maneuver`.
     mask : bool
-        Use where the telescope aimed, too (`xta.acquisition.aim`): the maneuver that puts the star off the prediction
-        puts it off the aim as well, so this adds what the onboard centroid knew.
+        Use the place that the telescope aimed at, too (`xta.acquisition.aim`). The error of the maneuver moves the
+        star from the aim as it does from the prediction, so this adds the information of the onboard centroid.
     iwa, owa, exclude : optional
-        What is registered, as in `xta.register`.
+        The region to register, as in `xta.register`.
     tables : Tables, optional
         Accuracies in place of those of the package.
     client : distributed.Client, optional
@@ -85,37 +86,39 @@ def solve(
     Returns
     -------
     list of xarray.Dataset or a stack
-        As given, with the joint star in ``target_x/y``, its errors and correlation, one part of the error, "joint
-        solution", and the WCS that puts the target on it; ``prior_x/y`` is the star before. The observations stand
-        along ``observation``, the covariance of all stars in ``star_covariance``; `solution` collects them.
+        The same exposures with the joint star in ``target_x/y``, its errors and correlation, one part of the error,
+        "joint solution", and the WCS that puts the target on the star; ``prior_x/y`` is the star before. The
+        observations are along ``observation``, and the covariance of all stars is ``star_covariance``; `solution`
+        collects them.
 
     Raises
     ------
     ArgumentError
         If there is no exposure, or one is given twice.
     MissingError
-        If an exposure has no star, or neither an error of it nor a registration.
+        If an exposure has no star, or neither an error of the star nor a registration.
     RecenterError
         If an exposure is recentered.
 
     Warns
     -----
     XtaWarning
-        If observations contradict each other and nothing tells which of them is wrong.
+        If observations contradict each other and it cannot be decided which of them is wrong.
 
     Notes
     -----
-    Unknown are the pixels of the stars. Observed are the *prediction* of each exposure by the acquisition of its visit;
-    the *registration* of each pair of exposures of one mask and filter; and what is asked for beside. Errors that
-    observations have in common are one: the maneuver and the guiding in the acquisition are of a visit; the filter, the
-    way and the bias of a centroid are of all visits that were acquired and observed alike; what a registration says of
-    an exposure is in all registrations of this exposure; a gain that is not one is in all of a setting.
+    The unknowns are the pixels of the stars. The observations are the *prediction* of each exposure by the acquisition
+    of its visit, the *registration* of each pair of exposures of one mask and filter, and those given as arguments.
+    Errors that observations have in common are treated as one error: all exposures of a visit share the maneuver and
+    the guiding in the acquisition; all visits that were acquired and observed alike share the filter, the way and the
+    bias of a centroid; all registrations of an exposure share the error of its image; and all registrations of one
+    setting share an error of the gain.
 
     An observation that contradicts all others at a chi-square of 13.8 (0.1 % by chance) is rejected, the worst first.
-    The prediction of a visit is rejected for all its exposures, as there is one maneuver.
+    The prediction of a visit is rejected for all its exposures, since they share one maneuver.
 
-    Behind a four-quadrant mask the image depends on where the star is behind it, and the registration on that; the
-    errors of `xta.register` say so, and the solution weights accordingly.
+    Behind a four-quadrant mask the image depends on the place of the star, and so does the registration. The errors of
+    `xta.register` include this, so such registrations have a small weight.
 
     Examples
     --------
@@ -150,18 +153,18 @@ def solution(solved: Any) -> xr.Dataset:
     Parameters
     ----------
     solved : sequence of xarray.Dataset, a stack or a tree
-        Of `solve`.
+        The result of `solve`.
 
     Returns
     -------
     xarray.Dataset
-        Along ``observation``: what was observed, with errors, residuals [pixel], test, weight, and whether it was used.
-        ``star_covariance`` [pixel**2] along ``star_axis`` twice; attributes ``chi2`` and ``degrees``.
+        Along ``observation``: the observations with errors, residuals [pixel], test, weight, and whether they were
+        used. ``star_covariance`` [pixel**2] has ``star_axis`` twice; the attributes are ``chi2`` and ``degrees``.
 
     Raises
     ------
     MissingError
-        If nothing was solved.
+        If there is no joint solution.
     """
     if isinstance(solved, xr.DataTree):
         node = solved.root.children.get(GROUP)
@@ -176,12 +179,12 @@ def solution(solved: Any) -> xr.Dataset:
     (first, *_) = stacks.members_or_one(ds) if "filename" in ds.variables else [ds]
     columns = {name: first.variables[name] for name in model.ATTRS if name in names}
     table = xr.Dataset(columns).set_coords(labels)
-    told = table["star_covariance"].attrs
-    return table.assign_attrs({name: told[name] for name in ("chi2", "degrees")})
+    attrs = table["star_covariance"].attrs
+    return table.assign_attrs({name: attrs[name] for name in ("chi2", "degrees")})
 
 
 def solved_exposures(solved: Any) -> list[xr.Dataset]:
-    """List the exposures of a joint solution: those of a tree, a stack or a sequence that have been solved for."""
+    """List those exposures of a tree, a stack or a sequence that are part of a joint solution."""
     if isinstance(solved, xr.DataTree):
         given = [node.to_dataset() for node in solved.subtree if "prior_x" in node.variables]
     else:
@@ -190,36 +193,36 @@ def solved_exposures(solved: Any) -> list[xr.Dataset]:
 
 
 def _names(parts: Sequence[xr.Dataset]) -> list[str]:
-    """Name the exposures, and refuse what cannot be solved for."""
+    """Return the names of the exposures, and refuse exposures that cannot be solved for."""
     if not parts:
-        msg = "there is no exposure to solve for; give one dataset or more, of xta.analyze"
+        msg = "there is no exposure to solve for; give at least one result of xta.analyze"
         raise ArgumentError(msg)
     names: list[str] = []
     for ds in parts:
         identity.refuse_combined(ds)
         if "star_x" in ds.coords:
-            msg = "an exposure is recentered; solve first, then recenter()"
+            msg = "an exposure is recentered; call solve() before recenter()"
             raise RecenterError(msg)
         identity.require(ds, "target_x", "target_y", step="ds.ta.adjust_wcs()")
         name = str(header(ds).get("filename", f"exposure {len(names) + 1}"))
         if name in names:
-            msg = f"{name} is given twice; each exposure counts once"
+            msg = f"{name} is given twice; give each exposure once"
             raise ArgumentError(msg)
         names.append(name)
     return names
 
 
 def _adjusted(observed: Observed) -> Result:
-    """Solve, and warn of what nothing decides."""
+    """Solve, and warn about contradictions that cannot be decided."""
     try:
         result = adjust(observed.rows, observed.count, wanted=len(observed.names))
     except ArgumentError as error:
         lost = ", ".join(observed.unused) or "some exposures"
-        msg = f"{lost}: neither the star's error is known nor does a registration tie it to others ({error})"
+        msg = f"{lost}: the star's error is not known, and no registration connects it to others ({error})"
         raise MissingError(msg) from error
     for one, other in result.twins:
         what = f"{one} and {other} contradict each other" if other else f"{one} contradicts the others"
-        warn(f"{what}, and nothing tells which is wrong; the errors of the joint solution are too small")
+        warn(f"{what}, and it cannot be decided which is wrong; the errors of the joint solution are too small")
     return result
 
 
@@ -245,9 +248,9 @@ def _table(observed: Observed, result: Result) -> xr.Dataset:
     variables = {name: xr.Variable("observation", values, model.attrs(name)) for name, values in columns.items()}
     axes = [f"{name} {axis}" for name in observed.names for axis in "xy"]
     variables |= {name: xr.Variable(name, axes, model.attrs(name)) for name in ("star_axis", "star_axis_")}
-    told = model.attrs("star_covariance", chi2=result.chi2, degrees=result.degrees)
+    attrs = model.attrs("star_covariance", chi2=result.chi2, degrees=result.degrees)
     covariance = result.covariance[: len(axes), : len(axes)]
-    variables["star_covariance"] = xr.Variable(("star_axis", "star_axis_"), covariance, told)
+    variables["star_covariance"] = xr.Variable(("star_axis", "star_axis_"), covariance, attrs)
     return xr.Dataset(coords=variables)
 
 
@@ -261,8 +264,8 @@ def _with_star(ds: xr.Dataset, result: Result, k: int) -> xr.Dataset:
     bare = ds.drop_vars(
         [name for name, each in ds.variables.items() if "error_part" in each.dims or name in model.SOLVED]
     )
-    known = {f"prior_{name}": model.scalar(ds, f"target_{name}") for name in ("x", "y", "x_err", "y_err")}
-    before = model.describe(known)
+    prior = {f"prior_{name}": model.scalar(ds, f"target_{name}") for name in ("x", "y", "x_err", "y_err")}
+    before = model.describe(prior)
     result_ds = bare.assign_coords(before | model.describe({"target_x": x, "target_y": y}))
     scale = math.nan
     if "wcs" in ds.coords:
@@ -274,5 +277,5 @@ def _with_star(ds: xr.Dataset, result: Result, k: int) -> xr.Dataset:
 
 
 def stripped(ds: xr.Dataset) -> xr.Dataset:
-    """Take the observations and covariances of all exposures off one of them."""
+    """Drop the observations and covariances of all exposures from one of them."""
     return ds.drop_vars([name for name in model.SOLVED if name in ds.variables and not name.startswith("prior")])

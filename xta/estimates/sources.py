@@ -1,6 +1,6 @@
-"""Sources of the field, such as background stars: where they are, and what they say of the maneuver to the mask.
+"""Find field sources, such as background stars, and measure the maneuver to the mask with them.
 
-The maneuver moves the star behind the mask, where nobody sees it, but it moves the whole field with it. Images of the
+The maneuver moves the star behind the mask, where it is invisible, but the whole field moves with it. Images of the
 whole detector before and after it ("astrometric confirmation images" of NIRCam coronagraphy) show by how much.
 """
 
@@ -35,35 +35,35 @@ NEAREST = 3.0
 """Separation from the star below which speckles and spikes look like sources [arcsec]."""
 
 BOX = 32  # side of the boxes in which the background and its noise are measured [pixel]
-WINDOW = 7  # in which a source is centroided [pixel]
-HALF = 10  # of the cutout around a source [pixel]
-SAME = 2.0  # farthest that a source of another exposure is from where it is expected [pixel]
+WINDOW = 7  # width of the window in which a source is centroided [pixel]
+HALF = 10  # half width of the cutout around a source [pixel]
+SAME = 2.0  # largest distance between a source and its expected place in another exposure [pixel]
 PHASE = 0.012
-"""Standard error of a centroid by where a star falls on the pixels, one axis [pixel].
+"""Standard error of a centroid that depends on where in a pixel the star falls, one axis [pixel].
 
-Scatter of the centroids of bright field stars in sample images of F335M about the truth.
+It is the scatter of the centroids of bright field stars in sample images of F335M about the truth.
 """
 FEWEST = 3
-"""Sources that a maneuver is measured by, at least: of two that differ nothing tells which is right."""
+"""Smallest number of sources to measure a maneuver; if two differ, it cannot be decided which is right."""
 
 OUTLIER = 4.0  # standard deviations
-"""A source farther from the others than this is left out: a galaxy, a bad pixel, a star that moves."""
+"""Largest distance of a source from the mean; one farther away is left out (a galaxy, a bad pixel, a moving star)."""
 
 ATTRS = {
     "x_before": ("pixel", "source before the maneuver, x"),
     "y_before": ("pixel", "source before the maneuver, y"),
     "x_after": ("pixel", "source after the maneuver, x"),
     "y_after": ("pixel", "source after the maneuver, y"),
-    "dx": ("pixel", "where the source is after the maneuver, minus where the WCS of both images puts it, x"),
-    "dy": ("pixel", "where the source is after the maneuver, minus where the WCS of both images puts it, y"),
+    "dx": ("pixel", "place of the source after the maneuver, minus that expected from both WCSs, x"),
+    "dy": ("pixel", "place of the source after the maneuver, minus that expected from both WCSs, y"),
     "dx_err": ("pixel", "standard error of dx"),
     "dy_err": ("pixel", "standard error of dy"),
-    "used": ("1", "1 where the source counts, 0 where it contradicts the others"),
+    "used": ("1", "1 if the source is used, 0 if it contradicts the others"),
 }
 
 
 class _Place(NamedTuple):
-    """Where a source is, and its standard errors [pixel, in the labels of the exposure]."""
+    """The place of a source, and its standard errors [pixel, in the labels of the exposure]."""
 
     x: float
     y: float
@@ -72,11 +72,11 @@ class _Place(NamedTuple):
 
 
 class _Image:
-    """The mean image of an exposure, bad pixels filled, and what is needed to centroid in it."""
+    """The mean image of an exposure with bad pixels filled, and the arrays needed to centroid in it."""
 
     def __init__(self, ds: xr.Dataset) -> None:
         identity.require(ds, "sci", "err", "x", "y", step="xta.open_exposure")
-        model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=BOX)
+        model.require_pixels(ds, ArgumentError, "use the exposure before pixels were dropped", least=BOX)
         ds = pixels.checked(ds, names=("sci", "err", "dq"))
         self.name = str(header(ds).get("filename", "the exposure"))
         self.gwcs = sky.the_wcs(ds)
@@ -90,14 +90,14 @@ class _Image:
         self.err = np.sqrt(variance.sum(axis=0)) / number
 
     def significance(self) -> Array:
-        """Divide the image, less its background, by the noise around."""
+        """Subtract the background from the image, and divide by the local noise."""
         from photutils.background import Background2D
 
         around = Background2D(self.light, BOX, mask=self.bad, filter_size=3)
         return np.asarray((self.light - around.background) / np.maximum(around.background_rms, 1e-30))
 
     def centroid(self, x: float, y: float) -> _Place | None:
-        """Centroid the source at a place; None where none stands out within `SAME` pixels."""
+        """Centroid the source at a place; None if there is none within `SAME` pixels."""
         column, row = round(x - self.corner[0]), round(y - self.corner[1])
         ny, nx = self.light.shape
         if not (HALF <= column < nx - HALF and HALF <= row < ny - HALF):
@@ -117,7 +117,7 @@ class _Image:
 
 
 def _detected(ds: xr.Dataset, image: _Image, threshold: float, nearest: float) -> list[_Place]:
-    """List the sources of an exposure beside its star, the brightest first."""
+    """List the sources of an exposure except its star, the brightest first."""
     from photutils.detection import DAOStarFinder
 
     width = instrument.resolution(ds, None) / float(header(ds)["pixel_scale"])
@@ -135,7 +135,7 @@ def _detected(ds: xr.Dataset, image: _Image, threshold: float, nearest: float) -
 def find_sources(
     exposures: Iterable[xr.Dataset], *, threshold: float = THRESHOLD, nearest: float = NEAREST
 ) -> dict[str, dict[str, _Place]]:
-    """Find the sources of the field that are seen in two exposures or more.
+    """Find the field sources that are seen in two or more exposures.
 
     Parameters
     ----------
@@ -144,13 +144,13 @@ def find_sources(
     threshold : float
         Peak of a source over the noise of a pixel around it.
     nearest : float
-        Separation from the star below which nothing is taken for a source [arcsec].
+        Separation from the star below which detections are ignored [arcsec].
 
     Returns
     -------
     dict
-        Source -> file name -> x, y and their standard errors [pixel], as `xta.solve` takes for ``sources``. The
-        brightest source of the first exposure is the first.
+        Source -> file name -> x, y and their standard errors [pixel], in the form of the argument ``sources`` of
+        `xta.solve`. The brightest source of the first exposure comes first.
 
     Raises
     ------
@@ -161,8 +161,8 @@ def find_sources(
 
     Notes
     -----
-    Detected by photutils' ``DAOStarFinder`` on the image over its local noise, centroided in a floating window
-    (`xta.images.centroid.floating_window`) and matched within two pixels by the WCS of each exposure.
+    Sources are detected with photutils' ``DAOStarFinder`` in the image divided by its local noise, centroided in a
+    floating window (`xta.images.centroid.floating_window`) and matched within two pixels by the WCS of each exposure.
     """
     known: list[tuple[tuple[float, float], dict[str, _Place]]] = []
     for ds in (part for given in exposures for part in stacks.members_or_one(given)):
@@ -181,7 +181,7 @@ def find_sources(
 
 
 def measure_maneuver(before: xr.Dataset, after: xr.Dataset, *, threshold: float = THRESHOLD) -> xr.Dataset:
-    """Measure by the sources of the field where the maneuver to the mask took them, against what the headers say.
+    """Measure the maneuver to the mask with field sources, relative to the maneuver in the headers.
 
     Parameters
     ----------
@@ -193,33 +193,33 @@ def measure_maneuver(before: xr.Dataset, after: xr.Dataset, *, threshold: float 
     Returns
     -------
     xarray.Dataset
-        Scalars ``dx``, ``dy``, ``dx_err`` and ``dy_err`` [pixel of the second image]: where sources are after the
-        maneuver, minus where the WCSs of the two images put them; the same of each along ``source``, see `ATTRS`.
-        Attributes ``visit_id``, ``detector`` and ``pixel_scale``.
+        Scalars ``dx``, ``dy``, ``dx_err`` and ``dy_err`` [pixel of the second image]: the places of the sources after
+        the maneuver, minus those expected from the WCSs of the two images. The values of each source are along
+        ``source``, see `ATTRS`. The attributes are ``visit_id``, ``detector`` and ``pixel_scale``.
 
     Raises
     ------
     ArgumentError
-        If the images are not of one visit, detector and filter.
+        If the images do not have the same visit, detector and filter.
     CentroidError
         If fewer than three sources are seen in both.
     MissingError, WCSError
-        As `find_sources`.
+        For the same reasons as in `find_sources`.
 
     Notes
     -----
-    A source far from the others (`OUTLIER`) is left out. The error is that of the weighted mean, and larger where the
-    sources scatter by more than their errors. It is that of the measurement alone: what the distortion does not know
-    of the way is not in it.
+    A source far from the others (`OUTLIER`) is left out. The error is that of the weighted mean; it is enlarged if the
+    sources scatter by more than their errors. It is the error of the measurement alone and does not include errors of
+    the distortion between the two places.
 
     References
     ----------
     JWST User Documentation: NIRCam Coronagraph Astrometric Confirmation Images, which promises 1 to 5 mas.
     """
     for name in ("visit_id", "detector", "filter"):
-        told = [header(ds).get(name) for ds in (before, after)]
-        if told[0] != told[1]:
-            msg = f"the images before and after the maneuver differ in {name}: {told[0]} and {told[1]}; give a pair"
+        values = [header(ds).get(name) for ds in (before, after)]
+        if values[0] != values[1]:
+            msg = f"the images before and after the maneuver differ in {name}: {values[0]} and {values[1]}; give a pair"
             raise ArgumentError(msg)
     first, second = _Image(before), _Image(after)
     rows: list[tuple[_Place, _Place, Array]] = []
@@ -248,7 +248,7 @@ def measure_maneuver(before: xr.Dataset, after: xr.Dataset, *, threshold: float 
 
 
 def _mean(shifts: Array, errors: Array) -> tuple[Array, Array, NDArray[np.int8]]:
-    """Average shifts (n, 2), without those that contradict the others: mean, error, and which of them count."""
+    """Average shifts (n, 2) without those that contradict the others; return mean, error, and 1 for those used."""
     used = np.ones(len(shifts), dtype=np.int8)
     while True:
         weights = np.where(used[:, None] == 1, errors**-2, 0.0)

@@ -1,17 +1,18 @@
-"""Put independent estimates of the star's position side by side.
+"""Compute independent estimates of the star's position and compare them.
 
-All are given in the science frame: 0-based pixels of the exposure's own readout, the labels ``x``, ``y``. What
-takes an estimate there decides what it is independent of:
+All estimates are in the science frame: 0-based pixels of the exposure's own readout, the labels ``x``, ``y``. They
+reach this frame in different ways, and are independent of different errors:
 
-- *oss*, *image*, *gaussian*: a pixel of the TA image goes through the TA WCS to the sky; the rotation that takes
-  it to the target corrects the science WCS; the target through that is the star. They differ in the centroid.
-- *sam*: the net small-angle maneuver of the event log is by how much the pointing was wrong. The target by the
-  attitude of the science header, less this in V2, V3, is where the star is; the SIAF that was onboard gives its
-  pixel. If the header holds the attitude that was asked for, this is the reference point of the aperture, plus the
-  dither: where the star was sent. What it deviates from that is what the guiders measured beyond the request. It
-  rests on no image and no distortion file, but on the SIAF between TA region and mask.
-- *guide star*: the centroid's V2, V3 by the TA WCS, turned as the guide star moved in the guider between TA and
-  science exposure (Ideal coordinates of the headers), and back through the science WCS. It rests on no attitude.
+- *oss*, *image*, *gaussian*: the TA WCS converts a pixel of the TA image to the sky. The rotation from there to the
+  target corrects the science WCS, and the corrected WCS gives the pixel of the target. They differ in the centroid.
+- *sam*: the net small-angle maneuver of the event log is the pointing error before the acquisition. The star is at
+  the V2, V3 of the target by the attitude of the science header, minus this maneuver; the SIAF that was on board
+  gives its pixel. If the header contains the requested attitude, this is the reference point of the aperture plus
+  the dither, where the star was sent. Any deviation from that was measured by the guiders. This estimate uses no
+  image and no distortion file, but the SIAF between TA region and mask.
+- *guide star*: the V2, V3 of the centroid by the TA WCS, turned by the motion of the guide star in the guider between
+  TA and science exposure (Ideal coordinates of the headers), and converted back by the science WCS. It uses no
+  attitude.
 - *template*: the star's own speckles in the science image, by a model image.
 """
 
@@ -42,23 +43,23 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "estimates"]
 
 AGREES = 3.0  # standard errors, each axis
-GUIDER_FIELD = 180.0  # [arcsec] more than half its width; beyond are dummies such as -999
+GUIDER_FIELD = 180.0  # [arcsec] more than half its width; larger values are dummies such as -999
 
 ATTRS = {
-    "estimate": ("", "how the star was found"),
+    "estimate": ("", "method of the estimate"),
     "x": ("pixel", "star, x of the readout, 0-based"),
     "y": ("pixel", "star, y of the readout, 0-based"),
     "x_sigma": ("pixel", "standard error of x"),
     "y_sigma": ("pixel", "standard error of y"),
     "dx": ("pixel", "x minus that of the adopted position"),
     "dy": ("pixel", "y minus that of the adopted position"),
-    "agrees": ("1", "1 agrees, 0 does not, -1 no estimate"),
-    "why": ("", "what it says, or why there is none"),
+    "agrees": ("1", "1 if it agrees with the adopted position, 0 if not, -1 if there is no estimate"),
+    "why": ("", "explanation, or the reason why there is no estimate"),
 }
 
 
 class _Estimate(NamedTuple):
-    """One position in the science frame [pixel], and what has to be said about it."""
+    """One position in the science frame [pixel], with a note."""
 
     x: float = math.nan
     y: float = math.nan
@@ -69,7 +70,7 @@ class _Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Case:
-    """What the estimates have in common."""
+    """The input that the estimates have in common."""
 
     ds: xr.Dataset
     ta: xr.Dataset  # the TA exposure in use
@@ -86,12 +87,12 @@ class _Case:
 
     @property
     def accuracy(self) -> float:
-        """What a target acquisition is good for, one axis [pixel]."""
+        """Published accuracy of a target acquisition, one axis [pixel]."""
         return instrument.acquisition_accuracy(self.instrument) / (1e3 * self.scale)
 
     @property
     def correction(self) -> tuple[float, float]:
-        """What the adopted position was corrected for, which no WCS has [pixel]."""
+        """Correction of the adopted position that is in no WCS [pixel]."""
         if "correction" not in self.ds.dims:
             return 0.0, 0.0
         return float(self.ds["correction_x"].sum()), float(self.ds["correction_y"].sum())
@@ -103,24 +104,24 @@ class _Case:
 
 @tabulated
 def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Dataset:
-    """Estimate where the star is in every way that the data allow.
+    """Estimate the star's position in every way that the data allow.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With the adopted position: `compute_offset` and `adjust_wcs` done.
+        An exposure with the adopted position, after `compute_offset` and `adjust_wcs`.
     template : optional
         Model image for "template", see `xta.estimates.template.estimate_center`.
     oss : path, str, table or OssLog, optional
-        Event log of the visit for "sam". By default the one beside the file or in the cache, else the lines that
-        the dataset keeps; the network is not asked. False for these lines alone, without a look at any file.
+        Event log of the visit for "sam". By default the log beside the file or in the cache is used, or else the
+        lines in the dataset; the network is not used. With False only these lines are used, and no file is read.
 
     Returns
     -------
     xarray.Dataset
-        Dimension ``estimate``, in the order of `METHODS`. ``x``, ``y``, ``x_sigma``, ``y_sigma``; ``dx``, ``dy``,
-        the difference to the adopted position [pixel]; ``agrees`` (1, 0, or -1 without an estimate) and ``why``, a
-        sentence. An estimate that is not possible is NaN, and its ``why`` is the reason.
+        Along the dimension ``estimate``, in the order of `METHODS`: ``x``, ``y``, ``x_sigma``, ``y_sigma``; ``dx``,
+        ``dy``, the difference from the adopted position [pixel]; ``agrees`` (1, 0, or -1 without an estimate) and
+        ``why``, a sentence. An estimate that is not possible is NaN, and its ``why`` is the reason.
 
     Raises
     ------
@@ -129,13 +130,13 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
 
     Notes
     -----
-    What the adopted position was corrected for, beyond the WCS, is added to all estimates that go through a WCS or
-    the SIAF. Standard errors: "oss" and "image" those of `xta.acquisition.centroids`; "gaussian" the covariance of
-    the fit, enlarged for a star that is no Gaussian; "sam" the accuracy of a target acquisition (14 mas radial for
-    MIRI, 5.5 mas else), which includes what the SIAF does not know; "guide star" that of the centroid in use and the
-    jitter of the guider in each exposure; "template" see there.
-    An estimate agrees where each coordinate is within three standard errors of the adopted one, those of the
-    estimate and of a target acquisition added in quadrature.
+    The corrections of the adopted position beyond the WCS are added to all estimates that use a WCS or the SIAF. The
+    standard errors of "oss" and "image" are those of `xta.acquisition.centroids`. That of "gaussian" is from the
+    covariance of the fit, enlarged because the star is not a Gaussian. That of "sam" is the accuracy of a target
+    acquisition (14 mas radial for MIRI, otherwise 5.5 mas), which includes errors of the SIAF. That of "guide star"
+    is from the centroid in use and the jitter of the guider in each exposure; for "template" see `estimate_center`.
+    An estimate agrees if each coordinate is within three standard errors of the adopted one; the errors of the
+    estimate and of a target acquisition are added in quadrature.
 
     References
     ----------
@@ -144,7 +145,9 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     identity.refuse_combined(ds)
     identity.require(ds, "target_x", "ta_wcs", "wcs_original", step="ds.ta.adjust_wcs()")
     if "star_x" in ds.coords:
-        msg = "the dataset is recentered, its pixels are not those of the readout; take the exposure before recenter()"
+        msg = (
+            "the dataset is recentered and no longer has the pixels of the readout; use the exposure before recenter()"
+        )
         raise MissingError(msg)
     ta = in_use(ds).transpose(..., "ta_y", "ta_x")
     scale = wcs.pixel_scale(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
@@ -177,7 +180,7 @@ def _table(case: _Case, results: dict[str, _Estimate]) -> xr.Dataset:
 
 
 def _compared(result: _Estimate, x: float, y: float, limit: float) -> tuple[float | str, ...]:
-    """Compare one estimate with the adopted x, y: the columns of `ATTRS` but the first."""
+    """Compare one estimate with the adopted x, y; return the columns of `ATTRS` except the first."""
     *values, note = result
     dx, dy = result.x - x, result.y - y
     if math.isnan(dx + dy):
@@ -190,7 +193,7 @@ def _compared(result: _Estimate, x: float, y: float, limit: float) -> tuple[floa
 
 
 def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], note: str = "") -> _Estimate:
-    """Take a position in the TA image through the sky, with its standard error."""
+    """Convert a position in the TA image to the exposure through the sky, with its standard error."""
     ra, dec = wcs.pixel_to_world(wcs.load(case.ta["ta_wcs"].item()), [x, x + 1, x], [y, y, y + 1])
     positions = []
     for lon, lat in zip(ra, dec, strict=True):
@@ -204,12 +207,12 @@ def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], not
 
 
 def _measured(case: _Case, name: str, note: str = "") -> _Estimate:
-    """Take a centroid through the sky, by name; its errors are those of `xta.acquisition.centroids`."""
-    found = centroids.measure(case.ds)
-    if name not in found:
+    """Convert a centroid to the exposure, by name; its errors are those of `xta.acquisition.centroids`."""
+    measured = centroids.measure(case.ds)
+    if name not in measured:
         msg = f"there is no onboard centroid ({header(case.ds).get('oss_status', 'no event log')})"
         raise AcquisitionError(msg)
-    star = found[name]
+    star = measured[name]
     return _from_ta(case, star.x, star.y, sigma=(star.x_err, star.y_err), note=note or star.unfit)
 
 
@@ -221,7 +224,7 @@ def _oss(case: _Case) -> _Estimate:
 
 
 def _image(case: _Case) -> _Estimate:
-    image_centroid(case.ds)  # an error of the image says more than that there is no centroid
+    image_centroid(case.ds)  # its error is more specific than that of a missing centroid
     return _measured(case, "image")
 
 
@@ -238,7 +241,7 @@ def _gaussian(case: _Case) -> _Estimate:
         bad |= ~(np.isfinite(err.values) & (err.values > 0))
         error = np.where(bad, 1.0, err.values)
     corner = float(light["ta_x"][0]), float(light["ta_y"][0])
-    with filtered("ignore", AstropyUserWarning):  # the flags say it, too
+    with filtered("ignore", AstropyUserWarning):  # the flags contain the same information
         fit = fit_2dgaussian(
             np.where(bad, 0.0, light.values - start.background),
             xypos=[(start.x - corner[0], start.y - corner[1])],
@@ -258,10 +261,10 @@ def _gaussian(case: _Case) -> _Estimate:
 
 
 def _v_frame(gwcs: "WCS") -> "tuple[Model, Model]":
-    """Return the transforms from the pixel to the last frame before the sky, V2, V3, and from there to the sky."""
+    """Return the transforms from the pixel to V2, V3, the last frame before the sky, and from there to the sky."""
     first, *_, frame, last = gwcs.available_frames
     if not frame.startswith("v2v3"):
-        msg = f"the frame before the sky is {frame}, not V2, V3; only imaging WCSs can be compared with the guider"
+        msg = f"the frame before the sky is {frame}, not V2, V3; the guider can only be compared with an imaging WCS"
         raise WCSError(msg)
     return gwcs.get_transform(first, frame), gwcs.get_transform(frame, last)
 
@@ -283,20 +286,20 @@ def _sam(case: _Case) -> _Estimate:
 
 
 def _onboard_prd(case: _Case) -> tuple[str | None, str]:
-    """Name the SIAF release that was onboard, by the closure that `attach` made; else that of the product."""
+    """Return the SIAF release that was on board, by the consistency check of `attach`, or else that of the product."""
     if onboard_prd := header(case.ds).get("oss_prd"):
         return onboard_prd, f"SIAF onboard {onboard_prd}"
     prd = header(case.ds).get("prd_version")
-    return prd, f"SIAF of the product, {siaf.release(prd)}, for which was onboard is not known"
+    return prd, f"SIAF of the product, {siaf.release(prd)}, because the onboard release is not known"
 
 
 def _net(case: _Case, prd: str | None) -> NetManeuver:
-    """Add up the maneuvers of the log that is at hand, and check it against the TA exposures."""
+    """Add up the maneuvers of the available log, and check them against the TA exposures."""
     ds = case.ds
     log = None if case.oss is False else find.event_log(ds, case.oss, offline=True).log
     if log is None:
         if not header(ds).get("oss_log"):
-            msg = "no event log is at hand; give oss="
+            msg = "there is no event log; give oss="
             raise AcquisitionError(msg)
         log = osslog.read(f"{header(ds)['oss_log']}\n")
     tacq = ds["ta_aperture"].values[np.isin(ds["ta_exp_type"].values, list(model.TACQ_TYPES))]
@@ -305,20 +308,20 @@ def _net(case: _Case, prd: str | None) -> NetManeuver:
     net = net_maneuver(log, instrument=case.instrument, regions=regions, guider=guider, prd=prd)
     dithers = sum(sam.kind == "dither" for sam in net.sams)
     if case.instrument == "NIRCAM" and dithers != tacq.size - 1:
-        msg = f"the log at hand has {dithers} dither SAMs before the TA SAM for {tacq.size} TA exposures; give oss="
+        msg = f"the log has {dithers} dither SAMs before the TA SAM for {tacq.size} TA exposures; give another as oss="
         raise AcquisitionError(msg)
     return net
 
 
 def _guide_star(case: _Case) -> _Estimate:
-    """Turn the star with the guide star from the TA to the science exposure."""
+    """Turn the star by the motion of the guide star from the TA to the science exposure."""
     ds = case.ds
     if "guide_star_x" not in header(ds) or "ta_guide_star_x" not in case.ta:
-        msg = "the headers of TA and science exposure do not both say where the guide star was (GSIDL_X, GSIDL_Y)"
+        msg = "the headers of TA and science exposure do not both contain the guide star's place (GSIDL_X, GSIDL_Y)"
         raise MissingError(msg)
     identity.require(ds, "centroid_x", step="ds.ta.compute_offset()")
     if case.acquired != case.target:
-        msg = "the target moves, and the guide star with it by more than the maneuver"
+        msg = "the target moves, so the guide star moved by more than the maneuver"
         raise AcquisitionError(msg)
     before = float(case.ta["ta_guide_star_x"]), float(case.ta["ta_guide_star_y"])
     after = float(header(ds)["guide_star_x"]), float(header(ds)["guide_star_y"])
@@ -342,7 +345,7 @@ def _guide_star(case: _Case) -> _Estimate:
 
 
 def _centroid_sigma(case: _Case) -> tuple[float, float]:
-    """Return the standard error of the centroid in use, in the science frame; 0 where it is not known."""
+    """Return the standard error of the centroid in use, in the science frame; 0 if it is not known."""
     kind = identity.centroid_kind(case.ds)
     result = _attempt(lambda each: _measured(each, centroids.NAMES.get(kind, kind)), case)
     x_sigma, y_sigma = (s if math.isfinite(s) else 0.0 for s in (result.x_sigma, result.y_sigma))
@@ -365,4 +368,4 @@ METHODS: dict[str, Callable[[_Case], _Estimate]] = {
     "guide star": _guide_star,
     "template": _template,
 }
-"""Labels of the dimension ``estimate``, and what computes each."""
+"""Labels of the dimension ``estimate``, and the function that computes each."""

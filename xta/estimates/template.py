@@ -1,7 +1,7 @@
-"""Find the star behind the mask by its own speckles: a model image, moved until it fits the science image.
+"""Find the star behind the mask by its own speckles: shift a model image until it fits the science image.
 
-This is the classic alternative to target acquisition. It needs a model of the star behind the mask that is as
-good as the position is to be, and light that leaks around the mask, as on NIRCam.
+This is the classic alternative to target acquisition. It needs light that leaks around the mask, as on NIRCam, and a
+model of the star behind the mask; the position is only as good as the model.
 """
 
 import os
@@ -25,8 +25,8 @@ __all__ = ["estimate_center", "frames", "read_template"]
 Floats = NDArray[np.float64]
 
 EXTENSIONS = ("DET_DIST", "DET_SAMP", "SCI")
-"""Extensions in which a model is looked for, best first: those of STPSF at the pixels of the detector, with and
-without distortion, then that of a JWST product."""
+"""Extensions that may contain a model, best first: those of STPSF at the pixels of the detector, with and without
+distortion, then that of a JWST product."""
 
 ATTRS = {
     "x": ("pixel", "star by the model image, 0-based x of the exposure's own readout"),
@@ -52,14 +52,14 @@ def estimate_center(
         Image of the star behind the mask, at the pixel scale and in the orientation of the exposure; see
         `read_template`.
     center : (float, float), optional
-        Where the star is in the model, 0-based x, y [pixel]. By default in the middle.
+        Pixel of the star in the model, 0-based x, y [pixel]; by default the middle.
     upsample : int
         Steps per pixel of the fine search, see `xta.images.correlation.match_template`.
 
     Returns
     -------
     xarray.Dataset
-        Scalars ``x``, ``y`` (in the labels of the exposure), ``x_sigma``, ``y_sigma`` [pixel], ``correlation``
+        The scalars ``x``, ``y`` (in the labels of the exposure), ``x_sigma``, ``y_sigma`` [pixel], ``correlation``
         and ``chi2``.
 
     Raises
@@ -67,19 +67,19 @@ def estimate_center(
     MissingError
         If the dataset has no images or no labels.
     ArgumentError
-        If the model is no image, or there is nothing to correlate.
+        If the model is not an image, or there is nothing to correlate.
     FileError, ProductError
-        If the model's file cannot be read or holds no image.
+        If the model's file cannot be read or contains no image.
     CentroidError
         If the model fits nowhere.
 
     Notes
     -----
-    DO_NOT_USE and non-finite pixels are left out. On sample visits with the model of the same telescope: 1e-5
-    pixel without noise, 0.003 to 0.007 pixel (long, short channel) with the 2 nm of wavefront drift that sample
-    visits have. On real data the model decides; what is wrong with it enters the standard error only by the
-    residuals that it leaves. To use the
-    result: ``ds.ta.set_star(found.x, found.y, x_err=found.x_sigma, y_err=found.y_sigma, source="template")``.
+    DO_NOT_USE and non-finite pixels are left out. On sample visits, with a model of the same telescope, the error is
+    1e-5 pixel without noise, and 0.003 to 0.007 pixel (long, short channel) with the 2 nm of wavefront drift of the
+    sample visits. On real data the model limits the accuracy; its errors enter the standard error only through the
+    residuals of the fit. To use the result:
+    ``ds.ta.set_star(star.x, star.y, x_err=star.x_sigma, y_err=star.y_sigma, source="template")``.
     """
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image_of_star = read_template(template)
@@ -97,9 +97,9 @@ def estimate_center(
 
 
 def read_template(template: Any) -> Floats:
-    """Read a model image (y, x) in one of the forms that `estimate_center` takes; of a cube the mean.
+    """Read a model image (y, x) in one of the forms that `estimate_center` accepts; a cube is averaged.
 
-    Of files and HDULists the first of `EXTENSIONS` is taken, else the first with an image.
+    In files and HDULists the first of `EXTENSIONS` is used, or else the first extension with an image.
     """
     from astropy.io import fits
 
@@ -123,7 +123,8 @@ def _of_hdus(hdus: Any) -> Floats:
     named = [hdus[name] for name in EXTENSIONS if name in hdus]
     images = [hdu for hdu in (*named, *hdus) if hdu.is_image and hdu.data is not None and hdu.data.ndim >= 2]
     if not images:
-        msg = f"there is no image in {hdus.filename() or 'the HDUList'}; looked for {', '.join(EXTENSIONS)} and others"
+        label = hdus.filename() or "the HDUList"
+        msg = f"there is no image in {label}, neither in {', '.join(EXTENSIONS)} nor in other extensions"
         raise ProductError(msg)
     return _of_array(images[0].data)
 
@@ -136,14 +137,14 @@ def _of_array(values: Any) -> Floats:
     while image.ndim > 2:
         image = image.mean(axis=0)
     if image.ndim != 2 or min(image.shape) < 3:
-        msg = f"the model is {type(values).__name__} of shape {np.shape(values)}; give an image (y, x) or its file"
+        msg = f"the model is a {type(values).__name__} of shape {np.shape(values)}; give an image (y, x) or its file"
         raise ArgumentError(msg)
     return image
 
 
 def _image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
-    """Average the integrations: image, bad pixels, standard error (None where the dataset has none)."""
-    model.require_pixels(ds, ArgumentError, "take the exposure before it was thinned out", least=3)
+    """Average the integrations; return image, bad pixels and standard error (None if the dataset has none)."""
+    model.require_pixels(ds, ArgumentError, "use the exposure before pixels were dropped", least=3)
     ds = pixels.checked(ds, names=("sci", "err", "dq"))
     used = ~frames(pixels.bad_pixels(ds))
     none = ~used.any(axis=0)
@@ -154,6 +155,6 @@ def _image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
 
 
 def frames(image: xr.DataArray) -> NDArray[Any]:
-    """Read frames, shape (n, y, x)."""
+    """Return the values as frames, shape (n, y, x)."""
     values = image.transpose(..., "y", "x").values
     return values.reshape(-1, *values.shape[-2:])

@@ -1,8 +1,7 @@
-"""Where the star is in one image, with its error; arrays in, numbers out.
+"""Measure the position of the star in an image, with its error. The functions take arrays and return numbers.
 
-The measurement is of the kind that the observatory makes on board: a background taken off, the brightest
-spot found, and the center of light taken in a small window that floats with fractional pixels until it is
-centered on its own result.
+The method is that of the onboard software: subtract a background, find the brightest spot, and compute the center of
+light in a small window that moves by fractions of a pixel until it is centered on its own result.
 """
 
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ Array: TypeAlias = NDArray[np.float64]
 
 MAX_ITERATIONS = 100
 CONVERGED = 1e-6  # [pixel]
-WORST_WINDOW = 0.1  # share of flagged pixels in the window; more, and the fill decides where the star is
-STEEPEST = 0.9  # of the centroid's answer to the place of its window; beyond, the window hardly holds the star
+WORST_WINDOW = 0.1  # largest share of flagged pixels in the window; with more, the result depends on the filled values
+STEEPEST = 0.9  # largest slope of the centroid against the place of its window; above, the window hardly has the star
 SIGNIFICANT = 5.0  # the spot must exceed the noise of its 3 x 3 pixels by this factor
 
 
@@ -34,19 +33,18 @@ class ImageCentroid:
     x, y : float
         0-based pixel of the image.
     x_err, y_err : float
-        Standard error from the pixel errors [pixel]; NaN where more than a tenth of these are not known,
-        which are finite and positive.
+        Standard error from the pixel errors [pixel]; NaN if more than a tenth of these are not finite and positive.
     peak : float
         Brightest pixel of the star above the background [image unit].
     background : float
         Median of the region [image unit].
     x_slope, y_slope : float
-        By how much the center of light in the window follows the window, 0 to 0.9: each step of the iteration is
-        this share of the one before.
+        Fraction by which the center of light in the window follows the window, 0 to 0.9: each step of the iteration
+        is this fraction of the one before.
     x_step, y_step : float
         Last step of the iteration [pixel].
     x_start, y_start : int
-        Pixel on which the window began.
+        First pixel of the iteration.
     iterations : int
         Number of steps.
     """
@@ -67,7 +65,7 @@ class ImageCentroid:
 
 
 class _Rest(NamedTuple):
-    """Where a window came to rest, its last step and the number of steps."""
+    """The final place of a window, its last step and the number of steps."""
 
     x: float
     y: float
@@ -79,7 +77,7 @@ class _Rest(NamedTuple):
 def _brightest_spot(image: Array) -> tuple[int, int, float]:
     """Find the brightest 3 x 3 spot: (x, y, light without its brightest pixel).
 
-    Leaving out the brightest pixel makes a star, which lights its neighbors, beat a hot pixel.
+    The brightest pixel is left out so that a star, whose neighbors are bright, wins over a hot pixel.
     """
     padded = np.pad(image, 1)
     ny, nx = image.shape
@@ -91,7 +89,7 @@ def _brightest_spot(image: Array) -> tuple[int, int, float]:
 
 
 def _weights(center: float, width: int, n: int) -> Array:
-    """Fraction of each of n pixels that a window of a width centered at `center` covers."""
+    """Compute the fraction of each of n pixels that a window covers."""
     edges = np.arange(n + 1) - 0.5
     low, high = center - width / 2, center + width / 2
     return np.diff(np.clip(edges, low, high))
@@ -117,33 +115,32 @@ def floating_window(
     err : numpy.ndarray, optional
         Standard error of each pixel [image unit].
     window : int
-        Width of the window [pixel]; odd or even. Onboard 5 to 9.
+        Width of the window [pixel], odd or even. On board it is 5 to 9.
     region : (slice, slice), optional
-        Rows and columns in which to look; the whole image by default.
+        Rows and columns to search; the whole image by default.
     threshold : float
-        The window rests when a step is shorter than this along both axes [pixel]; onboard 0.01 to 0.2, so that its
-        window rests before its own fixed point.
+        The iteration stops when a step is shorter than this along both axes [pixel]. On board it is 0.01 to 0.2, so
+        that the iteration stops before the fixed point.
 
     Returns
     -------
     ImageCentroid
-        In pixels of `image`, whatever the region.
+        The centroid in pixels of `image`, for any region.
 
     Raises
     ------
     CentroidError
-        If there is no good pixel, no star stands out of the noise, or the window does not come to rest
-        inside the region.
+        If there is no good pixel, no star above the noise, or the window does not converge inside the region.
     ArgumentError
-        If the shapes do not fit together.
+        If the shapes do not match.
 
     Notes
     -----
-    Background: the median of the region's good pixels. Bad pixels are filled from their neighbors, so
-    that a window with a hole has no bias toward its other side. The window sums, with fractional weights
-    at its edges, give the center of light; the window moves there; this repeats until a step is below the
-    threshold. Error: that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, times what the
-    floating adds, for the window follows an error of the mean.
+    The background is the median of the region's good pixels. Bad pixels are filled from their neighbors, so
+    that a hole in the window does not bias the result. Sums over the window, with fractional weights at its edges,
+    give the center of light; the window moves there; this is repeated until a step is below the threshold. The error
+    is that of a weighted mean, sqrt(sum w² (x - x0)² err²) / sum w f, enlarged because the window follows an error of
+    the mean.
 
     Examples
     --------
@@ -155,13 +152,13 @@ def floating_window(
     """
     image = np.asarray(image, dtype=float)
     if image.ndim != 2 or any(other is not None and np.shape(other) != image.shape for other in (bad, err)):
-        msg = f"the image has the shape {image.shape}; it and its masks and errors have to be (y, x), alike"
+        msg = f"the image has the shape {image.shape}; give image, mask and errors with the same shape (y, x)"
         raise ArgumentError(msg)
     rows, columns = region or (slice(None), slice(None))
     part = image[rows, columns]
     unusable = ~np.isfinite(part) if bad is None else ~np.isfinite(part) | bad[rows, columns]
     if not part.size or unusable.all():
-        msg = f"no usable pixel among the {part.size} of the region; is the image empty or all flagged?"
+        msg = f"there is no usable pixel among the {part.size} of the region; check whether the image is flagged"
         raise CentroidError(msg)
     background = float(np.median(part[~unusable]))
     light = fill_bad(part - background, bad=unusable)
@@ -169,20 +166,20 @@ def floating_window(
     noise = 1.4826 * float(np.median(np.abs(part[~unusable] - background)))
     if spot <= 0 or spot < SIGNIFICANT * noise * np.sqrt(8):
         msg = (
-            f"no star stands out: the brightest spot of the region has {spot:.4g} above a background of "
-            f"{background:.4g} with a noise of {noise:.4g} a pixel; give the centroid by hand, centroid=(x, y)"
+            f"there is no star above the noise: the brightest spot of the region has {spot:.4g} above a background of "
+            f"{background:.4g} with a noise of {noise:.4g} per pixel; give the centroid by hand, centroid=(x, y)"
         )
         raise CentroidError(msg)
     rest = _float(light, column, row, window, threshold)
     x, y = rest.x, rest.y
     wx, wy = _weights(x, window, light.shape[1]), _weights(y, window, light.shape[0])
     if wy @ unusable @ wx > WORST_WINDOW * wy.sum() * wx.sum():
-        msg = f"{int(unusable.sum())} flagged pixels, too many of them in the star itself; give the centroid by hand"
+        msg = f"{int(unusable.sum())} pixels are flagged, too many of them in the star; give the centroid by hand"
         raise CentroidError(msg)
     near = light[max(round(y) - 1, 0) : round(y) + 2, max(round(x) - 1, 0) : round(x) + 2]
     errors = None if err is None else np.asarray(err, dtype=float)[rows, columns]
     x_err, y_err = _errors(errors, wx, wy, x, y, float(wy @ light @ wx))
-    # The window follows an error of the center of light, and takes in light on that side.
+    # The window follows an error of the center of light and gains light on that side, which enlarges the error.
     x_slope, y_slope = _slopes(light, x, y, window)
     y0, x0 = rows.indices(image.shape[0])[0], columns.indices(image.shape[1])[0]
     return ImageCentroid(
@@ -209,7 +206,7 @@ def _center_of_light(light: Array, wx: Array, wy: Array) -> tuple[float, float]:
 
 
 def _slopes(light: Array, x: float, y: float, window: int) -> tuple[float, float]:
-    """Compute by how much the center of light in a window follows the window, along x and along y."""
+    """Compute the fraction by which the center of light in a window follows the window, along x and along y."""
     # The slope dm/dc of the center of light m(c) in a window at c, between windows half a pixel to either side.
     ny, nx = light.shape
     slopes = []
@@ -223,9 +220,9 @@ def _slopes(light: Array, x: float, y: float, window: int) -> tuple[float, float
 
 
 def _float(light: Array, x: float, y: float, window: int, threshold: float) -> _Rest:
-    """Let the window float from (x, y) until it is centered on its own center of light."""
-    # Each round takes the center of light in the window and moves the window there. With fractional weights at the
-    # edges of the window the moves shrink to nothing; whole pixels would make it jump to and fro.
+    """Move the window from (x, y) until it is centered on its own center of light."""
+    # Each round computes the center of light in the window and moves the window there. With fractional weights at the
+    # edges of the window the steps converge to zero; with whole pixels it could jump back and forth.
     ny, nx = light.shape
     for iteration in range(1, MAX_ITERATIONS + 1):
         wx, wy = _weights(x, window, nx), _weights(y, window, ny)
@@ -238,7 +235,10 @@ def _float(light: Array, x: float, y: float, window: int, threshold: float) -> _
             break
         if max(abs(dx), abs(dy)) < threshold:
             return _Rest(x, y, dx, dy, iteration)
-    msg = f"the centroid window of {window} px did not come to rest (last at {x:.2f}, {y:.2f} of the region)"
+    msg = (
+        f"the centroid window of {window} px did not converge (last at {x:.2f}, {y:.2f} of the region); give the "
+        "centroid by hand"
+    )
     raise CentroidError(msg)
 
 
@@ -246,8 +246,8 @@ def _errors(err: Array | None, wx: Array, wy: Array, x: float, y: float, total: 
     """Propagate the errors of the pixels (y, x) to the center of light, whose window has the sum `total`."""
     if err is None:
         return np.nan, np.nan
-    # The error of a mean weighted by light: each pixel moves it by its error times its lever arm. A pixel without an
-    # error takes the median of the others in the window.
+    # The error of a mean weighted by light: each pixel moves it by its error times its distance. A pixel without an
+    # error is given the median of the others in the window.
     usable = np.isfinite(err) & (err > 0)
     inside = np.outer(wy, wx)
     if inside[~usable].sum() > WORST_WINDOW * inside.sum():

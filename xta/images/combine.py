@@ -1,6 +1,6 @@
-"""Combine frames into one image by mean, median or clipped mean, with the errors and flags that belong to it.
+"""Combine frames into one image by mean, median or clipped mean, with errors and flags.
 
-`select` decides which values are used; the other functions combine these. All take frames (n, ...), which are combined
+`select` chooses the values to use; the other functions combine them. All take frames (n, ...), which are combined
 over the first axis, and a mask `used` of the same shape.
 """
 
@@ -20,28 +20,28 @@ METHODS = ("mean", "median", "sigma_clip")
 """Ways to combine frames."""
 
 LARGE = 100
-"""From this number of values on the variance of their median is that of its expansion."""
+"""From this number of values on, the variance of their median is computed from its expansion."""
 
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
 def select(frames: Array, bad: Mask, *, method: str = "mean", sigma: float = 3.0) -> Mask:
-    """Choose the values that are used: those that are not bad and, for "sigma_clip", are not clipped.
+    """Choose the values to use: those that are not bad and, for "sigma_clip", are not clipped.
 
     Parameters
     ----------
     frames, bad : numpy.ndarray
-        The frames (n, ...), and where they are bad; values that are not finite have to be.
+        The frames (n, ...), and a mask of bad values, which must include all that are not finite.
     method : "mean", "median" or "sigma_clip"
     sigma : float
-        Values farther from the median of their pixel than this number of standard deviations are clipped, until no
-        more are.
+        Values farther from the median of their pixel than this number of standard deviations are clipped, repeatedly
+        until none is left.
 
     Returns
     -------
     numpy.ndarray
-        Boolean, the shape of `frames`.
+        Boolean mask with the shape of `frames`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def select(frames: Array, bad: Mask, *, method: str = "mean", sigma: float = 3.0
 
 
 def combine(frames: Array, used: Mask, *, method: str = "mean") -> Array:
-    """Compute the mean of the values used, for "median" their median; NaN where none is.
+    """Compute the mean of the values used, or for "median" their median; NaN if there is none.
 
     Examples
     --------
@@ -79,17 +79,17 @@ def combine(frames: Array, used: Mask, *, method: str = "mean") -> Array:
     if method != "median":
         total = np.sum(frames, axis=0, where=used, dtype=float)
         return _typed(total / np.where(number, number, np.nan), frames)
-    ordered = np.sort(np.where(used, frames, np.inf), axis=0)  # what is not used goes to the end
+    ordered = np.sort(np.where(used, frames, np.inf), axis=0)  # values that are not used go to the end
     middle = [np.clip((number + k) // 2, 0, len(frames) - 1)[np.newaxis] for k in (-1, 0)]
     below, above = (np.take_along_axis(ordered, k, axis=0)[0].astype(float) for k in middle)
     return _typed(np.where(number, below / 2 + above / 2, np.nan), frames)
 
 
 def combine_variance(variance: Array, used: Mask, *, method: str = "mean") -> Array:
-    """Propagate the variances of independent, normally distributed values to what `combine` makes of the values.
+    """Propagate the variances of independent, normally distributed values to the result of `combine`.
 
     The variance of a mean of n values is the sum of their variances over n squared. That of a median is larger by the
-    factor of `median_efficiency`, exact where the variances are equal. NaN where no value is used.
+    factor of `median_efficiency`, which is exact for equal variances. It is NaN if no value is used.
     """
     number = used.sum(axis=0)
     total = np.sum(variance, axis=0, where=used, dtype=float)
@@ -106,7 +106,7 @@ def combine_error(err: Array, used: Mask, *, method: str = "mean") -> Array:
 
 
 def combine_flags(flags: Array, used: Mask) -> Array:
-    """Join the flags of the values used by bitwise OR; where none is used, those of all, and DO_NOT_USE.
+    """Combine the flags of the values used by bitwise OR; if none is used, those of all values, and DO_NOT_USE.
 
     Examples
     --------
@@ -128,8 +128,9 @@ def _typed(values: Array, like: Array) -> Array:
 def median_efficiency(n: int) -> float:
     """Compute the variance of the median of n normal values over that of their mean: 1 for n < 3, pi/2 for many.
 
-    From the distribution of the middle order statistic, or of the mean of the two middle ones [1]_, by quadrature; from
-    `LARGE` values on pi/2 (1 - (4 - pi) / 2n), for even n with 6 - pi, the first terms of its expansion.
+    It is computed by quadrature from the distribution of the middle order statistic, or of the mean of the two middle
+    ones [1]_. From `LARGE` values on, the first terms of its expansion are used, pi/2 (1 - (4 - pi) / 2n), with 6 - pi
+    for even n.
 
     References
     ----------
@@ -153,7 +154,7 @@ def median_efficiency(n: int) -> float:
         scale = math.lgamma(n + 1) - 2 * math.lgamma(k + 1)
         return float(n * step * np.sum(u**2 * density * np.exp(scale + k * (below + above))))
     # k values below the lower middle value u, k above the upper one v > u; the median is (u + v) / 2. The integrals
-    # over v are taken from the upper end.
+    # over v start at the upper end.
     scale = (math.lgamma(n + 1) - 2 * math.lgamma(k + 1)) / 2
     tail = density * np.exp(scale + k * above)
     moments = [_from_above(u**power * tail) * step for power in range(3)]

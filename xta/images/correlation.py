@@ -1,6 +1,6 @@
-"""Find a model image in an image that has holes: masked cross-correlation, to a hundredth of a pixel and below.
+"""Find a model image in an image with holes by masked cross-correlation, to a hundredth of a pixel or better.
 
-Arrays in, numbers out. Positions are 0-based pixels, x along columns, y along rows.
+The functions take arrays and return numbers. Positions are 0-based pixels, x along columns, y along rows.
 """
 
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ __all__ = ["Match", "match_template", "normalized_correlation"]
 Array: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
-OVERLAP = 0.3  # part of the largest possible overlap that a shift must have to be looked at
-PARAMETERS = 4  # of the fit of a model: position, scale and background
-MARGIN = 4  # [pixel] at the edges of the overlap, where a shifted model rings
+OVERLAP = 0.3  # a shift is tried if its overlap is at least this fraction of the largest one
+PARAMETERS = 4  # number of parameters in the fit of a model: position, scale and background
+MARGIN = 4  # [pixel] left out at the edges of the overlap, where a shifted model rings
 
 
 @dataclass(frozen=True)
 class Match:
-    """Where a model image was found.
+    """The position of a model image in an image.
 
     Attributes
     ----------
     dx, dy : float
-        Pixel of the image on which pixel (0, 0) of the model lies.
+        Pixel of the image that corresponds to pixel (0, 0) of the model.
     x_err, y_err : float
-        Standard error from the pixel errors, enlarged by what the model leaves unexplained [pixel]; NaN where
-        no pixel errors were given.
+        Standard error from the pixel errors, enlarged by the residuals of the model [pixel]; NaN if no pixel errors
+        were given.
     correlation : float
-        Coefficient of the two over the pixels that both have, -1 to 1.
+        Correlation coefficient over the common pixels, -1 to 1.
     chi2 : float
-        Reduced chi-square of the fit of the model; NaN where no pixel errors were given.
+        Reduced chi-square of the fit of the model; NaN if no pixel errors were given.
     """
 
     dx: float
@@ -48,9 +48,9 @@ class Match:
 
 
 def normalized_correlation(image: Array, good: Mask, model: Array, valid: Mask) -> tuple[Array, Array]:
-    """Correlate two masked images (y, x) at every whole-pixel shift: coefficients, and numbers of pixels in common.
+    """Correlate two masked images (y, x) at every whole-pixel shift; return coefficients and numbers of common pixels.
 
-    A coefficient is NaN where that number is below 30 % of the largest. Element [0, 0] is of the shift that puts the
+    A coefficient is NaN if that number is below 30 % of the largest. Element [0, 0] belongs to the shift that puts the
     last pixel of the model on the first of the image. Source: D. Padfield, "Masked object registration in the Fourier
     domain", IEEE Transactions on Image Processing 21, 2706 (2012).
     """
@@ -65,8 +65,8 @@ def normalized_correlation(image: Array, good: Mask, model: Array, valid: Mask) 
     def back(product: NDArray[np.complex128]) -> Array:
         return np.asarray(fft.irfft2(product, s=fast))[: shape[0], : shape[1]]
 
-    # A sum over the pixels that both have, at every shift at once, is a correlation of one image or mask with the
-    # other: six FFTs give number, sums, squares and products. The mean goes first, for it would cost digits.
+    # A sum over the common pixels, for all shifts at once, is a correlation of one image or mask with the
+    # other: six FFTs give number, sums, squares and products. The mean is subtracted first to keep digits.
     f = np.where(good, image - np.mean(image[good]), 0.0)
     g = np.where(valid, model - np.mean(model[valid]), 0.0)[::-1, ::-1]
     mf, mg, f1, g1 = (spectrum(a) for a in (good.astype(float), valid.astype(float)[::-1, ::-1], f, g))
@@ -96,9 +96,9 @@ def match_template(
     ----------
     image : array, shape (ny, nx)
     model : array, shape (my, mx)
-        Of the same pixel scale and orientation; any size, brightness and background.
+        Model with the same pixel scale and orientation, and any size, brightness and background.
     bad : array of bool, shape (ny, nx), optional
-        Pixels of `image` not to use; those that are not finite are never used, in either array.
+        Pixels of `image` to leave out; pixels that are not finite are never used, in either array.
     err : array, shape (ny, nx), optional
         Standard error of each pixel of `image`.
     upsample : int
@@ -111,17 +111,17 @@ def match_template(
     Raises
     ------
     ArgumentError
-        If the arrays are not 2-D, differ in shape where they must not, or hold nothing to correlate.
+        If the arrays are not 2-D, differ in shape where they must not, or have nothing to correlate.
     CentroidError
-        If the best shift is at the edge of what was searched, or the image or its errors do not tell the position.
+        If the best shift is at the edge of the searched range, or the image does not determine the position.
 
     Notes
     -----
-    First every whole-pixel shift (`normalized_correlation`). Then shifts of 1/`upsample` pixel within one pixel
-    of the best: the coefficient over the pixels that both have there is evaluated exactly for a model shifted
-    by its Fourier phase, all sums by matrix products with the Fourier matrix. A paraboloid through the
-    highest value and its neighbors gives the maximum. The model has to be sampled well, as those of JWST
-    are at the pixels of NIRCam beyond 2 (short channel) and 4 micron (long channel).
+    First every whole-pixel shift is tried (`normalized_correlation`), then shifts of 1/`upsample` pixel within one
+    pixel of the best. There, the coefficient over the common pixels is evaluated exactly for a model shifted by its
+    Fourier phase, with all sums computed as products with the Fourier matrix. A paraboloid through the highest value
+    and its neighbors gives the maximum. The model must be well sampled; models of JWST at the pixels of NIRCam are,
+    beyond 2 (short channel) and 4 micron (long channel).
 
     References
     ----------
@@ -140,14 +140,14 @@ def match_template(
     image, model = np.asarray(image, dtype=float), np.asarray(model, dtype=float)
     good, valid = _usable(image, bad), _usable(model, None)
     if err is not None and np.shape(err) != image.shape:
-        msg = f"the errors have the shape {np.shape(err)}, the image {image.shape}; they have to be alike"
+        msg = f"the errors have the shape {np.shape(err)}, but the image has {image.shape}; give them the same shape"
         raise ArgumentError(msg)
     if upsample < 1:
-        msg = f"upsample is {upsample}; it is a whole number of steps per pixel, 1 or more"
+        msg = f"upsample is {upsample}; give a whole number of steps per pixel, at least 1"
         raise ArgumentError(msg)
     coarse, _ = normalized_correlation(image, good, model, valid)
     if np.isnan(coarse).all():
-        msg = "there is nothing to correlate: the usable pixels of the image or of the model are all alike"
+        msg = "there is nothing to correlate: the usable pixels of the image or of the model all have the same value"
         raise ArgumentError(msg)
     row, column = np.unravel_index(int(np.nanargmax(coarse)), coarse.shape)
     y0, x0 = int(row) - model.shape[0] + 1, int(column) - model.shape[1] + 1
@@ -164,11 +164,11 @@ def _usable(array: Array, bad: ArrayLike | None) -> Mask:
     good: Mask = np.isfinite(array)
     mask = ~good if bad is None else np.asarray(bad, dtype=bool)
     if array.ndim != 2 or mask.shape != array.shape:
-        msg = f"an image of shape {array.shape} with a mask of {mask.shape}; both have to be (y, x), alike"
+        msg = f"the image has shape {array.shape} and the mask {mask.shape}; give both the same shape (y, x)"
         raise ArgumentError(msg)
     good &= ~mask
     if not good.any():
-        msg = "no usable pixel; is the image empty or all flagged?"
+        msg = "there is no usable pixel; check whether the image is empty or completely flagged"
         raise ArgumentError(msg)
     return good
 
@@ -176,7 +176,7 @@ def _usable(array: Array, bad: ArrayLike | None) -> Mask:
 def _overlap(
     image: Array, good: Mask, model: Array, valid: Mask, x0: int, y0: int
 ) -> tuple[tuple[slice, ...], Array, Mask, Array]:
-    """Cut image and model to what they share at a whole-pixel shift: its place, image, pixels to use, filled model."""
+    """Cut image and model to their overlap at a whole-pixel shift: its place, image, pixels to use, filled model."""
     from scipy import ndimage
 
     corner, size, limit = (y0, x0), model.shape, image.shape
@@ -193,13 +193,13 @@ def _overlap(
 
 def _fine(image: Array, use: Mask, model: Array, upsample: int) -> tuple[float, float, float]:
     """Maximize the coefficient within a pixel: (dx, dy, coefficient)."""
-    # The pixels used stay the same for all shifts, so that only three sums change: of light times model, of the model
-    # and of its square. Each is a product of Fourier matrices, taken at the steps around the best whole pixel only.
+    # The pixels used are the same for all shifts, so only three sums change: of light times model, of the model
+    # and of its square. Each is a product with Fourier matrices, computed only near the best whole-pixel shift.
     light = np.where(use, image - np.mean(image[use]), 0.0)
     steps = np.arange(-upsample - 1, upsample + 2) / upsample
     number = float(use.sum())
     if not light.any():
-        msg = "there is nothing to correlate: the usable pixels of the image that the model covers are all alike"
+        msg = "there is nothing to correlate: all usable pixels of the image under the model have the same value"
         raise ArgumentError(msg)
     covariance = _correlate(light, model, steps)
     total = _correlate(use.astype(float), model, steps)
@@ -208,7 +208,8 @@ def _fine(image: Array, use: Mask, model: Array, upsample: int) -> tuple[float, 
     j, i = np.unravel_index(int(np.argmax(values)), values.shape)
     if not (0 < j < steps.size - 1 and 0 < i < steps.size - 1):
         msg = (
-            "the correlation has no maximum within a pixel of its best whole-pixel shift; does the model fit the image?"
+            "the correlation has no maximum within a pixel of its best whole-pixel shift; check whether the model "
+            "resembles the image"
         )
         raise CentroidError(msg)
     di, dj, top = _paraboloid(values[j - 1 : j + 2, i - 1 : i + 2])
@@ -230,12 +231,12 @@ def _correlate(weight: Array, model: Array, steps: Array) -> Array:
 
 
 def _correlate_square(weight: Array, model: Array, steps: Array) -> Array:
-    """Sum `weight` times the square of the shifted model: its spectrum is twice as wide as the model's."""
+    """Sum `weight` times the square of the shifted model, whose spectrum is twice as wide as the model's."""
     from scipy import fft
 
     ny, nx = model.shape
-    # Sampled twice as finely, the square has room for its spectrum: pad the spectrum of the model, square, and go
-    # back. The weight, which lives on whole pixels, repeats its own spectrum there.
+    # The square needs twice as fine a sampling for its spectrum: pad the spectrum of the model, square the image, and
+    # transform back. The spectrum of the weight, which is defined on whole pixels, is repeated.
     wide = np.zeros((2 * ny, 2 * nx), dtype=complex)
     ky, kx = (fft.fftfreq(n, 1 / n).astype(int) for n in (ny, nx))
     wide[np.ix_(ky, kx)] = 4 * fft.fft2(model)
@@ -246,7 +247,7 @@ def _correlate_square(weight: Array, model: Array, steps: Array) -> Array:
 
 
 def _paraboloid(values: Array) -> tuple[float, float, float]:
-    """Fit a paraboloid to 3 x 3 values: (x, y) of its top from the middle, and its height."""
+    """Fit a paraboloid to 3 x 3 values; return (x, y) of its top relative to the middle, and its height."""
     y, x = (axis.ravel() for axis in np.mgrid[-1:2, -1:2])
     design = np.stack([np.ones(9), x, y, x * x, x * y, y * y], axis=1)
     c, cx, cy, cxx, cxy, cyy = np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
@@ -261,12 +262,12 @@ def _precision(image: Array, use: Mask, model: Array, err: Array, dx: float, dy:
     ny, nx = model.shape
     phase = np.exp(-2j * np.pi * (fft.fftfreq(ny)[:, None] * dy + fft.fftfreq(nx) * dx))
     shifted = fft.ifft2(fft.fft2(model) * phase).real
-    # Near the best shift the model changes by its slopes: position, scale and background are then one linear fit,
-    # whose inverse normal matrix holds the variances of the position.
+    # Near the best shift the model changes linearly with its slopes, so position, scale and background are one linear
+    # fit, whose inverse normal matrix contains the variances of the position.
     slope_y, slope_x = np.gradient(shifted)
     use = use & np.isfinite(err) & (err > 0)
     if use.sum() < PARAMETERS:
-        msg = f"only {int(use.sum())} pixels of the image under the model have a finite, positive error; drop err"
+        msg = f"only {int(use.sum())} pixels of the image under the model have a finite, positive error; leave out err"
         raise CentroidError(msg)
     weight = 1 / err[use]
     linear = np.stack([shifted[use], np.ones(int(use.sum()))], axis=1) * weight[:, None]
@@ -277,7 +278,7 @@ def _precision(image: Array, use: Mask, model: Array, err: Array, dx: float, dy:
     except np.linalg.LinAlgError:
         variance = np.full(2, -1.0)
     if not (variance > 0).all():
-        msg = "the image does not tell where the model is: shifts of it fit alike; is the star in the image?"
+        msg = "the image does not determine the position of the model; check whether the star is in the image"
         raise CentroidError(msg)
     chi2 = float(np.mean(((image[use] - scale * shifted[use] - level) * weight) ** 2))
     x_err, y_err = np.sqrt(variance * max(chi2, 1.0))

@@ -1,4 +1,4 @@
-"""JWST data-quality flags: which pixels not to use, and how CF attributes describe the flags."""
+"""Interpret JWST data-quality flags: find pixels that must not be used, and describe the flags by CF attributes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ DO_NOT_USE, SATURATED, OUTLIER = 1, 2, 16
 
 
 def bad_pixels(sci: NDArray[np.floating[Any]], dq: NDArray[np.integer[Any]] | None = None) -> NDArray[np.bool_]:
-    """Mark the pixels that no measurement may use: where `sci` is not finite or `dq` says DO_NOT_USE.
+    """Mark the pixels that must not be used: `sci` is not finite, or `dq` has DO_NOT_USE.
 
     Examples
     --------
@@ -26,7 +26,7 @@ def bad_pixels(sci: NDArray[np.floating[Any]], dq: NDArray[np.integer[Any]] | No
 
 
 def flag_attrs() -> dict[str, Any]:
-    """Describe the JWST flags as CF does: ``flag_masks`` (uint32) and ``flag_meanings``."""
+    """Describe the JWST flags by CF attributes: ``flag_masks`` (uint32) and ``flag_meanings``."""
     masks = np.left_shift(np.uint32(1), np.arange(32, dtype=np.uint32))
     return {"standard_name": "status_flag", "flag_masks": masks, "flag_meanings": " ".join(_NAMES.split())}
 

@@ -1,18 +1,18 @@
-"""Register an image of a star's speckles on another one: by how much it is shifted, with the covariance of that.
+"""Measure the shift of an image of a star's speckles relative to another one, with its covariance.
 
-Arrays in, numbers out. Positions are 0-based pixels, x along columns, y along rows.
+The functions take arrays and return numbers. Positions are 0-based pixels, x along columns, y along rows.
 
-The reference, shifted and scaled, plus a level, is fitted to the image by weighted least squares; the shifted reference
-and its slopes come from one Fourier transform. Three choices decide how good that is:
+The reference, shifted and scaled, plus a level, is fitted to the image by weighted least squares. The shifted reference
+and its slopes are computed by one Fourier transform. Three choices determine the accuracy:
 
-- *Band.* Both images are smoothed by a Gaussian of one pixel. NIRCam samples some filters below Nyquist, and what is
-  aliased rings through a shifted image: without the smoothing a shift in F335M comes out up to 16 % too small.
-- *Weights.* A drift of the wavefront leaves interference behind, as large as the brightness around it, in the dark
-  pixels between speckles too. So the variance of a pixel is that of its noise plus a part of the square of the smoothed
-  brightness; how large a part, the residuals say.
-- *Errors.* The noise of smoothed pixels is correlated over the Gaussian, what a drift leaves over is so over a speckle;
-  the covariance has both. A part of a drift looks like a shift, which no residual shows; its error is set in proportion
-  to what the residuals do show.
+- *Band.* Both images are smoothed by a Gaussian of one pixel. NIRCam samples some filters below Nyquist, and aliased
+  light rings through a shifted image: without smoothing, a measured shift in F335M is up to 16 % too small.
+- *Weights.* A drift of the wavefront leaves interference as strong as the local brightness, also in the dark pixels
+  between speckles. So the variance of a pixel is that of its noise plus a fraction of the square of the smoothed
+  brightness, and this fraction is measured from the residuals.
+- *Errors.* The noise of smoothed pixels is correlated over the Gaussian, and the residuals of a drift over a speckle;
+  the covariance includes both. Part of a drift looks like a shift and leaves no residual; its error is assumed to be
+  proportional to the residuals that are left.
 """
 
 from dataclasses import dataclass
@@ -32,27 +32,27 @@ Mask: TypeAlias = NDArray[np.bool_]
 Value = TypeVar("Value", np.bool_, np.float64)
 
 MARGIN = 8
-"""Pixels at the edges of a frame that are not fitted: the reference fades to nothing there."""
+"""Width of the edges of a frame that are not fitted, since the reference fades to zero there [pixel]."""
 
-BAND = 1.0  # [pixel] standard deviation of the Gaussian that both images are smoothed by
-REACH = 3.0  # [pixel] around a bad pixel that its filled value reaches
+BAND = 1.0  # [pixel] standard deviation of the Gaussian that smooths both images
+REACH = 3.0  # [pixel] distance from a bad pixel over which its filled value has an effect
 BRIGHTNESS = 1.5  # [speckle] standard deviation of the Gaussian that smooths the brightness for the weights
-LEAST = 6.0  # [speckle] side of a square of as many pixels as a fit needs at least
+LEAST = 6.0  # [speckle] a fit needs at least as many pixels as a square with this side
 CORRELATED = 0.35  # [speckle] standard deviation of the Gaussian over which residuals of a drift are correlated
 DRIFT_SHIFT = 0.07
-"""Error by a drift, in speckles, over what it leaves over of the brightness.
+"""Error from a drift, in speckles, divided by its residual relative to the brightness.
 
-From sample visits of NIRCam and MIRI with 1 to 8 nm of drift: 0.05 to 0.09, the same at all drifts and wavelengths.
+In sample visits of NIRCam and MIRI with 1 to 8 nm of drift it is 0.05 to 0.09, the same at all drifts and wavelengths.
 """
 
-CLIP = 6.0  # standard deviations of a residual that is left out
-FREE = 3  # first steps, which leave nothing out
-SEARCH = 3  # [pixel] around the start that the best whole-pixel shift is looked for
+CLIP = 6.0  # [standard deviation] larger residuals are left out
+FREE = 3  # number of first steps in which nothing is left out
+SEARCH = 3  # [pixel] range around the start in which the best whole-pixel shift is looked for
 STEPS = 40
-SETTLED, DONE = 1e-2, 1e-5  # [pixel] steps of a fit that has settled, and of one that is done
-LONGEST = 0.5  # [pixel] of a step
-MEDIAN_CHI2 = 0.4549  # median of chi-square of one degree of freedom
-FAINTEST = 0.9  # part of the information of a reference that may be noise
+SETTLED, DONE = 1e-2, 1e-5  # [pixel] size of a step when the fit has settled, and when it is done
+LONGEST = 0.5  # [pixel] largest step
+MEDIAN_CHI2 = 0.4549  # median of chi-square with one degree of freedom
+FAINTEST = 0.9  # largest part of the information of a reference that may be noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +62,9 @@ class Frame:
     Attributes
     ----------
     image, variance : array, shape (ny, nx)
-        Of each pixel, in one unit and its square.
+        Value and variance of each pixel, in the same unit and its square.
     bad : array of bool, shape (ny, nx)
-        Pixels of no value: those are filled before they are smoothed, and not fitted.
+        Bad pixels, which are filled before the smoothing and not fitted.
     """
 
     image: Array
@@ -74,20 +74,20 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """Where an image shows what a reference shows.
+    """The shift of an image relative to a reference.
 
     Attributes
     ----------
     dx, dy : float
-        By how much the image is shifted against the reference, along x and y [pixel].
+        Shift of the image relative to the reference, along x and y [pixel].
     covariance : array, shape (2, 2)
-        Of dx and dy [pixel**2].
+        Covariance of dx and dy [pixel**2].
     scale, level : float
         The image is `scale` times the shifted reference plus `level`.
     drift : float
-        What the fit leaves over beyond the noise, as a part of the brightness around.
+        Residual of the fit beyond the noise, relative to the local brightness.
     number : int
-        Pixels that were fitted.
+        Number of pixels fitted.
     """
 
     dx: float
@@ -108,13 +108,13 @@ class _Fit(NamedTuple):
     """Derivatives of the model there, by x, y, scale and level."""
     weight: Array
     noise: Array
-    """Variance of the noise there, and"""
+    """Variance of the noise of these pixels."""
     bright: Array
-    """the brightness around."""
+    """Local brightness at these pixels."""
     left: Array
     """Residuals after the fit."""
     inverse: Array
-    """Of the normal matrix."""
+    """Inverse of the normal matrix."""
     move: Array
     """Steps along x, y and scale; level."""
     drift: float
@@ -133,14 +133,14 @@ def register(
     Parameters
     ----------
     frame, reference : Frame
-        Of one shape, larger by `MARGIN` on all sides than what is to be fitted.
+        Frames of the same shape, larger by `MARGIN` on all sides than the region to fit.
     region : array of bool, shape (ny, nx)
         Pixels of the image to fit.
     speckle : float
         Size of a speckle, wavelength over diameter [pixel].
     start : (float, float)
-        Shift to start from, along x and y [pixel]. The whole-pixel shift that correlates best is looked for as far as
-        3 pixels around; the start is kept if it is nearer to that than a pixel.
+        Shift to start from, along x and y [pixel]. The whole-pixel shift that correlates best is looked for within 3
+        pixels; the start is kept if it is within a pixel of that.
 
     Returns
     -------
@@ -151,18 +151,18 @@ def register(
     ArgumentError
         If the shapes differ, or there is no pixel to fit.
     CentroidError
-        If the fit does not come to rest, or the images do not tell a shift.
+        If the fit does not converge, or the images do not determine a shift.
 
     Notes
     -----
-    Noise of the reference does not bias the shift: in a smoothed image the noise of a pixel and that of its slope are
-    independent. But it adds to the squares of values and slopes; what it adds is taken off. Residuals of more than
-    6 standard deviations are left out.
+    Noise of the reference does not bias the shift, because in a smoothed image the noise of a pixel and that of its
+    slope are independent. But it adds to the squares of values and slopes; this contribution is subtracted. Residuals
+    of more than 6 standard deviations are left out.
     """
     shapes = {each.shape for one in (frame, reference) for each in (one.image, one.variance, one.bad)} | {region.shape}
     if len(shapes) != 1 or min(*shapes.pop(), 4 * MARGIN) < 4 * MARGIN:
-        msg = f"the frames have the shapes {frame.image.shape} and {reference.image.shape}; they have to be alike, and "
-        msg += f"larger than {4 * MARGIN} pixels"
+        msg = f"the frames have the shapes {frame.image.shape} and {reference.image.shape}; give frames of the same "
+        msg += f"shape with sides of at least {4 * MARGIN} pixels"
         raise ArgumentError(msg)
     speckle = float(np.hypot(speckle, BAND))
     frame, reference = _smoothed(frame), _smoothed(reference)
@@ -176,18 +176,18 @@ def register(
 
 
 def _smoothed(frame: Frame) -> Frame:
-    """Fill the bad pixels, smooth, and mark what a filled value reaches."""
+    """Fill the bad pixels, smooth, and mark the pixels that a filled value affects."""
     from scipy import ndimage
 
     image = ndimage.gaussian_filter(fill_bad(frame.image, bad=frame.bad), BAND, mode="nearest")
-    # The square of a Gaussian is a narrower one, of the sum 1 / (4 pi sigma^2).
+    # The square of a Gaussian is a narrower Gaussian with the sum 1 / (4 pi sigma^2).
     variance = np.where(frame.bad, 0.0, frame.variance)
     variance = ndimage.gaussian_filter(variance, BAND / np.sqrt(2), mode="nearest") / (4 * np.pi * BAND**2)
     return Frame(image, variance, ndimage.distance_transform_edt(~frame.bad) <= REACH)
 
 
 def _start(frame: Frame, reference: Frame, wanted: Mask, start: tuple[float, float]) -> tuple[float, float]:
-    """Find the whole-pixel shift near a start that correlates best; the start itself if that is as near as a pixel."""
+    """Find the whole-pixel shift near a start that correlates best; the start itself if it is within a pixel of it."""
     table, _ = normalized_correlation(frame.image, wanted, reference.image, ~reference.bad)
     ny, nx = reference.image.shape
     x0, y0 = round(start[0]), round(start[1])
@@ -200,7 +200,7 @@ def _start(frame: Frame, reference: Frame, wanted: Mask, start: tuple[float, flo
 
 
 def _fitted(frame: Frame, reference: Frame, wanted: Mask, speckle: float, start: tuple[float, float]) -> Registration:
-    """Take Gauss-Newton steps until the shift rests, with weights that follow the residuals."""
+    """Take Gauss-Newton steps until the shift converges, with weights that follow the residuals."""
     from scipy import ndimage
 
     middle = float(np.median(reference.image))
@@ -214,7 +214,7 @@ def _fitted(frame: Frame, reference: Frame, wanted: Mask, speckle: float, start:
         step, scale, drift = np.clip(fit.move[:2], -LONGEST, LONGEST), scale + fit.move[2], fit.drift
         if not (np.isfinite(fit.move).all() and scale > 0):
             break
-        if number == 0:  # of scale and level alone: the slopes were those of another brightness
+        if number == 0:  # this step updates scale and level only, since the slopes had another brightness
             continue
         dx, dy = dx + float(step[0]), dy + float(step[1])
         size = float(np.hypot(*step))
@@ -224,12 +224,12 @@ def _fitted(frame: Frame, reference: Frame, wanted: Mask, speckle: float, start:
         settled = settled or size < SETTLED
         if number >= FREE and not frozen:
             used, frozen = _unclipped(fit, wanted), settled
-    msg = "the fit of the reference does not come to rest; do both images show the star behind the same mask?"
+    msg = "the fit of the reference does not converge; check that both images show the star behind the same mask"
     raise CentroidError(msg)
 
 
 def _unclipped(fit: _Fit, wanted: Mask) -> Mask:
-    """Choose the pixels whose residuals are those of others."""
+    """Choose the pixels without unusually large residuals."""
     left = np.abs(fit.left) * np.sqrt(fit.weight)
     used = wanted.copy()
     used[fit.use] = left < CLIP * max(1.0, float(np.sqrt(np.median(left**2) / MEDIAN_CHI2)))
@@ -257,7 +257,7 @@ def _linear(
     scale: float,
     drift: float,
 ) -> _Fit:
-    """Make the linear problem of a small step around a shift and a scale, and measure the drift."""
+    """Solve the linear problem of a small step around a shift and a scale, and measure the drift."""
     from scipy import fft
 
     ny, nx = wanted.shape
@@ -275,9 +275,7 @@ def _linear(
     excess = float(weight @ of_reference) * np.array([0.5 / BAND**2, 0.5 / BAND**2, 1 / scale**2, 0.0])
     normal = design.T @ (design * weight[:, None])
     if not (excess < FAINTEST * np.diag(normal)).all():
-        msg = (
-            "the reference is too faint to tell a shift: its noise is as large as its light; coadd it, or take another"
-        )
+        msg = "the reference is too faint to measure a shift, with as much noise as light; coadd it, or use another"
         raise CentroidError(msg)
     inverse = np.linalg.pinv(normal - np.diag(excess), hermitian=True)
     move = inverse @ (design.T @ (weight * residual) + scale * excess * [0, 0, 1, 0])
@@ -299,8 +297,8 @@ def _covariance(fit: _Fit, speckle: float) -> Array:
     """Propagate noise and drift, each correlated between pixels in its own way, to the shift."""
     pulls = (fit.design * fit.weight[:, None]).T
     chi2 = float(np.median(fit.left**2 * fit.weight)) / MEDIAN_CHI2
-    # The noise of a smoothed pixel is correlated with that of others by a Gaussian that is wider by the square root of
-    # two; that of a drift by one of the size of a speckle.
+    # The noise of smoothed pixels is correlated by a Gaussian that is wider by the square root of two; residuals of a
+    # drift are correlated by a Gaussian of the size of a speckle.
     parts = [(np.sqrt(fit.noise), np.sqrt(2) * BAND), (fit.drift * fit.bright, np.hypot(CORRELATED * speckle, BAND))]
     total = sum(_correlated(fit.use, pulls * sigma, width) for sigma, width in parts)
     covariance = fit.inverse @ total @ fit.inverse

@@ -1,25 +1,25 @@
-"""Sub-pixel resampling of a stack of frames, with its variance, its DQ flags and its bad pixels.
+"""Resample a stack of frames by fractions of a pixel, with its variance, DQ flags and bad pixels.
 
-Crop, pad, whole-pixel offset and sub-pixel shift are one operation here: the output is a grid of
-``shape`` pixels whose central pixel lies at the position ``(x0, y0)`` of the input, all frames alike, and
+Cropping, padding, whole-pixel offsets and sub-pixel shifts are one operation: the output is a grid of
+``shape`` pixels whose central pixel is at the position ``(x0, y0)`` of the input, for all frames, and
 every value is interpolated at most once. Positions are 0-based pixels of the input, integer at pixel centers.
 
 Conventions
 -----------
 * **Methods.** Each is linear and separable. ``"fourier"``: trigonometric interpolation, a phase ramp on the
   real FFT of the extended frame. ``"spline"``: the quintic interpolating spline [1]_. ``"lanczos"``: the
-  Lanczos kernel [2]_ of 5 lobes, changed just enough to keep polynomials up to the fifth degree; bare, it
-  misplaces a star by up to 0.01 pixel. ``"integer"``: the nearest pixel. An axis along which the shift is
-  whole (to 1e-6 pixel) is sliced, whatever the method: where both are, values keep their bits.
-* **Core.** The input pixels around the position of an output pixel: 2 x 2, or 2 or 1 where the shift is whole
-  along one axis or both. An output pixel is *outside* when its core is not wholly in the input, and *bad*
-  when its core has a bad pixel. Both get ``fill``. So a bad pixel masks at most 4.
-* **Edges.** Beyond its edges a frame continues by point reflection, which keeps value and slope. For the FFT
-  the continuations of opposite edges are blended over 64 pixels or more, so that the period has no jump.
+  Lanczos kernel [2]_ of 5 lobes, with the smallest change that preserves polynomials up to the fifth degree;
+  without it a star is off by up to 0.01 pixel. ``"integer"``: the nearest pixel. An axis along which the shift is
+  whole (to 1e-6 pixel) is sliced by any method; if both are, the values do not change by a bit.
+* **Core.** The input pixels around the position of an output pixel: 2 x 2, or 2 or 1 if the shift is whole
+  along one axis or both. An output pixel is *outside* if its core is not completely in the input, and *bad*
+  if its core has a bad pixel. Both get ``fill``, so a bad pixel masks at most 4.
+* **Edges.** Frames are extended beyond their edges by point reflection, which keeps value and slope. For the FFT
+  the extensions of opposite edges are blended over 64 pixels or more, so that the period has no jump.
 * **Bad pixels** are those given, those not finite, and those too large to transform (beyond 1e-8 of the
   largest number of the type). Before interpolation they are filled from their neighbors, see `fill_bad`.
 
-Results do not depend, to the bit, on how frames are grouped into calls or on the number of threads.
+Results do not depend on how frames are grouped into calls or on the number of threads, not even in the last bit.
 
 References
 ----------
@@ -44,18 +44,18 @@ METHODS = ("fourier", "spline", "lanczos", "integer")
 
 Array = NDArray[Any]
 
-WHOLE = 1e-6  # a shift nearer than this to a whole pixel is one [pixel]
-PAD = 64  # least distance between opposite edges through the period of the FFT [pixel]
+WHOLE = 1e-6  # a shift closer than this to a whole pixel counts as whole [pixel]
+PAD = 64  # smallest distance between opposite edges through the period of the FFT [pixel]
 REACH = {"fourier": 32, "spline": 32, "lanczos": 5}  # half-length of the kernels as weights [pixel]
 SPLINE_ORDER = 5
-LANCZOS_DEGREE = 5  # of the polynomials that the kernel keeps
+LANCZOS_DEGREE = 5  # highest degree of the polynomials that the kernel preserves
 _DOWN, _RIGHT = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]).T[..., None]
 _CLOSENESS = np.where(_DOWN * _RIGHT == 0, 1.0, 0.5)
-PART_BYTES = 2**19  # frames are worked on in parts of about this size, to stay near the caches
+PART_BYTES = 2**19  # frames are processed in parts of about this size, which fit into the caches
 
 
 class _Axis(NamedTuple):
-    """How one axis of the output lies on the input."""
+    """The position of one axis of the output on the input."""
 
     frac: float  # sub-pixel part of the positions, -0.5 to 0.5, 0 when whole
     src: slice  # nearest input pixels of the output pixels that are inside
@@ -78,39 +78,39 @@ def resample(
     Parameters
     ----------
     stack : array, shape (..., y, x)
-        Frames in any one unit. float32 stays float32, integers and others become float64.
+        Frames in any unit. float32 stays float32; integers and other types become float64.
     x0, y0 : float
         Position in the input, the same in all frames, that becomes the central pixel [0-based pixel].
     shape : tuple of int
-        Size (ny, nx) of the output; both odd.
+        Size (ny, nx) of the output; both must be odd.
     method : {"fourier", "spline", "lanczos", "integer"}
-        How to interpolate, see the conventions of this module.
+        Interpolation, see the conventions of this module.
     bad : array of bool, optional
-        Bad pixels, of a shape that broadcasts to that of `stack`.
+        Bad pixels, with a shape that broadcasts to that of `stack`.
     fill : float
         Value of the output pixels that are outside or bad.
     workers : int
-        Threads that share the frames. Leave at 1 where the caller runs in parallel itself, as dask does.
+        Number of threads. Leave it at 1 if the caller runs in parallel itself, as dask does.
 
     Returns
     -------
     array, shape (..., ny, nx)
-        New array in the unit of `stack`. A frame that is bad everywhere gives one that is `fill` everywhere.
+        New array in the unit of `stack`. A frame that is bad everywhere becomes `fill` everywhere.
 
     Raises
     ------
     ArgumentError
-        If an argument is not of the form above.
+        If an argument does not have the form above.
     RecenterError
         If no output pixel lies inside the input.
 
     Notes
     -----
-    Measured, in the order fourier, spline, lanczos. Position of a Gaussian star of standard deviation 1.3
-    pixel or more, fitted: 1e-6, 4e-4, 7e-4 pixel. Its sum: kept to 1e-6, in float32 too. Ringing of a flat-topped,
-    saturated star, as far as values go beyond those of their core, of the plateau: 11, 12, 12 % at its edge;
-    1.2, 0, 0 % more than 20 pixels away. What a source at one edge of the frame leaves at the other, of its
-    flux: 2e-6, 0, 0. So take "spline" where hard edges must not ring far, "fourier" otherwise.
+    Measured accuracies, in the order fourier, spline, lanczos. The fitted position of a Gaussian star with a standard
+    deviation of at least 1.3 pixel: 1e-6, 4e-4, 7e-4 pixel. Its sum: preserved to 1e-6, also in float32. Ringing of a
+    flat-topped, saturated star, as the excess of values over those of their core relative to the plateau: 11, 12, 12 %
+    at its edge; 1.2, 0, 0 % more than 20 pixels away. The residual of a source at one edge of the frame at the other
+    edge, relative to its flux: 2e-6, 0, 0. Use "spline" if hard edges must not ring far, and "fourier" otherwise.
 
     Examples
     --------
@@ -136,13 +136,13 @@ def resample_variance(
     fill: float = np.nan,
     workers: int = 1,
 ) -> Array:
-    """Propagate the variance (..., y, x) of independent pixels through `resample`; a negative one is a bad pixel.
+    """Propagate the variance (..., y, x) of independent pixels through `resample`; negative ones are bad pixels.
 
-    Along each axis a value of the output is a weighted sum of input pixels, the reflected ones beyond an
-    edge included; here the variances are summed with the squares of those weights. For "fourier" the weights
-    are those of the sinc function to 32 pixels, scaled so that their squares sum to one as those of the
-    whole function do. The other kernels smooth: their variance is below that of the input. The error agrees
-    with the scatter of simulated noise to 1 %. The covariance of neighboring pixels is not followed.
+    Along each axis a value of the output is a weighted sum of input pixels, including the reflected ones beyond an
+    edge; the variances are summed with the squares of these weights. For "fourier" the weights are those of the
+    sinc function to 32 pixels, scaled so that their squares sum to one, as those of the whole function do. The other
+    kernels smooth, so their variance is below that of the input. The error agrees with the scatter of simulated noise
+    to 1 %. The covariance of neighboring pixels is not propagated.
     """
     frames = _as_float(variance)
     negative = frames < 0
@@ -160,7 +160,7 @@ def resample_dq(
     method: str = "fourier",
     outside: int = 1,
 ) -> Array:
-    """Carry flags (..., y, x) through `resample`: the bitwise OR over the core of each output pixel.
+    """Resample flags (..., y, x): compute the bitwise OR over the core of each output pixel.
 
     An output pixel that is outside gets the flags `outside`; 1 is DO_NOT_USE of JWST.
     """
@@ -173,12 +173,12 @@ def resample_dq(
 
 
 def fill_bad(stack: ArrayLike, *, bad: ArrayLike | None = None) -> Array:
-    """Fill the bad pixels of frames (..., y, x) from their good neighbors, ring by ring inwards.
+    """Fill the bad pixels of frames (..., y, x) from their good neighbors, ring by ring from the rim inward.
 
-    Besides `bad`, of a shape that broadcasts, pixels that are not finite are bad. A frame without a good one becomes 0.
-    A bad pixel that touches good ones becomes their mean over the 3 x 3 pixels around it, with weight 1 for
-    those at its sides and 1/2 for those at its corners. It then counts as good for the next ring. The filling
-    keeps the interpolation of its surroundings quiet; it is not an estimate to measure on.
+    Pixels that are not finite are bad, in addition to `bad`, which must broadcast. A frame without a good pixel becomes
+    0. A bad pixel next to good ones becomes their mean over the 3 x 3 pixels around it, with weight 1 for
+    those at its sides and 1/2 for those at its corners. It then counts as good for the next ring. The filled values
+    prevent ringing in the interpolation around them; they are not estimates to measure on.
     """
     frames = _as_float(stack)
     filled, mask = _filled(_as_cube(frames), None if bad is None else _as_cube(_as_bool(bad, frames.shape)))
@@ -200,7 +200,7 @@ def _resample(
     """Fill, interpolate and mask the frames part by part."""
     y, x = _axes(frames.shape, x0, y0, shape, method)
     if workers < 1:
-        msg = f"workers is {workers}; give the number of threads, 1 or more"
+        msg = f"workers is {workers}; give a number of threads of at least 1"
         raise ArgumentError(msg)
     cube = _as_cube(frames)
     given = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
@@ -221,7 +221,7 @@ def _resample(
             work(part)
     else:
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, parts))  # list() lets an error of a thread through
+            list(pool.map(work, parts))  # list() raises an error of a thread
     return out.reshape(*frames.shape[:-2], *shape)
 
 
@@ -233,7 +233,7 @@ def _interpolate(cube: Array, y: _Axis, x: _Axis, method: str, *, squared: bool)
         return _fourier(_fourier(cube, 2, x), 1, y)
     rows = _weights(method, cube.shape[1], y.frac, cube.dtype, squared)[y.src]
     columns = _weights(method, cube.shape[2], x.frac, cube.dtype, squared)[x.src]
-    # A sparse product adds in a fixed order; the bits of a dense one depend on the threads of the BLAS.
+    # A sparse product adds in a fixed order; the last bits of a dense one depend on the threads of the BLAS.
     return np.stack([(columns @ (rows @ frame).T).T for frame in cube])
 
 
@@ -247,8 +247,8 @@ def _fourier(cube: Array, axis: int, plan: _Axis) -> Array:
     right, left, blend, phases = _period(size, plan.frac, cube.dtype)
     if axis == 1:
         blend, phases = blend[:, None], phases[:, None]
-    # Close the line to a period: behind its end comes its reflection about the last pixel, which fades into the
-    # reflection about the first one. A ramp of phases then shifts the closed line, without a jump that would ring.
+    # Close the line to a period: its reflection about the last pixel follows its end and fades into the
+    # reflection about the first one. A phase ramp then shifts the closed line, which has no jump that would ring.
     after = 2 * cube.take([size - 1], axis) - cube.take(right, axis)
     before = 2 * cube.take([0], axis) - cube.take(left, axis)
     before -= after
@@ -264,7 +264,7 @@ def _fourier(cube: Array, axis: int, plan: _Axis) -> Array:
 def _period(size: int, frac: float, dtype: DTypeLike) -> tuple[Array, Array, Array, Array]:
     """Prepare the FFT of a line of `size` pixels that is closed to a period.
 
-    Returns the pixels that its continuations at the right and at the left end mirror, the weight of the
+    Return the pixels mirrored by its extensions at the right and at the left end, the weight of the
     left one, and the factors of the frequencies that move position i + frac to i.
     """
     from scipy import fft
@@ -279,24 +279,24 @@ def _period(size: int, frac: float, dtype: DTypeLike) -> tuple[Array, Array, Arr
 
 
 def _reflected(position: Array, size: int) -> tuple[Array, Array]:
-    """Find the indices with which the value at `position` is 2 a[edge] - a[mirror]; inside, both are it."""
+    """Compute the indices for which the value at `position` is 2 a[edge] - a[mirror]; inside, both are `position`."""
     edge = np.clip(position, 0, size - 1)
     return edge, np.clip(2 * edge - position, 0, size - 1)
 
 
 @lru_cache(maxsize=16)
 def _weights(method: str, size: int, frac: float, dtype: DTypeLike, squared: bool) -> Any:
-    """Build the sparse matrix (size, size) that takes a line of pixels i to its values at i + frac.
+    """Build the sparse matrix (size, size) that converts a line of pixels i to its values at i + frac.
 
-    With `squared`, the one that takes their variances to the variances of those values.
+    With `squared`, it converts the variances of the pixels to the variances of the values.
     """
     from scipy import sparse
 
     if not frac:
         return sparse.eye_array(size, dtype=dtype, format="csr")
     reach = REACH[method]
-    # Each row holds the kernel about its pixel. A weight beyond an edge goes to the pixels it is reflected from:
-    # twice to the edge, minus once to its mirror; coo_array adds up what falls on one place.
+    # Each row contains the kernel about its pixel. A weight beyond an edge is assigned to the pixels it is reflected
+    # from: twice to the edge, minus once to its mirror; coo_array adds weights at the same place.
     column = np.arange(size)[:, None] + np.arange(-reach, reach + 1)
     row, weight = np.indices(column.shape)[0].ravel(), np.broadcast_to(_kernel(method, frac), column.shape).ravel()
     edge, mirror = (index.ravel() for index in _reflected(column, size))
@@ -315,11 +315,11 @@ def _kernel(method: str, frac: float) -> Array:
         impulse = np.where(offset == 0, 1.0, 0.0)
         return np.asarray(ndimage.shift(impulse, frac, order=SPLINE_ORDER, mode="mirror"))
     kernel: Array = np.sinc(frac - offset)
-    if method == "fourier":  # only for variances: those squares sum to one for the whole function
+    if method == "fourier":  # only for variances: the squares of the whole function sum to one
         return np.asarray(kernel / math.sqrt(kernel @ kernel))
     window = np.where(np.abs(frac - offset) < reach, np.sinc((frac - offset) / reach), 0.0)
     kernel *= window
-    # The smallest change, under the window, that keeps polynomials: the moments about `frac` become 1, 0, 0 ...
+    # The smallest change under the window that preserves polynomials: the moments about `frac` become 1, 0, 0 ...
     powers = np.vander((offset - frac) / reach, LANCZOS_DEGREE + 1, increasing=True).T
     lack = (np.arange(len(powers)) == 0) - powers @ kernel
     kernel += window * (powers.T @ np.linalg.solve(powers * window @ powers.T, lack))
@@ -327,9 +327,9 @@ def _kernel(method: str, frac: float) -> Array:
 
 
 def _filled(cube: Array, given: Array | None) -> tuple[Array, Array | None]:
-    """Fill the bad pixels of frames (k, y, x); return the frames and where they are bad, None for nowhere."""
-    # Work inwards from the rim: a ring holds the bad pixels that touch good ones. All of it is filled from what is
-    # done before any of it counts as done, so that the result does not depend on the order of the pixels.
+    """Fill the bad pixels of frames (k, y, x); return the frames and the mask of bad pixels, None if there is none."""
+    # Work inward from the rim: a ring contains the bad pixels next to good ones. The whole ring is filled from pixels
+    # done before, so that the result does not depend on the order of the pixels.
     bad = np.zeros(cube.shape, dtype=bool) if given is None else given.copy()
     limit = np.finfo(cube.dtype).max * 1e-8
     if not (-limit < cube.min(initial=0) and cube.max(initial=0) < limit):  # so for NaN, too
@@ -361,7 +361,7 @@ def _grown(mask: Array) -> Array:
 
 
 def _neighbors(pixels: Array, ny: int, nx: int) -> Array:
-    """Compute the flat indices (8, n) of the neighbors of n pixels; for one beyond an edge, the pixel itself."""
+    """Compute the flat indices (8, n) of the neighbors of n pixels; beyond an edge, that of the pixel itself."""
     y, x = pixels // nx % ny + _DOWN, pixels % nx + _RIGHT
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
     return np.asarray(pixels + inside * (_DOWN * nx + _RIGHT))
@@ -377,7 +377,7 @@ def _over_core(cube: Array, y: _Axis, x: _Axis) -> Array:
 
 
 def _axes(size: tuple[int, ...], x0: float, y0: float, shape: tuple[int, int], method: str) -> list[_Axis]:
-    """Place the output on input arrays of shape `size`, along y and x, after a look at the arguments."""
+    """Check the arguments, and place the output on input arrays of shape `size`, along y and x."""
     if method not in METHODS:
         msg = f"there is no method {method!r}; use one of {', '.join(METHODS)}"
         raise ArgumentError(msg)
@@ -391,7 +391,7 @@ def _axes(size: tuple[int, ...], x0: float, y0: float, shape: tuple[int, int], m
     if any(axis.src.stop <= axis.src.start for axis in axes):
         msg = (
             f"a frame of {shape[1]} x {shape[0]} pixels (x, y) around ({x0}, {y0}) has no pixel inside the input "
-            f"of {size[-1]} x {size[-2]}; check the position, or give a larger shape"
+            f"of {size[-1]} x {size[-2]} pixels; check the position, or give a larger shape"
         )
         raise RecenterError(msg)
     return axes
@@ -410,7 +410,7 @@ def _axis(center: float, size: int, out_size: int, method: str) -> _Axis:
 def _as_frames(stack: ArrayLike, kinds: str, what: str) -> Array:
     array = np.asarray(stack)
     if array.ndim < 2 or array.dtype.kind not in kinds:
-        msg = f"the array is of shape {array.shape} and type {array.dtype}; give frames (..., y, x) of {what}"
+        msg = f"the array has shape {array.shape} and type {array.dtype}; give frames (..., y, x) of {what}"
         raise ArgumentError(msg)
     return array
 
@@ -428,10 +428,10 @@ def _as_cube(array: Array) -> Array:
 def _as_bool(bad: ArrayLike, shape: tuple[int, ...]) -> Array:
     array = np.asarray(bad)
     if array.dtype != bool:
-        msg = f"bad is of type {array.dtype}; give a boolean mask, such as (dq & 1) != 0"
+        msg = f"bad has type {array.dtype}; give a boolean mask, such as (dq & 1) != 0"
         raise ArgumentError(msg)
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
-        msg = f"bad has the shape {array.shape}, which does not fit frames of shape {shape}"
+        msg = f"bad has shape {array.shape}; give a mask that broadcasts to frames of shape {shape}"
         raise ArgumentError(msg) from None

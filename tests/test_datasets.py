@@ -397,7 +397,7 @@ class TestFaults:
         ("options", "message"),
         [
             ({"mode": "niriss"}, "no sample mode 'niriss'"),
-            ({"visit_id": "V01386001001"}, "not of 11 digits"),
+            ({"visit_id": "V01386001001"}, "give 11 digits"),
             ({"target": (361.0, 0.0)}, "right ascension"),
             ({"target": (float("nan"), 0.0)}, "right ascension"),
             ({"target": (10.0, 90.1)}, "declination"),
@@ -407,7 +407,7 @@ class TestFaults:
             ({"integrations": 0}, "needs an integration"),
             ({"dithers": ()}, "needs an integration and a dither"),
             ({"mode": "miri", "ta_dithers": True}, "only NIRCam dithers"),
-            ({"seed": -1}, "seeds are not negative"),
+            ({"seed": -1}, "of at least 0"),
             ({"start": "yesterday"}, "not a time"),
         ],
     )

@@ -507,7 +507,7 @@ def test_image_centroid_agrees_with_log(analyzed):
     [
         ({"mode": "NRCA5_MASKLWB_F999W"}, "no sample mode 'NRCA5_MASKLWB_F999W'"),
         ({"mode": "NRCA3_FULL_MASK335R"}, "no sample mode"),
-        ({"mode": "nircam", "ta": "SUB32"}, "not acquired in subarray 'SUB32'; it can be in SUBNDA335R, SUBFSA335R"),
+        ({"mode": "nircam", "ta": "SUB32"}, "not acquired in subarray 'SUB32'; use one of SUBNDA335R, SUBFSA335R"),
         ({"mode": "NRCA3_FP1_SUB8", "ta_dithers": True}, "only NIRCam dithers its acquisition, for coronagraphy"),
         ({"mode": "miri", "confirm": "pair"}, "confirm is 'pair'; for MIRIM_MASK1140 it can be False, True"),
         ({"mode": "miri", "filters": ["F356W"]}, "filters are"),

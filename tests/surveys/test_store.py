@@ -164,7 +164,7 @@ def test_store_refuses_other_file(two, tmp_path):
     other = tmp_path / "notes.txt"
     for text in ("mine\n", "mine", "{}\n"):
         other.write_text(text)
-        with pytest.raises(FileError, match="holds no rows of a survey"):
+        with pytest.raises(FileError, match="contains no rows of a survey"):
             survey(two, resume=other, **QUICK)
         assert other.read_text() == text
     with pytest.raises(FileError, match="does not exist"):

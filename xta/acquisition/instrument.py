@@ -197,7 +197,7 @@ def wavelength(name: str) -> float:
     """
     number = re.match(r"F(\d{3,4})[A-Z]", name)  # in units of 10 nm
     if number is None:
-        msg = f"filter {name!r} does not tell the wavelength"
+        msg = f"the name of filter {name!r} has no wavelength"
         raise ArgumentError(msg)
     return int(number[1]) / 100
 

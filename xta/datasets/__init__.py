@@ -1,7 +1,7 @@
-"""Sample visits with known truth: a program without a telescope, for every kind of target acquisition.
+"""Make sample visits with known truth for every kind of target acquisition.
 
-The files look like those of the archive, down to the pipeline's own GWCS, and the event logs like those of
-the engineering database. The geometry is the SIAF's; the true pixel of the star in every file is known to
+The files look like those in the archive, including the pipeline's own GWCS, and the event logs like those of
+the engineering database. The geometry is that of the SIAF, and the true pixel of the star in every file is known to
 machine precision.
 
 Examples

@@ -1,4 +1,4 @@
-"""Write the event log of a sample visit as the engineering database gives it.
+"""Write the event log of a sample visit in the format of the engineering database.
 
 The wording, spacing, order and number of digits are those of public telemetry: of NIRCam for NIRCam, of a
 MIRI acquisition for MIRI, and of the four lines that follow an acquisition with the wide aperture for NIRSpec. Of
@@ -122,7 +122,7 @@ def _reference(exposure: Exposure) -> tuple[float, float]:
 
 
 def _intended(exposure: Exposure) -> tuple[float, float]:
-    """Return V2, V3 of the pixel where the star was meant to be."""
+    """Return V2, V3 of the intended pixel of the star."""
     v2, v3 = siaf.convert(exposure.step.frame.readout, *exposure.step.pixel, "pixel", "tel")
     return float(v2), float(v3)
 
@@ -134,7 +134,7 @@ def _guiding(config: VisitConfig, exposure: Exposure, star: Sky, *, comma: str =
 
 
 def _summary(config: VisitConfig, exposure: Exposure, reading: Reading | None) -> list[str]:
-    """Write a block TARGET LOCATE SUMMARY; without a reading it says that there was none."""
+    """Write a block TARGET LOCATE SUMMARY; without a reading it reports a failure."""
     side, threshold = _BOXES[config.setup.letters]
     detector = config.setup.ta_detector + ("_LOS" if config.setup.los else "")
     return [
@@ -197,7 +197,7 @@ def _exposure_lines(config: VisitConfig, exposure: Exposure) -> list[Event]:
 
 
 def _correction(config: VisitConfig, exposure: Exposure, reading: Reading, following: Exposure, star: Sky) -> list[str]:
-    """Write what follows an analysis that found the star: where it is, and the move to where it should be."""
+    """Write the lines after an analysis that found the star: its location, and the move to the intended place."""
     setup = config.setup
     guiding, location = _guiding(config, exposure, star), _pair(reading.v2, reading.v3)
     move = _sam(config, (reading.v2, reading.v3), _reference(following))
@@ -223,7 +223,7 @@ def _dither_lines(config: VisitConfig, exposure: Exposure, following: Exposure, 
 def _acquisition_lines(
     config: VisitConfig, ta: Sequence[Exposure], star: Sky, images: Mapping[datetime, Pixels]
 ) -> list[Event]:
-    """Write what follows each acquisition image: a dither move, or an analysis and its correction."""
+    """Write the lines after each acquisition image: a dither move, or an analysis and its correction."""
     lines: list[Event] = []
     if config.setup.block:  # the constant move from the region where the star arrives to the first one
         block = siaf.aperture("MIRI", "MIRIM_TABLOCK", config.prd)

@@ -1,8 +1,8 @@
-"""Pixels, V2, V3 and the sky for one exposure of a sample visit: SIAF polynomials and pysiaf's rotations.
+"""Convert between pixels, V2, V3 and the sky for a sample exposure, with SIAF polynomials and pysiaf's rotations.
 
-This is the geometry of the truth. It shares no code with the WCS in the files, which the pipeline builds. An
-attitude is a 3 x 3 rotation matrix that takes a unit vector of the V frame (V1, V2, V3) to the unit vector of the
-same direction in ICRS; roll is the position angle of +V3, north over east.
+This is the geometry of the truth. It shares no code with the WCS in the files, which is built by the pipeline. An
+attitude is a 3 x 3 rotation matrix that converts a unit vector in the V frame (V1, V2, V3) to the unit vector of the
+same direction in ICRS; roll is the position angle of +V3, north through east.
 
 References
 ----------
@@ -41,7 +41,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Frame:
-    """What turns pixels into directions: a readout, its reference aperture, velocity aberration."""
+    """The data that convert pixels to directions: a readout, its reference aperture, velocity aberration."""
 
     readout: "JwstAperture"
     """Aperture in whose pixels the exposure is."""
@@ -61,17 +61,17 @@ def _rotations() -> ModuleType:
 
 
 def pixel_to_v(frame: Frame, x: float, y: float) -> tuple[float, float]:
-    """Convert a 0-based pixel to V2, V3 [arcsec] with velocity aberration taken out, as the pipeline's WCS does."""
+    """Convert a 0-based pixel to V2, V3 [arcsec] without velocity aberration, as the pipeline's WCS does."""
     return frame.scaled(*siaf.convert(frame.readout, x, y, "pixel", "tel"), frame.va_scale)
 
 
 def v_to_pixel(frame: Frame, v2: float, v3: float) -> tuple[float, float]:
-    """Invert `pixel_to_v` exactly, where the inverse polynomials of the SIAF are not exact; SiafError far outside."""
+    """Invert `pixel_to_v` exactly, unlike the inverse polynomials of the SIAF; raise SiafError far outside."""
     return siaf.tel_to_pixel(frame.readout, *frame.scaled(v2, v3, 1 / frame.va_scale))
 
 
 def reference_pixel(frame: Frame) -> tuple[float, float]:
-    """Find the 0-based pixel of the reference point of a frame: by detector pixels, for a slit by V2, V3."""
+    """Compute the 0-based pixel of the reference point of a frame from detector pixels, or for a slit from V2, V3."""
     aperture = frame.reference
     if aperture.XDetRef is None:
         return siaf.tel_to_pixel(frame.readout, aperture.V2Ref, aperture.V3Ref)
@@ -79,7 +79,7 @@ def reference_pixel(frame: Frame) -> tuple[float, float]:
 
 
 def attitude(v2: float, v3: float, ra: float, dec: float, roll: float) -> Matrix:
-    """Make the attitude that puts V2, V3 [arcsec] on a position of the sky with a roll there [deg]."""
+    """Compute the attitude that puts V2, V3 [arcsec] on a position on the sky with a roll there [deg]."""
     return np.asarray(_rotations().attitude(v2, v3, ra, dec, roll))
 
 
@@ -94,18 +94,18 @@ def v_to_sky(matrix: Matrix, v2: float, v3: float) -> tuple[float, float]:
 
 
 def sky_to_v(matrix: Matrix, ra: float, dec: float) -> tuple[float, float]:
-    """Convert a position of the sky [deg] to V2, V3 [arcsec]."""
+    """Convert a position on the sky [deg] to V2, V3 [arcsec]."""
     v2, v3 = _rotations().getv2v3(matrix, ra, dec)
     return float(v2), float(v3)
 
 
 def sky_to_pixel(frame: Frame, matrix: Matrix, ra: float, dec: float) -> tuple[float, float]:
-    """Find the 0-based pixel of a position of the sky [deg] under an attitude."""
+    """Compute the 0-based pixel of a position on the sky [deg] with an attitude."""
     return v_to_pixel(frame, *sky_to_v(matrix, ra, dec))
 
 
 def offset(ra: float, dec: float, separation: float, angle: float) -> tuple[float, float]:
-    """Go from a position [deg] along a great circle: a separation [arcsec] at a position angle [deg]."""
+    """Compute the position at a separation [arcsec] and position angle [deg] from another one [deg]."""
     far, along = math.radians(separation / 3600), math.radians(angle)
     east, north = sphere.tangent_basis(ra, dec)
     toward = math.cos(along) * north + math.sin(along) * east

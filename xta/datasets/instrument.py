@@ -1,4 +1,4 @@
-"""What the instrument of a sample visit does beyond the WCS of its products: drawn, within what is known of it.
+"""Draw the effects of the instrument of a sample visit beyond the WCS of its products, within its known accuracy.
 
 The sizes are those of `xta.instrument`; signs and places are worked out here by another route than an analysis takes:
 the star is where it is, and the attitude in the headers is what a telescope would believe of it.
@@ -45,7 +45,7 @@ FILTER_OFFSETS = ("mask", "generic", "none")
 
 @dataclass(frozen=True)
 class Terms:
-    """What moved a star behind the mask, beyond the WCS of the product."""
+    """The effects that moved a star behind the mask, beyond the WCS of the product."""
 
     filter: Pair = (0.0, 0.0)
     """Along x and y of the exposure [pixel]."""
@@ -79,7 +79,7 @@ def _angle(quantity: str, about: Mapping[str, str]) -> Pair:
 
 
 def terms(config: "VisitConfig", step: "Step", star: Pair, ta: "Step", ta_star: Pair) -> Terms:
-    """Draw what moved the star of an exposure: filter and way of the telescope, the maneuver of the visit."""
+    """Draw the effects that moved the star of an exposure: filter, way, and the maneuver of the visit."""
     if config.ideal or not (step.science or step.masked):
         return Terms()
     about = _about(config, step)
@@ -90,7 +90,7 @@ def terms(config: "VisitConfig", step: "Step", star: Pair, ta: "Step", ta_star: 
 
 
 def _filter(config: "VisitConfig", step: "Step", ta: "Step", about: Mapping[str, str]) -> Pair:
-    """Draw the shift between the filters around that of the table; of an unknown filter around nothing."""
+    """Draw the shift between the filters around that of the table; for an unknown filter around zero."""
     if about["exp_type"] not in model.CORONAGRAPHIC_TYPES:
         return 0.0, 0.0
     tables = instrument.tables()
@@ -111,7 +111,7 @@ def _way(config: "VisitConfig", step: "Step", star: Pair, ta: "Step", ta_star: P
         for prd in (None, config.prd):
             v = [_v(name, each, at, prd) for each, at in zip((step, ta), pixels, strict=True)]
             vectors.append(np.subtract(v[0], v[1]))
-    except SiafError:  # an aperture that only one release knows
+    except SiafError:  # an aperture that is in only one release
         return 0.0, 0.0
     v2, v3 = vectors[0] - vectors[1]
     return float(v2), float(v3)
@@ -123,7 +123,7 @@ def _v(name: str, step: "Step", det: Pair, prd: str | None) -> Pair:
 
 
 def _centroid_errors(config: "VisitConfig", step: "Step") -> tuple[float, float]:
-    """Look up the errors of the center of light, and of what the onboard software adds to it [pixel]."""
+    """Look up the errors of the center of light, and the errors that the onboard software adds to them [pixel]."""
     about, tables = _about(config, step), instrument.tables()
     oss, image = (tables.accuracy(f"centroid_{name}", about) for name in ("converged", "image"))
     if oss is None or image is None:
@@ -133,7 +133,7 @@ def _centroid_errors(config: "VisitConfig", step: "Step") -> tuple[float, float]
 
 
 def light(config: "VisitConfig", step: "Step") -> Pair:
-    """Draw where the center of light of an acquisition image is, minus the star [pixel]; the same in all visits."""
+    """Draw the center of light of an acquisition image minus the star [pixel]; it is the same in all visits."""
     if config.ideal or step.science or step.masked:
         return 0.0, 0.0
     sigma, _ = _centroid_errors(config, step)
@@ -141,7 +141,7 @@ def light(config: "VisitConfig", step: "Step") -> Pair:
 
 
 def onboard_bias(config: "VisitConfig", step: "Step") -> Pair:
-    """Draw the onboard centroid minus the center of light, beside an early stop [pixel]; the same in all visits."""
+    """Draw the onboard centroid minus the center of light, without the early stop [pixel]; the same in all visits."""
     if config.ideal or step.kind != "ta":
         return 0.0, 0.0
     _, sigma = _centroid_errors(config, step)

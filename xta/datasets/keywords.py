@@ -41,7 +41,7 @@ def _visit_time(time: datetime) -> str:
 
 
 def file_name(config: VisitConfig, exposure: Exposure) -> str:
-    """Name the file of an exposure by the rules of the archive."""
+    """Return the file name of an exposure by the rules of the archive."""
     step = exposure.step
     suffix = "calints" if step.science else "cal"
     return f"jw{config.visit_id}_{step.activity}_{step.number:05d}_{step.detector.lower()}_{suffix}.fits"
@@ -52,7 +52,7 @@ def _guider(config: VisitConfig) -> "JwstAperture":
 
 
 def guide_star(config: VisitConfig, first: Exposure) -> tuple[float, float]:
-    """Place the guide star of a visit on the sky [deg], by the header attitude of its first exposure."""
+    """Compute the guide star's position on the sky [deg] by the header attitude of the visit's first exposure."""
     x, y = np.random.default_rng([config.seed, 2]).uniform(-55, 55, 2)
     return v_to_sky(first.header_attitude, *siaf.convert(_guider(config), x, y, "idl", "tel"))
 

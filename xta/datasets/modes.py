@@ -1,4 +1,4 @@
-"""The modes of the sample visits, as data: masks, acquisition regions, subarrays, filters, brightness.
+"""Define the modes of the sample visits: masks, acquisition regions, subarrays, filters, brightness.
 
 Names are those of the SIAF and of the JWST keyword dictionary. Brightness, throughput and noise are round
 numbers of the right order; they make the pixels look right and enter no position.
@@ -30,55 +30,55 @@ WAVELENGTHS = NIRCAM_WAVELENGTHS | {
 
 @dataclass(frozen=True)
 class Setup:
-    """One mode: where its star goes, how it is acquired, and how bright things are."""
+    """One mode: the place of its star, its acquisition, and its brightness."""
 
     aperture: str
-    """Of the science exposures."""
+    """Aperture of the science exposures; subarray and filter are theirs, too."""
     subarray: str
     filter: str
     ta_filter: str
-    """Of the acquisition."""
+    """Filter of the acquisition."""
     regions: Mapping[str, str]
     """Acquisition apertures by subarray, the usual one first; for MIRI coronagraphy without the quadrant."""
     exp_type: str
     pupil: str | None = None
     ta_pupil: str | None = None
-    """Of the acquisition, where it is not `pupil`."""
+    """Pupil of the acquisition, if it is not `pupil`."""
     grating: str | None = None
-    """Of the acquisition, NIRSpec only."""
+    """Grating of the acquisition, NIRSpec only."""
     coronagraph: str = "NONE"
     mask: str = "none"
     """Kind of mask: "round", "bar", "4qpm", "spot" or "none"."""
     dithered: str = "never"
     """Whether the acquisition takes three dithered images: "never", "may be" or "always"."""
     stages: int = 1
-    """Regions in which the star is centroided, one after the other: 2 for MIRI coronagraphy."""
+    """Number of regions in which the star is centroided, one after the other: 2 for MIRI coronagraphy."""
     block: bool = False
-    """Whether the star arrives at MIRI's block of acquisition regions and is moved from there."""
+    """True if the star arrives at MIRI's block of acquisition regions and is moved from there."""
     los: bool = False
-    """Whether the log names the detector with the suffix _LOS."""
+    """True if the log has the detector with the suffix _LOS."""
     confirm: tuple[str, str] | None = None
-    """Aperture and subarray of the confirmation image, where they are not those of the acquisition."""
+    """Aperture and subarray of the confirmation image, if they are not those of the acquisition."""
     imaging: bool = True
-    """Whether there is a science exposure with an imaging WCS; a visit of another mode is its acquisition alone."""
+    """True if there are science exposures with an imaging WCS; a visit of another mode has only its acquisition."""
     star_flux: float = 0.3
-    """[Jy]"""
+    """Flux of the star [Jy]."""
     contrast: float = 1.5e-4
     """Flux of the companion over that of the star."""
     separation: float = 0.95
-    """Of the companion [arcsec]."""
+    """Separation of the companion [arcsec]."""
     background: float = 0.3
-    """[MJy/sr]"""
+    """Surface brightness of the background [MJy/sr]."""
     megajanskys: float = 2.6
     """Surface brightness that makes one DN/s in a pixel, keyword PHOTMJSR [MJy/sr]."""
     gain: float = 1.82
     """Electrons per DN."""
     read_noise: float = 12.0
-    """Of one integration [electron]."""
+    """Read noise of one integration [electron]."""
 
     @property
     def letters(self) -> str:
-        """Three letters that stand for the instrument: NRC, MIR, NIS or NRS."""
+        """Three letters of the instrument: NRC, MIR, NIS or NRS."""
         return self.aperture[:3]
 
     @property
@@ -273,11 +273,11 @@ def find(mode: str, *, ta: str | None = None) -> Setup:
     name = _DEFAULTS.get(mode, mode)
     setup = SETUPS.get(name) or ACQUISITIONS.get(name) or _behind_mask(name)
     if setup is None:
-        msg = f"no sample mode {mode!r}; there are {', '.join([*_DEFAULTS, *SETUPS, *ACQUISITIONS])}"
+        msg = f"there is no sample mode {mode!r}; use one of {', '.join([*_DEFAULTS, *SETUPS, *ACQUISITIONS])}"
         raise ArgumentError(msg)
     if ta is None:
         return setup
     if ta not in setup.regions:
-        msg = f"{setup.aperture} is not acquired in subarray {ta!r}; it can be in {', '.join(setup.regions)}"
+        msg = f"{setup.aperture} is not acquired in subarray {ta!r}; use one of {', '.join(setup.regions)}"
         raise ArgumentError(msg)
     return replace(setup, regions={ta: setup.regions[ta]})

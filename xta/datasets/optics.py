@@ -1,8 +1,8 @@
-"""Images of a star as a segmented telescope makes them, with and without a coronagraph.
+"""Compute images of a star in a segmented telescope, with and without a coronagraph.
 
-Scalar Fourier optics: pupil to focal plane, focal mask, Lyot stop, focal plane. The images are band-limited
-by the pupil, integrated over the pixels and placed at any sub-pixel position by a Fourier shift, so that a
-rendered star is where it is said to be to the precision of the arithmetic.
+The method is scalar Fourier optics: pupil to focal plane, focal mask, Lyot stop, focal plane. The images are
+band-limited by the pupil, integrated over the pixels and placed at any sub-pixel position by a Fourier shift, so that
+the position of a rendered star is accurate to the precision of the arithmetic.
 
 References
 ----------
@@ -105,7 +105,7 @@ def _intensity(field: Field, count: int) -> Array:
 
 
 def point_source(camera: Camera, *, opd: Array | None = None, stop: bool = False) -> Array:
-    """Image a point source without a mask in the way: periodic, centered on sample [0, 0], with the sum 1.
+    """Image a point source without a mask: periodic, centered on sample [0, 0], with the sum 1.
 
     `opd` is a `wavefront`; without it the image is symmetric about its center. With `stop` the light goes through the
     Lyot stop, as that of a companion beside the mask does. The shape is (camera.count, camera.count).
@@ -137,10 +137,10 @@ def suppressed_source(
 ) -> Array:
     """Image a point source behind a mask "round", "bar", "4qpm" or "spot", as `point_source` does.
 
-    `offset` is where the source is from the middle of the mask, along x and y [pixel].
+    `offset` is the place of the source relative to the middle of the mask, along x and y [pixel].
 
     `mask_size` is the half width at half maximum, or the radius of the spot [arcsec]. The speckles come from `opd`. The
-    image sums to what is left of 1, the sum without the mask.
+    sum of the image is the transmitted fraction; it is 1 without the mask.
     """
     from scipy import fft
 

@@ -34,7 +34,7 @@ Image = NDArray[np.float64]
 
 
 def companion_pixel(config: VisitConfig, exposure: Exposure) -> tuple[float, float]:
-    """Find the true 0-based pixel of the companion, NaN where there is none."""
+    """Compute the true 0-based pixel of the companion; NaN if there is none."""
     if config.companion is None:
         return math.nan, math.nan
     separation, angle, _ = config.companion
@@ -70,25 +70,25 @@ def psf(
     wavefront: int = 0,
     prd: str | None = None,
 ) -> Image:
-    """Image a point source beside the mask, as the companion of a sample visit is imaged.
+    """Image a point source beside the mask, like the companion of a sample visit.
 
     Parameters
     ----------
     mode : str
         As in `xta.datasets.make_visit`.
     x, y : float
-        Where the source is, 0-based [pixel].
+        Position of the source, 0-based [pixel].
     shape : (int, int)
-        Of the image, (ny, nx); not larger than the readout of the mode.
+        Shape of the image, (ny, nx); not larger than the readout of the mode.
     wavefront : int
-        Seed of the telescope; that of `make_program` is its ``seed``.
+        Seed of the telescope; for `make_program` it is its ``seed``.
     prd : str, optional
         Release of the SIAF, for the pixel scale.
 
     Returns
     -------
     array of shape `shape`
-        Integrated over the pixels; sums to 1 but for what falls outside.
+        The image integrated over the pixels; its sum is 1, minus the light outside.
     """
     setup = find(mode)
     camera = _camera(siaf.aperture(setup.instrument, setup.aperture, prd), WAVELENGTHS[setup.filter])
@@ -112,7 +112,7 @@ def _scene(config: VisitConfig, exposure: Exposure) -> Image:
 
 
 def _part(at: float, size: int, width: int) -> tuple[int, int]:
-    """Cut a width out of an axis, around a pixel and inside: where it begins, and its width."""
+    """Compute the first pixel and the width of a part of an axis around a pixel."""
     return min(max(0, round(at) - width // 2), max(0, size - width)), min(width, size)
 
 
@@ -151,7 +151,7 @@ def _stars(config: VisitConfig, exposure: Exposure, *, shape: tuple[int, int], c
         stop = not config.ideal and setup.letters == "NRC" and setup.mask != "none"
         center = exposure.star[0] + exposure.light[0], exposure.star[1] + exposure.light[1]
         return dimming * total * placed(point_source(camera, stop=stop), center)
-    # Behind the mask the star is its speckles: those of the telescope, but for a small drift of each visit.
+    # Behind the mask only the speckles of the star are seen: those of the telescope, plus a small drift of each visit.
     drift = np.random.default_rng([config.seed, 3]).integers(2**32)
     opd = draw_wavefront(config.wavefront, rms=_STATIC) + draw_wavefront(int(drift), rms=config.drift)
     if step.masked:
@@ -168,7 +168,7 @@ def _stars(config: VisitConfig, exposure: Exposure, *, shape: tuple[int, int], c
 def render(config: VisitConfig, exposure: Exposure) -> Pixels:
     """Make the arrays of an exposure, with the star at ``exposure.star`` to machine precision.
 
-    Photon and read noise are as `var_poisson` and `var_rnoise` say; a few pixels are hot or not a number, both flagged
+    Photon and read noise follow `var_poisson` and `var_rnoise`. A few pixels are hot or not a number, both flagged
     DO_NOT_USE, and some integrations have a corrected jump.
     """
     setup, step = config.setup, exposure.step

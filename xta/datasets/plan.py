@@ -1,4 +1,4 @@
-"""What happens in a sample visit: which exposures, when, and where the telescope points in each of them."""
+"""Plan a sample visit: its exposures, their times, and the pointing of the telescope in each of them."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ _TA_TIME = 10.6  # exposure time of an acquisition image [s]
 _SCIENCE_TIME = 300.0  # of one science integration [s]
 _GUIDING = 3660.0  # from the start of the visit to closed-loop guiding [s]
 _ANALYSIS = 420.0  # from the end of an acquisition image to the next exposure [s]
-_SETTLED = 0.004  # how well guiding and small moves put a star where it was meant, one axis, one sigma [arcsec]
+_SETTLED = 0.004  # error of the star's place after guiding and small moves, one axis, one sigma [arcsec]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class VisitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One exposure as it was asked for."""
+    """One exposure as it was requested."""
 
     kind: str
     """"ta", "confirm" or "science"."""
@@ -79,31 +79,31 @@ class Step:
     number: int
     frame: Frame
     pixel: tuple[float, float]
-    """Where the star was meant to be, 0-based."""
+    """Intended pixel of the star, 0-based."""
     dither: tuple[float, float] = (0.0, 0.0)
     """XOFFSET, YOFFSET [arcsec]."""
     points: int = 1
     """Positions in the dither pattern."""
     integrations: int = 1
     corrected: bool = False
-    """Whether an acquisition before it has taken the pointing error out."""
+    """True if an earlier acquisition has corrected the pointing error."""
     masked: bool = False
-    """Whether the star is behind the mask."""
+    """True if the star is behind the mask."""
 
     @property
     def science(self) -> bool:
-        """Whether this is a science exposure, a cube of integrations."""
+        """True for a science exposure, which is a cube of integrations."""
         return self.kind == "science"
 
     @property
     def integration_time(self) -> float:
-        """Of one integration [s]."""
+        """Time of one integration [s]."""
         return _SCIENCE_TIME if self.science else _TA_TIME
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """One exposure as it came out."""
+    """One exposure as it was observed."""
 
     step: Step
     star: tuple[float, float]
@@ -112,11 +112,11 @@ class Exposure:
     """Center of light of the star, minus its pixel [pixel]."""
     terms: Terms
     attitude: Matrix
-    """The true one; what the instrument does beyond the geometry of the product is not in it."""
+    """True attitude, without the effects of the instrument beyond the geometry of the product."""
     header_attitude: Matrix
-    """The one that the header gives, wrong by the pointing error."""
+    """Attitude in the header, wrong by the pointing error."""
     displaced: tuple[float, float]
-    """True pixel of the star minus that by the true attitude: what the instrument does to all sources [pixel]."""
+    """True pixel of the star minus that by the true attitude; the instrument moves all sources by it [pixel]."""
     begin: datetime
     end: datetime
 
@@ -236,13 +236,13 @@ def _science_steps(config: VisitConfig) -> list[Step]:
 
 
 def _star_pixels(config: VisitConfig, steps: list[Step]) -> list[tuple[float, float]]:
-    """Find where the star truly is in each exposure."""
+    """Compute the true pixel of the star in each exposure."""
     rng = np.random.default_rng([config.seed, 1])
     pixels = []
     for step in steps:
         shift = _SETTLED * rng.standard_normal(2)
         if step.science or step.masked:
-            shift = np.zeros(2)  # `miss` is the whole of it
+            shift = np.zeros(2)  # `miss` is the whole shift
         if not step.corrected:
             shift -= config.pointing_error[:2]
         v2, v3 = pixel_to_v(step.frame, *step.pixel) + shift
@@ -251,7 +251,7 @@ def _star_pixels(config: VisitConfig, steps: list[Step]) -> list[tuple[float, fl
 
 
 def _header_rotation(config: VisitConfig, true: Matrix) -> Matrix:
-    """Make the rotation of the sky that takes the true pointing to the one in the headers."""
+    """Compute the rotation of the sky from the true pointing to the one in the headers."""
     v2, v3 = sky_to_v(true, *config.target)
     along_v2, along_v3, roll = config.pointing_error
     # The header WCS shows the target where the true one shows `seen`. It is turned about the target as well.
@@ -261,7 +261,7 @@ def _header_rotation(config: VisitConfig, true: Matrix) -> Matrix:
 
 
 def _times(config: VisitConfig, steps: list[Step]) -> list[tuple[datetime, datetime]]:
-    """Lay the exposures out in time."""
+    """Compute the begin and end of each exposure."""
     clock = config.start + timedelta(seconds=_GUIDING + 240)
     times = []
     for step in steps:
@@ -272,11 +272,11 @@ def _times(config: VisitConfig, steps: list[Step]) -> list[tuple[datetime, datet
 
 
 def plan(config: VisitConfig) -> list[Exposure]:
-    """Lay out the exposures of a visit, in time order.
+    """Plan the exposures of a visit, in order of time.
 
     The star is on a chosen true pixel of every exposure, which fixes the true attitude. The attitude in the
-    header is the true one followed by one rotation of the sky, the same for the visit: that is what an error of
-    the guide star's catalog position does.
+    header is the true one followed by one rotation of the sky, the same for the whole visit; this is the effect of an
+    error in the guide star's catalog position.
     """
     steps = _acquisition_steps(config) + (_confirmation_steps(config) if config.confirm else [])
     if config.setup.imaging:
@@ -306,7 +306,7 @@ def plan(config: VisitConfig) -> list[Exposure]:
 
 
 def _seen(step: Step, star: tuple[float, float], moved: Terms) -> tuple[float, float]:
-    """Return V2, V3 by the geometry of the product of a star that the instrument puts on a pixel [arcsec]."""
+    """Compute V2, V3 by the product's geometry for a star that the instrument puts on a pixel [arcsec]."""
     v2, v3 = pixel_to_v(step.frame, star[0] - moved.filter[0], star[1] - moved.filter[1])
     return v2 + moved.way[0] - moved.maneuver[0], v3 + moved.way[1] - moved.maneuver[1]
 

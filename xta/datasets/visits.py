@@ -45,7 +45,7 @@ class Visit:
     science: tuple[Path, ...]
     oss_log: Path
     truth: "xr.Dataset" = field(repr=False, compare=False)
-    """What is true in each file, see `make_visit`."""
+    """The truth of each file, see `make_visit`."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Program:
 
     @property
     def science(self) -> tuple[Path, ...]:
-        """The science exposures of the target, one a roll."""
+        """The science exposures of the target, one per roll."""
         return self._exposures("science")
 
     @property
@@ -77,19 +77,19 @@ _TRUTH: dict[str, tuple[str, ...]] = {
     "star_y": ("pixel", "true pixel of the star, 0-based, along y"),
     "target_ra": ("degree", "true right ascension of the star"),
     "target_dec": ("degree", "true declination of the star"),
-    "error_v2": ("arcsec", "where the header's WCS shows the target, minus the truth, along V2"),
-    "error_v3": ("arcsec", "where the header's WCS shows the target, minus the truth, along V3"),
+    "error_v2": ("arcsec", "target by the header's WCS minus the truth, along V2"),
+    "error_v3": ("arcsec", "target by the header's WCS minus the truth, along V3"),
     "error_roll": ("degree", "roll of the header's attitude about the star, minus the truth"),
-    "filter_shift_x": ("pixel", "shift by the filter that the geometry does not have, along x"),
-    "filter_shift_y": ("pixel", "shift by the filter that the geometry does not have, along y"),
+    "filter_shift_x": ("pixel", "shift by the filter that is not in the geometry, along x"),
+    "filter_shift_y": ("pixel", "shift by the filter that is not in the geometry, along y"),
     "way_v2": ("arcsec", "true way from acquisition region to mask, minus that of the product, along V2"),
     "way_v3": ("arcsec", "true way from acquisition region to mask, minus that of the product, along V3"),
     "maneuver_v2": ("arcsec", "error of the maneuver to the mask, along V2"),
     "maneuver_v3": ("arcsec", "error of the maneuver to the mask, along V3"),
     "light_x": ("pixel", "center of light of an acquisition image, minus the star, along x"),
     "light_y": ("pixel", "center of light of an acquisition image, minus the star, along y"),
-    "onboard_x": ("pixel", "onboard centroid minus the center of light, beside an early stop, along x"),
-    "onboard_y": ("pixel", "onboard centroid minus the center of light, beside an early stop, along y"),
+    "onboard_x": ("pixel", "onboard centroid minus the center of light, without the early stop, along x"),
+    "onboard_y": ("pixel", "onboard centroid minus the center of light, without the early stop, along y"),
     "companion_x": ("pixel", "true pixel of the companion, 0-based, along x"),
     "companion_y": ("pixel", "true pixel of the companion, 0-based, along y"),
     "companion_separation": ("arcsec", "separation of the companion from the star"),
@@ -101,7 +101,7 @@ _TRUTH: dict[str, tuple[str, ...]] = {
 
 
 def _truth_row(config: VisitConfig, exposure: Exposure, *, name: str) -> tuple[str | float, ...]:
-    """Collect what is true in one file, in the order of `_TRUTH`."""
+    """Collect the truth of one file, in the order of `_TRUTH`."""
     step, star, nan = exposure.step, exposure.star, math.nan
     pixel = companion_pixel(config, exposure) if step.science else (nan, nan)
     sky = (*config.target, *config.pointing_error)
@@ -123,33 +123,33 @@ def _truth_table(rows: Sequence[tuple[str | float, ...]]) -> "xr.Dataset":
 
 
 def _check(config: VisitConfig) -> None:
-    """Refuse what no telescope could do."""
+    """Refuse a configuration that is not possible."""
     (ra, dec), setup = config.target, config.setup
     choices = {"role": ("science", "reference"), "guider": (1, 2), "quadrant": ("UL", "UR", "LL", "LR")}
     choices["filter_offset"] = FILTER_OFFSETS
     for name, allowed in choices.items():
         if (value := getattr(config, name)) not in allowed:
-            msg = f"{name} is {value!r}; it can be {' or '.join(map(repr, allowed))}"
+            msg = f"{name} is {value!r}; give {' or '.join(map(repr, allowed))}"
             raise ArgumentError(msg)
     pairs = (False, True, "pair") if setup.dithered == "may be" else (False, True)
     faults = {
-        f"visit_id {config.visit_id!r} is not of 11 digits, such as '01386001001'": (
+        f"visit_id is {config.visit_id!r}; give 11 digits, such as '01386001001'": (
             not re.fullmatch(r"\d{11}", config.visit_id)
         ),
-        f"target ({ra}, {dec}) is not right ascension in [0, 360) and declination in [-90, 90] deg": (
+        f"target is ({ra}, {dec}); give right ascension in [0, 360) and declination in [-90, 90] deg": (
             not (0 <= ra < 360 and -90 <= dec <= 90)
         ),
-        f"seeds are not negative; got seed={config.seed}, wavefront={config.wavefront}": (
+        f"seed is {config.seed} and wavefront {config.wavefront}; give numbers of at least 0": (
             min(config.seed, config.wavefront) < 0
         ),
         f"filters are {config.filters}; give NIRCam's, such as 'F356W', behind a round mask": (
             not set(config.filters) <= NIRCAM_WAVELENGTHS.keys() or bool(config.filters and setup.mask != "round")
         ),
-        f"field is a number of stars, not {config.field}": config.field < 0,
-        f"a visit needs an integration and a dither position; got {config.integrations}, {config.dithers}": (
+        f"field is {config.field}; give a number of stars of at least 0": config.field < 0,
+        f"a visit needs an integration and a dither position, not {config.integrations} and {config.dithers}": (
             config.integrations < 1 or not config.dithers
         ),
-        f"confirm is {config.confirm!r}; for {setup.aperture} it can be {', '.join(map(repr, pairs))}": (
+        f"confirm is {config.confirm!r}; for {setup.aperture} give one of {', '.join(map(repr, pairs))}": (
             config.confirm not in pairs
         ),
         f"only NIRCam dithers its acquisition, for coronagraphy; {setup.aperture} needs ta_dithers=False": (
@@ -166,7 +166,7 @@ def _time(start: str | datetime) -> datetime:
     try:
         time = datetime.fromisoformat(start) if isinstance(start, str) else start
     except ValueError:
-        msg = f"start {start!r} is not a time such as '2024-03-10T02:14:07'"
+        msg = f"start is {start!r}; give a time such as '2024-03-10T02:14:07'"
         raise ArgumentError(msg) from None
     return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 
@@ -238,97 +238,97 @@ def make_visit(
     Parameters
     ----------
     folder : path
-        Where the files go; made if it is not there.
+        Folder to write to; created if it does not exist.
     mode : str
-        "nircam" or "miri" for the usual mode of that instrument, or any key of `SETUPS` or `ACQUISITIONS`, the
-        SIAF name of a science aperture such as "NRCA5_MASKLWB". A visit of `ACQUISITIONS`, the spectroscopic
-        modes, has no science exposure.
+        "nircam" or "miri" for the usual mode of that instrument, or any key of `SETUPS` or `ACQUISITIONS`, which are
+        SIAF names of science apertures such as "NRCA5_MASKLWB". Visits of `ACQUISITIONS`, the spectroscopic
+        modes, have no science exposure.
     visit_id : str
         11 digits: program, observation, visit.
     role : {"science", "reference"}
-        A reference star is one in the keyword IS_PSF, and has no companion unless one is given.
+        A reference star has IS_PSF set in its header, and has no companion unless one is given.
     target : (float, float)
         True RA and Dec of the star [deg].
     roll : float
         Position angle of +V3 at the star [deg].
     pointing_error : (float, float, float)
-        Where the header WCS of the first acquisition image shows the target, minus where it is, along V2 and
-        V3 [arcsec]; and a roll of the header's attitude about the star [deg]. One rotation of the sky for
-        the whole visit.
+        The target by the header WCS of the first acquisition image minus its true place, along V2 and V3 [arcsec],
+        and a roll of the header's attitude about the star [deg]. It is one rotation of the sky for the whole visit.
     target_error : (float, float)
         TARG_RA, TARG_DEC minus the truth, to the east and to the north [arcsec].
     miss : (float, float)
-        Where the star is in the science frame, minus the reference point of the mask, along x and y [pixel].
+        The star in the science frame minus the reference point of the mask, along x and y [pixel].
     va_scale : float
         Velocity aberration, keyword VA_SCALE.
     prd : str
-        Release of the SIAF that everything is made with.
+        Release of the SIAF for all files.
     guider : {1, 2}
-        Which guider.
+        Number of the guider.
     start : str or datetime
-        Of the visit, UTC.
+        Start of the visit, UTC.
     integrations : int
-        Of each science exposure.
+        Number of integrations in each science exposure.
     dithers : sequence of (float, float)
         XOFFSET, YOFFSET of each science exposure [arcsec, Ideal].
     filters : sequence of str
-        Of the science exposures behind one of NIRCam's round masks, one after the other; by default the usual one.
+        Filters of the science exposures behind one of NIRCam's round masks, one after the other; by default the usual
+        one.
     ta_dithers : bool
         Take three dithered acquisition images (NIRCam coronagraphy) and centroid the last, as NIRISS always does.
     ta : str, optional
-        Subarray of the acquisition where the mode has several: "SUBFSA335R", for instance, the square for faint
-        stars, or "SUB2048" for NIRSpec.
+        Subarray of the acquisition if the mode has several, such as "SUBFSA335R", the square for faint stars, or
+        "SUB2048" for NIRSpec.
     quadrant : {"UL", "UR", "LL", "LR"}
         Acquisition regions to use (MIRI coronagraphy).
     confirm : bool or "pair"
-        Take an image to confirm the acquisition; of a "pair" (NIRCam coronagraphy), both of the whole detector in the
-        filter of the acquisition, the second is behind the mask.
+        Take an image to confirm the acquisition. A "pair" (NIRCam coronagraphy) is two images of the whole detector in
+        the filter of the acquisition; in the second the star is behind the mask.
     failed_ta : bool
-        The software does not find the star in its last acquisition image and does not correct for it: on
-        NIRCam the star stays off the mask by the pointing error.
+        Let the onboard software fail to find the star in its last acquisition image, so that nothing is corrected; on
+        NIRCam the star then misses the mask by the pointing error.
     centroid_noise : float
         Error of the onboard centroid, one axis, one sigma [pixel].
     star_flux : float, optional
-        [Jy]. None takes that of the mode.
+        Flux of the star [Jy]; by default that of the mode.
     companion : (float, float, float), optional
-        Separation [arcsec], position angle north over east [deg], and contrast of a companion.
+        Separation [arcsec], position angle north through east [deg], and contrast of a companion.
     field : int
-        Number of background stars within 70 arcsec, the same ones around the same target by the same telescope.
+        Number of background stars within 70 arcsec; they are the same for the same target and telescope.
     wavefront : int
-        Seed of the telescope: its speckles.
+        Seed of the telescope, which determines its speckles.
     drift : float
         Wavefront error of this visit alone [nm, root mean square].
     ideal : bool
-        Let the instrument be what the WCS of the product says. By default it does what a real one does beyond that: the
-        filter shifts the star, the newest SIAF is the true geometry, the maneuver to the mask and the center of light
-        of the acquisition have errors, and the onboard software centroids the rendered image and stops early.
+        Let the instrument agree with the WCS of the product. By default it has the effects of a real one: the filter
+        shifts the star, the newest SIAF is the true geometry, the maneuver to the mask and the center of light of the
+        acquisition have errors, and the onboard software centroids the rendered image and stops early.
     filter_offset : {"mask", "generic", "none"}, optional
-        FILTEROFFSET reference file of MIRI products: that of the mask (the default, but "none" where `ideal`), the
+        FILTEROFFSET reference file of MIRI products: that of the mask (the default, but "none" if `ideal`), the
         generic one of older products, or none.
     seed : int
-        Of everything else that is random.
+        Seed of all other random numbers.
 
     Returns
     -------
     Visit
-        Its `truth` has dimension ``file`` and holds ``star_x``, ``star_y`` [0-based pixel], the companion's
-        pixel, the sky positions and the errors put in, each by itself.
+        Its `truth` has the dimension ``file`` and contains ``star_x``, ``star_y`` [0-based pixel], the companion's
+        pixel, the sky positions, and each of the injected errors.
 
     Raises
     ------
     ArgumentError
-        If an argument is not of its form, or no such mode exists.
+        If an argument does not have the form above, or there is no such mode.
     FileError
         If the files cannot be written.
 
     Notes
     -----
-    Files are written by ``jwst.datamodels`` and their GWCS by the pipeline's ``load_wcs`` over the SIAF's
-    polynomials, which is what the truth is defined by, too: on real data the distortion differs from the
-    SIAF by a few mas. Velocity aberration scales each exposure about its own reference point. The log has nine digits,
-    as on board (5e-6 pixel); where `ideal`, its centroid is the true pixel of the star. Shifts by the filter and the
-    center of light belong to the telescope (`wavefront`), the error of the maneuver to the visit (`seed`); they are
-    drawn with the errors of `xta.instrument`.
+    Files are written by ``jwst.datamodels``, and their GWCS by the pipeline's ``load_wcs`` with the polynomials of the
+    SIAF, which also define the truth. On real data the distortion differs from the SIAF by a few mas. Velocity
+    aberration scales each exposure about its own reference point. The log has nine digits, as on board (5e-6 pixel);
+    if `ideal`, its centroid is the true pixel of the star. Shifts by the filter and of the center of light belong to
+    the telescope (`wavefront`), the error of the maneuver to the visit (`seed`); they are drawn with the errors of
+    `xta.instrument`.
     """
     setup = find(mode, ta=ta)
     config = VisitConfig(
@@ -377,14 +377,14 @@ def make_program(
     Parameters
     ----------
     folder : path
-        Where the files go; made if it is not there. ``truth.json`` is written there, too.
+        Folder to write to; created if it does not exist. ``truth.json`` is written there, too.
     mode : str
         As in `make_visit`.
     ideal : bool
         As in `make_visit`. By default the reference star of MIRI has an older product, made with the generic filter
         offset.
     seed : int
-        Another seed: other pointing errors, speckles and noise.
+        Seed of the pointing errors, speckles and noise.
 
     Returns
     -------
@@ -399,7 +399,7 @@ def make_program(
 
     folder, setup = Path(folder), find(mode)
     if not setup.imaging:
-        msg = f"a program needs images, and {mode!r} has spectra; make_visit makes its acquisition"
+        msg = f"a program needs images, but {mode!r} has spectra; use make_visit for its acquisition"
         raise ArgumentError(msg)
     rng = np.random.default_rng([seed, 0])
     companion = (setup.separation, float(rng.uniform(0, 360)), setup.contrast)

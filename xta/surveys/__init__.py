@@ -1,4 +1,4 @@
-"""Whole programs at once: one row per visit or exposure."""
+"""Analyze whole programs at once, with one row per visit or exposure."""
 
 import logging
 from collections.abc import Iterable
@@ -45,30 +45,30 @@ def survey(
     offline: bool = False,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Analyze every visit of files and folders.
+    """Analyze every visit in files and folders.
 
     Parameters
     ----------
     paths : path or iterable of paths
-        Products, event logs and folders. Folders are searched with those below them, so a folder a visit and
-        one folder for all are both good. Files are put together by their keyword VISIT_ID.
+        Products, event logs and folders. Folders are searched together with their subfolders, so the files may be in
+        one folder per visit or all in one. Files are grouped by their keyword VISIT_ID.
     client : distributed.Client, optional
-        Its workers do the work; they have to see the files under the same paths.
+        A client whose workers analyze the visits; they must see the files under the same paths.
     workers : int, optional
-        Without a client: the number of processes; 1 works in this one. By default one a CPU, where there are
-        enough visits and they can start. A script that uses processes calls this under
+        Number of processes if there is no client; 1 means this process. By default one per CPU, if there are enough
+        visits and processes can start. A script that uses processes must call this under
         ``if __name__ == "__main__":``.
     per : "visit" or "exposure"
-        What a row is of. With "exposure" every science exposure of a visit is analyzed, by its one acquisition.
+        Make one row per visit, or analyze every science exposure of a visit and make one row per exposure.
     centroid, corrections : optional
         As in `xta.analyze`, for all visits.
     estimates : bool
-        Add the independent estimates of the star's position, which take as long as everything else.
+        Add the independent estimates of the star's position, which double the time.
     resume : path, optional
-        File of JSON lines in which each row is kept as soon as it is there. Another survey with the same file
-        does not analyze these visits again, but it does those that failed, those whose files have changed,
-        those without an event log for which the archive did not answer, unless the network is still off, and
-        all if an option or the version is another one.
+        File of JSON lines in which each row is saved as soon as it is finished. Another survey with the same file
+        does not analyze these visits again. It repeats visits that failed, visits whose files have changed, visits
+        without an event log if the archive did not answer (unless the network is still off), and all visits if an
+        option or the version has changed.
     offline : bool
         Do not use the network.
     progress : bool
@@ -77,34 +77,34 @@ def survey(
     Returns
     -------
     xarray.Dataset
-        Dimension ``visit``, labeled by VISIT_ID and in this order: what the visit is (``program``,
-        ``target_name``, ``instrument``, ``detector``, ``aperture``, ``filter``, ``exp_type``, ``date``), its
-        offsets, star and mask, the maneuver (``sam_x``, ``sam_y``) and the SIAF release onboard (``oss_prd``),
-        the guider, ``ok`` (0 failed, 1 star found, 2 offset only, 3 a background field without an acquisition) with a
-        ``reason``. On (visit, check) ``check_passed``; on (visit, estimate) the independent estimates minus the
-        adopted position, ``estimate_dx`` and ``estimate_dy``, and their errors. With `per` "exposure" the dimension is
-        ``exposure``, labeled by the names of the files, and ``visit`` a coordinate along it.
+        Along the dimension ``visit``, labeled and sorted by VISIT_ID: the identity (``program``, ``target_name``,
+        ``instrument``, ``detector``, ``aperture``, ``filter``, ``exp_type``, ``date``), the offsets, star and mask,
+        the maneuver (``sam_x``, ``sam_y``), the SIAF release on board (``oss_prd``), the guider, and ``ok`` (0 failed,
+        1 star found, 2 offset only, 3 a background field without an acquisition) with a ``reason``. Along (visit,
+        check): ``check_passed``. Along (visit, estimate): the independent estimates minus the adopted position,
+        ``estimate_dx`` and ``estimate_dy``, and their errors. With `per` "exposure" the dimension is ``exposure``,
+        labeled by the names of the files, and ``visit`` is a coordinate along it.
 
     Raises
     ------
     ArgumentError
-        If there is no product of any visit, an option is not of its form, or the processes that were asked for
+        If there is no product of any visit, an option does not have the form above, or the given number of processes
         cannot start.
     FileError
-        If a path does not exist, or the rows cannot be kept.
+        If a path does not exist, or the rows cannot be saved.
 
     Warns
     -----
     XtaWarning
-        If processes cannot start, and it was not said how many: then this one does all the work.
+        If processes cannot start and `workers` was not given; this process then analyzes all visits.
 
     Notes
     -----
-    A visit that fails is a row with its reason, and never stops the others; so is one whose worker dies. The
-    row is of the first science exposure on the detector of the acquisition, or else of the first one; those
-    without an imaging WCS, such as spectra, are left out. A visit without a science exposure that is left gives
-    the offsets of its acquisition and no star. A visit all of whose exposures are of a background field (BKGDTARG)
-    and that has no acquisition is no failure. FITS files that are no JWST products are passed over and counted
+    A visit that fails becomes a row with the reason and does not stop the others; the same is true if a worker dies.
+    The row of a visit describes the first science exposure on the detector of the acquisition, or else the first one;
+    exposures without an imaging WCS, such as spectra, are left out. If no science exposure remains, the row has
+    the offsets of the acquisition and no star. A visit with only exposures of a background field (BKGDTARG)
+    and without an acquisition is not a failure. FITS files that are not JWST products are skipped and counted
     (attribute ``files_passed_over``), and so are further files of the same name (``files_duplicate``).
     """
     from tqdm import tqdm
@@ -145,10 +145,10 @@ def _check(client: object, workers: object, per: object) -> None:
         msg = f"per is {per!r}; give 'visit' or 'exposure'"
         raise ArgumentError(msg)
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        msg = f"workers is {workers!r}; give a number of processes from 1, or None"
+        msg = f"workers is {workers!r}; give a number of processes of at least 1, or None"
         raise ArgumentError(msg)
     if client is not None and workers is not None:
-        msg = "give client or workers, not both: a client has its own workers"
+        msg = "client and workers are both given; give only one, since a client has its own workers"
         raise ArgumentError(msg)
     if client is not None and not hasattr(client, "get_executor"):
         msg = f"client is {client!r}; give a distributed.Client"
@@ -156,5 +156,5 @@ def _check(client: object, workers: object, per: object) -> None:
 
 
 def _lost(files: VisitFiles, error: BaseException) -> Row:
-    """Make the row of a visit that took its worker with it."""
-    return failed_row(files, f"its worker ended ({type(error).__name__}: {error}); is there enough memory?")
+    """Make the row of a visit whose worker ended."""
+    return failed_row(files, f"its worker ended ({type(error).__name__}: {error}); check whether memory is sufficient")

@@ -1,4 +1,4 @@
-"""What the acquisitions of many visits show together: where stars landed against where they were sent."""
+"""Compare the acquisitions of many visits: where stars landed, and where they were sent."""
 
 import os
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from xta.io.atomic import whole_file
 __all__ = ["BY", "monitor", "write_accuracies"]
 
 BY = ("aperture", "filter", "guider", "oss_prd")
-"""What visits are grouped by."""
+"""Columns by which visits are grouped."""
 
-LEAST = 3  # visits of a group of which the scatter is told
+LEAST = 3  # smallest number of visits in a group for its scatter
 
 
 def monitor(ds: xr.Dataset, *, by: Sequence[str] = BY) -> xr.Dataset:
@@ -25,29 +25,31 @@ def monitor(ds: xr.Dataset, *, by: Sequence[str] = BY) -> xr.Dataset:
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `xta.survey`.
+        The result of `xta.survey`.
     by : sequence of str
-        Columns of the survey that visits are grouped by; "year" and "month" are those of ``date``.
+        Columns of the survey by which visits are grouped; "year" and "month" are those of ``date``.
 
     Returns
     -------
     xarray.Dataset
-        Along ``group``, a row for each combination of `by`: ``number`` of visits; ``mean_x/y``, the mean of star minus
-        aim along x and y of the detector, ``mean_x/y_err`` its standard error, and ``scatter_x/y``, the standard
-        deviation of one visit [mas]; ``first`` and ``last``, dates. NaN where there are fewer than three visits.
+        Along ``group``, one row per combination of `by`: ``number``, the number of visits; ``mean_x/y``, the mean of
+        star minus aim along x and y of the detector; ``mean_x/y_err``, its standard error; ``scatter_x/y``, the
+        standard deviation of one visit [mas]; ``first`` and ``last``, dates. With fewer than three visits, the
+        standard errors and deviations are NaN.
 
     Raises
     ------
     MissingError
         If `ds` has no stars and aims, or none was found.
     ArgumentError
-        If `by` names no column of text or whole numbers.
+        If a name in `by` is not a column of text or whole numbers.
 
     Notes
     -----
-    The star is that of the acquisition, see `xta.analyze`; the aim is where a star lands that was centroided and moved
-    without error, see `xta.acquisition.aim`. A mean is what visits have in common: geometry, filters, a bias of the
-    centroid. The scatter has the noise of the onboard centroid and what the maneuver did that the guiders saw.
+    The star is that of the acquisition, see `xta.analyze`. The aim is the place where a star lands if it was centroided
+    and moved without error, see `xta.acquisition.aim`. A mean contains the errors that visits have in common: geometry,
+    filters, a bias of the centroid. The scatter contains the noise of the onboard centroid and that part of the
+    maneuver's error that the guiders measured.
 
     Examples
     --------
@@ -55,14 +57,14 @@ def monitor(ds: xr.Dataset, *, by: Sequence[str] = BY) -> xr.Dataset:
     """
     needed = ("target_x", "target_y", "aim_x", "aim_y", "target_x_err", "target_x_err_mas", "date")
     if lacking := [name for name in needed if name not in ds.variables]:
-        msg = f"the dataset has no {', '.join(lacking)}; give a table of xta.survey"
+        msg = f"the dataset has no {', '.join(lacking)}; give the result of xta.survey"
         raise MissingError(msg)
     (dim,) = ds["target_x"].dims
     mas = (ds["target_x_err_mas"] / ds["target_x_err"]).values
     off = np.stack([(ds[f"target_{axis}"] - ds[f"aim_{axis}"]).values * mas for axis in "xy"], axis=1)
     found = np.isfinite(off).all(axis=1)
     if not found.any():
-        msg = "no visit of the survey has both a star and an aim; is it of coronagraphic exposures?"
+        msg = "no visit of the survey has both a star and an aim; give a survey of coronagraphic exposures"
         raise MissingError(msg)
     keys = [_column(ds, name, str(dim)) for name in by]
     labels = list(zip(*(key[found].tolist() for key in keys), strict=True))
@@ -82,7 +84,7 @@ def _column(ds: xr.Dataset, name: str, dim: str) -> np.ndarray:
     if name in {"year", "month"}:
         return np.asarray(ds["date"].dt.strftime("%Y" if name == "year" else "%Y-%m").values)
     if name not in ds.variables or ds[name].dims != (dim,) or ds[name].dtype.kind not in "UOiu":
-        msg = f"by has {name!r}, which is no column of text or whole numbers; give some of {', '.join(BY)}, year, month"
+        msg = f"{name!r} in by is not a column of text or whole numbers; use some of {', '.join(BY)}, year, month"
         raise ArgumentError(msg)
     return np.asarray(ds[name].values)
 
@@ -99,25 +101,25 @@ def _row(off: np.ndarray, dates: np.ndarray) -> dict[str, object]:
 
 
 def write_accuracies(ds: xr.Dataset, path: "str | os.PathLike[str]") -> None:
-    """Write the scatter of a monitor as a table of accuracies that `xta.instrument.read_tables` takes.
+    """Write the scatter of a monitor as a table of accuracies for `xta.instrument.read_tables`.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `monitor`.
+        The result of `monitor`.
     path : path
-        Replaced if it exists, once the new file is complete.
+        File to write; an existing one is replaced once the new file is complete.
 
     Raises
     ------
     MissingError
-        If no group has the visits to tell a scatter.
+        If no group has enough visits to measure a scatter.
     FileError
         If the file cannot be written.
 
     Notes
     -----
-    One row "maneuver" for each instrument: the scatter of all its groups about their own means, pooled.
+    There is one row "maneuver" per instrument: the pooled scatter of all its groups about their own means.
     """
     lines = ["quantity,instrument,mode,x,y,unit,source"]
     for name in dict.fromkeys(ds["instrument"].values.tolist()):
@@ -129,7 +131,7 @@ def write_accuracies(ds: xr.Dataset, path: "str | os.PathLike[str]") -> None:
         source = f"scatter of star minus aim over {counted(int(group['number'].sum()), 'visit')}"
         lines.append(f"maneuver,{name},*,{x:.2f},{y:.2f},mas,{source}")
     if len(lines) == 1:
-        msg = f"no group has {LEAST} visits or more; give a monitor of a larger survey"
+        msg = f"no group has at least {LEAST} visits; give the monitor of a larger survey"
         raise MissingError(msg)
     with whole_file(path) as temporary:
         Path(temporary).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Work through many visits: in this process, in others of this machine, or on the workers of a dask client."""
+"""Process many visits in this process, in other processes of this machine, or on the workers of a dask client."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ Work: TypeAlias = Callable[[VisitFiles], Row]
 Done: TypeAlias = tuple[VisitFiles, Row | BaseException]
 
 WORTH_IT = 10
-"""Visits for each process, at least: to start one takes as long as to analyze some of them."""
+"""Smallest number of visits per process; starting a process takes as long as analyzing several visits."""
 
 GRACE = 1.0
 """Time for a worker to clean up [s]."""
@@ -34,11 +34,11 @@ GUARD = 'call survey in a script under if __name__ == "__main__": (processes imp
 
 
 class _CannotStartError(Exception):
-    """Not one worker process came up."""
+    """No worker process could start."""
 
 
 def _sensible(visits: int) -> int:
-    """Choose a number of processes: one a CPU that this process may use, as long as there is work for it."""
+    """Choose a number of processes: one per CPU that this process may use, if there are enough visits."""
     from multiprocessing import current_process
 
     if current_process().daemon:  # such as a worker of a pool; it may not start processes
@@ -53,10 +53,10 @@ def _sensible(visits: int) -> int:
 def run(
     work: Work, visits: Sequence[VisitFiles], *, client: "Client | None", workers: int | None
 ) -> Generator[Done, None, None]:
-    """Yield the row of each visit as soon as it is there, or the exception that took its worker.
+    """Yield the row of each visit as soon as it is finished, or the exception that ended its worker.
 
-    The work can be pickled. Where no processes can start, this one does it all with a warning, unless `workers`
-    were asked for.
+    The function `work` must be picklable. If no processes can start, this process does all the work with a warning,
+    unless `workers` was given.
     """
     number = workers or _sensible(len(visits))
     alone = ((files, work(files)) for files in visits)
@@ -88,7 +88,7 @@ def _on_client(client: "Client", work: Work, visits: Iterable[VisitFiles]) -> It
 def _completed(pool: Executor, work: Work, visits: Iterable[VisitFiles]) -> Iterator[Done]:
     futures: dict[Future[Row], VisitFiles] = {pool.submit(_unless_stopped, work, files): files for files in visits}
     for future in as_completed(list(futures)):
-        files = futures.pop(future)  # a future holds its row
+        files = futures.pop(future)  # a future keeps its row in memory
         try:
             error = future.exception()
         except CancelledError as canceled:  # the client was closed
@@ -97,7 +97,7 @@ def _completed(pool: Executor, work: Work, visits: Iterable[VisitFiles]) -> Iter
 
 
 def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Iterator[Done]:
-    """Work in processes. When one dies, the pool goes with it: what it lost is done again, one at a time."""
+    """Work in processes. If one dies, the pool breaks, and the visits that were lost are repeated one at a time."""
     from concurrent.futures.process import BrokenProcessPool
 
     lost: list[VisitFiles] = []
@@ -123,10 +123,9 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
 
 @contextmanager
 def _processes(workers: int) -> "Iterator[ProcessPoolExecutor]":
-    """Start processes afresh, for a fork of one with threads may hang.
+    """Spawn new processes, since a fork of a process with threads may hang.
 
-    They end within seconds if anything goes wrong here, also if this process is killed: the pipe that it holds open is
-    closed then.
+    They end within seconds if this process fails or is killed, because the pipe that it holds open is then closed.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -145,11 +144,11 @@ def _processes(workers: int) -> "Iterator[ProcessPoolExecutor]":
 
 
 _PIPES: "list[Connection]" = []
-"""In a worker process: the pipe that can be read, for it is at its end, when the one that asked has stopped."""
+"""In a worker process: the pipe from the parent, which can be read (at its end) when the parent has stopped."""
 
 
 def _begin(pipe: "Connection") -> None:
-    # An interrupt from the keyboard goes to all processes; the one that asked takes care of it.
+    # An interrupt from the keyboard goes to all processes; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     _PIPES.append(pipe)
@@ -161,7 +160,7 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _watch(pipe: "Connection") -> None:
-    """End this process when the one that asked has stopped or is gone: in good order, or else after `GRACE`."""
+    """End this process when the parent has stopped: by a signal first, or else after `GRACE`."""
     with suppress(OSError):
         pipe.poll(None)
     os.kill(os.getpid(), signal.SIGTERM)

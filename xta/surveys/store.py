@@ -1,4 +1,4 @@
-"""Rows of a survey on disk, one line a visit, so that an interrupted survey goes on where it was."""
+"""Save the rows of a survey on disk, one line per visit, so that an interrupted survey can be resumed."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ FORMAT = "xta survey row"
 
 
 class Store:
-    """Finished rows in a file of JSON lines, made at the first row.
+    """Finished rows in a file of JSON lines, which is created with the first row.
 
-    Rows that were made with something else than `made_with`, version and options, are not used; nor, when the
-    network may be used (`online`), provisional ones, which rest on an archive that did not answer. A line is
-    written by one call, so it is there whole or, after a crash of the machine, in part at the end; such a part is cut
-    off. Of two lines of a visit the later counts.
+    Rows that were made with another version or other options than `made_with` are not used. If the network may be used
+    (`online`), provisional rows, for which the archive did not answer, are not used either. A line is written by one
+    call; only a crash of the machine can leave an incomplete line at the end, which is then removed. Of two lines of a
+    visit the later one is used.
     """
 
     def __init__(self, path: "str | os.PathLike[str]", *, made_with: str, online: bool = True) -> None:
@@ -30,7 +30,7 @@ class Store:
         self.made_with, self.online = made_with, online
         self._lines: dict[str, Row] = {}
         if not self.path.parent.is_dir():
-            msg = f"the folder {self.path.parent} does not exist; make it, or keep the rows (resume) elsewhere"
+            msg = f"the folder {self.path.parent} does not exist; create it, or choose another file for resume"
             raise FileError(msg)
         if self.path.exists():
             self._read()
@@ -46,7 +46,7 @@ class Store:
             msg = f"cannot read the rows of an earlier survey: {error}; remove {self.path} or choose another"
             raise FileError(msg) from error
         if not ours:
-            msg = f"{self.path} holds no rows of a survey; keep them (resume) in another file"
+            msg = f"{self.path} contains no rows of a survey; choose another file for resume"
             raise FileError(msg)
         for number, row in enumerate(whole.splitlines(), 1):
             try:
@@ -76,7 +76,7 @@ class Store:
             with self.path.open("ab", buffering=0) as file:
                 file.write(text.encode())
         except OSError as error:
-            msg = f"cannot keep the rows in {self.path}: {error}; is the folder writable and the disk not full?"
+            msg = f"cannot save the rows in {self.path}: {error}; check permissions and free disk space"
             raise FileError(msg) from error
 
 
@@ -84,7 +84,7 @@ _START = json.dumps({"format": FORMAT})[:-1].encode()
 
 
 def _signature(files: VisitFiles) -> list[object]:
-    """Tell the files that a row rests on, with size and time of each, and what else the row says of files."""
+    """List the files that a row depends on, with size and time of each, and the number and errors of other files."""
     result: list[object] = [files.n_files, *files.damaged]
     for path in files.paths:
         try:

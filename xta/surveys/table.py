@@ -1,4 +1,4 @@
-"""The columns of a survey; from rows to a Dataset, from a Dataset to ECSV."""
+"""Define the columns of a survey, convert rows to a Dataset, and write a Dataset as ECSV."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ METHODS = tuple(method for method in table.METHODS if method != "template")
 """Independent estimates that need no model image."""
 
 Row: TypeAlias = dict[str, Any]
-"""One visit, of what JSON can hold; see `survey_visit`."""
+"""The values of one visit in types of JSON; see `survey_visit`."""
 
 IDENTITY = {
     "target_name": "target",
@@ -33,21 +33,21 @@ IDENTITY = {
     "aperture": "SIAF aperture",
     "filter": "filter",
     "exp_type": "exposure type",
-    "filename": "the exposure that the row is of: science, else target acquisition",
-    "oss_status": "what the onboard software says of its centroid",
-    "centroid_source": "where the centroid in use comes from",
+    "filename": "exposure that the row describes: science, or else target acquisition",
+    "oss_status": "status of the onboard centroid",
+    "centroid_source": "source of the centroid in use",
     "guide_star": "guide star",
     "prd_version": "SIAF release that the product was processed with",
-    "oss_prd": "SIAF release that was onboard, by the closure of the acquisition",
+    "oss_prd": "SIAF release that was on board, from the consistency of the event log",
 }
 """Columns of text that are scalar coordinates of the analyzed exposure -> long name."""
 
 TEXTS = {
     "program": "program",
     **IDENTITY,
-    "checks_failed": "checks that failed, each with what it found",
-    "reason": "why the visit failed, or what of it was left out",
-    "warnings": "what the result should be read with",
+    "checks_failed": "checks that failed, each with its reason",
+    "reason": "reason why the visit failed, or parts that were left out",
+    "warnings": "warnings about the result",
 }
 """Columns of text -> long name."""
 
@@ -63,7 +63,7 @@ NUMBERS: dict[str, tuple[str, str]] = {
 """Columns of numbers -> units, long name."""
 
 COUNTS = {
-    "guider": "number of the guider, 0 where it is not known",
+    "guider": "number of the guider, 0 if it is not known",
     "n_science": "number of science exposures",
     "n_files": "number of products, of any kind",
 }
@@ -73,9 +73,10 @@ ESTIMATE = {name: table.ATTRS[name] for name in ("dx", "dy", "x_sigma", "y_sigma
 
 
 def to_dataset(rows: Sequence[Row], *, estimates: bool, per: str = "visit") -> xr.Dataset:
-    """Put rows of `survey_visit` into a Dataset, in which text that a row lacks is "" and a number NaN.
+    """Convert rows of `survey_visit` to a Dataset, in which missing text is "" and missing numbers are NaN.
 
-    `per` "exposure" makes that the dimension, labeled by the names of the files, and ``visit`` a coordinate along it.
+    With `per` "exposure" the dimension is ``exposure``, labeled by the names of the files, and ``visit`` is a
+    coordinate along it.
     """
     data = {name: _column([row.get(name, "") for row in rows], str, long_name=text) for name, text in TEXTS.items()}
     dates = pd.to_datetime([row.get("date", "") for row in rows], format="ISO8601", errors="coerce")
@@ -84,7 +85,7 @@ def to_dataset(rows: Sequence[Row], *, estimates: bool, per: str = "visit") -> x
         data[name] = _column([row.get(name) for row in rows], float, units=units, long_name=text)  # None becomes NaN
     for name, text in COUNTS.items():
         data[name] = _column([row.get(name, 0) for row in rows], np.int32, units="1", long_name=text)
-    status = _flags("what was found", "failed star_found offset_only background", 0)
+    status = _flags("result of the visit", "failed star_found offset_only background", 0)
     data["ok"] = _column([row["ok"] for row in rows], np.int8, **status)
     passed = [[row.get("checks", {}).get(name, -1) for name in CHECKS] for row in rows]
     about = _flags(model.ATTRS["check_passed"][1], "not_tested failed passed", -1)
@@ -118,7 +119,7 @@ def _estimates(rows: Sequence[Row]) -> xr.Dataset:
 
 
 def _flags(text: str, meanings: str, first: int) -> dict[str, object]:
-    """Describe flags as CF does: successive values from `first`, with their meanings."""
+    """Describe flags by CF attributes: successive values from `first`, with their meanings."""
     values = np.arange(first, first + len(meanings.split()), dtype=np.int8)
     return {"long_name": text, "standard_name": "status_flag", "flag_values": values, "flag_meanings": meanings}
 
@@ -136,13 +137,13 @@ def counts(ds: xr.Dataset) -> str:
 def to_table(ds: xr.Dataset) -> "Table":
     """Make an astropy table: one row per visit or exposure, one column per variable, attributes in ``meta``.
 
-    What has a second dimension is one column for each of its labels: ``sam_dx``, ``guide_star_x_sigma``,
-    ``check_telemetry_closes``. Dates are text, and text that is not there is masked.
+    A variable with a second dimension becomes one column per label: ``sam_dx``, ``guide_star_x_sigma``,
+    ``check_telemetry_closes``. Dates are text, and missing text is masked.
     """
     from astropy.table import MaskedColumn, Table
 
     if not (dims := [name for name in ("visit", "exposure") if name in ds.indexes]):
-        msg = "the dataset has no index visit or exposure; give one of xta.survey"
+        msg = "the dataset has no index visit or exposure; give the result of xta.survey"
         raise ArgumentError(msg)
     table = Table(meta=model.clean_attrs(ds.attrs))
     for name, variable in _flat(ds, dims[0]):
@@ -159,7 +160,7 @@ def to_table(ds: xr.Dataset) -> "Table":
 
 
 def _flat(ds: xr.Dataset, dim: str) -> Iterable[tuple[str, xr.Variable]]:
-    """Yield the columns of one dimension; what has a second one label by label."""
+    """Yield the columns of one dimension; a variable with a second one gives one column per label."""
     yield dim, ds[dim].variable
     if dim != "visit":
         yield "visit", ds["visit"].variable
@@ -171,7 +172,7 @@ def _flat(ds: xr.Dataset, dim: str) -> Iterable[tuple[str, xr.Variable]]:
             for value in data[other].values:
                 yield label.format(value).replace(" ", "_"), data.sel({other: value}).variable
         else:
-            msg = f"{name} has dimensions {data.dims}, which a table has not; drop it"
+            msg = f"{name} has the dimensions {data.dims}, which do not fit into a table; drop it"
             raise ArgumentError(msg)
 
 
@@ -183,19 +184,19 @@ def _plain(variable: xr.Variable) -> np.ndarray:
 
 
 def to_ecsv(ds: xr.Dataset, path: "str | os.PathLike[str]") -> None:
-    """Write a survey as an ECSV table, whole or not at all.
+    """Write a survey as an ECSV table; an incomplete file is never left.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `survey`.
+        The result of `survey`.
     path : path
-        Replaced if it exists, once the new file is complete.
+        File to write; an existing one is replaced once the new file is complete.
 
     Raises
     ------
     ArgumentError
-        If `ds` is no survey.
+        If `ds` is not a survey.
     FileError
         If the file cannot be written.
 

@@ -1,4 +1,4 @@
-"""Analyze one visit, and put the results into one flat row."""
+"""Analyze one visit, and collect the results in one flat row."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ NO_STAR = "a background field, without an acquisition"
 
 
 class _Options(NamedTuple):
-    """How to analyze a visit."""
+    """The options to analyze a visit."""
 
     centroid: Centroid
     corrections: str | tuple[str, ...]
@@ -55,22 +55,22 @@ def survey_visit(
     offline: bool = False,
     per: str = "visit",
 ) -> Row:
-    """Analyze one visit, and return a row of what JSON can hold: texts, numbers, "checks" and "estimates".
+    """Analyze one visit, and return a row in types of JSON: texts, numbers, "checks" and "estimates".
 
-    What is not known is absent. A visit that fails has ``ok`` 0 and a ``reason``. "provisional" is True where the
-    event log was asked for and the archive did not answer: another time the row may be a better one. With `per`
-    "exposure" the row has "exposures", a row for each science exposure.
+    Values that are not known are absent. A visit that fails has ``ok`` 0 and a ``reason``. "provisional" is True if
+    the archive was asked for the event log and did not answer, so that a later row may be better. With `per`
+    "exposure" the row has "exposures", one row per science exposure.
     """
     work = _each_exposure if per == "exposure" else _analyzed
     row = failed_row(files, " ".join(files.damaged))
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")  # what libraries say of each of a thousand files
+        warnings.simplefilter("ignore")  # libraries may warn about each of a thousand files
         warnings.simplefilter("always", XtaWarning)
         try:
             row |= work(files, _Options(centroid, corrections, estimates, offline))
         except XtaError as error:
             row["reason"] = " ".join([error.problem, *files.damaged])
-        except damage() as error:  # nobody foresaw it: it costs one visit, not the thousand others
+        except damage() as error:  # an unexpected error costs one visit, not the thousand others
             logger.warning("visit %s failed", files.visit_id, exc_info=True)
             row["reason"] = f"unexpected {type(error).__name__}: {error}"
     said = [str(item.message) for item in caught if issubclass(item.category, XtaWarning)]
@@ -85,13 +85,13 @@ def _one_line(text: str) -> str:
 
 
 def failed_row(files: VisitFiles, reason: str) -> Row:
-    """Make the row of a visit of which nothing is known but its files."""
+    """Make the row of a visit of which only the files are known."""
     about = {"visit_id": files.visit_id, "program": files.visit_id[:5]}
     return about | {"n_science": len(files.science), "n_files": files.n_files, "ok": FAILED, "reason": reason}
 
 
 def exposure_rows(files: VisitFiles, row: Row) -> list[Row]:
-    """Take the rows of its exposures out of the row of a visit; of one that failed, a row for each file."""
+    """Return the rows of the exposures in the row of a visit; if the visit failed, one row per file."""
     common = {name: row[name] for name in ("n_science", "n_files", "warnings") if name in row}
     named = [failed_row(files, row.get("reason", "")) | {"filename": path.name} for path in files.science]
     alone = {name: value for name, value in row.items() if name != "exposures"}
@@ -102,7 +102,7 @@ def _analyzed(files: VisitFiles, how: _Options) -> Row:
     """Analyze the first science exposure that has an imaging WCS; without one, the acquisition by itself."""
     if not files.science + files.ta:
         what = f"{files.n_files - len(files.damaged)} products, but no _calints or _cal of a science or TA exposure"
-        msg = f"visit {files.visit_id} has {what}; fetch one"
+        msg = f"visit {files.visit_id} has {what}; download one"
         raise AcquisitionError(msg)
     if files.is_background and not files.ta:
         with open_exposure(files.science[0]) as exposure:
@@ -128,12 +128,12 @@ def _analyzed(files: VisitFiles, how: _Options) -> Row:
 
 
 def _given(files: VisitFiles, *, offline: bool) -> dict[str, Any]:
-    """Collect what is known of the acquisition beside its exposures."""
+    """Collect the event log and the TARG_ACQ extensions of the acquisition."""
     return {"oss": _event_log(files), "targ_acq": read_targ_acqs(files.uncal) or None, "offline": offline}
 
 
 def _each_exposure(files: VisitFiles, how: _Options) -> Row:
-    """Analyze every science exposure of a visit by its one acquisition; one that fails does not stop the others."""
+    """Analyze every science exposure of a visit by its one acquisition; a failure does not stop the others."""
     if not files.science:
         row = _analyzed(files, how)
         return row | {"exposures": [failed_row(files, "") | row]}
@@ -157,7 +157,7 @@ def _each_exposure(files: VisitFiles, how: _Options) -> Row:
 
 
 def _one_exposure(exposure: xr.Dataset, acquisition: Acquisition | None, how: _Options) -> Row:
-    """Analyze one exposure, by an acquisition that is found already."""
+    """Analyze one exposure by an acquisition that has been read already."""
     if acquisition is None:
         return _background(exposure, ())
     try:
@@ -167,7 +167,7 @@ def _one_exposure(exposure: xr.Dataset, acquisition: Acquisition | None, how: _O
     try:
         ds = adjust_wcs(measured, corrections=how.corrections)
     except WCSError as error:
-        return _row(measured) | {"ok": OFFSET_ONLY, "reason": f"without an imaging WCS that can be used ({error})"}
+        return _row(measured) | {"ok": OFFSET_ONLY, "reason": f"it has no usable imaging WCS ({error})"}
     except XtaError as error:
         return _facts(exposure) | {"reason": str(error)}
     row = _row(ds) | {"ok": STAR_FOUND}
@@ -180,22 +180,22 @@ def _background(exposure: xr.Dataset, damaged: Iterable[str]) -> Row:
 
 
 def _facts(ds: xr.Dataset) -> Row:
-    """Take the columns of text, which say what an exposure is."""
+    """Collect the columns of text, which identify an exposure."""
     columns = {"date": "date_beg"} | {name: name for name in IDENTITY}
     return {column: str(header(ds)[name]) for column, name in columns.items() if name in header(ds)}
 
 
 def _about(files: VisitFiles, acquisition: Acquisition, left_out: Mapping[str, str]) -> Row:
-    """Say what of the visit is left out, and whether the archive may have more of it another time."""
+    """Describe which parts of the visit are left out, and whether the row is provisional."""
     names = {why: [name for name in left_out if left_out[name] == why] for why in left_out.values()}
-    reasons = [f"without an imaging WCS that can be used ({why}): {', '.join(names[why])}" for why in names]
+    reasons = [f"left out without a usable imaging WCS ({why}): {', '.join(names[why])}" for why in names]
     row: Row = {"reason": " ".join([*reasons, *files.damaged])}
     asked = not any(record.successful for record in acquisition.records)
     return row | {"provisional": True} if asked and not acquisition.search.answered else row
 
 
 def _row(ds: xr.Dataset) -> Row:
-    """Take the scalars that an analysis leaves in a dataset."""
+    """Collect the scalar results of an analysis."""
     row = _facts(ds)
     row |= {name: _json(ds[name].item()) for name in NUMBERS if name in ds.coords and not ds[name].ndim}
     row["checks"] = dict(zip(ds["check"].values.tolist(), ds["check_passed"].values.tolist(), strict=True))
@@ -218,7 +218,7 @@ def _estimates(ds: xr.Dataset, log: "OssLog | None") -> dict[str, list[float | N
 
 
 def _event_log(files: VisitFiles) -> "OssLog | None":
-    """Select from the logs the one that tells most of the visit; None to let the analysis look for one."""
+    """Select the log with the most rows of the visit; None to let the analysis look for one."""
 
     def read(path: Path) -> "tuple[OssLog, tuple[str, ...]]":
         about = path.stat()
@@ -232,5 +232,5 @@ def _event_log(files: VisitFiles) -> "OssLog | None":
 
 @lru_cache(maxsize=2)
 def _log(path: Path, size: int, mtime: int) -> "tuple[OssLog, tuple[str, ...]]":
-    """Read a log, of one visit or of a year; `size` and `mtime` tell when to read again."""
+    """Read a log of a visit or of a year, cached until its `size` or `mtime` changes."""
     return read_log(path)

@@ -120,7 +120,7 @@ def test_load_refuses_shared_nodes_that_multiply(text):
 
 
 def test_load_refuses_node_that_holds_itself(text):
-    with pytest.raises(WCSError, match="holds itself"):
+    with pytest.raises(WCSError, match="contains itself"):
         wcs.load(text.replace("wcs: !", "wcs: &a [*a]\n...\n#", 1))
 
 

@@ -171,7 +171,7 @@ def test_analyze_leaves_out_exposure_without_wcs(folder, tmp_path):
     table = result.ta.files
     (row,) = (k for k, path in enumerate(table["path"].values) if path.endswith(name))
     assert (table["status"].values[row], table["group"].values[row]) == (0, "")
-    assert "held no GWCS" in table["reason"].values[row]
+    assert "has no GWCS" in table["reason"].values[row]
     science.unlink()
     with pytest.warns(XtaWarning):
         tree = xta.open_program(tmp_path)
@@ -193,7 +193,7 @@ def with_groups(program, datasets):
 def test_analyze_writes_why_exposure_is_left_out(program, analyzed):
     gone, kept = paths(program, "science")
     tree = with_groups(program, {gone: foreign(program[gone].to_dataset())})
-    with pytest.warns(XtaWarning, match="is not the one of its header"):
+    with pytest.warns(XtaWarning, match="disagrees with its header"):
         result = tree.ta.analyze(centroid="oss", corrections="none")
     assert paths(result, "science") == [kept]
     table = result.ta.files

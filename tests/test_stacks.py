@@ -220,7 +220,7 @@ def test_to_fits_writes_each_exposure(single, tmp_path):
 def test_to_fits_refuses_name_outside_the_folder(single, tmp_path, name):
     """As NetCDF and Zarr may hold it: the keyword is checked when a product is opened."""
     whole = xta.stack([single[0].assign_coords(filename=((), name)), single[1]])
-    with pytest.raises(ArgumentError, match="does not name a file"):
+    with pytest.raises(ArgumentError, match="not the name of a file"):
         whole.ta.to_fits(tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -574,7 +574,7 @@ def test_to_fits_refuses_to_overwrite_original(analyzed, nircam, tmp_path):
 
 def test_to_fits_refuses_name(analyzed, tmp_path):
     (tmp_path / "folder.fits").mkdir()
-    with pytest.raises(ArgumentError, match=r"does not end in \.fits"):
+    with pytest.raises(ArgumentError, match=r"must end in \.fits"):
         to_fits(analyzed, tmp_path / "a.nc")
     with pytest.raises(FileError, match="is a folder"):
         to_fits(analyzed, tmp_path / "folder.fits")

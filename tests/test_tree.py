@@ -204,7 +204,7 @@ def test_open_program_two_copies(nircam, folder):
     reasons = dict(zip(table["path"].values.tolist(), table["reason"].values.tolist(), strict=True))
     assert str(folder / again.name) in reasons[str(again)]
     again.write_bytes(again.read_bytes() + bytes(2880))
-    with pytest.warns(XtaWarning, match="are not the same"):
+    with pytest.warns(XtaWarning, match="differ; the first"):
         xta.open_program(folder)
 
 

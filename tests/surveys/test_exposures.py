@@ -90,7 +90,7 @@ def test_survey_per_exposure_with_foreign_wcs_does_not_stop_others(dithered, tmp
     fits.setval(first, "RA_REF", value=fits.getval(first, "RA_REF", "SCI") + 1e-3, ext=("SCI", 1))
     ds = survey(tmp_path, **EACH)
     assert ds["ok"].sel(exposure=[first.name, second.name]).values.tolist() == [0, 1]
-    assert "is not the one of its header" in ds["reason"].sel(exposure=first.name).item()
+    assert "disagrees with its header" in ds["reason"].sel(exposure=first.name).item()
     truth = dithered.truth.sel(file=second.name)
     assert float(ds["target_x"].sel(exposure=second.name)) == pytest.approx(float(truth["star_x"]), abs=1e-4)
 

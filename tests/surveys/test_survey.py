@@ -13,7 +13,7 @@ from xta.surveys import survey
     [
         ([], {}, ArgumentError, "at least one"),
         (None, {}, ArgumentError, "at least one"),
-        ([3], {}, ArgumentError, "3 among its files"),
+        ([3], {}, ArgumentError, "3 among the files"),
         (["nowhere"], {}, FileError, "nowhere does not exist"),
         ([""], {"per": "star"}, ArgumentError, "per is 'star'"),
         ([""], {"workers": 0}, ArgumentError, "workers is 0"),

@@ -1,1 +1,1 @@
-"""Pixels, telescope frame and sky: SIAF, WCS, directions on the sphere."""
+"""Convert between pixels, the telescope frame and the sky: SIAF, WCS and directions on the sphere."""

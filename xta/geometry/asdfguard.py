@@ -1,7 +1,7 @@
-"""Check the ASDF content of a WCS before asdf sees it: a file of a stranger opens nothing and stays small.
+"""Check the ASDF content of a WCS before asdf reads it, so that an untrusted file opens no other and stays small.
 
-ASDF can refer to other files and addresses, and a few bytes of it can stand for gigabytes. Nothing but the nodes of
-the WCS and the blocks that they use is handed on, so that what was not checked is not read.
+ASDF can refer to other files and addresses, and a few bytes of it can expand to gigabytes. Only the nodes of
+the WCS and the blocks that they use are passed on to asdf, after they have been checked.
 """
 
 import bz2
@@ -24,22 +24,22 @@ __all__ = ["MAX_CONTENT", "Checked", "check", "wcs_only"]
 Node: TypeAlias = Any
 """A node of YAML, of a library without types."""
 
-MAX_CONTENT = 1 << 28  # [byte] of the ASDF extension with all blocks; 0.9 MB is the largest known
-MAX_YAML = 1 << 21  # [byte] 56 kB is the largest known
-MAX_NODES = 200_000  # of the WCS, a shared one counted each time; 2,000 are usual
-MAX_DEPTH = 200  # of nodes in each other; 40 are usual
-MAX_TEXT = 10_000  # characters of one value
-MAX_WHOLE = 100_000  # whole numbers outside arrays: numbers of axes, and pixels
-MAX_ELEMENTS = 1 << 22  # of one array
-MAX_UNPACKED = 1 << 26  # [byte] of all blocks that the WCS uses
+MAX_CONTENT = 1 << 28  # [byte] in the ASDF extension with all blocks; the largest known has 0.9 MB
+MAX_YAML = 1 << 21  # [byte] the largest known has 56 kB
+MAX_NODES = 200_000  # nodes of the WCS, with a shared one counted each time; 2,000 are usual
+MAX_DEPTH = 200  # levels of nested nodes; 40 are usual
+MAX_TEXT = 10_000  # characters in one value
+MAX_WHOLE = 100_000  # largest integer outside arrays: numbers of axes, and pixels
+MAX_ELEMENTS = 1 << 22  # elements of one array
+MAX_UNPACKED = 1 << 26  # [byte] in all blocks that the WCS uses
 MAX_BLOCKS = 10_000
-MAX_DEGREE = 20  # of a polynomial; 5 is usual, 9 the largest that the pipeline fits
+MAX_DEGREE = 20  # degree of a polynomial; 5 is usual, and the pipeline fits at most 9
 
 YAML = "tag:yaml.org,2002:"
 PLAIN = {YAML + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp")}
 TAGS = ("asdf/transform/", "asdf/unit/", "asdf/time/", "gwcs/", "jwst_pipeline/")
 KNOWN = (*(f"tag:stsci.edu:{name}" for name in TAGS), "tag:astropy.org:astropy/")
-"""How the tags of a WCS begin; `jwst_pipeline` are the transforms of spectrographs, which are refused later."""
+"""Prefixes of the tags in a WCS; `jwst_pipeline` are the transforms of spectrographs, which are refused later."""
 
 NDARRAY = "tag:stsci.edu:asdf/core/ndarray-"
 ARRAY_KEYS = {"source", "data", "shape", "datatype", "byteorder", "offset", "strides"}
@@ -54,7 +54,7 @@ HEADER = struct.Struct(">I4sQQQ16s")
 
 @dataclass(frozen=True)
 class Checked:
-    """The WCS of ASDF content: its node, the arrays in blocks by the ``id`` of their nodes, and what it was in."""
+    """The WCS of ASDF content: its node, the arrays in blocks by the ``id`` of their nodes, head and blocks."""
 
     node: Node
     arrays: dict[int, NDArray[Any]]
@@ -68,13 +68,13 @@ def check(content: bytes) -> Checked:
     Parameters
     ----------
     content : bytes
-        A whole ASDF file: ``wcs``, or ``meta.wcs`` of a product, and the blocks after it.
+        A complete ASDF file: ``wcs``, or ``meta.wcs`` of a product, and the blocks after it.
 
     Raises
     ------
     WCSError
-        If there is no WCS; if the WCS refers to anything outside the content, has tags that no WCS has, is larger or
-        deeper than any real one, or has coefficients that are not finite.
+        If there is no WCS, or the WCS refers to anything outside the content, has tags that do not belong to a WCS, is
+        larger or deeper than any real one, or has coefficients that are not finite.
 
     References
     ----------
@@ -100,7 +100,7 @@ def check(content: bytes) -> Checked:
 
 
 def wcs_only(checked: Checked) -> bytes:
-    """Write what was checked as an ASDF file with ``wcs`` and the blocks that it uses, unpacked."""
+    """Write the checked content as an ASDF file with ``wcs`` and the blocks that it uses, unpacked."""
     import yaml  # type: ignore[import-untyped]
 
     tree = yaml.MappingNode(YAML + "map", [(yaml.ScalarNode(YAML + "str", "wcs"), checked.node)])
@@ -116,14 +116,14 @@ def _refuse(what: str) -> NoReturn:
 
 @lru_cache(maxsize=2)
 def _yaml(name: str) -> Any:
-    """Choose the safe loader or dumper of libyaml, which asdf uses too, or else that of Python."""
+    """Return the safe loader or dumper of libyaml, which asdf uses, too, or else that of Python."""
     import yaml
 
     return getattr(yaml, f"CSafe{name}", None) or getattr(yaml, f"Safe{name}")
 
 
 def _compose(text: bytes) -> Node:
-    """Parse YAML to nodes, of which no objects are made."""
+    """Parse YAML to nodes, without making objects from them."""
     import yaml
 
     try:
@@ -144,11 +144,11 @@ def _child(node: Node, name: str) -> Node:
 
 
 def _measure(node: Node, depth: int, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Count the nodes of a tree and measure its height; a node that is shared counts wherever it is used."""
+    """Count the nodes of a tree and measure its height; a shared node is counted each time it is used."""
     if id(node) in known:
         return known[id(node)]
     if depth > MAX_DEPTH:
-        _refuse(f"its WCS has more than {MAX_DEPTH} levels, or holds itself")
+        _refuse(f"its WCS has more than {MAX_DEPTH} levels, or contains itself")
     count, height = 1, 1
     if node.id != "scalar":
         parts = node.value if node.id == "sequence" else [part for pair in node.value for part in pair]
@@ -172,7 +172,7 @@ def _check(root: Node, blocks: "_Blocks") -> None:
         if node.tag.startswith(NDARRAY):
             _check_array(node, blocks)
         elif node.tag not in PLAIN and not node.tag.startswith(KNOWN):
-            _refuse(f"its WCS has the tag {node.tag!r:.80}, which no WCS of an image has")
+            _refuse(f"its WCS has the tag {node.tag!r:.80}, which does not belong to the WCS of an image")
         if node.id == "scalar":
             _check_value(node, unbounded)
         elif node.id == "sequence":
@@ -184,10 +184,10 @@ def _check(root: Node, blocks: "_Blocks") -> None:
 
 
 def _parts(owner: Node, key: Node, value: Node) -> list[tuple[Node, bool]]:
-    """Check the key of a mapping; return what has to be checked next, and whether it may be infinite."""
+    """Check the key of a mapping; return the nodes to check next, and whether they may be infinite."""
     name = key.value if key.id == "scalar" and key.tag == YAML + "str" else None
     if name is None or name in {"$ref", "source"}:
-        _refuse(f"its WCS has the key {key.value!r:.80}; references and keys that are no text are not read")
+        _refuse(f"its WCS has the key {key.value!r:.80}; references and keys that are not text are not read")
     if name == "coefficients" and "polynomial" in owner.tag:
         worst = max(_lengths(value), default=0)
         if worst > MAX_DEGREE + 1:
@@ -196,7 +196,7 @@ def _parts(owner: Node, key: Node, value: Node) -> list[tuple[Node, bool]]:
 
 
 def _lengths(node: Node) -> Iterator[int]:
-    """Yield the lengths of an array and of its rows: those that are declared, and those that are there."""
+    """Yield the lengths of an array and of its rows, both the declared and the actual ones."""
     if node.id == "sequence":
         yield len(node.value)
         for row in node.value:
@@ -220,7 +220,7 @@ def _check_value(node: Node, unbounded: bool) -> None:
 
 
 def _finite(text: str) -> bool:
-    """Tell whether a number is finite; one in a form that only YAML knows is."""
+    """Return True if a number is finite; a number in a form that only YAML has is."""
     try:
         return math.isfinite(float(text.replace("_", "")))
     except ValueError:
@@ -228,7 +228,7 @@ def _finite(text: str) -> bool:
 
 
 def _whole(node: Node) -> int:
-    """Read a whole number from 0; a negative one for what is none."""
+    """Read an integer of at least 0; return a negative number for anything else."""
     text = node.value if node.id == "scalar" and node.tag == YAML + "int" else ""
     if re.fullmatch(r"[-+]?(?:0|[1-9]\d{0,15})", text):
         return int(text)
@@ -243,7 +243,7 @@ def _numbers(node: Node, name: str) -> list[int]:
 
 
 def _check_array(node: Node, blocks: "_Blocks") -> None:
-    """Check where an array is, how large it is, and that its numbers are finite, where they are in a block."""
+    """Check the place and size of an array, and that its numbers are finite if they are in a block."""
     parts = dict(_pairs(node))
     if node.id == "sequence":
         return
@@ -251,16 +251,16 @@ def _check_array(node: Node, blocks: "_Blocks") -> None:
         _refuse(f"an array has the keys {sorted(parts)!s:.80}")
     kind = TYPES.get(parts["datatype"].value) if "datatype" in parts and parts["datatype"].id == "scalar" else ""
     if kind is None or ("datatype" in parts and not kind):
-        _refuse("an array has a datatype that is not that of numbers")
+        _refuse("an array has a datatype that is not numeric")
     shape = _numbers(parts["shape"], "shape") if "shape" in parts else None
     if "source" not in parts:
         if "data" not in parts or parts["data"].id != "sequence":
-            _refuse("an array holds no list of numbers")
+            _refuse("an array contains no list of numbers")
         return
     if "data" in parts or _whole(parts["source"]) < 0:
         _refuse(f"an array refers to {parts['source'].value!r:.80}, which is not in the same file")
     if shape is None or not kind or "byteorder" not in parts or parts["byteorder"].value not in ORDERS:
-        _refuse("an array lacks its shape, datatype or byte order")
+        _refuse("an array has no shape, datatype or byte order")
     _check_block(node, parts, shape, ORDERS[parts["byteorder"].value] + str(kind), blocks)
 
 
@@ -304,7 +304,7 @@ class _Blocks:
 
 
 def _blocks(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield compression, size when unpacked, and the packed bytes of each block; what is cut short is left out."""
+    """Yield compression, unpacked size, and the packed bytes of each block; an incomplete block is left out."""
     place = max(data.find(MAGIC), 0)
     for _ in range(MAX_BLOCKS):
         body = place + len(MAGIC) + 2
@@ -319,7 +319,7 @@ def _blocks(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
 
 
 def _unpacked(compression: bytes, size: int, data: bytes, limit: int) -> bytes:
-    """Unpack a block of a declared size, and never more than that."""
+    """Unpack a block, up to its declared size and no further."""
     if size > limit:
         _refuse(f"its blocks declare {size} bytes; at most {MAX_UNPACKED} are read")
     unpack: dict[bytes, Callable[[], bytes]] = {
@@ -328,7 +328,7 @@ def _unpacked(compression: bytes, size: int, data: bytes, limit: int) -> bytes:
         b"bzp2": lambda: bz2.BZ2Decompressor().decompress(data, size + 1),
     }
     if compression not in unpack:
-        _refuse(f"a block is compressed by {compression!r}; known are zlib and bzp2")
+        _refuse(f"a block is compressed by {compression!r}; only zlib and bzp2 are read")
     try:
         result = unpack[compression]()
     except (zlib.error, OSError, ValueError, EOFError) as error:

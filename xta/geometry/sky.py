@@ -1,7 +1,7 @@
-"""Sky coordinates of a dataset: lazy ``ra`` and ``dec`` of its labels, positions, selection by sky.
+"""Compute sky coordinates of a dataset: lazy ``ra`` and ``dec`` of its labels, positions, selection by position.
 
-The labels ``x`` and ``y`` say which pixel of the readout each sample is, and the text ``wcs`` says where a
-pixel lies on the sky. Everything here follows from these two, so it survives crops, strides and joins.
+The labels ``x`` and ``y`` are the readout pixels of the samples, and the text ``wcs`` converts pixels to sky positions.
+All coordinates in this module are derived from these two, so they stay right after crops, strides and joins.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -40,14 +40,14 @@ Values: TypeAlias = ArrayLike | xr.DataArray
 Function: TypeAlias = Callable[..., tuple[Floats, ...]]
 
 SAME = 1e-6
-"""Separations [arcsec] and position angles [deg] that agree to this are the same in arithmetic; nearer to the star
-[arcsec] there is no angle."""
+"""Separations [arcsec] and position angles [deg] that agree to this are the same in arithmetic. Closer to the star
+[arcsec] the angle is not defined."""
 
 
 class _FromLabels(xr.indexes.CoordinateTransform):
-    """Coordinates computed from the labels x, y and the WCS text when their values are asked for.
+    """Coordinates computed from the labels x, y and the WCS text when their values are needed.
 
-    `function` takes (WCS text, x, y), and the values `of` the exposure, and returns one array for each coordinate name.
+    `function` takes (WCS text, x, y) and the values `of` the exposure, and returns one array per coordinate name.
     """
 
     def __init__(self, function: Function, coord_names: tuple[str, ...], ds: xr.Dataset, of: tuple[str, ...]) -> None:
@@ -77,12 +77,12 @@ class _FromLabels(xr.indexes.CoordinateTransform):
         return dict(zip(self.coord_names, result, strict=True))
 
     def _each(self, which: list[Ints], x: Floats, y: Floats) -> tuple[Floats, ...]:
-        """Evaluate where several WCSs are joined: each text for its own pixels."""
+        """Evaluate several WCSs that were joined, each for its own pixels."""
         result = tuple(np.full(x.shape, np.nan) for _ in self.coord_names)
         for index in np.ndindex(self.texts.shape):
             text = self.texts[index]
             if not isinstance(text, str) or not text:
-                continue  # filled by an outer join, or a file's way to say so: no exposure there
+                continue  # filled by an outer join or a file: there is no exposure
             inside = np.all([np.broadcast_to(w, x.shape) == k for w, k in zip(which, index, strict=True)], axis=0)
             parts = self.function(text, x[inside], y[inside], *(values[index] for values in self.of))
             for whole, part in zip(result, parts, strict=True):
@@ -101,10 +101,10 @@ class _FromLabels(xr.indexes.CoordinateTransform):
 
 
 def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...], of: tuple[str, ...] = ()) -> xr.Dataset:
-    """Add coordinates that follow from ``x``, ``y`` and ``wcs``; they are evaluated when first used and have no index.
+    """Add coordinates derived from ``x``, ``y`` and ``wcs``; they are evaluated when first used and have no index.
 
-    ``function(text, x, y)`` returns one array for each name and must pickle. The names are keys of `model.ATTRS`. It is
-    also given the coordinates `of` each exposure, scalars like the text.
+    ``function(text, x, y)`` returns one array per name and must be picklable. The names are keys of `model.ATTRS`. The
+    coordinates `of` each exposure, which are scalars like the text, are passed as further arguments.
     """
     identity.require(ds, "x", "y", "wcs", step="xta.open_exposure")
     bare = ds.drop_vars(coord_names, errors="ignore")
@@ -124,21 +124,21 @@ def _world(text: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def assign_sky(ds: xr.Dataset) -> xr.Dataset:
-    """Derive ``ra`` and ``dec`` anew from the labels and the WCS.
+    """Derive ``ra`` and ``dec`` again from the labels and the WCS.
 
-    Needed only after an operation that mixes coordinate values, such as ``coarsen`` or ``interp``: these
+    This is needed only after an operation that mixes coordinate values, such as ``coarsen`` or ``interp``: these
     average right ascensions, which is meaningless across RA = 0.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With coordinates ``x``, ``y`` [0-based pixel] and ``wcs``; one WCS, or one per exposure.
+        A dataset with coordinates ``x``, ``y`` [0-based pixel] and ``wcs``: one WCS, or one per exposure.
 
     Returns
     -------
     xarray.Dataset
-        With coordinates ``ra``, ``dec`` [deg, ICRS] on the dimensions of ``wcs``, ``y`` and ``x``. They
-        are evaluated when their values are first asked for and have no index.
+        The dataset with coordinates ``ra``, ``dec`` [deg, ICRS] on the dimensions of ``wcs``, ``y`` and ``x``. They
+        are evaluated when first used and have no index.
 
     Raises
     ------
@@ -157,10 +157,10 @@ def _polar(text: str, x: Any, y: Any, x0: float, y0: float) -> tuple[Any, Any]:
 
 
 class _Polar(xr.Variable):
-    """A coordinate that counts as the same where it agrees to `SAME`, a full turn left alone.
+    """A coordinate that is equal to another one if the two agree to `SAME`, modulo a full turn.
 
-    Two WCSs that differ by rounding give others in the last digits, and arithmetic would drop the coordinates. To
-    compare them it asks `set_dims` and then `broadcast_equals`; all other comparisons stay exact.
+    Two WCSs that differ by rounding give coordinates that differ in the last digits, and arithmetic would drop them.
+    For this comparison xarray calls `set_dims` and then `broadcast_equals`; all other comparisons stay exact.
     """
 
     __slots__ = ()
@@ -170,7 +170,7 @@ class _Polar(xr.Variable):
         return cls(variable.dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
 
     def to_base_variable(self) -> "_Polar":
-        return self.of(self)  # xarray asks when coordinates are assigned
+        return self.of(self)  # xarray calls this when coordinates are assigned
 
     def set_dims(self, dim: Any, shape: Any = None) -> Any:
         same = tuple(dim) == self.dims and shape is None
@@ -188,7 +188,7 @@ def assign_polar(ds: xr.Dataset) -> xr.Dataset:
     """Derive the coordinates ``separation`` [arcsec] and ``position_angle`` [deg, east of north] from labels and WCS.
 
     They are evaluated when first used. At the star itself, ``target_x``, ``target_y``, the angle is 0. A difference of
-    two datasets keeps them where they agree to 1e-6 arcsec and deg.
+    two datasets keeps them if they agree to 1e-6 arcsec and deg.
     """
     identity.require(ds, "target_x", "target_y", step="ds.ta.recenter()")
     names = ("separation", "position_angle")
@@ -204,10 +204,10 @@ def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
 def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
     """Read the text of the one WCS of a dataset, from the coordinate `name`."""
     if name not in ds.coords:
-        msg = f"the dataset has no {name}: its file held no GWCS, or datasets with different WCSs were combined"
+        msg = f"the dataset has no {name}: its file has no GWCS, or datasets with different WCSs were combined"
         raise WCSError(msg)
     if ds[name].ndim:
-        msg = f"{name} has dimensions {ds[name].dims}: select one exposure first"
+        msg = f"{name} has the dimensions {ds[name].dims}; select one exposure first"
         raise WCSError(msg)
     return wcs.WcsText(str(ds[name].item()))
 
@@ -218,30 +218,30 @@ def the_wcs(ds: xr.Dataset, name: str = "wcs") -> "WCS":
 
 
 REFERENCE = {"v2_ref": "arcsec", "v3_ref": "arcsec", "ra_ref": "deg", "dec_ref": "deg", "roll_ref": "deg"}
-"""Keywords of the header that a WCS was made with -> unit."""
+"""Header keywords with which a WCS is made -> unit."""
 
 SAME_REFERENCE = 1e-6  # [deg] a WCS that differs by more was made with another header
 
 
 def check_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> None:
-    """Refuse an exposure whose WCS is not that of its own header.
+    """Refuse an exposure whose WCS disagrees with its own header.
 
     Parameters
     ----------
     ds : xarray.Dataset
         One exposure, see `other_reference`.
     pointing : float
-        By how much the right ascension and the declination may differ [deg, on the sky].
+        Largest difference allowed in right ascension and declination [deg, on the sky].
 
     Raises
     ------
     WCSError
-        If they differ, with the numbers.
+        If they differ. The message contains the numbers.
     """
     if differ := other_reference(ds, pointing=pointing):
         msg = (
-            f"the WCS of {identity.header(ds).get('filename', 'the exposure')} is not the one of its header: {differ}. "
-            "It is that of another exposure, or one of the two was changed; fetch the product again or run assign_wcs"
+            f"the WCS of {identity.header(ds).get('filename', 'the exposure')} disagrees with its header: {differ}. "
+            "It belongs to another exposure, or was changed; download the product again or run assign_wcs"
         )
         raise WCSError(msg)
 
@@ -249,14 +249,14 @@ def check_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> None
 def other_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> str | None:
     """Compare a WCS with the header of its exposure.
 
-    A GWCS holds the reference point that it was made with, which the header repeats: V2_REF, V3_REF, RA_REF, DEC_REF,
-    ROLL_REF. Where a WCS is adjusted, that of the file is compared. What the header does not say is not compared.
+    A GWCS contains the reference point that it was made with, which is also in the header: V2_REF, V3_REF, RA_REF,
+    DEC_REF, ROLL_REF. If a WCS is adjusted, that of the file is compared. Missing keywords are not compared.
 
     Returns
     -------
     str or None
-        What differs, in numbers: by more than 1e-6 degrees, or for right ascension and declination `pointing` [deg].
-        Empty where nothing does; None where there is nothing to compare, or the WCS is not one of an image.
+        The values that differ by more than 1e-6 degrees, or for right ascension and declination by more than
+        `pointing` [deg]. Empty if none does; None if there is nothing to compare, or the WCS is not that of an image.
     """
     name = "wcs_original" if "wcs_original" in ds.variables else "wcs"
     about = identity.header(ds)
@@ -265,7 +265,7 @@ def other_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> str 
         return None
     try:
         held = wcs.reference(the_wcs(ds, name))
-    except WCSError:  # the step that needs an imaging WCS says so
+    except WCSError:  # the step that needs an imaging WCS raises an error
         return None
     limits = dict.fromkeys(REFERENCE, SAME_REFERENCE) | dict.fromkeys(("ra_ref", "dec_ref"), pointing)
     differ = [key for key in told if abs(_difference(key, told, held)) > limits[key]]
@@ -275,7 +275,7 @@ def other_reference(ds: xr.Dataset, *, pointing: float = SAME_REFERENCE) -> str 
 
 
 def _difference(key: str, told: Mapping[str, float], held: Mapping[str, float]) -> float:
-    """Difference of a quantity of the reference point [deg], on the sky."""
+    """Compute the difference of a quantity of the reference point [deg], on the sky."""
     difference = told[key] - held[key]
     if REFERENCE[key] == "arcsec":
         return difference / 3600
@@ -284,7 +284,7 @@ def _difference(key: str, told: Mapping[str, float], held: Mapping[str, float]) 
 
 
 def _apply(function: Callable[..., object], a: Values, b: Values, called: tuple[str, str]) -> tuple[Any, Any]:
-    """Apply to scalars, arrays or DataArrays; scalars come back as floats, DataArrays under their new names."""
+    """Apply a function to scalars, arrays or DataArrays; return floats, arrays or DataArrays with the new names."""
     first, second = xr.apply_ufunc(function, a, b, output_core_dims=[[], []], keep_attrs=False)
     if isinstance(first, xr.DataArray):
         first, second = first.rename(called[0]), second.rename(called[1])
@@ -339,11 +339,11 @@ def world_to_pixel(ds: xr.Dataset, ra: Values, dec: Values) -> tuple[Any, Any]:
 
 
 def _nearest(ds: xr.Dataset, dim: str, wanted: ArrayLike) -> Ints:
-    """Index of the label nearest to each wanted one, or -1 where none is within half a label step."""
+    """Find the index of the label nearest to each wanted one, or -1 if none is within half a label step."""
     labels = np.atleast_1d(np.asarray(ds[dim].values, dtype=float))
     finite = np.sort(labels[np.isfinite(labels)])
     if not finite.size:
-        msg = f"the labels {dim} are all NaN; there is nothing to select"
+        msg = f"the labels {dim} are all NaN, so there is nothing to select"
         raise MissingError(msg)
     steps = np.diff(finite)
     steps = steps[steps > 0]
@@ -372,8 +372,8 @@ def sel_sky(ds: xr.Dataset, ra: Values, dec: Values) -> xr.Dataset:
     Raises
     ------
     ArgumentError
-        If a position lies on no pixel of the dataset: more than half a label step from every label. The
-        message names the pixel.
+        If a position is outside all pixels of the dataset, more than half a label step from every label. The
+        message contains the pixel.
     WCSError
         If the dataset has no WCS or several, or a position does not converge.
     """

@@ -1,7 +1,7 @@
-"""Directions on the sky as unit vectors: offsets and rotations without special places.
+"""Compute offsets and rotations on the sky with unit vectors, without singular points.
 
-Positions are ICRS right ascension and declination in degrees. Working with vectors makes RA = 0 and the poles
-ordinary places.
+Positions are ICRS right ascension and declination in degrees. With vectors, RA = 0 and the poles need no special
+treatment.
 """
 
 import math

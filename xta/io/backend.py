@@ -44,7 +44,7 @@ def open_exposure(
         As in `xarray.open_dataset`; ``{}`` gives dask arrays of one integration each.
     origin : (int, int), optional
         Pixel (x, y) of the full readout at which the array begins, for files that other software cropped
-        without leaving a trace.
+        without a record in the header.
 
     Returns
     -------
@@ -56,16 +56,16 @@ def open_exposure(
     Raises
     ------
     FileError
-        If the file is missing, cut short, damaged or not FITS.
+        If the file is missing, truncated, damaged or not FITS.
     ProductError
         If it is FITS, but not a JWST image or cube of a kind listed above.
     ArgumentError
-        If `source` is neither a path nor an HDUList, or `origin` is no pixel of the readout.
+        If `source` is neither a path nor an HDUList, or `origin` is not a pixel of the readout.
 
     Warns
     -----
     XtaWarning
-        If something in the file cannot be trusted and is left out: it names what and why.
+        If something in the file cannot be trusted and is left out. The message contains what and why.
     """
     if isinstance(source, str | bytes | os.PathLike):
         options = {"origin": origin}
@@ -74,7 +74,7 @@ def open_exposure(
 
 
 def rechunk(ds: xr.Dataset, chunks: Any) -> xr.Dataset:
-    """Give a dataset the chunks that `open_exposure` would have opened it with; None leaves it as it is."""
+    """Rechunk a dataset like `open_exposure` with the same `chunks`; None returns it unchanged."""
     if chunks is None:
         return ds
     return ds.chunk(chunks or {dim: 1 if dim == "integration" else -1 for dim in ds.sizes})
@@ -97,7 +97,7 @@ class JwstBackendEntrypoint(BackendEntrypoint):
         """Open a product; see `open_exposure`."""
         ds = _open(filename_or_obj, origin)
         kept = ds.drop_vars(drop_variables or (), errors="ignore")
-        kept.set_close(ds.close)  # a new dataset does not know its file
+        kept.set_close(ds.close)  # a new dataset does not close its file
         return kept
 
     def open_datatree(
@@ -117,14 +117,14 @@ class JwstBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         reference: str | Sequence[str] | None = None,
     ) -> dict[str, xr.Dataset]:
-        """Open the products in files and folders by the path of their group in the tree."""
+        """Open the products in files and folders; return them by the paths of their groups in the tree."""
         return tree.groups(filename_or_obj, read=self._reader(drop_variables), reference=reference)
 
     def _reader(self, drop_variables: str | Iterable[str] | None) -> Callable[[str], xr.Dataset]:
         return functools.partial(self.open_dataset, drop_variables=drop_variables)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Claim a path whose file is FITS with TELESCOP = JWST in its first header."""
+        """Return True for the path of a FITS file with TELESCOP = JWST in its first header."""
         is_path = isinstance(filename_or_obj, str | os.PathLike)
         return (
             is_path and os.fspath(filename_or_obj).lower().endswith((".fits", ".fits.gz")) and _is_jwst(filename_or_obj)
@@ -135,7 +135,7 @@ def _is_jwst(path: "str | os.PathLike[str]") -> bool:
     from astropy.io import fits
 
     try:
-        with filtered("ignore", Warning):  # it is only a guess; opening will complain
+        with filtered("ignore", Warning):  # this is only a guess; opening the file will warn
             return bool(fits.Header.fromstring(layout.first_header(Path(path))).get("TELESCOP") == "JWST")
     except damage():
         return False
@@ -149,14 +149,14 @@ def _open(source: Any, origin: tuple[int, int] | None) -> xr.Dataset:
         return _build(source, None, first)
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fsdecode(source), first)
-    msg = f"cannot open a {type(source).__name__}: give a path or an astropy HDUList"
+    msg = f"source is a {type(source).__name__}; give a path or an astropy HDUList"
     raise ArgumentError(msg)
 
 
 def _open_path(path: str, origin: tuple[int, int] | None) -> xr.Dataset:
     from astropy.utils.exceptions import AstropyUserWarning
 
-    # Absolute, so that the file is found again from another folder or process.
+    # Make the path absolute, so that the file is found again from another folder or process.
     path = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - pathlib would drop "..", not resolve it
     manager = opened(path)
     try:
@@ -166,7 +166,7 @@ def _open_path(path: str, origin: tuple[int, int] | None) -> xr.Dataset:
         manager.close()
         if isinstance(error, XtaError):
             raise
-        msg = f"{path} cannot be read as a JWST product ({error}); is it damaged? Fetch it again"
+        msg = f"{path} cannot be read as a JWST product ({error}); it may be damaged, so download it again"
         raise FileError(msg) from error
     ds.encoding["source"] = path
     ds.set_close(manager.close)
@@ -192,13 +192,13 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None, path: 
     if (shifts := _other_shifts(hdus)) is not None:
         warn(
             f"{label}: its pixels were shifted by other software (IMSHIFTS {shifts:.200}), but its WCS belongs to the "
-            "pixels before the shift; do not trust sky positions, give the star's pixel by hand"
+            "pixels before the shift; do not trust sky positions, and set the star's pixel by hand"
         )
     return model.with_history(ds, f"open_exposure {Path(label).name}")
 
 
 def _other_shifts(hdus: "HDUList") -> str | None:
-    """Describe the shifts of frames that other software left in IMSHIFTS; None where there are none."""
+    """Describe the shifts of frames that other software left in IMSHIFTS; None if there are none."""
     if "IMSHIFTS" not in hdus or not hdus["IMSHIFTS"].is_image:
         return None
     hdu = hdus["IMSHIFTS"]
@@ -217,12 +217,12 @@ def _written_positions(hdus: "HDUList", label: str) -> dict[str, float]:
 def _check_product(hdus: "HDUList", label: str) -> None:
     header = hdus[0].header
     if header.get("TELESCOP") != "JWST":
-        msg = f"{label}: TELESCOP is {header.get('TELESCOP')!r}, not 'JWST'; xta reads JWST products only"
+        msg = f"{label}: TELESCOP is {header.get('TELESCOP')!r}, not 'JWST'; xta only reads JWST products"
         raise ProductError(msg)
     if "SCI" not in hdus:
         what = "there is no SCI extension"
     elif not hdus["SCI"].is_image:
-        what = f"its SCI extension is no image but {type(hdus['SCI']).__name__}"
+        what = f"its SCI extension is not an image but a {type(hdus['SCI']).__name__}"
     elif len(hdus["SCI"].shape) not in (IMAGE_NDIM, CUBE_NDIM):
         what = f"its SCI array has {len(hdus['SCI'].shape)} dimensions ({header.get('DATAMODL', 'unknown model')})"
     else:
@@ -245,11 +245,11 @@ def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
 
 
 def _word(hdus: "HDUList", name: str, card: str, label: str) -> Any:
-    """Look up a keyword that has to be an identifier or any text; None, with a warning, where it is something else."""
+    """Look up a keyword that must be an identifier or text; return None, with a warning, if it is something else."""
     value = keyword(hdus, card)
     if value is None or is_valid(name, str(value).strip()):
         return value
-    warn(f"{label:.200}: {card} is {value!r:.60}, which is no {card}; it is left out")
+    warn(f"{label:.200}: {card} is {value!r:.60}, which is not a valid {card}; it is left out")
     return None
 
 
@@ -269,7 +269,9 @@ def _variables(hdus: "HDUList", manager: Any, label: str) -> dict[str, xr.Variab
             continue
         if not hdu.is_image or hdu.shape != shape:
             what = (
-                f"has the shape {hdu.shape}, SCI {shape}" if hdu.is_image else f"is no image but {type(hdu).__name__}"
+                f"has the shape {hdu.shape}, but SCI {shape}"
+                if hdu.is_image
+                else f"is not an image but a {type(hdu).__name__}"
             )
             warn(f"{label}: {name.upper()} {what}; it is left out")
             continue

@@ -39,7 +39,7 @@ def set_cards(product: Any, ds: xr.Dataset, star: Point, mask: Point | None) -> 
     for key, (name, comment) in ERRORS.items():
         if np.isfinite(value := model.scalar(ds, name)):
             cards[key] = value, comment
-    if "star_x" in ds.coords:  # the dither is taken out with the star's position
+    if "star_x" in ds.coords:  # recentering removed the dither
         for axis in ("x", "y"):
             setattr(product.meta.dither, f"{axis}_offset", 0.0)
             if offset := float(header(ds).get(f"{axis}_offset", 0.0)):
@@ -52,7 +52,7 @@ def set_cards(product: Any, ds: xr.Dataset, star: Point, mask: Point | None) -> 
 
 
 def set_status(product: Any, status: Literal["COMPLETE", "SKIPPED"]) -> None:
-    """Set ``S_TAXTA`` in the primary header of a data model: whether its WCS is corrected by target acquisition."""
+    """Set ``S_TAXTA`` in the primary header of a data model, the status of the correction of its WCS."""
     comment = "WCS corrected by xta: do not correct again" if status == "COMPLETE" else "WCS not corrected by xta"
     _set_extra(product, "PRIMARY", {"S_TAXTA": (status, comment)})
 

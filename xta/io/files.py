@@ -1,7 +1,7 @@
-"""Find JWST products and event logs in files and folders, and tell by header and name what each of them is.
+"""Find JWST products and event logs in files and folders, and classify each of them by header and name.
 
-This is the one place that looks for products: for the acquisition of an exposure, for a program, for a survey. Event
-logs beside an exposure are looked for by `xta.acquisition.find`.
+This is the only module that looks for products: for the acquisition of an exposure, a program or a survey. Event
+logs beside an exposure are found by `xta.acquisition.find`.
 """
 
 import logging
@@ -40,34 +40,34 @@ logger = logging.getLogger(__name__)
 PathLike: TypeAlias = str | os.PathLike[str]
 
 SUFFIXES = (".fits", ".fits.gz")
-"""How the name of a product ends."""
+"""Endings of the file names of products."""
 
 SCIENCE_KINDS = ("_calints", "_cal", "_rateints", "_rate")
-"""Product kinds in which a science exposure is opened, best first."""
+"""Kinds of products that are opened for a science exposure, best first."""
 
 TA_KINDS = ("_cal", "_calints", "_rate", "_rateints")
-"""Product kinds in which a TA exposure is opened, best first."""
+"""Kinds of products that are opened for a TA exposure, best first."""
 
 ROLES = ("science", "reference", "background", "acquisition")
-"""What an exposure is for."""
+"""Roles of an exposure."""
 
 LOG_SUFFIXES = (".csv", ".txt")
 LOG_NAME = r"(?<![a-z])oss(?![a-km-z])|osslog|ictm_event"
-"""What marks an event log in a folder: end of its name, and pattern in it (lower case), besides its visit."""
+"""Marks of an event log in a folder: the end of its name, and a pattern in it (lower case), besides its visit."""
 
 KEYWORDS = {"telescope": "TELESCOP", "visit_id": "VISIT_ID", "exp_type": "EXP_TYPE", "detector": "DETECTOR"}
 KEYWORDS |= {"date": "DATE-BEG", "filter": "FILTER", "pupil": "PUPIL", "target": "TARGNAME"}
 FLAGS = {"is_psf": "IS_PSF", "is_background": "BKGDTARG"}
-"""What is read of a primary header -> keyword."""
+"""Values that are read from a primary header -> keyword."""
 
 LOG = re.compile(rf"{LOG_NAME}|\d{{11}}")
 
 
 @dataclass(frozen=True)
 class Product:
-    """What the primary header of a product says; empty where a keyword is absent.
+    """Values in the primary header of a product; empty if a keyword is absent.
 
-    With an `error`, why the header cannot be read, `visit_id` is that of the name of the file.
+    If the header cannot be read, `error` is the reason and `visit_id` is taken from the name of the file.
     """
 
     path: Path
@@ -85,12 +85,12 @@ class Product:
 
     @property
     def stem(self) -> str:
-        """Name of the file without what follows the first dot."""
+        """Name of the file up to the first dot."""
         return self.path.name.partition(".")[0]
 
     @property
     def exposure(self) -> str:
-        """Name of the exposure: that of the file without its kind."""
+        """Name of the exposure, which is that of the file without its kind."""
         return self.stem.rpartition("_")[0]
 
     @property
@@ -100,17 +100,17 @@ class Product:
 
     @property
     def is_ta(self) -> bool:
-        """True for a target acquisition, or the image that confirms one."""
+        """True for a target acquisition, or an image that confirms one."""
         return self.exp_type in TACQ_TYPES | TACONFIRM_TYPES
 
     @property
     def is_guider(self) -> bool:
-        """True for a product of the guiders, which is never an exposure of a target."""
+        """True for a product of the guiders, which never shows a target."""
         return self.exp_type.startswith("FGS_")
 
     @property
     def role(self) -> str:
-        """One of `ROLES`, by EXP_TYPE, BKGDTARG and IS_PSF; without any of these marks "science"."""
+        """One of `ROLES`, by EXP_TYPE, BKGDTARG and IS_PSF; "science" without any of these marks."""
         if self.is_ta:
             return "acquisition"
         if self.is_background:
@@ -121,17 +121,17 @@ class Product:
     def band(self) -> str:
         """Name of the filter that the light went through.
 
-        A filter of NIRCam or NIRISS that sits in the pupil wheel decides, and not the one that it is crossed with.
+        For NIRCam and NIRISS, a filter in the pupil wheel is used, and not the one that it is crossed with.
         """
         return self.pupil if re.match(r"F\d", self.pupil) else self.filter
 
 
 def read_product(path: Path) -> Product:
-    """Read what the primary header of a file says; a damaged file is a product with an `error`."""
+    """Read the primary header of a file; a damaged file becomes a product with an `error`."""
     from astropy.io import fits
 
     try:
-        # Of a header that is odd opening the file will complain.
+        # Opening the file will warn about an unusual header.
         with filtered("ignore", Warning):
             header = fits.Header.fromstring(layout.first_header(path))
             texts = {name: _text(header.get(keyword)) for name, keyword in KEYWORDS.items()}
@@ -141,18 +141,18 @@ def read_product(path: Path) -> Product:
             return Product(path, **texts, **flags)  # type: ignore[arg-type]
     except damage() as error:
         match = re.match(r"jw(\d{11})_", path.name)
-        text = f"{path} cannot be read ({str(error) or type(error).__name__}); fetch it again"
+        text = f"{path} cannot be read ({str(error) or type(error).__name__}); download it again"
         return Product(path, visit_id=match[1] if match else "", error=text)
 
 
 def _text(value: Any) -> str:
-    """Make a text of the value of a keyword; "" where it is absent, undefined or N/A."""
+    """Convert the value of a keyword to text; "" if it is absent, undefined or N/A."""
     text = str(value).strip() if isinstance(value, str | int | float) else ""
     return "" if text == "N/A" else text
 
 
 def ranked_products(products: Iterable[Product], kinds: Sequence[str]) -> list[list[Product]]:
-    """Sort products of some kinds (best first) by exposure: a list for each, in time order, the best product first."""
+    """Group products of some kinds (best first) by exposure, in order of time; the best product of each comes first."""
     exposures: dict[str, list[Product]] = defaultdict(list)
     for product in products:
         if product.kind in kinds:
@@ -162,57 +162,57 @@ def ranked_products(products: Iterable[Product], kinds: Sequence[str]) -> list[l
 
 
 def exposures(products: Iterable[Product], *, ta: bool, kinds: Sequence[str] | None = None) -> list[list[Product]]:
-    """Rank the products of science or of TA exposures, see `ranked_products`; damaged ones and guiders are none."""
+    """Rank the products of science or TA exposures, without damaged and guider products; see `ranked_products`."""
     usable = (product for product in products if not product.error and not product.is_guider)
     return ranked_products((p for p in usable if p.is_ta == ta), kinds or (TA_KINDS if ta else SCIENCE_KINDS))
 
 
 def listed(folder: Path, start: str = "") -> list[Path]:
-    """List the paths in a folder, not below it, that are called like a product and begin with `start`."""
+    """List the paths in a folder, without subfolders, that are named like a product and begin with `start`."""
     return sorted(path for end in SUFFIXES for path in folder.glob(f"{start}*{end}"))
 
 
 @dataclass
 class Catalog:
-    """What files and folders hold: the products and logs of each visit, and what is left out."""
+    """The content of files and folders: the products and logs of each visit, and the files that are left out."""
 
     products: dict[str, dict[str, Product]] = field(default_factory=lambda: defaultdict(dict))
-    """Visit -> name of the file -> product. Damaged products whose names say the visit are among them."""
+    """Visit -> name of the file -> product, including damaged products with the visit in their names."""
     logs: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     """Visit -> event logs that mention it."""
     passed_over: dict[Path, str] = field(default_factory=dict)
-    """File that is of no use -> why."""
+    """File that is not used -> reason."""
     duplicates: dict[Path, Path] = field(default_factory=dict)
-    """Product that is there a second time -> the one that is taken."""
+    """Product that was found a second time -> the one that is used."""
 
     def add(self, path: Path, *, given: bool) -> None:
-        """Take a file, given by the user or found in a folder."""
+        """Add a file that was given by the user or found in a folder."""
         name = path.name.lower()
         if name.endswith(LOG_SUFFIXES):
             visits = _visits_of_log(path) if given or LOG.search(name) else set()
             for visit in visits:
                 self.logs[visit].append(path)
-            why = "" if visits or not given else "no row of it names a visit"
+            why = "" if visits or not given else "it mentions no visit"
         else:
             why = self._add_product(path) if given or name.endswith(SUFFIXES) else ""
         if why:
             self.passed_over[path] = why
-            (warn if given else logger.info)(f"{path} is passed over: {why}")
+            (warn if given else logger.info)(f"skipped {path}: {why}")
 
     def _add_product(self, path: Path) -> str:
-        """Take a product; a text says why it is none of a visit."""
+        """Add a product; return the reason why it does not belong to a visit, or an empty text."""
         product = read_product(path)
         if product.error and not product.visit_id:
             return product.error
         if not product.error and (product.telescope != "JWST" or not re.fullmatch(r"\d{11}", product.visit_id)):
             keywords = f"TELESCOP={product.telescope!r}, VISIT_ID={product.visit_id!r}"
-            return f"its header is not that of a JWST visit ({keywords})"
+            return f"its header does not belong to a JWST visit ({keywords})"
         files, name = self.products[product.visit_id], path.name.removesuffix(".gz")
         first = files.setdefault(name, product)
         if first is not product:
             whole = first.path.name == path.name and first.path.is_file() and path.is_file()
             if whole and first.path.stat().st_size != path.stat().st_size:
-                warn(f"{first.path} and {path} are not the same; the first is taken, so leave out the wrong one")
+                warn(f"{first.path} and {path} differ; the first is used, so leave out the wrong one")
             if first.error:
                 files[name] = product
             self.duplicates[first.path if first.error else path] = files[name].path
@@ -225,25 +225,25 @@ def find_files(paths: "PathLike | Iterable[PathLike]") -> Catalog:
     Parameters
     ----------
     paths : path or iterable of paths
-        A file that was given is warned of if it is no product. Folders are searched with all folders below them;
-        links to folders below are not followed, and names that begin with a dot are passed over.
+        A given file that is not a product causes a warning. Folders are searched with all their subfolders; links to
+        folders in them are not followed, and names that begin with a dot are skipped.
 
     Returns
     -------
     Catalog
-        A product belongs to the visit in its keyword VISIT_ID, or, where its header cannot be read, in its name. Of a
-        product that is there twice the first is taken, in the order of `paths` and, within a folder, of the names.
+        A product belongs to the visit in its keyword VISIT_ID or, if its header cannot be read, in its name. If a
+        product is found twice, the first is used, in the order of `paths` and, within a folder, of the names.
 
     Raises
     ------
     ArgumentError
-        If `paths` are no paths, or there is no JWST product.
+        If `paths` contains anything but paths, or there is no JWST product.
     FileError
         If a path does not exist.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths) if isinstance(paths, Iterable) else []
     if not given:
-        msg = f"got {paths!r} for files and folders; give at least one"
+        msg = f"paths is {paths!r}; give at least one file or folder"
         raise ArgumentError(msg)
     catalog, seen = Catalog(), set()
     for path, explicit in _walk(given):
@@ -252,30 +252,30 @@ def find_files(paths: "PathLike | Iterable[PathLike]") -> Catalog:
             catalog.add(path, given=explicit)
     if not catalog.products:
         where = ", ".join(map(str, given[:5])) + (", ..." if len(given) > 5 else "")
-        others = f"it holds {counted(len(catalog.passed_over), 'other file')}"
-        msg = f"no JWST product in {where} ({others}); give the folder of the visits"
+        others = f"{counted(len(catalog.passed_over), 'other file')} found"
+        msg = f"there is no JWST product in {where} ({others}); give the folder of the visits"
         raise ArgumentError(msg)
     return catalog
 
 
 def _walk(given: "Iterable[PathLike]") -> Iterator[tuple[Path, bool]]:
-    """Yield every file, and whether it is one that was given; all paths are checked before the first."""
+    """Yield every file, and whether it was given by the user; all paths are checked before the first."""
     start = []
     for item in given:
         try:
             start.append(Path(os.fsdecode(item)).expanduser().absolute())
         except TypeError:
-            msg = f"got {item!r} among its files and folders; give paths"
+            msg = f"{item!r} among the files and folders is not a path; give paths"
             raise ArgumentError(msg) from None
         if not os.path.lexists(start[-1]):
-            msg = f"{start[-1]} does not exist; give files or folders that do"
+            msg = f"{start[-1]} does not exist; give existing files or folders"
             raise FileError(msg)
     for path in start:
         if not path.is_dir():
             yield path, True
             continue
         for folder, below, files in os.walk(path, onerror=_unreadable):
-            # A folder that is called like a product is a damaged product; it is not searched.
+            # A folder that is named like a product counts as a damaged product; it is not searched.
             named = [name for name in below if name.lower().endswith(SUFFIXES)]
             below[:] = sorted(name for name in below if not name.startswith(".") and name not in named)
             for name in sorted(files + named):
@@ -295,5 +295,5 @@ def _visits_of_log(path: Path) -> set[str]:
         with path.open("rb") as file:
             return {visit.decode() for line in file for visit in re.findall(rb"V(\d{11})", line)}
     except OSError as error:
-        logger.warning("%s is passed over: %s", path, error)
+        logger.warning("skipped %s: %s", path, error)
         return set()

@@ -1,4 +1,4 @@
-"""Open the FITS file of a product: whole or refused; its keywords with care, its arrays when used."""
+"""Open the FITS file of a product, refuse damaged files, check keywords, and read arrays when they are used."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 __all__ = ["FitsArray", "array", "keyword", "number", "opened"]
 
 OTHERS = {
-    b"\x89HDF": "it looks like NetCDF, such as an analysis that was saved; open it with xarray.open_dataset(path)",
-    b"CDF": "it looks like NetCDF, such as an analysis that was saved; open it with xarray.open_dataset(path)",
+    b"\x89HDF": "it looks like NetCDF, such as a saved analysis; open it with xarray.open_dataset(path)",
+    b"CDF": "it looks like NetCDF, such as a saved analysis; open it with xarray.open_dataset(path)",
     b"PK\x03\x04": "it is a ZIP archive; unpack it first",
     b"\x1f\x9d": "it is compressed by Unix compress; unpack it first",
     b"#ASDF": "it is an ASDF file; give the FITS product",
 }
-"""First bytes of what is no FITS -> what to do about it."""
+"""First bytes of a file that is not FITS -> what to do about it."""
 
 
 def _open_fits(path: str, *, mode: str = "readonly") -> "HDUList":
     from astropy.io import fits
     from astropy.utils.exceptions import AstropyUserWarning
 
-    # astropy warns of a truncated file; `opened` and `FitsArray` raise.
+    # astropy warns about a truncated file; `opened` and `FitsArray` raise an error.
     with filtered("ignore", AstropyUserWarning), ExitStack() as stack:
         # A memory map cannot scale the unsigned integers of DQ in sections.
         hdus = fits.open(path, mode=mode, memmap=False)
         stack.callback(hdus.close)
         len(hdus)  # reads all headers
-        stack.pop_all()  # all well: it stays open
+        stack.pop_all()  # no error: it stays open
     return hdus
 
 
 def opened(path: str, *, exact: bool = False) -> Any:
-    """Open a FITS file that is whole, at an absolute path: the file manager of an HDUList whose headers have been read.
+    """Open a complete FITS file at an absolute path; return the file manager of an HDUList whose headers were read.
 
-    FileError if it is missing, cut short, damaged or not FITS. Bytes after the last extension give a warning, or a
-    FileError if it has to be `exact`.
+    Raise FileError if the file is missing, truncated, damaged or not FITS. Bytes after the last extension cause a
+    warning, or a FileError with `exact`.
     """
     manager = None
     try:
@@ -52,7 +52,7 @@ def opened(path: str, *, exact: bool = False) -> Any:
         extent = layout.check(Path(path))
         if extent.size < extent.end:
             short = extent.end - extent.size
-            msg = f"{path} is cut short: it is {short} bytes too short for its headers; fetch it again"
+            msg = f"{path} is cut short: it is {short} bytes too short for its headers; download it again"
             raise FileError(msg)
         manager = CachingFileManager(_open_fits, path, mode="readonly")  # "no mode" is lost between processes
         _check_end(path, extent, manager.acquire(), exact)
@@ -61,7 +61,7 @@ def opened(path: str, *, exact: bool = False) -> Any:
             manager.close()
         if isinstance(error, FileError):
             raise
-        msg = f"{path} cannot be read as FITS ({error}); is it a whole JWST product? Fetch it again"
+        msg = f"{path} cannot be read as FITS ({error}); if it is a JWST product, download it again"
         raise FileError(msg) from error
     return manager
 
@@ -80,12 +80,12 @@ def _check_kind(path: str) -> None:
 
 
 def _check_end(path: str, extent: layout.Extent, hdus: "HDUList", exact: bool) -> None:
-    """Say what comes after the last extension; refuse it if the file has to be `exact`."""
+    """Warn about bytes after the last extension; with `exact`, refuse the file."""
     if extent.size > extent.end:
         last = f"{len(hdus) - 1} ({hdus[-1].name})"
         msg = (
-            f"{path}: the {extent.size - extent.end} bytes after its extension {last} cannot be read, "
-            "and what stood there is left out; is the file damaged? Fetch it again"
+            f"{path}: the {extent.size - extent.end} bytes after its extension {last} cannot be read "
+            "and are left out; the file may be damaged, so download it again"
         )
         if exact:
             raise FileError(msg)
@@ -93,17 +93,17 @@ def _check_end(path: str, extent: layout.Extent, hdus: "HDUList", exact: bool) -
 
 
 def keyword(hdus: "HDUList", name: str) -> Any:
-    """Look up a keyword in the primary and then the SCI header; None where absent, empty or N/A."""
+    """Look up a keyword in the primary and then the SCI header; None if it is absent, empty or N/A."""
     for header in (hdus[0].header, hdus["SCI"].header):
         value = header.get(name)
-        # Undefined cards hold an object of astropy.
+        # The value of an undefined card is an object of astropy.
         if isinstance(value, bool | int | float) or (isinstance(value, str) and value.strip() not in {"", "N/A"}):
             return value
     return None
 
 
 def number(hdus: "HDUList", name: str, *, label: str) -> Any:
-    """Look up a keyword that has to be a finite number; None, with a warning, where it is something else."""
+    """Look up a keyword that must be a finite number; return None, with a warning, if it is something else."""
     value = keyword(hdus, name)
     if value is None or (isinstance(value, int | float) and np.isfinite(value)):
         return value
@@ -122,7 +122,7 @@ class FitsArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        # Read the block of whole frames (or rows) that holds the request: one contiguous part of the file.
+        # Read the block of whole frames (or rows) that contains the request: one contiguous part of the file.
         rows, rest = range(self.shape[0])[key[0]], key[1:]
         if isinstance(rows, int):
             return self._block(rows, rows + 1)[(0, *rest)]
@@ -138,16 +138,16 @@ class FitsArray(BackendArray):
                 hdu = self.manager.acquire(needs_lock=False)[self.hdu]
                 if hdu.shape == self.shape:
                     return np.asarray(hdu.section[start:stop], dtype=self.dtype)
-            change = f"extension {self.hdu} has the shape {hdu.shape}, it had {self.shape}"
+            change = f"extension {self.hdu} now has the shape {hdu.shape}, not {self.shape}"
         except damage() as error:
             cause, change = error, f"{type(error).__name__}: {error}"
-        advice = "was it changed or removed since it was opened? Open it again"
+        advice = "it may have been changed or removed since it was opened, so open it again"
         msg = f"{self.manager._args[0]} cannot be read any more ({change}); {advice}"
         raise FileError(msg) from cause
 
 
 def array(hdus: "HDUList", hdu: Any, *, manager: Any, lock: Any) -> Any:
-    """Make the array of an image extension: lazy, or a copy where there is no file manager."""
+    """Make the array of an image extension: a lazy one, or a copy if there is no file manager."""
     from astropy.io.fits.hdu.base import BITPIX2DTYPE
 
     unsigned = hdu.header.get("BZERO") == 2 ** (hdu.header["BITPIX"] - 1) and hdu.header.get("BSCALE", 1) == 1

@@ -21,9 +21,9 @@ OPTIONS = {
     "mode": ("KLIPMODE", "frames that model the star"),
     "annuli": ("ANNULI", "rings"),
     "subsections": ("SUBSECT", "sectors of a ring"),
-    "movement": ("MOVEMENT", "[pixel] least movement between two rolls"),
-    "closest": ("CLOSEST", "most frames that model an exposure"),
-    "closest_by": ("CLOSEBY", "what the closest frames are"),
+    "movement": ("MOVEMENT", "[pixel] smallest movement between two rolls"),
+    "closest": ("CLOSEST", "largest number of frames to model an exposure"),
+    "closest_by": ("CLOSEBY", "criterion for the closest frames"),
     "iwa": ("IWA", "[arcsec] inner edge"),
     "owa": ("OWA", "[arcsec] outer edge"),
     "fwhm": ("FWHM", "[arcsec] resolution element"),
@@ -41,13 +41,13 @@ ERRORS = {
 
 
 def history_cards(lines: Iterable[str]) -> list[str]:
-    """Break lines into pieces that HISTORY cards hold, in ASCII."""
+    """Break lines into pieces that fit into HISTORY cards, in ASCII."""
     ascii_only = (line.encode("ascii", "replace").decode() for line in lines)
     return [part for line in ascii_only for part in textwrap.wrap(line, FITS_TEXT, subsequent_indent="  ")]
 
 
 def write_klip(ds: xr.Dataset, target: Path) -> None:
-    """Write an image of `xta.klip`: an extension for each number of components, and a table of the noise.
+    """Write an image of `xta.klip`: one extension per number of components, and a table of the noise.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def write_klip(ds: xr.Dataset, target: Path) -> None:
     from astropy.io import fits
 
     identity.require(ds, "numbasis", "target_ra", "target_dec", "dx", "dy", step="xta.klip")
-    model.require_pixels(ds["klip"], WCSError, "write it before such a step")
+    model.require_pixels(ds["klip"], WCSError, "call to_fits before this step")
     ds = model.with_history(ds, f"to_fits {target.name}")
     images = ds["klip"] if "numbasis" in ds["klip"].dims else ds["klip"].expand_dims("numbasis")
     hdus = [fits.PrimaryHDU(header=_primary(ds))]
@@ -91,7 +91,7 @@ def _primary(ds: xr.Dataset) -> Any:
 
 
 def _image_header(ds: xr.Dataset, number: int) -> Any:
-    """Describe one image: a tangential WCS with the star at CRPIX, and what is known of the star."""
+    """Describe one image: a tangential WCS with the star at CRPIX, and the star with its errors."""
     from astropy.io import fits
 
     header = fits.Header()

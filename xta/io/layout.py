@@ -1,7 +1,7 @@
-"""Check the structure of a FITS file against its size, before astropy walks through it.
+"""Check the structure of a FITS file against its size, before astropy reads it.
 
 A few characters of a header can declare billions of axes, columns or pixels, or a negative size that leads back to
-the start of the file. What is checked here is what decides where astropy goes and how much it makes room for.
+the start of the file. The checks cover the keywords that determine where astropy reads and how much memory it needs.
 """
 
 import bz2
@@ -19,16 +19,16 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeAlias
 __all__ = ["Extent", "check", "first_header"]
 
 COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-"""First bytes of a compressed file -> what reads it."""
+"""First bytes of a compressed file -> function that reads it."""
 
-BLOCK, CARD = 2880, 80  # [byte] of the FITS standard
-MAX_BLOCKS = 1000  # of one header, 36 cards each; 15 are usual, and each line of HISTORY is a card
+BLOCK, CARD = 2880, 80  # [byte] defined by the FITS standard
+MAX_BLOCKS = 1000  # blocks in one header, with 36 cards each; 15 are usual, and each line of HISTORY is a card
 MAX_EXTENSIONS = 1000  # an imaging product has ten
-MAX_AXES = 999  # of the FITS standard, as is the number of columns
+MAX_AXES = 999  # limit of the FITS standard, as for the number of columns
 MAX_COLUMNS = 999
 MAX_LENGTH = 1 << 20  # pixels along an axis of an image, which become labels; a detector has 2048
-MAX_TABLE = 1 << 26  # [byte] of one table, which is read whole; the ASDF extension has 1 MB, INT_TIMES 60 bytes a row
-MAX_UNPACKED = 1 << 29  # [byte] of a compressed file, which is unpacked several times: 2 s each for bzip2
+MAX_TABLE = 1 << 26  # [byte] in one table, which is read whole; the ASDF extension has 1 MB, INT_TIMES 60 bytes per row
+MAX_UNPACKED = 1 << 29  # [byte] in a compressed file, which is unpacked several times, in 2 s each for bzip2
 STEP = 1 << 22  # [byte] read at a time
 
 NAMES = rb"SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|ZBITPIX|PCOUNT|GCOUNT|GROUPS|TFIELDS|ZIMAGE"
@@ -41,7 +41,7 @@ Cards: TypeAlias = dict[str, int | str]
 
 
 class Extent(NamedTuple):
-    """Where the last extension of a file ends, and how long the file is, unpacked [byte]."""
+    """The end of the last extension of a file, and the size of the unpacked file [byte]."""
 
     end: int
     size: int
@@ -53,18 +53,18 @@ def check(path: Path) -> Extent:
     Parameters
     ----------
     path : pathlib.Path
-        Plain, or packed by gzip, bzip2 or xz.
+        Path of a plain file, or one compressed by gzip, bzip2 or xz.
 
     Returns
     -------
     Extent
-        `end` is larger than `size` where the file was cut short within its data.
+        `end` is larger than `size` if the file was truncated within its data.
 
     Raises
     ------
     ValueError
-        If a header declares what no product has, what astropy would read in another way than the FITS standard, or if
-        something follows the last extension that astropy could take for another one.
+        If a header declares something that is in no product or that astropy would read differently from the FITS
+        standard, or if the bytes after the last extension look like another one.
     OSError, EOFError, zlib.error, lzma.LZMAError
         If the file cannot be read or unpacked.
 
@@ -86,7 +86,7 @@ def check(path: Path) -> Extent:
 
 
 def first_header(path: Path) -> bytes:
-    """Read the first header of a file and nothing else, checked as `check` does it."""
+    """Read only the first header of a file, checked in the same way as by `check`."""
     with _unpacked(path) as file:
         cards, header = _header(file, file.read(CARD), 0)
         _data_size(cards, 0)
@@ -99,9 +99,9 @@ def _refuse(what: str) -> NoReturn:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to be read from its start, unpacked; a pipe, which might never end, is refused."""
+    """Open a file at its start, unpacked; refuse a pipe, which might never end."""
     if not path.is_file():
-        _refuse("it is no ordinary file")
+        _refuse("it is not an ordinary file")
     with path.open("rb") as file:
         head = file.read(8)
         file.seek(0)
@@ -114,11 +114,11 @@ def _unpacked(path: Path) -> Iterator[BinaryIO]:
 
 
 def _skip(file: BinaryIO, end: int) -> bool:
-    """Go to a place behind the present one; False if the file ends before."""
+    """Move forward to a position; return False if the file ends before it."""
     if isinstance(file, io.BufferedReader):
         return os.fstat(file.fileno()).st_size >= file.seek(end)
     if end > MAX_UNPACKED:
-        _refuse(f"it is compressed and holds more than {MAX_UNPACKED} bytes; unpack it first")
+        _refuse(f"it is compressed and contains more than {MAX_UNPACKED} bytes; unpack it first")
     while (left := end - file.tell()) > 0:
         if not file.read(min(left, STEP)):
             return False
@@ -126,12 +126,12 @@ def _skip(file: BinaryIO, end: int) -> bool:
 
 
 def _size(file: BinaryIO) -> int:
-    """Measure a file of which all was read, or which is not compressed."""
+    """Return the size of a file that was read to its end, or is not compressed."""
     return os.fstat(file.fileno()).st_size if isinstance(file, io.BufferedReader) else file.tell()
 
 
 def _header(file: BinaryIO, start: bytes, number: int) -> tuple[Cards, bytes]:
-    """Read a header, of which the first card was read; return the cards that decide the structure, and all."""
+    """Read a header after its first card; return the cards that determine the structure, and the whole header."""
     if number == 0 and not start.startswith(b"SIMPLE  ="):
         _refuse("it does not begin with SIMPLE")
     cards: Cards = {}
@@ -151,21 +151,21 @@ def _header(file: BinaryIO, start: bytes, number: int) -> tuple[Cards, bytes]:
 
 
 def _add(cards: Cards, name: str, card: bytes, number: int) -> None:
-    """Take a card of the structure, which must be written as the standard demands, and once."""
+    """Add a card of the structure, which must follow the standard and appear only once."""
     pattern = TEXT if name in {"SIMPLE", "XTENSION", "GROUPS", "ZIMAGE"} else WHOLE
     value = pattern.fullmatch(card[10:])
     if card[:10] != f"{name:8}= ".encode() or value is None or name in cards:
         shown = card.decode("ascii", "replace").strip()
-        _refuse(f"header {number} has the card {shown!r:.60}, which is not valid or there twice")
+        _refuse(f"header {number} has the card {shown!r:.60}, which is not valid or appears twice")
     text = next(part for part in value.groups() if part is not None).decode("ascii", "replace").strip()
     cards[name] = int(text) if pattern is WHOLE else text
 
 
 def _data_size(cards: Cards, number: int) -> int:
-    """Compute the size of the data that follow a header, with their padding [byte]."""
+    """Compute the size of the data after a header, with their padding [byte]."""
     kind = "IMAGE" if number == 0 else cards["XTENSION"]
     if number == 0 and (cards.get("SIMPLE") != "T" or cards.get("GROUPS", "F") != "F"):
-        _refuse("its first header is not that of an image (SIMPLE, GROUPS)")
+        _refuse("its first header does not describe an image (SIMPLE, GROUPS)")
     bits, shape = _shape(cards, "", number)
     extra, groups = _count(cards, "PCOUNT", 0), _count(cards, "GCOUNT", 1)
     if min(extra, groups) < 0:
@@ -184,7 +184,7 @@ def _count(cards: Cards, name: str, default: int) -> int:
 
 
 def _shape(cards: Cards, prefix: str, number: int) -> tuple[int, list[int]]:
-    """Read the bits of a pixel and the lengths of the axes; those that are declared have to be there."""
+    """Read the bits per pixel and the lengths of the axes; each declared axis must have one."""
     bits, axes = _count(cards, f"{prefix}BITPIX", 0), _count(cards, f"{prefix}NAXIS", -1)
     if bits not in BITPIX or not 0 <= axes <= MAX_AXES:
         _refuse(f"header {number} declares {prefix}BITPIX = {bits} and {prefix}NAXIS = {axes}")
@@ -200,7 +200,7 @@ def _check_image(shape: list[int], number: int) -> None:
 
 
 def _check_table(cards: Cards, bits: int, shape: list[int], size: int, number: int) -> None:
-    """Check a table, or an image that is kept in one, packed tile by tile."""
+    """Check a table, or an image that is stored in one, compressed tile by tile."""
     columns = _count(cards, "TFIELDS", 0)
     if (
         bits != 8
@@ -219,8 +219,8 @@ def _check_table(cards: Cards, bits: int, shape: list[int], size: int, number: i
 
 
 def _rest(file: BinaryIO, start: bytes, end: int, number: int) -> Extent:
-    """Measure what follows the last extension, in which astropy must not find a header."""
+    """Measure the bytes after the last extension, in which astropy must not find a header."""
     rest = start + file.read(BLOCK * MAX_BLOCKS)
     if len(rest) > BLOCK * MAX_BLOCKS or any(rest[k : k + 3] == b"END" for k in range(0, len(rest), CARD)):
-        _refuse(f"what follows extension {number - 1}, at byte {end}, is no extension")
+        _refuse(f"the bytes after extension {number - 1}, at byte {end}, are not an extension")
     return Extent(end, end + len(rest))

@@ -1,4 +1,4 @@
-"""Write positions of companions as the tables that fit orbits."""
+"""Write positions of companions as tables for software that fits orbits."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ DAY = np.timedelta64(1, "D")
 
 
 def to_orbitize(ds: xr.Dataset, path: PathLike) -> None:
-    """Write positions of companions as the table that orbitize! reads (``orbitize.read_input.read_file``).
+    """Write positions of companions as a table for orbitize! (``orbitize.read_input.read_file``).
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `companions`.
+        The result of `companions`.
     path : path
-        CSV file.
+        CSV file to write.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def to_orbitize(ds: xr.Dataset, path: PathLike) -> None:
 
     Notes
     -----
-    Columns ``epoch`` [MJD, UTC], ``object`` (from 1), ``raoff``, ``raoff_err``, ``decoff``, ``decoff_err`` [mas] and
-    ``radec_corr``. That the error of the star is common to the companions of one epoch has no place there.
+    The columns are ``epoch`` [MJD, UTC], ``object`` (from 1), ``raoff``, ``raoff_err``, ``decoff``, ``decoff_err``
+    [mas] and ``radec_corr``. The format cannot express that companions of one epoch share the error of the star.
     """
     columns = _columns(ds, path)
     names = ("epoch", "object", "raoff", "raoff_err", "decoff", "decoff_err", "radec_corr")
@@ -47,14 +47,14 @@ def to_orbitize(ds: xr.Dataset, path: PathLike) -> None:
 
 
 def to_octofitter(ds: xr.Dataset, path: PathLike) -> None:
-    """Write positions of companions as the table that Octofitter reads (``CSV.read(path, Table)``).
+    """Write positions of companions as a table for Octofitter (``CSV.read(path, Table)``).
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `companions`.
+        The result of `companions`.
     path : path
-        CSV file, to be given to ``PlanetRelAstromObs``, called ``PlanetRelAstromLikelihood`` in older versions.
+        CSV file to write, for ``PlanetRelAstromObs`` (``PlanetRelAstromLikelihood`` in older versions).
 
     Raises
     ------
@@ -67,7 +67,8 @@ def to_octofitter(ds: xr.Dataset, path: PathLike) -> None:
 
     Notes
     -----
-    Columns ``epoch`` [MJD, UTC], ``ra``, ``dec``, ``σ_ra``, ``σ_dec`` [mas], ``cor``, and ``companion`` (from 1).
+    The columns are ``epoch`` [MJD, UTC], ``ra``, ``dec``, ``σ_ra``, ``σ_dec`` [mas], ``cor``, and ``companion`` (from
+    1).
     """
     epoch, number, ra, ra_err, dec, dec_err, corr = _columns(ds, path)
     _write(
@@ -78,7 +79,7 @@ def to_octofitter(ds: xr.Dataset, path: PathLike) -> None:
 def _columns(ds: xr.Dataset, path: PathLike) -> list[Any]:
     """Collect epoch, number, offsets with errors [mas] and correlation."""
     if Path(path).suffix.lower() != ".csv":
-        msg = f"{Path(path).name!r} does not name a table: it must end in .csv"
+        msg = f"path is {Path(path).name!r}; the name of the table must end in .csv"
         raise ArgumentError(msg)
     identity.require(ds, "dra", "ddec", "time", step="image.ta.companions()")
     names = ("dra", "dra_err", "ddec", "ddec_err")
@@ -92,7 +93,7 @@ def _columns(ds: xr.Dataset, path: PathLike) -> list[Any]:
 
 
 def _write(path: PathLike, columns: dict[str, Any]) -> None:
-    """Write columns as text with 6 digits behind the point."""
+    """Write columns as text with 6 decimal places."""
     texts = ([str(v) if isinstance(v, np.integer) else f"{v:.6f}" for v in values] for values in columns.values())
     rows = [",".join(row) for row in (tuple(columns), *zip(*texts, strict=True))]
     with whole_file(Path(path).expanduser()) as temporary:

@@ -1,4 +1,4 @@
-"""Tell where in the full readout an array begins, and when its integrations were taken."""
+"""Find where in the full readout an array begins, and when its integrations were taken."""
 
 import operator
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ LAST_DATE = 106_000.0  # [d] modified Julian date, year 2149
 
 
 def check_origin(origin: Any) -> tuple[int, int] | None:
-    """Check that an origin is None or two whole numbers that are not negative; ArgumentError if not."""
+    """Check that an origin is None or two whole numbers of at least 0; raise ArgumentError if not."""
     if origin is None:
         return None
     try:
@@ -34,35 +34,33 @@ def check_origin(origin: Any) -> tuple[int, int] | None:
 
 
 def corner(ds: xr.Dataset, hdus: "HDUList", *, label: str, origin: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Find the pixel (x, y) of the readout at which the array begins; None where that cannot be known.
+    """Find the pixel (x, y) of the readout at which the array begins; None if it is not known.
 
-    ArgumentError if `origin` puts the array outside the readout; a warning if other software cropped it.
+    Raise ArgumentError if `origin` puts the array outside the readout; warn if other software cropped it.
     """
     nx, ny = ds.sizes["x"], ds.sizes["y"]
     full = header(ds).get("subsize1", nx), header(ds).get("subsize2", ny)
     if origin is not None:
         if origin[0] + nx > full[0] or origin[1] + ny > full[1]:
-            msg = f"origin {origin} puts an array of {nx} x {ny} outside the readout of {full[0]} x {full[1]}"
+            msg = f"origin {origin} puts the array of {nx} x {ny} pixels outside the readout of {full[0]} x {full[1]}"
             raise ArgumentError(msg)
         return origin
     if (nx, ny) == full:
         return 0, 0
     first = _corner_from_crpix(ds, hdus, label)
-    cropped = (
-        f"{label}: the array has {nx} x {ny} pixels, SUBSIZE1/2 say {full[0]} x {full[1]}: other software cropped it"
-    )
+    cropped = f"{label}: the array has {nx} x {ny} pixels, but SUBSIZE1/2 are {full[0]} x {full[1]}, so it was cropped"
     if first is None:
         warn(
-            f"{cropped}. Where it begins is not known, so x and y count from its own corner and there is no WCS; "
+            f"{cropped}. Its first pixel is not known, so x and y count from its own corner and there is no WCS; "
             "give origin=(x, y)"
         )
         return None
-    warn(f"{cropped}. CRPIX is still the SIAF reference point, so it begins at pixel {first}; check, or give origin")
+    warn(f"{cropped}. By CRPIX, which is the SIAF reference point, it begins at pixel {first}; check, or give origin")
     return first
 
 
 def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int, int] | None:
-    """Software that crops moves CRPIX along; in a pipeline product it is the SIAF reference point."""
+    """Find the corner from CRPIX, which software that crops moves along from the SIAF reference point."""
     from xta.errors import SiafError
     from xta.geometry import siaf
 
@@ -79,12 +77,12 @@ def _corner_from_crpix(ds: xr.Dataset, hdus: "HDUList", label: str) -> tuple[int
     inside = np.all(first >= 0) and np.all(first + np.array([ds.sizes["x"], ds.sizes["y"]]) <= full)
     if np.abs(shift - first).max() > 1e-3 or not inside:
         return None
-    # CRPIX that never moved says nothing: software that leaves the header alone crops anywhere.
+    # A CRPIX that never moved contains no information, since software that ignores the header crops anywhere.
     return (int(first[0]), int(first[1])) if first.any() else None
 
 
 def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
-    """Assign integration numbers and times: those of INT_TIMES where it fits, for an image that of EXPMID."""
+    """Assign integration numbers and times from INT_TIMES if it fits, or for an image from EXPMID."""
     if "integration" not in ds.dims:
         mid = number(hdus, "EXPMID", label=label)
         return ds if mid is None else ds.assign_coords(time=((), _datetime(mid), model.attrs("time")))
@@ -99,14 +97,14 @@ def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
         if values is None:
             continue
         data = _datetime(values) if name == "time" else _known(values)
-        # As the data: chunks that differ along a dimension break `Dataset.chunks` and `map_blocks`.
+        # The same chunks as the data: different ones along a dimension break `Dataset.chunks` and `map_blocks`.
         encoding = {"preferred_chunks": {"integration": 1}}
         ds = ds.assign_coords({name: xr.Variable("integration", data, model.attrs(name), encoding)})
     return ds
 
 
 def _table(hdus: "HDUList", count: int, label: str) -> Any:
-    """Read the rows of INT_TIMES of the integrations; None where there are none, with a warning if others are."""
+    """Read the rows of INT_TIMES for the integrations; None if there are none, with a warning if there are others."""
     table = hdus["INT_TIMES"].data if "INT_TIMES" in hdus else None
     if table is None or not len(table):
         return None
@@ -124,7 +122,7 @@ def _table(hdus: "HDUList", count: int, label: str) -> Any:
 
 
 def _column(table: Any, wanted: str) -> Any:
-    """Read a column of INT_TIMES as floats; None where it is absent or no column of numbers."""
+    """Read a column of INT_TIMES as floats; None if it is absent or not a column of numbers."""
     for name in table.names:
         if name.lower() == wanted and table[name].ndim == 1 and table[name].dtype.kind in "iuf":
             return np.asarray(table[name], dtype=float)
@@ -132,9 +130,9 @@ def _column(table: Any, wanted: str) -> Any:
 
 
 def _rows(table: Any, hdus: "HDUList", count: int) -> Any:
-    """Find the rows of INT_TIMES of the integrations in the file; None where that cannot be told.
+    """Find the rows of INT_TIMES for the integrations in the file; None if they are not known.
 
-    All segments of an exposure may carry the whole table; INTSTART and INTEND say which part is here.
+    All segments of an exposure may contain the whole table; INTSTART and INTEND give the part for this file.
     """
     if len(table) == count:
         return np.arange(count)
@@ -147,7 +145,7 @@ def _rows(table: Any, hdus: "HDUList", count: int) -> Any:
 
 
 def _numbers(table: Any) -> Any:
-    """Read the integration numbers; None where they do not count up from 1 or later."""
+    """Read the integration numbers; None if they do not increase from 1 or later."""
     numbers = _column(table, "integration_number")
     if numbers is None or not np.all(numbers >= 1) or not np.all(np.diff(numbers) > 0):
         return None
@@ -160,7 +158,7 @@ def _first_number(hdus: "HDUList") -> int:
 
 
 def _known(mjd: Any) -> Any:
-    """Put NaN for a date that nobody filled in (0) and for one that datetime64[ns] does not reach."""
+    """Replace a date that was not filled in (0), or is out of the range of datetime64[ns], by NaN."""
     mjd = np.asarray(mjd, dtype=float)
     return np.where((mjd > 0) & (mjd < LAST_DATE), mjd, np.nan)
 

@@ -1,4 +1,4 @@
-"""Hand the stars of analyzed exposures to spaceKLIP: what its own step for centers would have found."""
+"""Set the stars of analyzed exposures in the database of spaceKLIP, in place of its own step for centers."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from xta.stacks import members_or_one
 __all__ = ["to_spaceklip"]
 
 CENTERED = ("SCI", "REF")
-"""Kinds of exposures, column TYPE, that have a star behind a mask."""
+"""Types of exposures (column TYPE) with a star behind a mask."""
 
 
 def to_spaceklip(db: Any, exposures: "xr.Dataset | Iterable[xr.Dataset] | Mapping[Any, xr.Dataset]") -> None:
@@ -24,33 +24,34 @@ def to_spaceklip(db: Any, exposures: "xr.Dataset | Iterable[xr.Dataset] | Mappin
     Parameters
     ----------
     db : spaceKLIP.database.Database
-        Changed in place, as the steps of spaceKLIP do: the tables ``db.obs``. Its files are left as they are.
+        Database whose tables ``db.obs`` are changed in place, as by the steps of spaceKLIP. Its files do not change.
     exposures : xarray.Dataset, or several
-        With the star's pixel: analyzed by `xta.analyze` (a stack, a list, or what `xta.analyze_visit` returns). Each
-        belongs to the row whose FITSFILE has the name of its file.
+        Exposures analyzed by `xta.analyze`: a stack, a list, or the result of `xta.analyze_visit`. Each belongs to the
+        row whose FITSFILE has the name of its file.
 
     Raises
     ------
     MissingError
-        If an exposure does not know its star or the name of its file.
+        If an exposure has no star or no file name.
     ArgumentError
         If no row has the file of an exposure, or `db` has no such tables.
     ProductError
-        If the file of a row has another shape than the exposure: it was cropped or padded by spaceKLIP before. Set
+        If the file of a row has another shape than the exposure, because spaceKLIP cropped or padded it before. Set
         the stars first.
 
     Warns
     -----
     XtaWarning
-        If a science or reference row is left without a star, since no exposure is its own.
+        If a science or reference row is left without a star, since no exposure belongs to it.
 
     Notes
     -----
-    For spaceKLIP as of May 2025. Set are STARCENX, STARCENY, MASKCENX, MASKCENY [pixel, 1-based]; CENTER_SHIFT, for
-    each integration the way from the star to the center of the array, (n - 1) / 2 [pixel]; CENTER_MASK, the same for
-    the image of the mask; ALIGN_SHIFT and ALIGN_MASK, zero, in the shapes that ``shift_frames`` indexes. XOFFSET and
-    YOFFSET become 0, for the star of each exposure has its dither. Do not call ``calculate_centers`` afterwards: with
-    ``use_ta=True`` it would correct the corrected WCS of a file of `to_fits` once more.
+    This works with spaceKLIP as of May 2025. It sets STARCENX, STARCENY, MASKCENX, MASKCENY [pixel, 1-based];
+    CENTER_SHIFT, for each integration the shift from the star to the center of the array, (n - 1) / 2 [pixel];
+    CENTER_MASK, the same for the image of the mask; ALIGN_SHIFT and ALIGN_MASK, zero, in the shapes that
+    ``shift_frames`` indexes. XOFFSET and YOFFSET become 0, since the star of each exposure includes its dither. Do not
+    call ``calculate_centers`` afterwards: with ``use_ta=True`` it would correct the corrected WCS of a file of
+    `to_fits` once more.
 
     Examples
     --------
@@ -59,7 +60,7 @@ def to_spaceklip(db: Any, exposures: "xr.Dataset | Iterable[xr.Dataset] | Mappin
     >>> ImageTools(database).shift_frames()  # doctest: +SKIP
     """
     if not isinstance(getattr(db, "obs", None), Mapping):
-        msg = f"db is a {type(db).__name__} without tables of observations (obs); give spaceKLIP's Database"
+        msg = f"db is a {type(db).__name__} without tables of observations (obs); give a Database of spaceKLIP"
         raise ArgumentError(msg)
     rows = {Path(str(file)).name: (table, j) for table in db.obs.values() for j, file in enumerate(table["FITSFILE"])}
     stars = {str(header(ds).get("filename", "")): ds for ds in _each(exposures)}
@@ -73,7 +74,7 @@ def to_spaceklip(db: Any, exposures: "xr.Dataset | Iterable[xr.Dataset] | Mappin
             table[column][j] = value
     left = [name for name, (table, j) in rows.items() if table["TYPE"][j] in CENTERED and name not in stars]
     if left:
-        warn(f"no star was given for {', '.join(sorted(left))}: spaceKLIP will not move them")
+        warn(f"no star was given for {', '.join(sorted(left))}, so spaceKLIP will not move them")
 
 
 def _each(exposures: Any) -> list[xr.Dataset]:
@@ -92,13 +93,13 @@ def _entry(ds: xr.Dataset, table: Any, j: int) -> dict[str, Any]:
     shape = head["NAXIS1"], head["NAXIS2"]
     if shape != (ds.sizes["x"], ds.sizes["y"]):
         msg = (
-            f"{table['FITSFILE'][j]} has {shape[0]} x {shape[1]} pixels, the exposure {ds.sizes['x']} x "
-            f"{ds.sizes['y']}: one of them was cropped or padded; set the stars before such a step"
+            f"{table['FITSFILE'][j]} has {shape[0]} x {shape[1]} pixels, but the exposure {ds.sizes['x']} x "
+            f"{ds.sizes['y']}, so one of them was cropped or padded; set the stars before this step"
         )
         raise ProductError(msg)
     places = {name: [model.scalar(ds, f"{name}_{a}") - float(ds[a][0]) for a in "xy"] for name in ("target", "mask")}
     if not np.isfinite(places["target"]).all():
-        msg = f"the star of {header(ds)['filename']} is not known; analyze the exposure, or give it by ds.ta.set_star"
+        msg = f"the star of {header(ds)['filename']} is not known; analyze the exposure, or set it with ds.ta.set_star"
         raise MissingError(msg)
     shift = (np.array(shape) - 1) / 2 - places["target"]
     count = int(table["NINTS"][j])

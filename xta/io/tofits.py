@@ -1,4 +1,4 @@
-"""Write exposures as JWST products: FITS files that the pipeline and PSF-subtraction software read."""
+"""Write exposures as JWST products: FITS files for the pipeline and for PSF-subtraction software."""
 
 import copy
 import logging
@@ -30,7 +30,7 @@ ARRAYS = {name: "data" if name == "sci" else name for name in model.IMAGES}
 """Variable of a dataset -> array of a JWST data model."""
 
 EXPOSURE = ("visit_id", "exposure_number", "detector", "date_beg")
-"""Coordinates that together tell one exposure from any other."""
+"""Coordinates that together identify an exposure."""
 
 
 def to_fits(
@@ -41,56 +41,56 @@ def to_fits(
     Parameters
     ----------
     ds : xarray.Dataset
-        One exposure with a WCS and the star's pixel ``target_x``, ``target_y``: analyzed (`adjust_wcs`), cropped
-        or recentered (`recenter`). Dask arrays are computed in memory. Or an image of `xta.klip`.
+        One exposure with a WCS and the star's pixel ``target_x``, ``target_y``, which may be analyzed (`adjust_wcs`),
+        cropped or recentered (`recenter`), or an image of `xta.klip`. Dask arrays are computed in memory.
     path : path
-        Of the new file, ``*.fits``; replaced if it exists, once the new file is complete. Other software takes
-        the stage of the product from the name: end it in ``_calints.fits``, or ``_cal.fits`` for an image. Of a
-        stack of exposures a folder, made if it is not there: each file has the name of its original.
+        Name of the new file, ``*.fits``; an existing one is replaced once the new file is complete. Other software
+        takes the stage of the product from the name, so end it in ``_calints.fits``, or ``_cal.fits`` for an image.
+        For a stack of exposures, a folder, created if it does not exist; each file has the name of its original.
     template : path, optional
         The product that `ds` was read from. Its header and other extensions (INT_TIMES, AREA, tables) are kept
-        where they fit the array. By default the file that `ds` was opened from, if it is still there;
-        without one, the header is made of the coordinates and attributes of `ds`.
+        if they fit the array. By default the file that `ds` was opened from, if it still exists;
+        without one, the header is made from the coordinates and attributes of `ds`.
     crpix : "star" or "mask", optional
-        Where CRPIX is. By default on the star of a recentered array, otherwise on the mask.
+        Position of CRPIX. By default it is on the star for a recentered array, otherwise on the mask.
 
     Raises
     ------
     MissingError
-        If there is no image, no star position, or neither a template nor what a header can be made of.
+        If there is no image, no star position, or neither a template nor coordinates for a header.
     WCSError
         If there is no WCS or several, the labels are not successive pixels of the readout (a strided, binned or
         averaged dataset), or the WCS cannot be written as FITS keywords.
     ProductError
-        If `template` is of another exposure or in another unit, or the variables are not one image or cube.
+        If `template` belongs to another exposure or has another unit, or the variables are not one image or cube.
     FileError
         If a file cannot be read or written, or `path` is that of the original product.
     ArgumentError
-        If `path` does not end in ``.fits``, `crpix` is not of the form above or the mask is not known, an image of
-        `xta.klip` is given a template or `crpix`, or arithmetic left pixels, errors or flags that cannot be written,
-        see `xta.pixels`.
+        If `path` does not end in ``.fits``, `crpix` does not have the form above or the mask is not known, `template`
+        or `crpix` is given for an image of `xta.klip`, or arithmetic left pixels, errors or flags that cannot be
+        written, see `xta.pixels`.
 
     Notes
     -----
     The pixel frame of the file begins at the array's corner: FITS pixel = label - first label + 1. SUBSIZE1/2 are
     the size of the array, and SUBSTRT1/2 its first pixel on the detector, for a recentered array to the nearest
-    pixel. So a crop is a readout of its own, and opened again its labels begin at 0.
+    pixel. A crop is therefore a readout of its own, and its labels begin at 0 when it is opened again.
 
-    The GWCS goes to the ASDF extension, with a shift in front where the labels do not begin at 0. From it the
+    The GWCS is written to the ASDF extension, with an initial shift if the labels do not begin at 0. From it the
     pipeline's own functions derive the FITS keywords (TAN with SIP polynomials, within 0.01 pixel) and S_REGION.
-    RA_REF, DEC_REF, ROLL_REF, RA_V1, DEC_V1, PA_V3 and PA_APER follow the corrected attitude.
+    RA_REF, DEC_REF, ROLL_REF, RA_V1, DEC_V1, PA_V3 and PA_APER are those of the corrected attitude.
 
     STARCENX/Y and MASKCENX/Y in the SCI header are the star and the mask [pixel, 1-based], as spaceKLIP and
-    pyKLIP read them. pyKLIP adds XOFFSET/YOFFSET to the star unless it is told not to, and spaceKLIP moves frames by
-    them. In a recentered array the dither is taken out already, so they are 0 there, and XOFFOBS/YOFFOBS [arcsec] in
-    the SCI header keep what they were. An array that is not recentered keeps them: read it with
+    pyKLIP read them. By default pyKLIP adds XOFFSET/YOFFSET to the star, and spaceKLIP moves frames by
+    them. In a recentered array the dither has been removed already, so they are 0, and XOFFOBS/YOFFOBS [arcsec] in
+    the SCI header contain the original values. An array that is not recentered keeps them; read it with
     ``JWSTData(..., center_include_offset=False)``. STARXERR, STARYERR, STARCORR, MASKXERR and MASKYERR
-    are their errors, and STARFROM says which centroid they rest on. TADRA, TADDEC and TADROLL [arcsec] say how the
-    attitude was changed, and HISTORY how that was measured; then S_TAXTA in the primary header is COMPLETE. The TA
-    images are not written.
+    are the errors of star and mask, and STARFROM is the centroid that they are based on. TADRA, TADDEC and TADROLL
+    [arcsec] are the change of the attitude, and HISTORY describes how it was measured; S_TAXTA in the primary header is
+    then COMPLETE. The TA images are not written.
 
-    An image of `xta.klip` becomes an extension KLIP for each number of components, with that number as EXTVER, the star
-    at CRPIX (1-based) and PSFCENTX/Y (0-based, as in pyKLIP's files), and a table NOISE.
+    For an image of `xta.klip`, the file has one extension KLIP per number of components, with that number as EXTVER
+    and the star at CRPIX (1-based) and PSFCENTX/Y (0-based, as in pyKLIP's files), and a table NOISE.
 
     References
     ----------
@@ -99,7 +99,7 @@ def to_fits(
     """
     if "klip" in ds.data_vars:
         if template is not None or crpix is not None:
-            msg = "the image of a PSF subtraction takes neither template nor crpix: the star is at CRPIX"
+            msg = "template or crpix is given for the image of a PSF subtraction; leave it out, the star is at CRPIX"
             raise ArgumentError(msg)
         write_klip(ds, _target(ds, path, template))
         return
@@ -123,31 +123,31 @@ def to_fits(
 
 
 def correct_model(product: Any, ds: xr.Dataset) -> None:
-    """Give a data model of jwst the corrected WCS of its exposure and the keywords that `to_fits` writes, in place.
+    """Set the corrected WCS of an exposure and the keywords of `to_fits` in a data model of jwst, in place.
 
     Parameters
     ----------
     product : JwstDataModel
-        Of the exposure that `ds` was opened from; its pixels are left as they are.
+        Data model of the exposure that `ds` was opened from; its pixels do not change.
     ds : xarray.Dataset
-        The exposure, analyzed and of the same shape.
+        The analyzed exposure, with the same shape.
 
     Raises
     ------
     MissingError, WCSError
-        As `to_fits`.
+        For the same reasons as in `to_fits`.
     ProductError
         If the shapes differ.
     """
     first = _first_pixel(ds)
     if product.data.shape[-2:] != (ds.sizes["y"], ds.sizes["x"]):
-        msg = f"the data model has the shape {product.data.shape}, the dataset {ds['sci'].shape}; analyze it whole"
+        msg = f"the data model has the shape {product.data.shape}, but the dataset {ds['sci'].shape}; do not crop it"
         raise ProductError(msg)
     _correct(product, ds, _place(ds, first, None))
 
 
 class _Place(NamedTuple):
-    """Star and mask in pixels of the file, 1-based, the WCS in its 0-based pixels, and where CRPIX is."""
+    """Star and mask in pixels of the file, 1-based, the WCS in its 0-based pixels, and the position of CRPIX."""
 
     star: Point
     mask: Point | None
@@ -159,7 +159,7 @@ def _place(ds: xr.Dataset, first: dict[str, int], crpix: str | None) -> _Place:
     star, mask = _position(ds, "target", first), _position(ds, "mask", first)
     if star is None:
         msg = (
-            "the star's pixel is not known; call ds.ta.adjust_wcs() first, or give it by hand: "
+            "the star's pixel is not known; call ds.ta.adjust_wcs() first, or set it with "
             "ds.ta.set_star(x, y, source=...)"
         )
         raise MissingError(msg)
@@ -177,18 +177,18 @@ def _correct(product: Any, ds: xr.Dataset, place: _Place) -> None:
 def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None, crpix: Any) -> None:
     """Write each exposure of a stack under its own name."""
     if template is not None or folder.suffix.lower() == ".fits":
-        what = "one template" if template is not None else f"the file {folder.name}"
-        msg = f"the dataset holds several exposures, for which {what} is not enough; give a folder, and no template"
+        what = "one template" if template is not None else f"one file, {folder.name},"
+        msg = f"the dataset contains several exposures, but {what} is given; give a folder, and no template"
         raise ArgumentError(msg)
     parts = members_or_one(ds)
     for part in parts:
         identity.require(part, "filename", step="xta.open_exposure")
     names = [str(header(part)["filename"]).removesuffix(".gz") for part in parts]
     if wrong := [name for name in names if not identity.is_valid("filename", name)]:
-        msg = f"an exposure is named {wrong[0]!r:.100}, which does not name a file in a folder; set its filename"
+        msg = f"an exposure has the name {wrong[0]!r:.100}, which is not the name of a file; set its filename"
         raise ArgumentError(msg)
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        msg = f"several exposures are named {', '.join(twice)}, so that one file would replace the other; select one"
+        msg = f"several exposures have the name {', '.join(twice)}, so one file would replace the other; select one"
         raise ArgumentError(msg)
     make_folder(folder)
     for part, name in zip(parts, names, strict=True):
@@ -196,46 +196,46 @@ def _to_folder(ds: xr.Dataset, folder: Path, template: PathLike | None, crpix: A
 
 
 def _first_pixel(ds: xr.Dataset) -> dict[str, int]:
-    """Labels of the array's corner, once the dataset is known to be one image or cube of successive pixels."""
+    """Check that the dataset is one image or cube of successive pixels, and return the labels of its corner."""
     dims = set(ds["sci"].dims)
     if dims - {"integration"} != {"x", "y"}:
-        msg = f"sci has the dimensions {ds['sci'].dims}; a product holds (y, x) or (integration, y, x): select first"
+        msg = f"sci has the dimensions {ds['sci'].dims}; select an image (y, x) or a cube (integration, y, x) first"
         raise ProductError(msg)
     if not ds["sci"].size:
-        msg = "sci is empty; nothing can be written"
+        msg = "sci is empty; give an exposure with pixels"
         raise ProductError(msg)
     for name in ARRAYS.keys() & ds.data_vars.keys():
         if set(ds[name].dims) != dims:
             msg = (
-                f"{name} has the dimensions {ds[name].dims}, sci {ds['sci'].dims}; they have to be the same: "
+                f"{name} has the dimensions {ds[name].dims}, but sci {ds['sci'].dims}; "
                 f"combine integrations with {pixels.COADD}, or drop {name}"
             )
             raise ProductError(msg)
-    model.require_pixels(ds, WCSError, "write it before such a step")
+    model.require_pixels(ds, WCSError, "call to_fits before this step")
     first = {axis: float(ds[axis][0]) for axis in ("x", "y")}
     if any(label % 1 for label in first.values()):
-        msg = f"the labels x, y begin at {first['x']:g}, {first['y']:g}, between pixels; write it before such a step"
+        msg = f"the labels x, y begin at {first['x']:g}, {first['y']:g}, between pixels; call to_fits before this step"
         raise WCSError(msg)
     return {axis: int(label) for axis, label in first.items()}
 
 
 def _position(ds: xr.Dataset, name: str, first: dict[str, int]) -> Point | None:
-    """Star ("target") or mask in pixels of the file, 1-based; None where it is not known."""
+    """Return the star ("target") or the mask in pixels of the file, 1-based; None if it is not known."""
     x, y = (model.scalar(ds, f"{name}_{axis}") - first[axis] + 1 for axis in ("x", "y"))
     return (x, y) if np.isfinite([x, y]).all() else None
 
 
 def _reference_pixel(ds: xr.Dataset, star: Point, mask: Point | None, crpix: str | None) -> Point:
-    """Choose where CRPIX is: the star, or the mask where it is known."""
+    """Choose the position of CRPIX: the star, or the mask if it is known."""
     if crpix not in {None, "star", "mask"} or (crpix == "mask" and mask is None):
-        msg = f"crpix is {crpix!r}; give 'star'" + (" or 'mask'" if mask else ": the place of the mask is not known")
+        msg = f"crpix is {crpix!r}; give 'star'" + (" or 'mask'" if mask else ", since the mask's place is not known")
         raise ArgumentError(msg)
     choice = crpix or ("star" if mask is None or "star_x" in ds.coords else "mask")
     return star if choice == "star" or mask is None else mask
 
 
 def _file_wcs(ds: xr.Dataset, first: dict[str, int]) -> Any:
-    """WCS in the 0-based pixels of the file, with a bounding box."""
+    """Return the WCS in the 0-based pixels of the file, with a bounding box."""
     gwcs = sky.the_wcs(ds)
     # The parsed WCS is shared with others; a bounding box is set on a copy.
     gwcs = wcs.shift(gwcs, first["x"], first["y"]) if any(first.values()) else copy.deepcopy(gwcs)
@@ -244,14 +244,14 @@ def _file_wcs(ds: xr.Dataset, first: dict[str, int]) -> Any:
 
 
 def _target(ds: xr.Dataset, path: PathLike, template: PathLike | None) -> Path:
-    """Path of the new file, which must not be that of the original."""
+    """Check the path of the new file, which must not be that of the original."""
     target = Path(path)
     if target.suffix.lower() != ".fits":
-        msg = f"{target} does not end in .fits; products of the pipeline do"
+        msg = f"path is {target}; the output name must end in .fits"
         raise ArgumentError(msg)
     for original in (template, identity.source(ds)):
         if original is not None and target.exists() and Path(original).exists() and target.samefile(original):
-            msg = f"{target} is the original product, which would be lost; give another name"
+            msg = f"{target} is the original product and would be overwritten; give another name"
             raise FileError(msg)
     return target
 
@@ -268,7 +268,7 @@ def _model(ds: xr.Dataset, template: PathLike | None, first: dict[str, int]) -> 
         except (FileError, ProductError) as error:
             if template is not None:
                 raise
-            logger.info("the header is made of what the dataset says: %s", error)
+            logger.info("the header is made from the dataset: %s", error)
     return _from_attributes(ds, kind())
 
 
@@ -276,7 +276,7 @@ def _template(ds: xr.Dataset, path: PathLike, first: dict[str, int]) -> Any:
     """Read the HDUs of the original product, without the arrays that are replaced or no longer fit."""
     from astropy.io import fits
 
-    with filtered("ignore", XtaWarning):  # they were said when the dataset was opened
+    with filtered("ignore", XtaWarning):  # they were issued when the dataset was opened
         original = open_exposure(path)
     with original, fits.open(path, memmap=False) as hdus:
         _check_exposure(ds, original, path)
@@ -292,12 +292,12 @@ def _check_exposure(ds: xr.Dataset, original: xr.Dataset, path: PathLike) -> Non
         pairs["BUNIT"] = units
     different = [f"{keyword} {theirs}, not {ours}" for keyword, (theirs, ours) in pairs.items() if theirs != ours]
     if different:
-        msg = f"the template {path} is of another exposure than the dataset: {'; '.join(different)}"
+        msg = f"the template {path} belongs to another exposure: {'; '.join(different)}; give the original product"
         raise ProductError(msg)
 
 
 def _kept(hdu: Any, ds: xr.Dataset, original: xr.Dataset, first: dict[str, int]) -> Any:
-    """Copy an HDU of the original, cut to the dataset; what is replaced or does not fit is left empty."""
+    """Copy an HDU of the original, cut to the dataset; arrays that are replaced or do not fit are left empty."""
     from astropy.io import fits
 
     empty = fits.ImageHDU(name=hdu.name)  # the ASDF extension may refer to it
@@ -320,7 +320,7 @@ def _kept(hdu: Any, ds: xr.Dataset, original: xr.Dataset, first: dict[str, int])
 
 
 def _rows(ds: xr.Dataset, original: xr.Dataset) -> Any:
-    """Index of each integration in the original product; None where there are none, or others."""
+    """Find the index of each integration in the original product; None if there are none, or others."""
     if "integration" not in ds["sci"].dims or "integration" not in original.dims:
         return None
     rows = original.indexes["integration"].get_indexer(ds["integration"].values)
@@ -332,7 +332,7 @@ def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
     identity.require(ds, "telescope", "instrument", step="xta.open_exposure")
     for name, value in model.clean_attrs(header(ds)).items():
         paths = product.find_fits_keyword(KEYWORDS[name]) if name in KEYWORDS else []
-        # Of two places, as for V2_REF, the first belongs to guider products.
+        # If a keyword has two places, like V2_REF, the first one belongs to guider products.
         for place in paths[-1:]:
             product[place] = bool(value) if name in {"is_psf", "is_background"} else value
     product.meta.coordinates.reference_frame = "ICRS"
@@ -342,7 +342,7 @@ def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
 
 def _set_arrays(product: Any, ds: xr.Dataset) -> None:
     dims = [dim for dim in ("integration", "y", "x") if dim in ds["sci"].dims]
-    # One computation: the variables of a recentered dataset share their bad pixels.
+    # Compute all at once, since the variables of a recentered dataset share their bad pixels.
     arrays = ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True).compute()
     for name in arrays:
         values = arrays[name].transpose(*dims).values
@@ -353,7 +353,7 @@ def _set_arrays(product: Any, ds: xr.Dataset) -> None:
 
 
 def _set_times(product: Any, ds: xr.Dataset) -> None:
-    """Set NINTS, and from the coordinates the times that the header does not give."""
+    """Set NINTS, and the times that are not in the header, from the coordinates."""
     time = ds["time"] if "time" in ds.coords else None
     if "integration" not in ds["sci"].dims:
         if time is not None and not time.ndim:
@@ -390,7 +390,7 @@ def _set_subarray(product: Any, ds: xr.Dataset, first: dict[str, int]) -> None:
 
 
 def _set_wcs(product: Any, gwcs: Any, crpix: Point) -> None:
-    """Set the GWCS, and all keywords that follow from it."""
+    """Set the GWCS, and all keywords derived from it."""
     from jwst.assign_wcs.util import update_fits_wcsinfo, update_s_region_imaging
 
     product.meta.wcs = gwcs
@@ -412,7 +412,7 @@ def _set_wcs(product: Any, gwcs: Any, crpix: Point) -> None:
 
 
 def _telescope(gwcs: Any) -> dict[str, float]:
-    """Direction of the axis V1 and position angle of V3 there [deg]."""
+    """Compute the direction of the axis V1 and the position angle of V3 there [deg]."""
     frame = [name for name in gwcs.available_frames if name.startswith("v2v3")][-1]
     to_sky = gwcs.get_transform(frame, gwcs.available_frames[-1])
     (ra, dec), v3 = to_sky(0.0, 0.0), to_sky(0.0, 90 * 3600.0)
@@ -423,7 +423,7 @@ def _telescope(gwcs: Any) -> dict[str, float]:
 def _write(product: Any, target: Path) -> None:
     from astropy.io.fits.verify import VerifyWarning
 
-    # Long keywords of other software in a template stay what they are: HIERARCH cards.
+    # Long keywords of other software in a template stay HIERARCH cards.
     hierarch = filtered("ignore", VerifyWarning, ".*a HIERARCH card will be created")
     with whole_file(target) as temporary, hierarch:
         product.to_fits(temporary, overwrite=True)

@@ -1,4 +1,4 @@
-"""Open the files of a program as a tree: by filter and role, with a table of what was found and what was left out."""
+"""Open the files of a program as a tree by filter and role, with a table of all files and those left out."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ from xta.io.files import (
 __all__ = ["COLUMNS", "LEFT_OUT", "NEEDED", "NO_FILTER", "OPENED", "build", "groups", "table_of"]
 
 Read: TypeAlias = Callable[[str], xr.Dataset]
-"""What opens a product, given its path."""
+"""Function that opens a product, given its path."""
 
 LEFT_OUT, OPENED, NEEDED = 0, 1, 2
 """Values of the status flag: left out, opened as a group, read when an acquisition is attached."""
@@ -35,14 +35,14 @@ NO_FILTER = "no_filter"
 
 COLUMNS = {
     "path": "file",
-    "role": "science, reference, background or acquisition; event log; empty where it is not known",
+    "role": "science, reference, background or acquisition; event log; empty if not known",
     "filter": "filter that the light went through",
     "visit_id": "visit (VISIT_ID)",
     "detector": "detector (DETECTOR)",
     "target_name": "target (TARGNAME)",
     "exp_type": "exposure type (EXP_TYPE)",
-    "group": "group of the tree; empty where the file was not opened",
-    "reason": "why the file was left out, or what it serves for",
+    "group": "group of the tree; empty if the file was not opened",
+    "reason": "reason why the file was left out, or its use",
 }
 """Columns of text of the table of files -> long name."""
 
@@ -86,27 +86,27 @@ def build(
     paths : path or iterable of paths
         As in `xta.io.files.find_files`.
     read : callable
-        Opens a product.
+        Function that opens a product.
     reference : str or sequence of str, optional
-        Names of targets that are references, where the keyword IS_PSF does not say so.
+        Names of targets that are references, if they are not marked by the keyword IS_PSF.
 
     Returns
     -------
     xarray.DataTree
         ``/<filter>/<science|reference|background>/<name of the file>`` and ``/acquisition/<name of the file>``, in the
-        order of filter, role and time; the root holds the table of files along ``file``.
+        order of filter, role and time. The root contains the table of files along ``file``.
 
     Raises
     ------
     ArgumentError, FileError
-        Of `find_files`.
+        For the same reasons as in `find_files`.
     ProductError
-        If no exposure can be opened: the message has the reasons.
+        If no exposure can be opened. The message contains the reasons.
     """
     datasets = groups(paths, read=read, reference=reference)
     tree = xr.DataTree.from_dict(datasets)
     for group, ds in datasets.items():
-        tree[group].set_close(ds.close)  # a node is a new dataset, which does not know its file
+        tree[group].set_close(ds.close)  # a node is a new dataset, which does not close its file
     return tree
 
 
@@ -123,7 +123,7 @@ def groups(
         opened.rows += _others(catalog)
         if not opened.groups:
             reasons = " ".join(row.reason for row in opened.rows if row.reason)
-            msg = f"of {counted(len(opened.rows), 'file')} none can be opened as an exposure: {reasons:.2000}"
+            msg = f"none of {counted(len(opened.rows), 'file')} can be opened as an exposure: {reasons:.2000}"
             raise ProductError(msg)
         _tell_unmarked(opened)
         stack.pop_all()
@@ -144,7 +144,7 @@ def _role_of_group(group: str) -> str:
 
 
 def _open_visit(products: list[Product], opened: Opened, stack: ExitStack, *, read: Read, names: set[str]) -> None:
-    """Open the best product of each exposure of a visit; say of the others why they are left out."""
+    """Open the best product of each exposure of a visit; list the others with the reason why they are left out."""
     found = [(ta, ranked) for ta in (False, True) for ranked in exposures(products, ta=ta)]
     used = {product.path for _, ranked in found for product in ranked}
     opened.rows += [_left_out(product) for product in products if product.path not in used]
@@ -172,7 +172,7 @@ def _open_exposure(ranked: Sequence[Product], role: str, opened: Opened, stack: 
 
 
 def _group(product: Product, role: str, opened: Opened) -> str:
-    """Name the group of an exposure; a name that is there already, in another visit, gets that of the visit."""
+    """Return the name of an exposure's group; if another visit has the same name, the visit is appended."""
     band = (product.band or NO_FILTER).replace("/", "_")
     folder = "/acquisition" if role == "acquisition" else f"/{band}/{role}"
     name = f"{folder}/{product.stem}"
@@ -180,39 +180,39 @@ def _group(product: Product, role: str, opened: Opened) -> str:
 
 
 def _left_out(product: Product) -> Row:
-    """Make the row of a product that is not opened: the reason, or what an _uncal serves for."""
+    """Make the row of a product that is not opened, with the reason, or the use of an _uncal."""
     if product.error:
         return Row(product, reason=product.error)
     if product.is_guider:
         return Row(product, reason="it is a guider product")
     if product.kind == "_uncal" and product.is_ta:
         return Row(
-            product, product.role, NEEDED, reason="its TARG_ACQ extension, if it has one, serves the acquisition"
+            product, product.role, NEEDED, reason="its TARG_ACQ extension, if there is one, is used in the acquisition"
         )
     kinds = ", ".join(TA_KINDS if product.is_ta else SCIENCE_KINDS)
-    return Row(product, product.role, reason=f"it is a product {product.kind}; opened are {kinds}")
+    return Row(product, product.role, reason=f"it is a {product.kind} product; only {kinds} are opened")
 
 
 def _others(catalog: Catalog) -> list[Row]:
-    """Make the rows of event logs, of second copies and of what is no product."""
+    """Make the rows of event logs, of second copies and of files that are not products."""
     visits: dict[Path, list[str]] = {}
     for visit, logs in catalog.logs.items():
         for path in logs:
             visits.setdefault(path, []).append(visit)
     rows = [_log(path, named) for path, named in sorted(visits.items())]
-    others = {path: f"{first} is taken" for path, first in catalog.duplicates.items()} | catalog.passed_over
+    others = {path: f"{first} is used" for path, first in catalog.duplicates.items()} | catalog.passed_over
     return rows + [Row(Product(path), reason=why) for path, why in sorted(others.items())]
 
 
 def _log(path: Path, visits: Sequence[str]) -> Row:
-    """Make the row of an event log. It mentions the visits before and after too; its name may say which is its own."""
+    """Make the row of an event log, which also mentions the visits before and after; its name may have its own."""
     own = next((visit for visit in visits if visit in path.name), visits[0] if len(visits) == 1 else "")
     mentioned = f"it mentions {len(visits)} visit{'s' * (len(visits) > 1)}: {', '.join(sorted(visits)[:5])}"
     return Row(Product(path, visit_id=own), "event log", NEEDED, reason=mentioned)
 
 
 def _tell_unmarked(opened: Opened) -> None:
-    """Warn where coronagraphic exposures of a filter are of several targets and none is marked as the reference."""
+    """Warn if coronagraphic exposures in a filter show several targets and none is marked as the reference."""
     bands: dict[str, dict[str, set[str]]] = {}
     for group, (product, _) in opened.groups.items():
         if product.exp_type in model.CORONAGRAPHIC_TYPES:
@@ -220,12 +220,12 @@ def _tell_unmarked(opened: Opened) -> None:
     for band, targets in sorted(bands.items()):
         if len(targets.get("science", ())) > 1 and "reference" not in targets:
             names = ", ".join(sorted(targets["science"]))
-            what = f"of the targets {names} in {band} none is marked as a reference (IS_PSF), so all are science"
+            what = f"none of the targets {names} in {band} is marked as a reference (IS_PSF), so all are science"
             warn(f"{what}; name the references: xta.open_program(folder, reference=[...])")
 
 
 def _place(row: Row) -> tuple[bool, bool, str, int, str]:
-    """Sort rows as the groups of the tree are: by filter and role, acquisitions, event logs, what is left out."""
+    """Sort rows like the groups of the tree: by filter and role, acquisitions, event logs, files that are left out."""
     exposed = row.role in ROLES[:3]
     place = ROLES.index(row.role) if row.role in ROLES else len(ROLES)
     return row.status == LEFT_OUT, not exposed, row.product.band if exposed else "", place, str(row.product.path)

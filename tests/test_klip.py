@@ -581,7 +581,7 @@ BAD = {
     "strided": (lambda make: {"reference": make(2).isel(x=slice(None, None, 2))}, "labels x of .* are not successive"),
     "no star inside": (lambda make: {"reference": make(2).isel(x=slice(0, 9))}, "labels x of .* are not successive"),
     "star at the edge": (lambda make: {"reference": make(2).isel(y=slice(20, None))}, "at the edge along y"),
-    "joined": (lambda make: {"science": xr.concat([make(1), make(3)], "exposure")}, "one identity for all"),
+    "joined": (lambda make: {"science": xr.concat([make(1), make(3)], "exposure")}, "only the identity of the first"),
     "outside": (lambda make: {"iwa": 30.0}, "no pixel was observed"),
     "dependent": (
         lambda make: {

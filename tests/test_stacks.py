@@ -310,7 +310,7 @@ def test_step_refuses_exposures_with_one_identity(program):
     with xr.set_options(use_new_combine_kwarg_defaults=True):
         whole = xr.concat([xta.open_exposure(path) for path in program], "exposure")
     assert whole["visit_id"].ndim == 0
-    with pytest.raises(ArgumentError, match="one identity for all"):
+    with pytest.raises(ArgumentError, match="only the identity of the first"):
         whole.ta.attach()
 
 
@@ -396,7 +396,7 @@ def test_step_refuses_one_identity_along_any_dimension(single, dim):
     parts = [ds.drop_vars(["ra", "dec"]) for ds in single[:2]]
     options = {"coords": "minimal", "compat": "override", "join": "override"}
     whole = xr.concat(parts, dim, data_vars="minimal" if dim == "integration" else "all", **options)
-    with pytest.raises(ArgumentError, match="one identity for all"):
+    with pytest.raises(ArgumentError, match="only the identity of the first"):
         whole.ta.recenter()
 
 

@@ -1,7 +1,7 @@
-"""The star behind a JWST coronagraph, from target acquisition, in xarray.
+"""Find the star behind a JWST coronagraph from its target acquisition, with xarray.
 
-Importing xta registers the accessor ``ds.ta`` and the engine "jwst" of `xarray.open_dataset`. Heavy libraries
-are imported by the functions that need them.
+Importing xta registers the accessor ``ds.ta`` and the engine "jwst" of `xarray.open_dataset`. Large libraries
+are imported only by the functions that need them.
 """
 
 import importlib
@@ -65,14 +65,14 @@ _MODULES = {
     "centroid": "xta.images.centroid",
     "instrument": "xta.acquisition.instrument",
 }
-"""Public modules, by the name that users write -> where they live."""
+"""Public name of a module -> its path in the package."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public module of xta when it is first used: ``xta.datasets``, ``xta.osslog`` and so on."""
+    """Import a public module of xta, such as ``xta.datasets`` or ``xta.osslog``, when it is first used."""
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
-    if name == "TargetAcquisitionStep":  # the name that ``strun`` is given
+    if name == "TargetAcquisitionStep":  # the name for ``strun``
         return getattr(importlib.import_module("xta.pipeline"), name)
     msg = f"module 'xta' has no attribute {name!r}"
     raise AttributeError(msg)

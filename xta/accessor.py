@@ -1,4 +1,4 @@
-"""The accessors ``ds.ta`` and ``ds.ta.plot``: names for the functions of this package, and nothing else."""
+"""Define the accessors ``ds.ta``, ``ds.ta.plot`` and ``tree.ta``, whose methods call the functions of this package."""
 
 import functools
 import inspect
@@ -43,9 +43,9 @@ Result = TypeVar("Result")
 
 
 class _Access:
-    """Make the accessor anew at each access.
+    """Make a new accessor at each access.
 
-    xarray's own descriptor keeps the first one, and with it a variable ``ta`` that was replaced since.
+    xarray's own descriptor keeps the first one, and with it a variable ``ta`` that may have been replaced since.
     """
 
     def __init__(self, accessor: Callable[[Any], Any]) -> None:
@@ -56,13 +56,13 @@ class _Access:
 
 
 class _Accessor(Protocol[Object]):
-    """What holds the object that it is the accessor of."""
+    """An accessor with the object that it belongs to."""
 
     _obj: Object
 
 
 def _documentation(function: Callable[..., object]) -> str:
-    """Copy the documentation of a function, without the parameter that is the dataset or the tree."""
+    """Return the documentation of a function without the parameter for the dataset or the tree."""
     text = re.sub(
         r"^(ds|exposures|table|tree) : .*\n(    .*\n|\n(?=    ))*",
         "",
@@ -76,7 +76,7 @@ def _documentation(function: Callable[..., object]) -> str:
 def _method(
     function: Callable[Concatenate[Object, Options], Result],
 ) -> "Callable[Concatenate[_Accessor[Object], Options], Result]":
-    """Make a method of a function of a dataset, with its name, documentation and types, and `self` for the dataset."""
+    """Convert a function of a dataset to a method with the same name, documentation and types."""
 
     @functools.wraps(function)
     def method(self: "_Accessor[Object]", /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
@@ -92,7 +92,7 @@ def _method(
 
 
 class PlotAccessor:
-    """Pictures of a dataset: ``ds.ta.plot()`` is a page of them, ``ds.ta.plot.acquisition()`` and so on are single."""
+    """Figures of a dataset: ``ds.ta.plot()`` draws a page, ``ds.ta.plot.acquisition()`` and others a single figure."""
 
     def __init__(self, obj: xr.Dataset) -> None:
         self._obj = obj
@@ -114,8 +114,8 @@ class PlotAccessor:
 class TaAccessor:
     """Target acquisition of a JWST exposure: ``ds.ta.attach()``, ``ds.ta.compute_offset()`` and so on.
 
-    Every method returns a new object and leaves the dataset as it is. Of a dataset that is none of JWST and has a
-    variable ``ta``, as models of the climate call the temperature of the air, ``ds.ta`` is that variable.
+    Every method returns a new object and does not change the dataset. If a dataset has nothing to do with JWST and has
+    a variable ``ta``, the name of air temperature in climate models, ``ds.ta`` is that variable.
     """
 
     def __new__(cls, obj: xr.Dataset) -> Any:
@@ -135,7 +135,7 @@ class TaAccessor:
 
     @property
     def plot(self) -> PlotAccessor:
-        """Pictures: ``ds.ta.plot()`` is a page of them, ``ds.ta.plot.acquisition()`` and so on are single."""
+        """Figures: ``ds.ta.plot()`` draws a page, ``ds.ta.plot.acquisition()`` and others draw a single figure."""
         return PlotAccessor(self._obj)
 
     attach = _method(attach)
@@ -167,8 +167,8 @@ class TaAccessor:
 class TreeAccessor:
     """The exposures of a program: ``tree.ta.analyze()``, ``tree.ta.recenter()`` and so on.
 
-    Every method returns a new object and leaves the tree as it is. Of a tree that is none of JWST and has a variable or
-    group ``ta``, ``tree.ta`` is that.
+    Every method returns a new object and does not change the tree. If a tree has nothing to do with JWST and has a
+    variable or group ``ta``, ``tree.ta`` is that variable or group.
     """
 
     def __new__(cls, obj: xr.DataTree) -> Any:
@@ -185,7 +185,7 @@ class TreeAccessor:
 
     @property
     def files(self) -> xr.Dataset | None:
-        """The table of the files of the program: in which group each was opened, or why it was left out."""
+        """The table of the program's files: the group in which each was opened, or why it was left out."""
         return table_of(self._obj) if isinstance(self._obj, xr.DataTree) else None
 
     analyze = _method(programs.analyze)

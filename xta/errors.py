@@ -1,7 +1,7 @@
-"""Every exception and warning that xta raises on purpose.
+"""Define all exceptions and warnings that xta raises on purpose.
 
 Each error is an `XtaError` and also the builtin that a caller would expect, so that both
-``except xta.XtaError`` and ``except ValueError`` do what they say. A message tells what was found,
+``except xta.XtaError`` and ``except ValueError`` work as expected. A message contains what was found,
 where, and what to do about it.
 """
 
@@ -44,20 +44,20 @@ NETCDF_READER = "xarray.backends.netCDF4_"
 
 
 class XtaError(Exception):
-    """Root of all errors that xta raises on purpose."""
+    """Base class of all errors that xta raises on purpose."""
 
     @property
     def problem(self) -> str:
-        """What is wrong, without what to do about it where an error tells the two apart."""
+        """The problem, without the advice if an error stores the two separately."""
         return str(self)
 
 
 class ArgumentError(XtaError, ValueError):
-    """An argument is not of the form that a function takes."""
+    """An argument does not have the form that a function requires."""
 
 
 class FileError(XtaError, OSError):
-    """A file is missing, cut short, unreadable or cannot be written."""
+    """A file is missing, truncated, unreadable or cannot be written."""
 
 
 class ProductError(XtaError, ValueError):
@@ -77,7 +77,7 @@ class SiafError(XtaError, ValueError):
 
 
 class OssLogError(XtaError, ValueError):
-    """An event log cannot be read, or does not hold the visit that was asked for."""
+    """An event log cannot be read, or does not contain the requested visit."""
 
 
 class AcquisitionError(XtaError, ValueError):
@@ -85,7 +85,7 @@ class AcquisitionError(XtaError, ValueError):
 
 
 class AbsentAcquisitionError(AcquisitionError):
-    """No target acquisition of a visit is at hand: what was looked for, and what to do."""
+    """No target acquisition of a visit was found; the arguments are the problem and the advice."""
 
     def __str__(self) -> str:
         return ". ".join(map(str, self.args))
@@ -109,7 +109,7 @@ class KlipError(XtaError, ValueError):
 
 
 class ArchiveError(XtaError, OSError):
-    """The archive did not give what was asked of it."""
+    """The archive did not return the requested data."""
 
 
 class ArchiveNotFoundError(ArchiveError):
@@ -117,11 +117,11 @@ class ArchiveNotFoundError(ArchiveError):
 
 
 class ArchiveNotAuthorizedError(ArchiveError):
-    """The archive wants a token, or another one."""
+    """The archive requires a token, or a different one."""
 
 
 class ArchiveBusyError(ArchiveError):
-    """The archive refused or failed for now; trying later may help."""
+    """The archive refused or failed temporarily; trying again later may help."""
 
 
 class ArchiveTimeoutError(ArchiveError):
@@ -129,15 +129,15 @@ class ArchiveTimeoutError(ArchiveError):
 
 
 class ArchiveReplyError(ArchiveError):
-    """The archive answered something that is not what it should be."""
+    """The archive sent an invalid reply."""
 
 
 class XtaWarning(UserWarning):
-    """Something was found that a result should be read with."""
+    """A result may be affected by a problem in the input."""
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number of things, with the plural where there is not one.
+    """Return a number with its noun, in the plural unless it is 1.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def warn(message: str) -> None:
-    """Issue an `XtaWarning` that points at the caller's own line, however deep in xta or xarray it arose."""
+    """Issue an `XtaWarning` that points to the line of the caller outside xta and xarray."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in {"xta", "xarray"}:
         level, frame = level + 1, frame.f_back
@@ -157,7 +157,7 @@ def warn(message: str) -> None:
 
 @contextlib.contextmanager
 def filtered(action: Literal["ignore", "error"], category: type[Warning], message: str = "") -> Iterator[None]:
-    """Filter warnings, one thread at a time: two that overlap would leave a filter behind, for the whole process."""
+    """Filter warnings, one thread at a time, since overlapping threads would leave a filter behind in the process."""
     with _FILTERS, warnings.catch_warnings():
         warnings.filterwarnings(action, message, category)
         yield
@@ -165,20 +165,20 @@ def filtered(action: Literal["ignore", "error"], category: type[Warning], messag
 
 @contextlib.contextmanager
 def readable() -> Iterator[None]:
-    """Turn what a damaged NetCDF file raises, when its values are read at last, into a FileError that names them."""
+    """Convert the error of a damaged NetCDF file, raised when its values are read, to a FileError with their name."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         if isinstance(error, XtaError) or (place := _read_from(error)) is None:
             raise
-        msg = f"{place} cannot be read ({error}); is the file damaged? Make it again"
+        msg = f"{place} cannot be read ({error}); the file may be damaged, so write it again"
         raise FileError(msg) from error
 
 
 def _read_from(error: BaseException) -> str | None:
-    """Name the variable and file that xarray was reading by way of netCDF4 when an error arose; None if it was not.
+    """Return the variable and file that xarray was reading with netCDF4 when an error was raised; None if it was not.
 
-    The error says neither, and it is the same one as for writing.
+    The error itself contains neither, and it is the same as for writing.
     """
     place = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -190,13 +190,13 @@ def _read_from(error: BaseException) -> str | None:
 
 
 def damage() -> tuple[type[Exception], ...]:
-    """List the errors by which Python, decompressors, astropy, asdf and YAML show that a file is damaged.
+    """List the errors that Python, decompressors, astropy, asdf and YAML raise for a damaged file.
 
     Returns
     -------
     tuple of type
-        For an ``except`` clause, which calls this only when something was raised: the libraries are then imported
-        already. Errors of xta are among them, as subclasses.
+        Classes for an ``except`` clause, which calls this function only after an error, when the libraries have been
+        imported already. Errors of xta are included as subclasses.
     """
     import lzma
     import struct

@@ -1,8 +1,7 @@
-"""Which exposure a dataset is: scalar coordinates that say so, whatever the attributes say.
+"""Store and read the identity of an exposure in scalar coordinates, independent of attributes.
 
-xarray gives each dataset its own coordinates when it joins several, and keeps the attributes of the first. So
-everything that may differ between exposures is a coordinate here, and is read with `header`. Attributes repeat it
-for people.
+When xarray joins datasets, it keeps the coordinates of each, but only the attributes of the first. So everything that
+may differ between exposures is a coordinate, and is read with `header`. Attributes repeat it for readers.
 """
 
 import math
@@ -114,7 +113,7 @@ KEYWORDS: dict[str, str] = {
     "cal_version": "CAL_VER",
     "filename": "FILENAME",
 }
-"""Name in `header` -> JWST keyword it is read from (primary or SCI header)."""
+"""Name in `header` -> JWST keyword that it is read from (primary or SCI header)."""
 
 NUMBERS = frozenset(
     {
@@ -124,7 +123,7 @@ NUMBERS = frozenset(
         *("va_scale", "pixel_area", "pixel_area_sr", "corrected_ra", "corrected_dec", "corrected_roll"),
     }
 )
-"""Names of `KEYWORDS` that are numbers; anything else in their place is not believed."""
+"""Names of `KEYWORDS` that are numbers; other values are ignored."""
 
 IDENTITY = (
     *("filename", "visit_id", "exposure_number", "instrument", "detector", "channel", "module", "filter", "pupil"),
@@ -141,13 +140,13 @@ ONBOARD = (
     *("oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_time", "oss_status", "oss_log", "oss_prd"),
     *("oss_closure_error", "centroid_source", "centroid_kind", "ta_in_use"),
 )
-"""Scalar coordinates of an acquisition, the centroid in use and the TA exposure that it was measured in."""
+"""Scalar coordinates of an acquisition: the centroid in use and the TA exposure that it was measured in."""
 
 TA_IMAGES = ("ta_sci", "ta_err", "ta_dq")
-"""Images of the acquisition. As coordinates they stay out of arithmetic, which would broadcast them."""
+"""Images of the acquisition. They are coordinates because arithmetic would broadcast data variables."""
 
 MARKS = frozenset({"visit_id", "exp_type", "wcs", "ta_wcs", "ta_sci", "target_x", "star_x", "klip"})
-"""Variables by which a dataset is told to be one of JWST."""
+"""Variables that mark a dataset as one of JWST."""
 
 NAMES = frozenset({*IDENTITY, *ONBOARD})
 ONBOARD_NUMBERS = {"oss_x_det", "oss_y_det", "oss_x", "oss_y", "oss_closure_error", "ta_in_use"}
@@ -155,29 +154,29 @@ NUMERIC = frozenset({"pixel_scale", "is_psf", "is_background", "guide_star_x", "
 NUMERIC |= {*NUMBERS, *ONBOARD_NUMBERS}
 WHOLE = frozenset({"nints", "ngroups", "dither_number", "dither_points", "substrt1", "substrt2"})
 WHOLE |= {"subsize1", "subsize2", "vparity", "is_psf", "is_background", "ta_in_use"}
-"""Numbers that are whole: where they are not known for some, an array of them is one of floats."""
+"""Whole numbers; if some are not known, an array of them has floats."""
 
 ALIKE = ("is_psf", "is_background", "target_type", "corrected_roll")
-"""Coordinates in which most exposures are alike, and that nobody assigns by hand."""
+"""Coordinates that are equal in most exposures and are not assigned by hand."""
 
 COMBINED = (
-    "it was computed from several exposures, and xarray drops what differs between them; "
-    "ds.ta.subtract(other, scale=...) computes a difference that stays an exposure"
+    "it was computed from several exposures, and xarray drops coordinates that differ between them; "
+    "use ds.ta.subtract(other, scale=...) for a difference that is still an exposure"
 )
 
 WORDS = ("instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask", "exp_type", "aperture")
 FORMS = dict.fromkeys((*WORDS, "pps_aperture", "subarray", "prd_version"), r"\w[\w.+/ -]{0,59}")
 FORMS |= {"visit_id": r"\d{11}", "filename": r"\w[\w.+-]{0,199}"}
-"""Names of identifiers -> their form. They become names of files and groups, and patterns of names to look for."""
+"""Names of identifiers -> their form. They are used as names of files and groups, and in search patterns."""
 
 LEGACY = {"exposure_number": "exposure"}
 """Coordinate -> the attribute that xta 0.1 wrote."""
 
 
 class Header(Mapping[str, Any]):
-    """What is known of an exposure, by name: a coordinate where there is one, else the attribute.
+    """The known values of an exposure by name: the coordinate if there is one, or else the attribute.
 
-    Of several exposures a name has a value where all have the same one.
+    For several exposures, a name has a value if it is the same in all.
     """
 
     def __init__(self, ds: xr.Dataset) -> None:
@@ -204,7 +203,7 @@ class Header(Mapping[str, Any]):
 
 
 def header(ds: xr.Dataset) -> Header:
-    """Read what is known of an exposure: its keywords by the names of `KEYWORDS`, and its acquisition.
+    """Return the known values of an exposure: its keywords by the names of `KEYWORDS`, and its acquisition.
 
     Examples
     --------
@@ -219,14 +218,14 @@ def _variables(values: Mapping[Any, Any], names: tuple[str, ...]) -> dict[Hashab
     variables: dict[Hashable, xr.Variable] = {}
     for name in names:
         value = values.get(name, values.get(LEGACY.get(name, name)))
-        known = model.number(value) if name in NUMERIC else str("" if value is None else value)
-        whole = name in WHOLE and isinstance(known, float) and known.is_integer()
-        variables[name] = xr.Variable((), int(known) if whole else known, model.attrs(name))
+        item = model.number(value) if name in NUMERIC else str("" if value is None else value)
+        whole = name in WHOLE and isinstance(item, float) and item.is_integer()
+        variables[name] = xr.Variable((), int(item) if whole else item, model.attrs(name))
     return variables
 
 
 def is_valid(name: str, value: object) -> bool:
-    """Check whether a value can be that of an identifier; True for what is none.
+    """Check whether a value is valid for an identifier; True for names that are not identifiers.
 
     >>> is_valid("visit_id", "01386001001"), is_valid("visit_id", "0138600100."), is_valid("filename", "../a.fits")
     (True, False, False)
@@ -235,18 +234,18 @@ def is_valid(name: str, value: object) -> bool:
 
 
 def identify(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
-    """Assign the coordinates `IDENTITY` from values by name; what is not among these is unknown."""
+    """Assign the coordinates `IDENTITY` from values by name; missing ones are unknown."""
     return ds.assign_coords(_variables(values, IDENTITY))
 
 
 def assign(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
-    """Assign all coordinates `ONBOARD`: the values that are given, of the others what the dataset has.
+    """Assign all coordinates `ONBOARD` from the given values, and for the others from those of the dataset.
 
-    Attributes repeat what is known.
+    Attributes repeat the known values.
     """
     before = {name: header(ds)[name] for name in ONBOARD if name in header(ds)}
-    known = before | dict(values)
-    return ds.assign_coords(_variables(known, ONBOARD)).assign_attrs(model.clean_attrs(known))
+    merged = before | dict(values)
+    return ds.assign_coords(_variables(merged, ONBOARD)).assign_attrs(model.clean_attrs(merged))
 
 
 def forget(ds: xr.Dataset) -> xr.Dataset:
@@ -257,27 +256,27 @@ def forget(ds: xr.Dataset) -> xr.Dataset:
 
 
 def source(ds: xr.Dataset) -> str | None:
-    """Read the path of the product that an exposure was opened from; None where it is not known."""
+    """Read the path of the product that an exposure was opened from; None if it is not known."""
     path = header(ds).get("source") if "source" in ds.variables else ds.encoding.get("source")
     return None if path is None else str(path)
 
 
 def is_foreign(ds: xr.Dataset) -> bool:
-    """Check whether the attributes are those of another exposure: they contradict the coordinates."""
+    """Check whether the attributes contradict the coordinates, so that they belong to another exposure."""
     return any(name in ds.attrs and _differs(ds, name) for name in NAMES if name in ds.variables)
 
 
 def _differs(ds: xr.Dataset, name: str) -> bool:
-    told, attribute = header(ds).get(name), ds.attrs[name]
-    if told is None:
+    value, attribute = header(ds).get(name), ds.attrs[name]
+    if value is None:
         return str(attribute) != ""
-    return model.number(told) != model.number(attribute) if name in NUMERIC else str(told) != str(attribute)
+    return model.number(value) != model.number(attribute) if name in NUMERIC else str(value) != str(attribute)
 
 
 def in_memory(ds: xr.Dataset) -> xr.Dataset:
-    """Load the coordinates that are no images: texts of dask arrays do not survive a selection.
+    """Load the coordinates that are not images, since texts in dask arrays are lost in a selection.
 
-    NumPy's variable-width texts, as Zarr gives them, become objects, since xarray cannot fill them in a join.
+    NumPy's variable-width texts, which Zarr returns, become objects, since xarray cannot fill them in a join.
     """
     loaded = {
         name: variable.astype(object) if variable.dtype.kind == "T" else variable.compute()
@@ -289,16 +288,16 @@ def in_memory(ds: xr.Dataset) -> xr.Dataset:
 
 
 def current(ds: xr.Dataset) -> xr.Dataset:
-    """Bring the dataset of one exposure into the form that the steps work on.
+    """Convert the dataset of one exposure to the form that the steps work with.
 
-    Attributes of another exposure are dropped: those that contradict the coordinates, and with them all that came
-    from the same header. What xta 0.1 kept as attributes and data variables becomes coordinates. Rows of TA exposures
-    that were added to join the exposure with others go. ArgumentError if a quantity of `xta.model.ATTRS` is text, as in
-    a file that was edited.
+    Attributes of another exposure are dropped: those that contradict the coordinates, and all others from the same
+    header. Attributes and data variables of xta 0.1 become coordinates. Rows of TA exposures that were added to join
+    the exposure with others are removed. Raise ArgumentError if a quantity of `xta.model.ATTRS` is text, as in a file
+    that was edited.
     """
     for name, variable in ds.variables.items():
         if model.ATTRS.get(str(name), ("",))[0] not in {"", "1"} and _is_text(variable):
-            msg = f"{name} holds text, not numbers; drop it, or make the dataset again"
+            msg = f"{name} contains text, not numbers; drop it, or make the dataset again"
             raise ArgumentError(msg)
     if "visit_id" not in ds.variables and "visit_id" in ds.attrs and not is_combined(ds):
         ds = identify(ds, ds.attrs)
@@ -322,7 +321,7 @@ def _is_text(variable: xr.Variable) -> bool:
 
 
 def _unfilled(ds: xr.Dataset) -> xr.Dataset:
-    """Take away the rows of TA exposures that a join with other exposures filled in, and what it did to flags."""
+    """Remove the rows of TA exposures that were added in a join with other exposures, and restore the flags."""
     if "ta_wcs" in ds.variables and ds["ta_wcs"].dims == ("ta_exposure",):
         real = [isinstance(text, str) and text != "" for text in ds["ta_wcs"].values]
         ds = ds if all(real) else ds.isel(ta_exposure=np.flatnonzero(real))
@@ -333,7 +332,7 @@ def _unfilled(ds: xr.Dataset) -> xr.Dataset:
 
 
 def is_jwst(ds: xr.Dataset) -> bool:
-    """Check whether a dataset bears any mark of JWST or of xta.
+    """Check whether a dataset has any mark of JWST or of xta.
 
     Parameters
     ----------
@@ -342,7 +341,7 @@ def is_jwst(ds: xr.Dataset) -> bool:
     Returns
     -------
     bool
-        True where it has the identity of an exposure, a WCS, an acquisition, a star or a history of xta.
+        True if it has the identity of an exposure, a WCS, an acquisition, a star or a history of xta.
 
     Examples
     --------
@@ -359,22 +358,22 @@ def is_ta(ds: xr.Dataset) -> bool:
 
 
 def is_combined(ds: xr.Dataset) -> bool:
-    """Check whether a dataset is what arithmetic made of several exposures.
+    """Check whether a dataset was computed from several exposures by arithmetic.
 
-    xarray keeps in ``a - b`` the coordinates that are the same in both. Two exposures differ in the names of their
-    files; some of `ALIKE` are left.
+    In ``a - b`` xarray keeps the coordinates that are equal in both. Two exposures differ in the names of their
+    files, and some coordinates of `ALIKE` are left.
     """
     unnamed = "filename" not in ds.variables and "source" not in header(ds)
     return unnamed and any(name in ds.variables for name in ALIKE)
 
 
 def refuse_combined(ds: xr.Dataset) -> None:
-    """Refuse what arithmetic made of several exposures: whose star and WCS it has is not known.
+    """Refuse a dataset that arithmetic made from several exposures, since its star and WCS are not known.
 
     Raises
     ------
     MissingError
-        Naming what to call instead.
+        If it is such a dataset. The message contains what to call instead.
     """
     if is_combined(ds):
         msg = f"the dataset has no filename: {COMBINED}"
@@ -382,30 +381,30 @@ def refuse_combined(ds: xr.Dataset) -> None:
 
 
 def behind_mask(ds: xr.Dataset) -> bool:
-    """Check whether the star of an exposure is behind a mask, by EXP_TYPE; without one it is taken to be."""
+    """Check by EXP_TYPE whether the star of an exposure is behind a mask; True if EXP_TYPE is not known."""
     return header(ds).get("exp_type") in {None, *model.CORONAGRAPHIC_TYPES}
 
 
 def guider_number(ds: xr.Dataset) -> int | None:
-    """Read the number of the guider from FGS_APER, 1 or 2; None where the header does not tell."""
+    """Read the number of the guider from FGS_APER, 1 or 2; None if it is not in the header."""
     return {"FGS1": 1, "FGS2": 2}.get(str(header(ds).get("guider_aperture", ""))[:4])
 
 
 def centroid_kind(ds: xr.Dataset) -> str:
-    """Read where the centroid in use comes from.
+    """Read the kind of the centroid in use.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached.
+        An exposure with an acquisition attached.
 
     Returns
     -------
     str
         The coordinate ``centroid_kind``: "oss" (event log), "targ_acq" (TARG_ACQ extension), "converged" and
         "unbiased" (see `xta.acquisition.centroids`), "image" (measured in the TA image), "manual" (by hand) or
-        "none". xta 0.1 did not write it; of its datasets the kind is told by the words of ``centroid_source``, which
-        were fixed.
+        "none". xta 0.1 did not write it; for its datasets the kind is derived from the text of ``centroid_source``,
+        which was fixed.
     """
     about = header(ds)
     if "centroid_kind" in about:
@@ -423,12 +422,12 @@ def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
     ds : xarray.Dataset
     *names : str
     step : str
-        What would provide them, as a user calls it.
+        The call that provides them, as a user writes it.
 
     Raises
     ------
     MissingError
-        Naming what is missing and `step`.
+        If one is missing. The message contains its name and `step`.
     """
     about = header(ds)
     missing = [str(name) for name in names if name not in about and (name in NAMES or name not in ds.variables)]
@@ -439,5 +438,5 @@ def require(ds: xr.Dataset, *names: Hashable, step: str) -> None:
 
 
 def words(ds: xr.Dataset, *names: str, between: str = " ") -> str:
-    """Join what is known of an exposure by these names, in words."""
+    """Join the known values of an exposure with these names as text."""
     return between.join(filter(None, (str(header(ds).get(name, "")).strip() for name in names)))

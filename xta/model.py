@@ -1,7 +1,7 @@
-"""Names of dimensions, variables and attributes, with units; what a step needs and what it leaves behind.
+"""Define the names of dimensions, variables and attributes, with units, and the coordinates that each step adds.
 
-These are the words of the package's data model: the table of `ATTRS` says what each means, and every
-module takes them from here.
+This is the vocabulary of the package's data model. The table `ATTRS` contains the meaning of each name, and all
+modules use it.
 """
 
 import math
@@ -44,13 +44,13 @@ __all__ = [
 CONVENTIONS = "CF-1.11"
 
 IMAGES = ("sci", "err", "dq", "var_poisson", "var_rnoise", "var_flat")
-"""Variables that are images of the exposure; a product has them as extensions of the same names, in capitals."""
+"""Variables that are images of the exposure; in a product they are extensions of the same names, in capitals."""
 
 MJD_ZERO = np.datetime64("1858-11-17", "us")
 """Zero of modified Julian dates, UTC."""
 
 INSTRUMENTS = {"NRC": "NIRCam", "MIR": "MIRI", "NIS": "NIRISS", "NRS": "NIRSpec"}
-"""Letters with which detectors and apertures begin -> instrument, which INSTRUME writes in capitals."""
+"""First letters of detectors and apertures -> instrument, which is in capitals in INSTRUME."""
 
 TACQ_TYPES = frozenset({"NRC_TACQ", "MIR_TACQ", "NIS_TACQ", "NRS_TACQ", "NRS_WATA", "NRS_MSATA", "NRS_TASLIT"})
 TACONFIRM_TYPES = frozenset({"NRC_TACONFIRM", "MIR_TACONFIRM", "NIS_TACONFIRM", "NRS_TACONFIRM", "NRS_CONFIRM"})
@@ -63,7 +63,7 @@ MASK_RADII = {
     **{"MASKA210R": 0.40, "MASKA335R": 0.63, "MASKA430R": 0.81, "MASKASWB": 0.26, "MASKALWB": 0.58},
     **{"4QPM_1065": 0.33, "4QPM_1140": 0.36, "4QPM_1550": 0.49, "LYOT_2300": 2.16},
 }
-"""CORONMSK -> inner working angle [arcsec]; of a bar in its middle.
+"""CORONMSK -> inner working angle [arcsec]; for a bar, that in its middle.
 
 References
 ----------
@@ -179,11 +179,11 @@ ATTRS: dict[str, tuple[str, str]] = {
     "oss_x": ("pixel", "onboard centroid, x of the TA readout"),
     "oss_y": ("pixel", "onboard centroid, y of the TA readout"),
     "oss_time": ("", "time of the onboard centroid, UTC"),
-    "oss_status": ("", "SUCCESS, or why no onboard centroid"),
+    "oss_status": ("", "SUCCESS, or reason for no centroid"),
     "oss_log": ("", "event log of the acquisition"),
-    "oss_prd": ("", "SIAF release that was onboard"),
+    "oss_prd": ("", "SIAF release that was on board"),
     "oss_closure_error": ("arcsec", "closure error of the event log"),
-    "centroid_source": ("", "what the centroid in use comes from"),
+    "centroid_source": ("", "source of the centroid in use"),
     "centroid_kind": ("", "kind of the centroid in use"),
     "ta_in_use": ("1", "label of the TA exposure in use"),
     # compute_offset
@@ -214,8 +214,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "mask_y": ("pixel", "mask, or SIAF reference point, y"),
     "mask_x_err": ("pixel", "standard error of the mask, x"),
     "mask_y_err": ("pixel", "standard error of the mask, y"),
-    "aim_x": ("pixel", "where the telescope aimed, x"),
-    "aim_y": ("pixel", "where the telescope aimed, y"),
+    "aim_x": ("pixel", "aim of the telescope, x"),
+    "aim_y": ("pixel", "aim of the telescope, y"),
     "aim_x_err": ("pixel", "standard error of the aim, x"),
     "aim_y_err": ("pixel", "standard error of the aim, y"),
     "residual_x": ("pixel", "closed loop of the adjusted TA WCS, x"),
@@ -225,13 +225,13 @@ ATTRS: dict[str, tuple[str, str]] = {
     "adjust_ra": ("arcsec", "change of RA_REF by adjust_wcs"),
     "adjust_dec": ("arcsec", "change of DEC_REF by adjust_wcs"),
     "adjust_roll": ("arcsec", "change of ROLL_REF by adjust_wcs"),
-    "correction": ("", "what the star's pixel is corrected for"),
+    "correction": ("", "name of a correction of the star"),
     "correction_x": ("pixel", "correction of the star's pixel, x"),
     "correction_y": ("pixel", "correction of the star's pixel, y"),
     "correction_x_err": ("pixel", "standard error of the correction, x"),
     "correction_y_err": ("pixel", "standard error of the correction, y"),
-    "correction_source": ("", "what the correction comes from"),
-    "wcs_original": ("1", "GWCS as the file had it, ASDF text"),
+    "correction_source": ("", "source of the correction"),
+    "wcs_original": ("1", "GWCS of the file, ASDF text"),
     # error budget
     "target_x_err": ("pixel", "standard error of target_x"),
     "target_y_err": ("pixel", "standard error of target_y"),
@@ -240,32 +240,32 @@ ATTRS: dict[str, tuple[str, str]] = {
     "target_xy_corr": ("1", "correlation of the star's errors"),
     "target_xy_corr_part": ("1", "correlation of a part of the error"),
     "error_part": ("", "part of the star's error"),
-    "error_part_source": ("", "what a part of the error was taken from"),
+    "error_part_source": ("", "source of a part of the error"),
     "target_x_err_part": ("pixel", "part of the standard error of target_x"),
     "target_y_err_part": ("pixel", "part of the standard error of target_y"),
     "target_x_err_part_mas": ("milliarcsecond", "part of the error of x, as an angle"),
     "target_y_err_part_mas": ("milliarcsecond", "part of the error of y, as an angle"),
     # checks
-    "check": ("", "what was checked"),
-    "check_passed": ("1", "whether a check passed"),
-    "check_reason": ("", "why a check passed or failed"),
+    "check": ("", "name of a check"),
+    "check_passed": ("1", "result of a check"),
+    "check_reason": ("", "reason for the result of a check"),
     # solve
     "prior_x": ("pixel", "star before the joint solution, x"),
     "prior_y": ("pixel", "star before the joint solution, y"),
     "prior_x_err": ("pixel", "standard error of prior_x"),
     "prior_y_err": ("pixel", "standard error of prior_y"),
-    "observation": ("", "what was observed"),
+    "observation": ("", "label of an observation"),
     "observation_kind": ("", "kind of the observation"),
-    "observation_x": ("pixel", "observed, along x"),
-    "observation_y": ("pixel", "observed, along y"),
+    "observation_x": ("pixel", "observed value, x"),
+    "observation_y": ("pixel", "observed value, y"),
     "observation_x_err": ("pixel", "standard error of observation_x"),
     "observation_y_err": ("pixel", "standard error of observation_y"),
     "observation_residual_x": ("pixel", "observed minus solution, x"),
     "observation_residual_y": ("pixel", "observed minus solution, y"),
-    "observation_test": ("1", "contradiction to others, chi-square"),
-    "observation_weight": ("1", "part in the solution, 0 to 1"),
+    "observation_test": ("1", "contradiction with others, chi-square"),
+    "observation_weight": ("1", "weight in the solution, 0 to 1"),
     "observation_used": ("1", "1 used, 0 rejected"),
-    "observation_reason": ("", "why it was rejected"),
+    "observation_reason": ("", "reason for the rejection"),
     "star_axis": ("", "exposure and axis of a star"),
     "star_axis_": ("", "exposure and axis of a star"),
     "star_covariance": ("pixel2", "covariance of all stars"),
@@ -275,8 +275,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "separation": ("arcsec", "angular separation from the star"),
     "position_angle": ("degree", "position angle, east of north"),
 }
-"""Units and long name of every variable and coordinate. Text, times and counts have no unit here: a time
-carries its own, and the unit of an image comes from BUNIT."""
+"""Units and long name of every variable and coordinate. Text, times and counts have no unit here; the unit of a time
+is part of its type, and that of an image comes from BUNIT."""
 
 STEPS = {
     "integration": "open_exposure",
@@ -290,7 +290,7 @@ STEPS = {
 """First row of `ATTRS` that a step adds -> the step; the rows are in the order of the steps."""
 
 SHOWN = ("filter", "visit_id", "target_x_err", "target_y_err", "target_x", "target_y")
-"""Coordinates that `ordered` puts where they are printed: of many, xarray prints the first and the last six."""
+"""Coordinates that `ordered` moves so that they are printed; of many, xarray prints only the first and last six."""
 
 ADJUSTED = frozenset(
     {
@@ -317,11 +317,11 @@ ANALYSIS = ADJUSTED | {
     *("offset_x", "offset_y", "offset_ra", "offset_dec", "offset_east", "offset_north"),
     *("check", "check_passed", "check_reason"),
 }
-"""Coordinates that attach, compute_offset and adjust_wcs add; more of attach begin with ``ta_``."""
+"""Coordinates that attach, compute_offset and adjust_wcs add; others of attach begin with ``ta_``."""
 
 
 def guider_aperture(number: int | None) -> str:
-    """Name the SIAF aperture of a guider, as in the keyword FGS_APER."""
+    """Return the SIAF aperture of a guider, as in the keyword FGS_APER."""
     return f"FGS{number}_FULL_OSS"
 
 
@@ -333,7 +333,7 @@ def attrs(name: str, *, units: str | None = None, **more: Any) -> dict[str, Any]
     name : str
         A key of `ATTRS`.
     units : str, optional
-        In place of those of the table (images take theirs from BUNIT).
+        Units in place of those in the table (those of images come from BUNIT).
     **more
         Further attributes.
 
@@ -352,16 +352,16 @@ def attrs(name: str, *, units: str | None = None, **more: Any) -> dict[str, Any]
 
 
 def describe(values: Mapping[str, Any]) -> dict[str, xr.Variable]:
-    """Make 0-d variables with units and long names of scalars that `ATTRS` knows."""
+    """Convert scalars named in `ATTRS` to 0-d variables with units and long names."""
     return {name: xr.Variable((), value, attrs(name)) for name, value in values.items()}
 
 
 class _Texts(np.ndarray[Any, Any]):
-    """An array of text objects. xarray sends bare object arrays through pandas, as when it joins datasets."""
+    """An array of text objects; xarray passes plain object arrays through pandas, as when it joins datasets."""
 
 
 def text_variable(name: str, values: Any, dims: tuple[str, ...] = ()) -> xr.Variable:
-    """Make a variable of text objects, such as `wcs.WcsText`, that stay the objects they are.
+    """Make a variable of text objects, such as `wcs.WcsText`, that keep their class.
 
     Parameters
     ----------
@@ -369,16 +369,16 @@ def text_variable(name: str, values: Any, dims: tuple[str, ...] = ()) -> xr.Vari
         A key of `ATTRS`.
     values : str or sequence of str
     dims : tuple of str
-        None for one text, one dimension for a sequence.
+        No dimension for one text, one dimension for a sequence.
     """
     data = np.empty(np.shape(values), dtype=object)
     data[...] = values
-    # The ordinary path goes through pandas, which turns str subclasses into str.
+    # The ordinary constructor uses pandas, which converts str subclasses to str.
     return xr.Variable(dims, data.view(_Texts), attrs(name), fastpath=True)
 
 
 def clean_attrs(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Keep of a mapping what a NetCDF attribute can hold.
+    """Convert the values of a mapping to types that a NetCDF attribute can have.
 
     Parameters
     ----------
@@ -388,7 +388,7 @@ def clean_attrs(values: Mapping[Any, Any]) -> dict[str, Any]:
     -------
     dict
         None is dropped, a bool becomes an int, a NumPy scalar a Python one, a list of numbers or texts a 1-D
-        array; texts are stripped; anything else than str, int, float and 1-D arrays becomes text, and so does
+        array. Texts are stripped. Anything other than str, int, float and 1-D arrays becomes text, as does
         an int of more than 64 bits. Names become text, with "_" for "/".
 
     Examples
@@ -415,7 +415,7 @@ def _clean(value: Any) -> Any:
 
 
 def _clean_array(values: Any) -> Any:
-    """Make a 1-D array of numbers or texts, native and of a type that NetCDF has; else text."""
+    """Convert values to a 1-D array of numbers or texts, native and of a type that NetCDF has, or else to text."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError):  # rows of different lengths
@@ -433,14 +433,14 @@ def _clean_array(values: Any) -> Any:
 
 
 def require_pixels(labeled: xr.Dataset | xr.DataArray, error: type[XtaError], advice: str, *, least: int = 1) -> None:
-    """Raise an error with advice unless the labels ``x``, ``y`` are successive pixels, `least` of them or more."""
+    """Raise an error with advice unless the labels ``x``, ``y`` are at least `least` successive pixels."""
     for axis in ("x", "y"):
         labels = labeled[axis].values if axis in labeled.coords else np.empty(0)
         steady = labels.ndim == 1 and labels.dtype.kind in "iuf" and np.all(np.diff(labels) == 1)
         if labeled.sizes.get(axis, 0) < least or not steady:
             msg = (
-                f"the labels {axis} are not successive pixels of the readout (not in steps of one pixel: "
-                f"strided, reversed, binned or padded); {advice}"
+                f"the labels {axis} are not successive pixels of the readout (they may be strided, reversed, binned or "
+                f"padded); {advice}"
             )
             raise error(msg)
 
@@ -451,7 +451,7 @@ def prefixed(**groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number(value: Any) -> float:
-    """Convert a value of a header; NaN where it is no number."""
+    """Convert a value of a header to a number; NaN if that is not possible."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -459,7 +459,7 @@ def number(value: Any) -> float:
 
 
 def scalar(ds: xr.Dataset, name: str) -> float:
-    """Read a number of a dataset that has no dimension; NaN where there is none."""
+    """Read a scalar number of a dataset; NaN if there is none."""
     variable = ds.variables.get(name)
     if variable is None or variable.ndim or variable.dtype.kind not in "fiu":
         return math.nan
@@ -467,7 +467,7 @@ def scalar(ds: xr.Dataset, name: str) -> float:
 
 
 def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
-    """Add one line to the history of a dataset: the version of xta and what it did; put the star where it is seen.
+    """Add one line to the history of a dataset, the version of xta and the operation, and call `ordered`.
 
     Parameters
     ----------
@@ -477,7 +477,7 @@ def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        A shallow copy. The line holds no time, so that the same input gives the same file.
+        A shallow copy. The line contains no time, so that the same input gives the same file.
     """
     from xta import __version__
 
@@ -487,10 +487,10 @@ def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
 
 
 def ordered(ds: xr.Dataset) -> xr.Dataset:
-    """Put the star, its error, filter and visit where ``print(ds)`` shows them.
+    """Move the star, its error, filter and visit to where ``print(ds)`` shows them.
 
-    xarray prints coordinates with dimensions before those without: of one exposure they have to be the last ones, of a
-    stack the first ones.
+    xarray prints coordinates with dimensions before those without, so they must be the last ones for one exposure, and
+    the first ones for a stack.
     """
     shown = [name for name in SHOWN if name in ds.coords and name not in ds.indexes]
     if any(ds.variables[name].ndim for name in shown):

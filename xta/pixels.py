@@ -1,4 +1,4 @@
-"""Check the pixels of an exposure before a step reads them: what arithmetic did to them is put right or refused."""
+"""Check the pixels of an exposure before a step reads them, and repair or refuse the effects of arithmetic."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,29 +17,29 @@ FEW = 0.01  # part of the errors that may be negative without being what is left
 
 COADD = "ds.ta.coadd(), which combines err, var_* and dq as well"
 SUBTRACT = "ds.ta.subtract(other), which combines err, var_* and dq as well"
-"""What messages advise to call instead of bare arithmetic."""
+"""Advice in messages: what to call instead of plain arithmetic."""
 
 
 def checked(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Dataset:
-    """Check that a dataset is one whose pixels a step can read, and convert them.
+    """Check that a step can read the pixels of a dataset, and convert them.
 
     Parameters
     ----------
     ds : xarray.Dataset
     names : iterable of str
-        The images that the step reads, of `xta.model.IMAGES`. All but ``sci`` may be missing.
+        The images that the step reads, out of `xta.model.IMAGES`. All but ``sci`` may be missing.
 
     Returns
     -------
     xarray.Dataset
-        With these images as `converted` returns them; all else as it was.
+        The dataset with these images as returned by `converted`; everything else is unchanged.
 
     Raises
     ------
     MissingError
-        If there is no ``sci``, ``x`` or ``y``, or what tells one exposure from another is lost, as after ``a - b``.
+        If there is no ``sci``, ``x`` or ``y``, or the identity of the exposure is lost, as after ``a - b``.
     ArgumentError
-        If an image or the labels are not of the form that `converted` asks for.
+        If an image or the labels do not have the form that `converted` requires.
     """
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     identity.refuse_combined(ds)
@@ -84,20 +84,20 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
     present = [name for name in names if name in ds.variables]
     dims = ds["sci"].dims
     if not {"y", "x"} <= set(dims):
-        msg = f"sci has the dimensions {dims}; an image has y and x, take the dataset before they were dropped"
+        msg = f"sci has the dimensions {dims}, without y and x; use the dataset before they were dropped"
         raise ArgumentError(msg)
     if not ds["sci"].size:
-        msg = f"sci is empty ({dict(ds['sci'].sizes)}); take the dataset before this selection"
+        msg = f"sci is empty ({dict(ds['sci'].sizes)}); use the dataset before this selection"
         raise ArgumentError(msg)
     for axis in ("x", "y"):
         if axis in ds.coords and ds[axis].dtype.kind not in "iuf":
-            msg = f"the labels {axis} are {ds[axis].dtype}; they are pixels, numbers: ds.assign_coords({axis}=...)"
+            msg = f"the labels {axis} have type {ds[axis].dtype}; assign pixel numbers: ds.assign_coords({axis}=...)"
             raise ArgumentError(msg)
     images = {}
     for name in present:
         image = _converted(name, ds[name].variable)
         if extra := [dim for dim in image.dims if dim not in dims]:
-            msg = f"{name} has the dimension {extra[0]} and sci has not; combine with {COADD}, or drop {name}"
+            msg = f"{name} has the dimension {extra[0]}, but sci does not; combine with {COADD}, or drop {name}"
             raise ArgumentError(msg)
         images[name] = (
             image if image.dims == dims else image.set_dims({dim: ds.sizes[dim] for dim in dims}).transpose(*dims)
@@ -106,7 +106,7 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
 
 
 def bad_pixels(ds: xr.Dataset) -> xr.DataArray:
-    """Mark the pixels of a checked dataset that no measurement may use: not finite, or flagged DO_NOT_USE."""
+    """Mark the pixels of a checked dataset that must not be used: not finite, or flagged DO_NOT_USE."""
     arrays = [ds[name] for name in ("sci", "dq") if name in ds]
     bad: xr.DataArray = xr.apply_ufunc(dq.bad_pixels, *arrays, dask="parallelized", output_dtypes=[bool])
     return bad
@@ -117,7 +117,7 @@ def _converted(name: str, image: xr.Variable) -> xr.Variable:
         advice = f"take its real part: ds.assign({name}=ds['{name}'].real)"
         if image.dtype.kind != "c":
             advice = f"convert it: ds.assign({name}=ds['{name}'].astype(float))"
-        msg = f"{name} holds {image.dtype}, not real numbers; {advice}"
+        msg = f"{name} has type {image.dtype}, not real numbers; {advice}"
         raise ArgumentError(msg)
     if name == "dq":
         integers = image.dtype.kind in "iu"
@@ -129,7 +129,7 @@ def _converted(name: str, image: xr.Variable) -> xr.Variable:
 
 
 def _mapped(function: Callable[[Any], Any], image: xr.Variable, dtype: np.dtype[Any]) -> xr.Variable:
-    """Apply a function of arrays to a variable, chunk by chunk where it has chunks."""
+    """Apply a function of arrays to a variable, chunk by chunk if it has chunks."""
     if image.chunks is None:
         values = image.values
         result = function(values)
@@ -160,13 +160,13 @@ def _errors(values: Any, *, dtype: np.dtype[Any]) -> Any:
 
 
 def _flags(values: Any) -> Any:
-    """Convert flags that became floats or booleans back to integers; a missing one is DO_NOT_USE."""
+    """Convert flags that became floats or booleans back to integers; a missing flag becomes DO_NOT_USE."""
     flags = np.where(np.isnan(values), dq.DO_NOT_USE, values)
     wrong = (flags < 0) | (flags > np.iinfo(np.uint32).max) | (np.floor(flags) != flags)
     if wrong.any():
         msg = (
-            f"dq holds {flags[wrong].flat[0]:g}, which is no set of flags, as after a mean or a difference; "
-            f"combine integrations with {COADD}, exposures with {SUBTRACT}"
+            f"dq contains {flags[wrong].flat[0]:g}, which is not a set of flags, as after a mean or a difference; "
+            f"combine integrations with {COADD}, and exposures with {SUBTRACT}"
         )
         raise ArgumentError(msg)
     return flags.astype(np.uint32)

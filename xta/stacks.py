@@ -1,4 +1,4 @@
-"""Several exposures in one dataset, along the dimension ``exposure``: joined, taken apart, worked on one by one."""
+"""Join several exposures along the dimension ``exposure``, split them again, and apply steps to each of them."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -28,14 +28,14 @@ __all__ = [
 
 DIM = "exposure"
 DERIVED = ("ra", "dec", "separation", "position_angle")
-"""Coordinates that follow from labels and WCS; they are derived anew instead of joined."""
+"""Coordinates derived from labels and WCS; they are derived again instead of joined."""
 
 IMAGE_DIMS = {"integration", "y", "x"}
 RAGGED = ("ta_exposure", "ta_y", "ta_x", "correction", "error_part", "check", "observation", "star_axis", "star_axis_")
-"""Dimensions that may be of another length in each exposure; what an exposure does not have is filled."""
+"""Dimensions whose length may differ between exposures; missing values are filled."""
 
 SCALE_TOLERANCE = 0.005
-"""Relative difference of pixel scales of exposures that go together; visits differ by 1e-4 by velocity aberration."""
+"""Largest relative difference of pixel scales in a stack; velocity aberration makes visits differ by 1e-4."""
 
 Options = ParamSpec("Options")
 
@@ -46,19 +46,19 @@ def stack(exposures: Iterable[object]) -> xr.Dataset:
     Parameters
     ----------
     exposures : sequence of xarray.Dataset
-        Of `xta.open_exposure` or any later step, all of the same steps. Stacks count as their exposures.
+        Results of `xta.open_exposure` or any later step, all after the same steps. Stacks count as their exposures.
 
     Returns
     -------
     xarray.Dataset
-        Data variables and all coordinates but labels on ``exposure``, in the order given. Lazy images become
-        dask arrays. Each step of xta works on it as on one exposure, and ``isel(exposure=k)`` is the exposure.
+        Data variables and all coordinates except labels along ``exposure``, in the given order. Lazy images become
+        dask arrays. Each step of xta works on it as on one exposure, and ``isel(exposure=k)`` selects an exposure.
 
     Raises
     ------
     ArgumentError
         If there is no exposure, one is given twice, or they differ in instrument, shape, labels, pixel scale,
-        unit or in the steps that were done. Such exposures live side by side in a tree, see `xta.open_program`.
+        unit or in the steps that were done. Such exposures can be kept in a tree, see `xta.open_program`.
 
     Examples
     --------
@@ -66,18 +66,18 @@ def stack(exposures: Iterable[object]) -> xr.Dataset:
     >>> stack.ta.attach().ta.compute_offset().ta.adjust_wcs()["target_x"]  # doctest: +SKIP
     """
     if isinstance(exposures, xr.Dataset | str | bytes) or not isinstance(exposures, Iterable):
-        msg = f"exposures is {type(exposures).__name__}; give a list of datasets, of xta.open_exposure"
+        msg = f"exposures is a {type(exposures).__name__}; give a list of datasets from xta.open_exposure"
         raise ArgumentError(msg)
     parts: list[xr.Dataset] = []
     given: list[xr.Dataset] = []
     for ds in exposures:
         if not isinstance(ds, xr.Dataset):
-            msg = f"exposures holds {type(ds).__name__}, not a dataset; open files with xta.open_exposure"
+            msg = f"exposures contains a {type(ds).__name__}, not a dataset; open files with xta.open_exposure"
             raise ArgumentError(msg)
         given.append(ds)
         parts += members_or_one(ds)
     if not parts:
-        msg = "there is no exposure to stack; give one dataset or more"
+        msg = "there is no exposure to stack; give at least one dataset"
         raise ArgumentError(msg)
     _check_alike(parts)
     names = ", ".join(str(header(ds).get("filename", "?")) for ds in parts)
@@ -92,26 +92,26 @@ def _close(exposures: Sequence[xr.Dataset]) -> None:
 
 
 def _check_alike(parts: Sequence[xr.Dataset]) -> None:
-    """Refuse exposures that cannot be one array."""
+    """Refuse exposures that cannot be joined to one array."""
     first = parts[0]
     name = header(first).get("filename", "the first exposure")
     seen: set[str] = set()
     for ds in parts:
         label = str(header(ds).get("filename", ""))
         if label and label in seen:
-            msg = f"{label} is given twice; each exposure counts once"
+            msg = f"{label} is given twice; give each exposure once"
             raise ArgumentError(msg)
         seen.add(label)
         if different := next((text for text in _differences(first, ds)), None):
             msg = (
-                f"{label or 'an exposure'} cannot be stacked with {name}: {different}; keep them side by side, "
-                "in a list or a tree (xta.open_program)"
+                f"{label or 'an exposure'} cannot be stacked with {name}: {different}; keep them in a list or a tree "
+                "(xta.open_program)"
             )
             raise ArgumentError(msg)
 
 
 def _differences(first: xr.Dataset, ds: xr.Dataset) -> Iterable[str]:
-    """Yield in what two exposures differ that cannot be stacked."""
+    """Yield the differences between two exposures that prevent stacking."""
     ours, theirs = header(first), header(ds)
     if ours.get("instrument") != theirs.get("instrument"):
         yield f"its instrument is {theirs.get('instrument')}, not {ours.get('instrument')}"
@@ -131,13 +131,13 @@ def _differences(first: xr.Dataset, ds: xr.Dataset) -> Iterable[str]:
         yield f"its unit is {units[1] or 'unknown'}, not {units[0] or 'unknown'}"
     for coordinate, step in (("ta_wcs", "attach"), ("offset_x", "compute_offset"), ("target_x", "adjust_wcs")):
         if (coordinate in first.coords) != (coordinate in ds.coords):
-            yield f"only one of them has {coordinate}; call ds.ta.{step}() on both or none"
+            yield f"only one of them has {coordinate}; call ds.ta.{step}() on both or neither"
     if ("star_x" in first.coords) != ("star_x" in ds.coords):
         yield "only one of them is recentered"
 
 
 def _chunked(ds: xr.Dataset) -> xr.Dataset:
-    """Make dask arrays of images that are not read yet, so that joining does not read them."""
+    """Convert images that have not been read yet to dask arrays, so that joining does not read them."""
     lazy = {
         name: variable.chunk(variable.encoding.get("preferred_chunks", {}))
         for name, variable in ds.data_vars.variables.items()
@@ -147,30 +147,30 @@ def _chunked(ds: xr.Dataset) -> xr.Dataset:
 
 
 def members(ds: xr.Dataset) -> list[xr.Dataset] | None:
-    """Take a stack apart: its exposures, each in its own identity; None for one exposure by itself.
+    """Split a stack into its exposures, each with its own identity; None for a single exposure.
 
     Raises
     ------
     ArgumentError
-        If several exposures were joined along more than one dimension, or without what says which is which.
+        If exposures were joined along more than one dimension, or without coordinates that identify each of them.
     """
     dims = _stack_dims(ds)
     if not dims:
         return None
     if len(dims) > 1:
-        msg = f"the exposures lie along {', '.join(sorted(dims))}; join them along one dimension, with xta.stack"
+        msg = f"the exposures are along {', '.join(sorted(dims))}; join them along one dimension with xta.stack"
         raise ArgumentError(msg)
     identity.refuse_combined(ds)
     (dim,) = dims
     count = ds.sizes[dim]
     if not count:
-        msg = f"the dataset holds no exposure: its dimension {dim} is empty; select at least one"
+        msg = f"the dataset contains no exposure: its dimension {dim} is empty; select at least one"
         raise ArgumentError(msg)
     owner = next((name for name in ("filename", "wcs") if name in ds.variables), None)
     if count > 1 and (owner is None or dim not in ds[owner].dims or "visit_id" not in ds.variables):
         msg = (
-            f"there are {count} exposures along {dim}, but one identity for all: xarray took the first one's. Join "
-            "them with xta.stack, or with coords='different', compat='equals'; files of xta 0.1 with xta.stack"
+            f"there are {count} exposures along {dim}, but only the identity of the first, which xarray kept. Join "
+            "them with xta.stack, or with coords='different', compat='equals'; for files of xta 0.1 use xta.stack"
         )
         raise ArgumentError(msg)
     derived = [name for name in DERIVED if name in ds.variables and dim in ds[name].dims]
@@ -186,12 +186,12 @@ def members_or_one(ds: xr.Dataset) -> list[xr.Dataset]:
 
 
 def is_stack(ds: xr.Dataset) -> bool:
-    """Check whether a dataset holds exposures along a dimension."""
+    """Check whether a dataset has several exposures along a dimension."""
     return bool(_stack_dims(ds))
 
 
 def _stack_dims(ds: xr.Dataset) -> set[str]:
-    """Dimensions along which exposures were joined."""
+    """Find the dimensions along which exposures were joined."""
     names = [name for name in (*identity.IDENTITY, "wcs", "wcs_original") if name in ds.variables]
     dims = {str(dim) for name in names for dim in ds.variables[name].dims}
     if names and "sci" in ds.data_vars and not dims:
@@ -201,7 +201,7 @@ def _stack_dims(ds: xr.Dataset) -> set[str]:
 
 
 def _is_pooled(ds: xr.Dataset) -> bool:
-    """Tell whether integrations of one number are of several times: those of several exposures, in one row."""
+    """Return True if an integration number has several times, so that several exposures were concatenated."""
     time = ds.variables.get("time")
     if time is None or time.dims != ("integration",) or "integration" not in ds.indexes:
         return False
@@ -210,10 +210,10 @@ def _is_pooled(ds: xr.Dataset) -> bool:
 
 
 def join(exposures: Sequence[xr.Dataset], dim: str = DIM) -> xr.Dataset:
-    """Join exposures along a dimension; all coordinates but labels get it.
+    """Join exposures along a dimension, which all coordinates except labels get.
 
-    TA images, parts of the error and checks may be of another number or size in each: what an exposure does not have
-    is NaN, "" or flagged; `members` takes away the rows of TA exposures again. Attributes stay that are equal in all.
+    The number and size of TA images, parts of the error and checks may differ. Missing values are NaN, "" or flagged;
+    `members` removes the rows of TA exposures again. Attributes that are equal in all exposures are kept.
     """
     common = dict(exposures[0].attrs)
     for ds in exposures[1:]:
@@ -244,14 +244,14 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _filler(name: str, variable: xr.Variable) -> Any:
-    """Choose what stands where an exposure has no value."""
+    """Choose the value to fill in if an exposure has none."""
     if variable.dtype.kind in "UO":
         return ""
     return {"ta_dq": 1, "ta_oss_guider": 0}.get(name, -1 if variable.dtype.kind == "i" else 0)
 
 
 def _absent(variable: xr.Variable) -> xr.Variable:
-    """Make a coordinate that an exposure does not have, of the shape that another one's has, without values."""
+    """Make an empty coordinate for an exposure that does not have it, with the shape of another exposure's."""
     if variable.dtype.kind in "fiu":
         data: Any = np.full(variable.shape, np.nan)
     elif variable.dtype.kind in "mM":
@@ -262,7 +262,7 @@ def _absent(variable: xr.Variable) -> xr.Variable:
 
 
 def _with_texts(ds: xr.Dataset) -> xr.Dataset:
-    """Make texts of WCSs the objects they were; xarray's filling mixes them with others."""
+    """Convert the texts of WCSs to their class again; xarray's filling mixes them with other texts."""
     coords = {}
     for name in [name for name in ("wcs", "wcs_original", "ta_wcs") if name in ds.coords]:
         variable = ds.variables[name]
@@ -293,7 +293,7 @@ def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, name: 
 
 
 def _finished(result: xr.Dataset, ds: xr.Dataset, operation: str) -> xr.Dataset:
-    """Add to the history of a stack, and let its files be closed; the history of one exposure is not that of all."""
+    """Add a line to the history of a stack, without the history of a single exposure, and keep its files closable."""
     before = {} if "filename" in ds.attrs else {key: ds.attrs[key] for key in ("history",) if key in ds.attrs}
     result = model.with_history(_derived(result).assign_attrs(before), operation)
     result.set_close(ds.close)
@@ -301,7 +301,7 @@ def _finished(result: xr.Dataset, ds: xr.Dataset, operation: str) -> xr.Dataset:
 
 
 def _derived(ds: xr.Dataset) -> xr.Dataset:
-    """Derive the coordinates on the sky anew, and put the star last again."""
+    """Derive the coordinates on the sky again, and move the star to the end."""
     if {"wcs", "x", "y"} <= set(ds.coords):
         ds = sky.assign_sky(ds)
         ds = sky.assign_polar(ds) if "star_x" in ds.coords else ds
@@ -321,21 +321,21 @@ def _stepped(
 def over_exposures(
     step: Callable[Concatenate[xr.Dataset, Options], xr.Dataset],
 ) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
-    """Make a step on the coordinates of one exposure one that works on a stack too, each exposure by itself."""
+    """Make a step on the coordinates of one exposure work on a stack, too, exposure by exposure."""
     return _stepped(step, keeps=True)
 
 
 def over_images(
     step: Callable[Concatenate[xr.Dataset, Options], xr.Dataset],
 ) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
-    """Make a step on the images of one exposure one that works on a stack too, each exposure by itself."""
+    """Make a step on the images of one exposure work on a stack, too, exposure by exposure."""
     return _stepped(step, keeps=False)
 
 
 def tabulated(
     measure: Callable[Concatenate[xr.Dataset, Options], xr.Dataset],
 ) -> Callable[Concatenate[xr.Dataset, Options], xr.Dataset]:
-    """Make a measurement on one exposure one that returns a table with a row for each exposure of a stack."""
+    """Make a measurement on one exposure return a table with one row per exposure for a stack."""
 
     @functools.wraps(measure)
     def measured(ds: xr.Dataset, /, *args: Options.args, **kwargs: Options.kwargs) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Tell what xta runs on, for bug reports."""
+"""Print the versions of the system and of packages, for bug reports."""
 
 import importlib.metadata
 import locale
@@ -19,12 +19,11 @@ def show_versions(file: TextIO | None = None) -> None:
     Parameters
     ----------
     file : file-like, optional
-        Where to write; standard output by default.
+        File to write to; standard output by default.
 
     Notes
     -----
-    Nothing is imported: versions are those that the installer recorded. A package that is not there has the
-    version None.
+    No package is imported; the versions are those recorded by the installer. A missing package has the version None.
 
     Examples
     --------
@@ -54,7 +53,7 @@ def _system() -> dict[str, str]:
 
 
 def _dependencies() -> list[str]:
-    """Name the packages that xta declares to need, then those of the extras that add to what it can do."""
+    """List the declared dependencies of xta, then those of the optional extras that add features."""
     try:
         declared = importlib.metadata.requires("xta") or []
     except importlib.metadata.PackageNotFoundError:  # run from its source, not installed

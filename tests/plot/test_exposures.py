@@ -242,7 +242,7 @@ def test_science_of_dask_arrays(nircam, analyzed):
 
 def test_science_refuses_joined_exposures_and_uneven_labels(analyzed):
     joined = xr.concat([analyzed[["sci", "x", "y"]], analyzed[["sci", "x", "y"]]], dim="exposure")
-    with pytest.raises(ArgumentError, match="one identity for all"):
+    with pytest.raises(ArgumentError, match="only the identity of the first"):
         plot.science(joined)
     with pytest.raises(ArgumentError, match="labels x are not evenly spaced"):
         plot.science(analyzed.isel(x=[1, 2, 4, 9]))

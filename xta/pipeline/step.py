@@ -1,4 +1,4 @@
-"""The target acquisition as a step of stpipe, with parameters, a status and its place in a pipeline as a hook."""
+"""Define the target acquisition as a step of stpipe, with parameters and a status; it also works as a hook."""
 
 import io
 import logging
@@ -21,33 +21,33 @@ logger = logging.getLogger(__name__)
 
 
 class TargetAcquisitionStep(Step):  # type: ignore[misc] # jwst has no types
-    """Correct the WCS of a coronagraphic exposure by its target acquisition, and write where the star is.
+    """Correct the WCS of a coronagraphic exposure by its target acquisition, and write the star's position.
 
-    The pixels are left as they are. The result has the keywords of `xta.io.tofits.to_fits` and the status ``S_TAXTA``.
+    The pixels do not change. The result has the keywords of `xta.io.tofits.to_fits` and the status ``S_TAXTA``.
 
     Notes
     -----
-    Each exposure is analyzed by `xta.analyze`, with what is given or found beside its file, in the cache or in the
-    archive. An association is corrected exposure by exposure. As a hook, the step takes what its parent hands on: a
-    model whose file lies, or lay, in the parent's input folder.
+    Each exposure is analyzed by `xta.analyze`, with the given files or those beside its file, in the cache or in the
+    archive. An association is corrected exposure by exposure. As a hook, the step receives a model from its parent,
+    whose file is, or was, in the parent's input folder.
     """
 
     class_alias = "target_acquisition"
 
     spec = """
-        acquisition = force_list(default=None) # Acquisition exposures, or their folder; by default what is found
-        oss = string(default=None) # Event log of the visit; by default what is found
+        acquisition = force_list(default=None) # Acquisition exposures, or their folder; found automatically by default
+        oss = string(default=None) # Event log of the visit; found automatically by default
         targ_acq = string(default=None) # The _uncal of the acquisition, with its TARG_ACQ extension
-        centroid = option("auto", "oss", "converged", "image", default="auto") # Which centroid of the acquisition
+        centroid = option("auto", "oss", "converged", "image", default="auto") # Centroid of the acquisition to use
         corrections = force_list(default=list("all")) # "all", "none", or some of "way", "filter"
-        offline = boolean(default=False) # Ask no archive
-        skip_failed = boolean(default=False) # Hand on an exposure that cannot be corrected, with the status SKIPPED
+        offline = boolean(default=False) # Do not use the archive
+        skip_failed = boolean(default=False) # Pass on an exposure that cannot be corrected, with the status SKIPPED
         suffix = string(default="tacal") # Suffix of the output file
     """
 
     @staticmethod
     def get_stpipe_loggers() -> tuple[str, ...]:
-        """Name the loggers whose messages are shown: those of the pipeline and of xta."""
+        """Return the loggers whose messages are shown: those of the pipeline and of xta."""
         return (*Step.get_stpipe_loggers(), "xta")
 
     def process(self, exposures: Any) -> Any:
@@ -60,12 +60,12 @@ class TargetAcquisitionStep(Step):  # type: ignore[misc] # jwst has no types
         Returns
         -------
         data model, ModelContainer or list
-            Of the same kind as it was given; data models that were given are not changed, but within a pipeline.
+            An object of the same kind as the argument. Given data models do not change, except within a pipeline.
 
         Raises
         ------
         XtaError
-            If an exposure cannot be corrected, unless `skip_failed`: then its status is SKIPPED.
+            If an exposure cannot be corrected. With `skip_failed` its status is SKIPPED instead.
         """
         if isinstance(exposures, list):
             return [self.process(exposure) for exposure in exposures]
@@ -81,7 +81,7 @@ class TargetAcquisitionStep(Step):  # type: ignore[misc] # jwst has no types
         return product
 
     def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
-        """Write the status beside what the pipeline writes; also that of a step that was skipped."""
+        """Write the status in addition to the pipeline's own keywords, also for a step that was skipped."""
         super().finalize_result(result, reference_files_used)
         if self.skip and hasattr(result, "meta"):
             set_status(result, "SKIPPED")
@@ -93,7 +93,7 @@ class TargetAcquisitionStep(Step):  # type: ignore[misc] # jwst has no types
         except XtaError as error:
             if not self.skip_failed:
                 raise
-            logger.warning("%s is handed on without a correction: %s", product.meta.filename, error)
+            logger.warning("%s is passed on without a correction: %s", product.meta.filename, error)
             set_status(product, "SKIPPED")
         return product
 
@@ -111,7 +111,7 @@ class TargetAcquisitionStep(Step):  # type: ignore[misc] # jwst has no types
 
 
 def _opened(product: Any, folder: Path) -> xr.Dataset:
-    """Open what a data model holds now, as if it had been read from its place in a folder."""
+    """Open the current content of a data model, as if it had been read from a file in a folder."""
     from astropy.io import fits
 
     file, name = io.BytesIO(), Path(product.meta.filename or "").name  # pipelines put the output folder before it

@@ -161,5 +161,5 @@ def test_match_template_few_usable_errors():
 def test_match_template_flat_under_model():
     image = np.zeros((30, 30))
     image[0, 0] = 1.0  # in the margin, which is not used
-    with pytest.raises(ArgumentError, match="alike"):
+    with pytest.raises(ArgumentError, match="same value"):
         match_template(image, blob(10, 10, (21, 21)))

@@ -149,7 +149,7 @@ def test_registration_follows_the_star_and_not_the_mask():
 def test_register_refuses_what_it_cannot_fit():
     scene = round_mask()
     frame = scene.frame(0, 0)
-    with pytest.raises(ArgumentError, match="alike"):
+    with pytest.raises(ArgumentError, match="same"):
         scene.register(frame, Frame(frame.image[1:], frame.variance[1:], frame.bad[1:]))
     with pytest.raises(ArgumentError, match="usable"):
         scene.register(frame, frame, inner=1.55)

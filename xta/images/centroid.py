@@ -166,7 +166,7 @@ def floating_window(
     noise = 1.4826 * float(np.median(np.abs(part[~unusable] - background)))
     if spot <= 0 or spot < SIGNIFICANT * noise * np.sqrt(8):
         msg = (
-            f"there is no star above the noise: the brightest spot of the region has {spot:.4g} above a background of "
+            f"no star stands out: the brightest spot of the region has {spot:.4g} above a background of "
             f"{background:.4g} with a noise of {noise:.4g} per pixel; give the centroid by hand, centroid=(x, y)"
         )
         raise CentroidError(msg)

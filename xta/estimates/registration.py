@@ -255,7 +255,7 @@ class _Seen:
         return x, y
 
     def cut(self) -> tuple[Frame, tuple[int, int]]:
-        """Cut out the registered region with a margin; return it and its first pixel (x, y). Off the array it is bad."""
+        """Cut out the registered region with a margin; return it and its first pixel (x, y)."""
         half, (x0, y0) = self.half, self.corner
         ny, nx = self.frame.image.shape
         beyond = ((max(-y0, 0), max(y0 + 2 * half + 1 - ny, 0)), (max(-x0, 0), max(x0 + 2 * half + 1 - nx, 0)))

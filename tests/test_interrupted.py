@@ -124,7 +124,7 @@ def content(path):
         return xr.open_zarr(path).load()
     if path.suffix == ".nc":
         return xr.open_datatree(path).load()
-    when = rb"\d{4}-\d\d-\d\d[T ][0-9:.]{8,}|_fits_hash: [0-9a-f]{64}"  # FITS files tell when they were written
+    when = rb"\d{4}-\d\d-\d\d(?:T|\s+)[0-9:.]{8,}|_fits_hash: [0-9a-f]{64}"  # FITS files tell when they were written
     return re.sub(when, b"", path.read_bytes())
 
 

@@ -1,5 +1,6 @@
 """Save the rows of a survey on disk, one line per visit, so that an interrupted survey can be resumed."""
 
+import errno
 import json
 import logging
 import os
@@ -69,12 +70,15 @@ class Store:
         return row if row["ok"] and not (self.online and row.get("provisional")) else None
 
     def add(self, files: VisitFiles, row: Row) -> None:
-        """Write a row."""
+        """Write a row, whole or not at all."""
         line = {"format": FORMAT, "made_with": self.made_with, "files": _signature(files), "row": row}
-        text = json.dumps(line, allow_nan=False) + "\n"
+        text = (json.dumps(line, allow_nan=False) + "\n").encode()
         try:
             with self.path.open("ab", buffering=0) as file:
-                file.write(text.encode())
+                before = file.seek(0, os.SEEK_END)
+                if file.write(text) < len(text):  # a disk that becomes full takes a part, without an error
+                    file.truncate(before)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             msg = f"cannot save the rows in {self.path}: {error}; check permissions and free disk space"
             raise FileError(msg) from error

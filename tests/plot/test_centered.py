@@ -73,6 +73,17 @@ def test_klip_panels_and_stretch(small_klip):
         assert high >= float(seen.max())
 
 
+def test_klip_of_several_filters(small_klip):
+    images = [small_klip.assign_attrs(filter=name) for name in ("F200W", "F444W", "F356W")]
+    images = [image.drop_vars("filter", errors="ignore") for image in images]
+    drawn = plot.klip(images, filters=["F444W", "F200W"], numbasis=[1, 5])
+    titles = [one.axes.get_title(loc="left") for one in drawn]
+    assert ["F200W" in title for title in titles] == [True, True, False, False]
+    assert len(plot.klip(images, ax=mpl.figure.Figure().subplots(1, 3))) == 3
+    with pytest.raises(ArgumentError, match="F200W, F444W, F356W"):
+        plot.klip(images, filters=["F999W"])
+
+
 @pytest.mark.parametrize("linear", [0.01, 1.0, 300.0])
 def test_color_bar_ticks_keep_clear_of_each_other(ax, linear):
     drawn = ax.imshow(np.zeros((2, 2)), norm=mpl.colors.AsinhNorm(linear, vmin=-2e3, vmax=3e4))

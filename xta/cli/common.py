@@ -87,10 +87,16 @@ CENTROID = click.option(
     default="auto",
     show_default=True,
     callback=_centroid,
-    help="auto, oss, converged, image, or X,Y in the TA readout.",
+    metavar=f"[{'|'.join(CENTROIDS)}|X,Y]",
+    help="Which centroid of the acquisition; X,Y are pixels of the TA readout, 0-based.",
 )
 CORRECTIONS = click.option(
-    "--corrections", default="all", show_default=True, callback=_corrections, help="all, none, or some of way,filter."
+    "--corrections",
+    default="all",
+    show_default=True,
+    callback=_corrections,
+    metavar="[all|none|way|filter]",
+    help="What the star is corrected for: the geometry between acquisition and mask, the shift between filters.",
 )
 
 

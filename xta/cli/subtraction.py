@@ -81,7 +81,12 @@ def _numbers(_ctx: click.Context, _parameter: click.Parameter, text: str | None)
 @click.option(
     "-o", "--output", type=PATH, required=True, help="NetCDF file; for a folder with several filters a folder."
 )
-@click.option("--plot", "picture", type=PATH, help="Picture of the result (.png, .pdf, .svg); or a folder, too.")
+@click.option(
+    "--plot",
+    "picture",
+    type=PATH,
+    help="Picture of the result (.png, .pdf, .svg), of all filters side by side; or a folder, for one of each.",
+)
 @click.option("--fov", type=click.FloatRange(0, min_open=True), help="Side of the field in the picture [arcsec].")
 @click.option(
     "--mark",
@@ -137,13 +142,15 @@ def klip(
         images = {"": _files(science, reference, center, offline=offline, **options)}
     for band, ds in images.items():
         _write(ds, _named(output, band, ".nc"))
-        if picture is not None:
-            _draw(ds, _named(picture, band, ".png"), fov=fov, mark=mark, dpi=dpi)
+        if picture is not None and not picture.suffix:
+            _draw([ds], _named(picture, band, ".png"), fov=fov, mark=mark, dpi=dpi)
         for number in ds["numbasis"].values:
             best = float(ds["noise"].sel(numbasis=number).min())
             what = "component: " if number == 1 else "components:"
             unit = ds["klip"].attrs.get("units", "")
             click.echo(f"{band:<8}{int(number):4d} {what} residual noise down to {best:.4g} {unit}")
+    if picture is not None and picture.suffix:
+        _draw(list(images.values()), picture, fov=fov, mark=mark, dpi=dpi)
 
 
 def _files(
@@ -209,11 +216,11 @@ def _write(ds: xr.Dataset, path: Path) -> None:
     say(f"wrote {path}")
 
 
-def _draw(ds: xr.Dataset, path: Path, *, fov: float | None, mark: Sequence[Pixel], dpi: int) -> None:
+def _draw(images: Sequence[xr.Dataset], path: Path, *, fov: float | None, mark: Sequence[Pixel], dpi: int) -> None:
     from matplotlib.figure import Figure
 
     from xta import plot
 
-    figure = Figure(figsize=(5, 4.6), layout="constrained")
-    plot.klip(ds, ax=figure.subplots(), fov=fov, mark=mark)
+    figure = Figure(figsize=(5 * len(images), 4.6), layout="constrained")
+    plot.klip(images, ax=figure.subplots(1, len(images)), fov=fov, mark=mark)
     save(figure, path, dpi=dpi)

@@ -122,11 +122,12 @@ def _rings(ax: "Axes", ds: xr.Dataset, rings: Sequence[float] | None) -> None:
 
 
 def klip(
-    ds: xr.Dataset,
+    ds: xr.Dataset | Sequence[xr.Dataset],
     /,
     *,
     ax: "Axes | None" = None,
     numbasis: int | Sequence[int] | None = None,
+    filters: Sequence[str] | None = None,
     fov: float | None = None,
     mark: xr.Dataset | Sequence[tuple[float, float]] = (),
     add_colorbar: bool = True,
@@ -137,12 +138,14 @@ def klip(
 
     Parameters
     ----------
-    ds : xarray.Dataset
-        Of `xta.klip`.
+    ds : xarray.Dataset or sequence of xarray.Dataset
+        Of `xta.klip`; several images, such as those of several filters, are drawn side by side.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+        Where to draw, as many as there are images; by default axes of a new figure, as wide as a column of a journal.
     numbasis : int or sequence of int, optional
         Number of principal components; the largest by default. Several are drawn side by side.
+    filters : sequence of str, optional
+        Of several images only those of these filters.
     fov : float, optional
         Side of the field around the star that is shown [arcsec]; the whole image by default.
     mark : xarray.Dataset or sequence of (float, float)
@@ -155,14 +158,15 @@ def klip(
     Returns
     -------
     matplotlib.image.AxesImage
-        Its ``axes`` have ``dx`` and ``dy`` as data coordinates: arcsec to the east and to the north of the star.
+        Its ``axes`` have ``dx`` and ``dy`` as data coordinates: arcsec to the east and to the north of the star. Of
+        several images a list.
 
     Raises
     ------
     MissingError
         If the dataset holds no such image.
     ArgumentError
-        If it holds none for `numbasis`, or `fov` is not positive.
+        If it holds none for `numbasis` or `filters`, or `fov` is not positive.
 
     Notes
     -----
@@ -172,10 +176,12 @@ def klip(
     """
     from xta.plot.figure import drawing
 
-    identity.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
-    if numbasis is not None and np.ndim(numbasis):
+    if not isinstance(ds, xr.Dataset) or filters is not None or np.ndim(numbasis or 0):
         options = {"fov": fov, "mark": mark, "add_colorbar": add_colorbar, "caption": caption}
-        return _panels(ds, np.asarray(numbasis).tolist(), ax, **options, **kwargs)  # type: ignore[no-any-return]
+        numbers: list[int | None] = np.ravel(np.array(numbasis, dtype=object)).tolist()
+        pairs = [(image, number) for image in _of_filters(ds, filters) for number in numbers]
+        return _panels(pairs, ax, **options, **kwargs)  # type: ignore[no-any-return]
+    identity.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis
     if number not in given:
@@ -253,13 +259,24 @@ def _inner_edge(ax: "Axes", radius: float) -> None:
         ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor="white", linewidth=0.8, linestyle="--", alpha=0.8))
 
 
-def _panels(ds: xr.Dataset, numbers: Sequence[int], ax: Any, **options: Any) -> Any:
-    """Draw images of several numbers of components side by side."""
+def _of_filters(ds: xr.Dataset | Sequence[xr.Dataset], filters: Sequence[str] | None) -> list[xr.Dataset]:
+    """Choose images by their filters."""
+    images = [ds] if isinstance(ds, xr.Dataset) else list(ds)
+    chosen = [image for image in images if filters is None or words(image, "filter") in filters]
+    if not chosen:
+        given = ", ".join(words(image, "filter") for image in images) or "none"
+        msg = f"filters is {filters!r}; the images are of {given}"
+        raise ArgumentError(msg)
+    return chosen
+
+
+def _panels(pairs: Sequence[tuple[xr.Dataset, int | None]], ax: Any, **options: Any) -> Any:
+    """Draw images, each with a number of components, side by side."""
     import matplotlib as mpl
 
-    panels = axes_for(ax, len(numbers))
+    panels = axes_for(ax, len(pairs))
     with mpl.rc_context(STYLE if ax is None else {}):
-        drawn = [klip(ds, ax=one, numbasis=number, **options) for number, one in zip(numbers, panels, strict=True)]
+        drawn = [klip(ds, ax=one, numbasis=number, **options) for (ds, number), one in zip(pairs, panels, strict=True)]
         if ax is None:
             panels[0].figure.draw_without_rendering()  # type: ignore[union-attr]
     return drawn

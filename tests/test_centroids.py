@@ -157,6 +157,6 @@ def test_best_takes_the_first_of_equal_ones():
     assert centroids.best({"oss": far, "converged": near}) == "oss"
     worse = StarCentroid(1, 1, 0.06, 0.05, "")
     assert centroids.best({"oss": worse, "converged": near}) == "converged"
-    unfit = StarCentroid(1, 1, 0.01, 0.01, "", unfit="1 saturated pixel(s)")
+    unfit = StarCentroid(1, 1, 0.01, 0.01, "", unfit="1 saturated pixel")
     assert centroids.best({"oss": worse, "image": unfit}) == "oss"
     assert centroids.best({"image": unfit}) == "image"

@@ -100,7 +100,7 @@ def test_pixel_flags_names_hot_pixel(attached, light, beside, peak, hot, flagged
         image[63, 97], dq[63, 97] = 1e5, 1
     ds = exposure.assign(ta_sci=(("ta_y", "ta_x"), image), ta_dq=(("ta_y", "ta_x"), dq))
     flags = pixel_flags(ds, ImageCentroid(100.2, 60.0, 0.01, 0.01, peak=peak, background=7.0))
-    expected = ["1 bad pixel(s) in the window"] if flagged else []
+    expected = ["1 bad pixel in the window"] if flagged else []
     assert flags == expected + (["pixel (97, 62) of the TA image looks hot"] if hot else [])
 
 

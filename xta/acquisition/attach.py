@@ -14,7 +14,7 @@ from xta import identity, model, pixels, stacks
 from xta.acquisition import checks, pair
 from xta.acquisition.find import LogSearch, event_log, open_acquisition, read_records, ta_beside, targ_acqs
 from xta.acquisition.targ_acq import TargAcq
-from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, warn
+from xta.errors import AcquisitionError, ArgumentError, SiafError, WCSError, counted, warn
 from xta.geometry import sky
 from xta.identity import header
 from xta.images import combine
@@ -132,7 +132,7 @@ def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
     result = _with_centroid(result, acquisition)
     _check_readouts(exposures)
     files = ", ".join(str(header(ta).get("filename", "?")) for ta in exposures)
-    logger.info("attached %d TA exposure(s) to visit %s: %s", len(exposures), header(bare)["visit_id"], files)
+    logger.info("attached %s to visit %s: %s", counted(len(exposures), "TA exposure"), header(bare)["visit_id"], files)
     return model.with_history(result, f"attach {files}; centroid: {header(result)['centroid_source']}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xta import identity
-from xta.errors import CentroidError, MissingError
+from xta.errors import CentroidError, MissingError, counted
 from xta.geometry import siaf
 from xta.identity import header
 from xta.images import dq
@@ -122,9 +122,9 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     """Describe how many pixels near a pixel of one TA exposure are bad or saturated; an empty list if none is."""
     light, flags = cutout(ds, "ta_sci", x, y), cutout(ds, "ta_dq", x, y)
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
-    wrong = [f"{int(bad.sum())} bad pixel(s) in the window"] if bad.any() else []
+    wrong = [f"{counted(int(bad.sum()), 'bad pixel')} in the window"] if bad.any() else []
     if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(dq.SATURATED)))):
-        wrong.append(f"{number} saturated pixel(s)")
+        wrong.append(counted(number, "saturated pixel"))
     return wrong
 
 

@@ -313,7 +313,10 @@ def solve(
     if output is not None:
         common.outputs(output, paths[:1], "_joint.nc", *paths)
     with xta.open_program(paths, reference=reference) as opened:
-        tree = opened.ta.analyze(offline=offline, **how).ta.solve()
+        common.step("finding the stars")
+        analyzed = opened.ta.analyze(offline=offline, **how)
+        common.step("registering the exposures, and solving for all stars together")
+        tree = analyzed.ta.solve()
         click.echo(json.dumps(summary.solution_as_dict(tree), indent=2) if as_json else summary.as_solution(tree))
         if output is not None:
             xta.to_netcdf(tree, output)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from xta import model
-from xta.errors import ArgumentError, warn
+from xta.errors import ArgumentError, counted, warn
 from xta.identity import header
 from xta.io.fitsfile import keyword, number
 
@@ -115,8 +115,8 @@ def _table(hdus: "HDUList", count: int, label: str) -> Any:
     if rows is not None:
         return table[rows]
     warn(
-        f"{label}: INT_TIMES has {len(table)} rows for {count} integration(s), as in coadded or cut files; "
-        "the integrations have no times"
+        f"{label}: INT_TIMES has {counted(len(table), 'row')} for {counted(count, 'integration')}, as in coadded or "
+        "cut files; the integrations have no times"
     )
     return None
 

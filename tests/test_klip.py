@@ -606,9 +606,9 @@ def test_klip_refuses_inputs_that_do_not_fit(make_exposure, case):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"numbasis": 0}, "integers from 1"),
-        ({"numbasis": []}, "integers from 1"),
-        ({"numbasis": [1.5]}, "integers from 1"),
+        ({"numbasis": 0}, "integers of at least 1"),
+        ({"numbasis": []}, "integers of at least 1"),
+        ({"numbasis": [1.5]}, "integers of at least 1"),
         ({"annuli": 0}, "annuli is 0"),
         ({"subsections": 1.5}, "subsections is 1.5"),
         ({"iwa": 1.0, "owa": 0.5}, "iwa < owa"),

@@ -353,7 +353,7 @@ def test_subtract_background_of_other_setting(with_fields):
     (science,) = with_fields.glob("jw10000001001*calints.fits")
     keyed(science, with_fields / science.name.replace("03105", "03106"), FILTER="F335M")
     tree = xta.open_program(with_fields)
-    with pytest.warns(XtaWarning, match="F335M/science/.* stay as they are"):
+    with pytest.warns(XtaWarning, match="F335M/science/.* do not change"):
         result = tree.ta.subtract_background()
     (path,) = [path for path in paths(tree, "science") if "F335M" in path]
     xr.testing.assert_identical(result[path].to_dataset(), tree[path].to_dataset())

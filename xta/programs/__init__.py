@@ -1,6 +1,6 @@
-"""Programs: the exposures of several visits as a tree, and the steps of xta over all of them.
+"""Open the exposures of several visits as a tree, and apply the steps of xta to all of them.
 
-A step works on a whole tree or on a part of it, ``tree["F444W"]``, and returns a new tree.
+A step works on a whole tree or on a part of it, such as ``tree["F444W"]``, and returns a new tree.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,18 +27,19 @@ def open_program(
     Parameters
     ----------
     paths : path or iterable of paths
-        Products, event logs and folders. Folders are searched with all folders below them.
+        Products, event logs and folders. Folders are searched with all their subfolders.
     chunks : optional
         As in `open_exposure`.
     reference : str or sequence of str, optional
-        Names of targets (TARGNAME) that are references although the keyword IS_PSF does not say so.
+        Names of targets (TARGNAME) that are references, if they are not marked by the keyword IS_PSF.
 
     Returns
     -------
     xarray.DataTree
         ``/<filter>/<science|reference|background>/<name of the file>`` and ``/acquisition/<name of the file>``, each a
-        dataset as of `open_exposure`, in the order of filter, role and time. The root holds the table of all files
-        along ``file``: what each is, in which group it was opened, or why it was left out; ``tree.ta`` prints it.
+        dataset like those of `open_exposure`, in the order of filter, role and time. The root contains the table of all
+        files along ``file``: the role of each, and the group in which it was opened or the reason why it was left out;
+        ``tree.ta`` prints it.
 
     Raises
     ------
@@ -47,27 +48,27 @@ def open_program(
     FileError
         If a path does not exist.
     ProductError
-        If no exposure can be opened: the message has the reasons.
+        If no exposure can be opened. The message contains the reasons.
 
     Warns
     -----
     XtaWarning
-        If coronagraphic exposures are of several targets and none is marked as a reference, or a file that was given
-        is no product.
+        If coronagraphic exposures show several targets and none is marked as a reference, or a given file is not a
+        product.
 
     Notes
     -----
-    *Role.* EXP_TYPE tells acquisitions, BKGDTARG backgrounds, IS_PSF references; all else is science. Targets are not
-    compared: which of two stars is the reference cannot be told from their names.
+    *Role.* Acquisitions are marked by EXP_TYPE, backgrounds by BKGDTARG and references by IS_PSF; all other exposures
+    are science. Targets are not compared, since their names do not show which of two stars is the reference.
 
-    *Filter.* A filter in the pupil wheel (NIRCam F466N, NIRISS F150W) names the group, not what it is crossed with.
+    *Filter.* A group has the name of a filter in the pupil wheel (NIRCam F466N, NIRISS F150W), if there is one.
 
-    *Products.* Of an exposure the best product is opened: ``_calints``, ``_cal``, ``_rateints``, ``_rate``; of an
-    acquisition ``_cal``, ``_calints``, ``_rate``, ``_rateints``. ``_uncal`` products are not opened: those of
-    acquisitions are read for their TARG_ACQ extension when the acquisition is attached. A damaged product is a row of
-    the table with its reason, and the next best one is opened.
+    *Products.* The best product of an exposure is opened: ``_calints``, ``_cal``, ``_rateints``, ``_rate``; for an
+    acquisition ``_cal``, ``_calints``, ``_rate``, ``_rateints``. ``_uncal`` products are not opened; those of
+    acquisitions are read for their TARG_ACQ extension when the acquisition is attached. A damaged product becomes a row
+    of the table with its reason, and the next best one is opened.
 
-    ``xarray.open_datatree(folder, engine="jwst")`` gives the same tree.
+    ``xarray.open_datatree(folder, engine="jwst")`` returns the same tree.
 
     Examples
     --------

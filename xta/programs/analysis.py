@@ -34,10 +34,10 @@ def analyze(
     Parameters
     ----------
     tree : xarray.DataTree
-        Of `open_program`, or a part of one.
+        The result of `open_program`, or a part of it.
     oss : optional
-        Event log of all visits, as in `attach`. By default those that were found with the exposures, or what `attach`
-        finds.
+        Event log of all visits, as in `attach`. By default the logs found with the exposures are used, or those that
+        `attach` finds.
     corrections : "all", "none" or names
         As in `xta.acquisition.adjust.adjust_wcs`.
     centroid : "auto", "oss", "converged", "image" or (x, y)
@@ -48,27 +48,28 @@ def analyze(
     Returns
     -------
     xarray.DataTree
-        With the exposures of targets and references analyzed as by `xta.analyze`. Backgrounds and acquisitions stay
-        as they are.
+        The tree with the exposures of targets and references analyzed as by `xta.analyze`. Backgrounds and acquisitions
+        do not change.
 
     Raises
     ------
     ArgumentError
         If there is no exposure of a target or reference.
     WCSError
-        If none of them has an imaging WCS that is its own, or a TA exposure has none.
+        If none of them has an imaging WCS that agrees with its header, or a TA exposure has none.
     XtaError
-        Of the kinds of `xta.analyze`, for the first visit that has no usable acquisition.
+        For the same reasons as in `xta.analyze`, for the first visit that has no usable acquisition.
 
     Warns
     -----
     XtaWarning
-        If an exposure has no imaging WCS, such as a spectrum, or one that is not its own, and is left out.
+        If an exposure is left out because it has no imaging WCS, as a spectrum, or one that belongs to another
+        exposure.
 
     Notes
     -----
-    The acquisition of a visit is taken from the group ``acquisition`` of the whole tree, also for a part of it; without
-    one there it is looked for as by `attach`. It is read once for all exposures of the visit.
+    The acquisition of a visit is taken from the group ``acquisition`` of the whole tree, also for a part of it. If
+    there is none, it is looked for as by `attach`. It is read once for all exposures of the visit.
     """
     found = with_star(tree)
     if not found:
@@ -96,7 +97,7 @@ def analyze(
 def _acquisition(
     tree: xr.DataTree, visit: str, members: Exposures, ta: Exposures, *, oss: Any, offline: bool
 ) -> Acquisition:
-    """Find the acquisition of a visit, with what the program holds of it."""
+    """Find the acquisition of a visit, using the files in the program."""
     check_one_visit(list(members.values()))
     given: dict[str, Any] = {
         "oss": _event_log(tree, visit) if oss is None else oss,
@@ -107,7 +108,7 @@ def _acquisition(
 
 
 def _joined(path: str, ds: xr.Dataset, done: Exposures) -> xr.Dataset | None:
-    """Return what was made of an exposure, or of the exposures of a stack."""
+    """Return the result for an exposure, or for the exposures of a stack."""
     if not is_stack(ds):
         return done.get(path)
     (dim,) = set(ds["sci"].dims) - IMAGE_DIMS
@@ -124,7 +125,7 @@ def _by_visit(found: Exposures) -> dict[str, Exposures]:
 
 
 def _event_log(tree: xr.DataTree, visit: str) -> Any:
-    """Choose among the event logs of the program the one that tells most of a visit; None where none does."""
+    """Choose the event log of the program with the most rows of a visit; None if there is none."""
     logs = _needed(tree, "event log")
     # Logs mention the visits before and after theirs; those of other names are read where that of the visit is none.
     for paths in ([path for path in logs if visit in path.name], [path for path in logs if visit not in path.name]):
@@ -137,7 +138,7 @@ def _event_log(tree: xr.DataTree, visit: str) -> Any:
 
 
 def _needed(tree: xr.DataTree, purpose: str, visit: str | None = None) -> list[Path]:
-    """List the files of the program's table that are read when needed; those that are still there."""
+    """List those files in the program's table that are read when needed and still exist."""
     table = table_of(tree)
     if table is None:
         return []
@@ -147,7 +148,7 @@ def _needed(tree: xr.DataTree, purpose: str, visit: str | None = None) -> list[P
 
 
 def _without(tree: xr.DataTree, reasons: Mapping[str, str]) -> xr.DataTree:
-    """Write into the table of the program why some groups are gone."""
+    """Write the reasons why some groups were removed into the table of the program."""
     table = table_of(tree)
     if table is None or not reasons:
         return tree

@@ -1,6 +1,6 @@
-"""The exposures of a tree by the path of their group, what each is for, and trees with other exposures in their place.
+"""Collect the exposures of a tree by the path of their group, with their roles, and build trees from other exposures.
 
-What an exposure is for is told by the names of its groups, see `xta.io.tree.build`, or, in a tree made by hand, by its
+The role of an exposure is given by the names of its groups, see `xta.io.tree.build`, or, in a tree made by hand, by its
 identity.
 """
 
@@ -32,7 +32,7 @@ def exposures(tree: xr.DataTree) -> Exposures:
 
 
 def role(tree: xr.DataTree, path: str, ds: xr.Dataset) -> str:
-    """Read what an exposure is for: the name of a group above it, or else what its identity says."""
+    """Read the role of an exposure: the name of a group above it, or else the role by its identity."""
     parts = [str(tree.root.name), *PurePosixPath(tree.path, path).parts]
     if named := [part for part in parts if part in ROLES]:
         return named[-1]
@@ -50,7 +50,7 @@ def with_star(tree: xr.DataTree) -> Exposures:
 
 
 def replaced(tree: xr.DataTree, results: Mapping[str, xr.Dataset | None]) -> xr.DataTree:
-    """Build a tree with other datasets in some of its groups; a group whose dataset is None goes."""
+    """Build a tree with other datasets in some of its groups; a group whose dataset is None is removed."""
     data = {path: node.to_dataset() for path, node in tree.subtree_with_keys}
     for path in [path for path, node in tree.subtree_with_keys if node.children]:
         used = {dim for variable in data[path].data_vars.values() for dim in variable.dims}

@@ -32,7 +32,7 @@ __all__ = ["coadd", "klip", "recenter", "solve", "stack", "subtract_background"]
 
 Setting: TypeAlias = tuple[Any, ...]
 SETTING = ("instrument", "detector", "filter", "pupil", "substrt1", "substrt2", "subsize1", "subsize2")
-"""What a background has to have in common with an exposure."""
+"""Keywords that must be equal for a background and an exposure."""
 
 
 def recenter(
@@ -60,12 +60,12 @@ def recenter(
     Returns
     -------
     xarray.DataTree
-        With the exposures of targets and references recentered. Backgrounds and acquisitions stay as they are.
+        The tree with the exposures of targets and references recentered. Backgrounds and acquisitions do not change.
 
     Raises
     ------
     ArgumentError, RecenterError
-        Of `xta.cubes.recenter.recenter`.
+        For the same reasons as in `xta.cubes.recenter.recenter`.
     """
     step = partial(recenter_exposure, method=method, size=size, fill=fill, track=track)
     return each(tree, with_star(tree), step, client)
@@ -95,20 +95,20 @@ def solve(
     Returns
     -------
     xarray.DataTree
-        With the joint star in each exposure of a target or reference. The group ``solution`` holds the observations
-        and the covariance of all stars, see `xta.solution`.
+        The tree with the joint star in each exposure of a target or reference. The group ``solution`` contains the
+        observations and the covariance of all stars, see `xta.solution`.
 
     Raises
     ------
     ArgumentError
         If there is no exposure of a target or reference.
     MissingError, RecenterError
-        Of `xta.solve`.
+        For the same reasons as in `xta.solve`.
 
     Warns
     -----
     XtaWarning
-        If confirmation images show too little; also those of `xta.solve`.
+        If confirmation images do not show enough sources, and for the same reasons as in `xta.solve`.
     """
     found = with_star(tree)
     parts = {path: members_or_one(ds) for path, ds in found.items()}
@@ -140,7 +140,7 @@ def _confirmed(tree: xr.DataTree) -> dict[str, xr.Dataset]:
         try:
             measured[visit] = measure_maneuver(first, last)
         except XtaError as error:
-            warn(f"the confirmation images of visit {visit} do not show its maneuver: {error}")
+            warn(f"the maneuver of visit {visit} cannot be measured in its confirmation images: {error}")
     return measured
 
 
@@ -156,12 +156,12 @@ def coadd(tree: xr.DataTree, *, method: str = "mean", sigma: float = 3.0) -> xr.
     Returns
     -------
     xarray.DataTree
-        With images in place of cubes. Exposures that are images already, and acquisitions, stay as they are.
+        The tree with images in place of cubes. Exposures that are already images, and acquisitions, do not change.
 
     Raises
     ------
     ArgumentError
-        Of `xta.cubes.coadd.coadd`.
+        For the same reasons as in `xta.cubes.coadd.coadd`.
     """
     found = {path: ds for path, ds in exposures(tree).items() if "integration" in ds["sci"].dims}
     found = {path: ds for path, ds in found.items() if role(tree, path, ds) != "acquisition"}
@@ -174,15 +174,15 @@ def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTr
     Parameters
     ----------
     tree : xarray.DataTree
-        Of `open_program`, or a part of one; analyzed or not, but not recentered.
+        The result of `open_program`, or a part of it; analyzed or not, but not recentered.
     method : "mean", "median" or "sigma_clip"
-        How the integrations of all background exposures are combined, as in `xta.cubes.coadd.coadd`.
+        Method to combine the integrations of all background exposures, as in `xta.cubes.coadd.coadd`.
 
     Returns
     -------
     xarray.DataTree
-        With the background subtracted from each integration; errors, variances and flags follow. Backgrounds and
-        acquisitions stay as they are.
+        The tree with the background subtracted from each integration, with errors, variances and flags. Backgrounds
+        and acquisitions do not change.
 
     Raises
     ------
@@ -191,19 +191,19 @@ def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTr
     RecenterError
         If an exposure is recentered, so that its pixels are not those of the background.
     ArgumentError
-        If the exposures of a stack differ in what the background has to have in common with them, or of
-        `xta.cubes.coadd.subtract`.
+        If the exposures of a stack differ in the properties that the background must share, or for the same reasons as
+        in `xta.cubes.coadd.subtract`.
 
     Warns
     -----
     XtaWarning
-        If there is none for some exposures, which stay as they are.
+        If there is no background for some exposures, which then do not change.
 
     Notes
     -----
     The background of an exposure is the mean of all integrations of the background exposures of its instrument,
-    detector, filter and subarray in the whole tree, also for a part of it. A scene that moved between them, such as a
-    star in one, is not taken out unless by ``method="median"``.
+    detector, filter and subarray in the whole tree, also for a part of it. A source that is in only some of them, such
+    as a star, is removed only by ``method="median"``.
     """
     found = with_star(tree)
     fields: dict[Setting, list[xr.Dataset]] = defaultdict(list)
@@ -217,9 +217,9 @@ def subtract_background(tree: xr.DataTree, *, method: str = "mean") -> xr.DataTr
         msg = "the program has no background exposure (BKGDTARG) of the filters and detectors of the tree; open some"
         raise MissingError(msg)
     if without:
-        warn(f"there is no background of their filter and detector for {', '.join(without)}; they stay as they are")
+        warn(f"there is no background with the filter and detector of {', '.join(without)}; they do not change")
     if centered := [path for path in found if path not in without and "star_x" in found[path].coords]:
-        msg = f"{', '.join(centered)}: the pixels are not those of the background; subtract it before recenter"
+        msg = f"{', '.join(centered)}: the pixels are not those of the background; subtract it before recenter()"
         raise RecenterError(msg)
     needed = {setting for path, setting in settings.items() if path not in without}
     means = {setting: mean_exposure(fields[setting], method=method) for setting in needed}
@@ -252,12 +252,12 @@ def stack(tree: xr.DataTree) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        ``/<filter>/<role>`` holds one dataset of `xta.stack`. Acquisitions and stacks stay as they are.
+        A tree in which ``/<filter>/<role>`` contains one dataset of `xta.stack`. Acquisitions and stacks do not change.
 
     Raises
     ------
     ArgumentError
-        Of `xta.stack`, if the exposures of a filter and role cannot be joined: it names the group.
+        If the exposures of a filter and role cannot be joined by `xta.stack`. The message names the group.
     """
     groups: dict[str, Exposures] = defaultdict(dict)
     for path, ds in exposures(tree).items():
@@ -295,7 +295,7 @@ def klip(
     Parameters
     ----------
     tree : xarray.DataTree
-        A filter of a program, or the whole of it; analyzed. Exposures that are not recentered yet are recentered.
+        An analyzed program, or one filter of it. Exposures that are not recentered yet are recentered.
     numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm, progress : optional
         As in `xta.klip`.
     client : distributed.Client, optional
@@ -304,12 +304,12 @@ def klip(
     Returns
     -------
     xarray.Dataset or xarray.DataTree
-        Of one filter, ``tree["F444W"]``, the image of `xta.klip`; of a program a tree with an image for each filter.
+        For one filter, ``tree["F444W"]``, the image of `xta.klip`; for a program, a tree with one image per filter.
 
     Raises
     ------
     KlipError
-        If there is no science exposure, or of `xta.klip`: it names the filter.
+        If there is no science exposure, or for the same reasons as in `xta.klip`. The message names the filter.
 
     Warns
     -----
@@ -343,6 +343,6 @@ def _subtracted(options: Mapping[str, Any], work: tuple[str, dict[str, list[xr.D
 
 
 def _band(path: str) -> str:
-    """Name the group of the filter, as a path in the tree: the one above that of the role; "." for the tree itself."""
+    """Return the group of the filter as a path in the tree, the one above that of the role; "." for the tree itself."""
     parts = PurePosixPath(path).parts
     return str(PurePosixPath(*parts[: next((k for k, part in enumerate(parts) if part in ROLES), 0)]))

@@ -1,4 +1,4 @@
-"""Subtraction of the star's PSF: KLIP with pyKLIP's engine, and adaptors for pyKLIP and VIP themselves.
+"""Subtract the star's PSF by KLIP with pyKLIP's engine, and convert frames for pyKLIP and VIP.
 
 pyKLIP is an optional dependency, ``pip install "xta[klip]"``.
 """

@@ -1,4 +1,4 @@
-"""Hand recentered frames to the engines themselves: pyKLIP and VIP."""
+"""Convert recentered frames to the input of pyKLIP and VIP."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> "tuple
     Returns
     -------
     dataset : pyklip.instruments.Instrument.GenericData
-        A frame for each integration, NaN where bad; ``centers`` are the central pixel to the bit, so that
+        One frame per integration, with NaN for bad pixels; ``centers`` are exactly the central pixel, so that
         pyKLIP does not interpolate again; ``PAs`` are position angles of +y at the star by the WCS.
     library : pyklip.rdi.PSFLibrary or None
         Prepared for `dataset`; None without references.
@@ -35,14 +35,14 @@ def to_pyklip(science: Datasets, *, reference: Datasets | None = None) -> "tuple
     Raises
     ------
     KlipError
-        As `klip`, or if an exposure is mirrored.
+        For the same reasons as in `klip`, or if an exposure is mirrored.
     WCSError
         If a science exposure has no WCS.
 
     Notes
     -----
-    pyKLIP turns frames rigidly: it does not take the distortion out, see `klip`. It sets NaN to the mean of
-    the section while it models, and back to NaN in its output. ``wvs`` are all 1. Frames are named after file
+    pyKLIP turns frames rigidly and does not correct the distortion, see `klip`. It replaces NaN by the mean of
+    the section for the model, and restores NaN in its output. ``wvs`` are all 1. Frames are named after file
     and integration, since pyKLIP looks them up by name.
 
     Examples
@@ -72,7 +72,7 @@ def _stacked(exposures: tuple[Exposure, ...]) -> tuple[Array, Array, list[str]]:
     """Join the frames of exposures, with an angle and a name for each."""
     for exposure in exposures:
         if north.handedness(exposure.ds) > 0:
-            msg = f"{exposure.name} is mirrored: east is to the right of north; flip it along x before"
+            msg = f"{exposure.name} is mirrored: east is to the right of north; flip it along x first"
             raise KlipError(msg)
     cube = np.concatenate([exposure.frames for exposure in exposures])
     angles = np.repeat([north.up_angle(exposure.ds) for exposure in exposures], [len(e.frames) for e in exposures])
@@ -80,7 +80,7 @@ def _stacked(exposures: tuple[Exposure, ...]) -> tuple[Array, Array, list[str]]:
 
 
 def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str, Array | None]:
-    """Make the arrays that VIP's functions take.
+    """Make the arrays for the functions of VIP.
 
     Parameters
     ----------
@@ -96,15 +96,15 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
     Raises
     ------
     KlipError
-        As `klip`, or if an exposure is mirrored.
+        For the same reasons as in `klip`, or if an exposure is mirrored.
     WCSError
         If a science exposure has no WCS.
 
     Notes
     -----
-    Bad pixels are filled from their neighbors inside the field and are 0 outside. VIP turns frames rigidly:
-    it does not take the distortion out, see `klip`. The frames are odd and square, 0 where they were not observed:
-    its center is the star, and its rotation, which damages frames of unequal sides, keeps fluxes.
+    Bad pixels are filled from their neighbors inside the field and are 0 outside. VIP turns frames rigidly and
+    does not correct the distortion, see `klip`. The frames have odd, equal sides, and are 0 where they were not
+    observed. VIP's center is then the star, and its rotation, which damages frames of unequal sides, conserves fluxes.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def to_vip(science: Datasets, *, reference: Datasets | None = None) -> dict[str,
 
 
 def _square(cube: Array) -> Array:
-    """Pad frames of odd sides with zeros to squares; the central pixel stays the central one."""
+    """Pad frames with odd sides to squares with zeros, without moving the central pixel."""
     size = max(cube.shape[1:])
     margins = [(0, 0), *(((size - n) // 2,) * 2 for n in cube.shape[1:])]
     return np.pad(cube, margins)

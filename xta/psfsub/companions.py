@@ -1,4 +1,4 @@
-"""Companions in an image of a PSF subtraction: found, and their positions and fluxes measured, with errors."""
+"""Find companions in an image of a PSF subtraction, and measure their positions and fluxes with errors."""
 
 import math
 from collections.abc import Sequence
@@ -67,25 +67,25 @@ def companions(
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `xta.klip`.
+        The result of `xta.klip`.
     positions : sequence of (float, float), optional
         Separation [arcsec] and position angle [deg, east of north] of companions, to half a resolution element. By
-        default they are looked for.
+        default companions are searched for.
     science, reference : xarray.Dataset or iterable of them
-        The exposures that the image was made of; recentered ones with ``err``, if they are at hand.
+        The exposures that the image was made from; preferably recentered ones with ``err``.
     psf : array_like
         Image of a point source beside the mask, as in `xta.inject`; it sums to 1.
     numbasis : int, optional
         Number of components; the largest of the image by default.
     star_flux : float, tuple or xarray.Dataset, optional
-        Flux density of the star [Jy], for the contrast; or as in `contrast`. Its error, where it is known, is in that
+        Flux density of the star [Jy], for the contrast; or as in `contrast`. Its error, if known, is included in that
         of the contrast.
     transmission : array_like, optional
-        What the mask lets pass, an image in the orientation of the detector, both sides odd, the star on its central
-        pixel. By default everything.
+        Transmission of the mask, an image in the orientation of the detector with odd sides and the star on its central
+        pixel. By default it is 1.
     distortion_err, north_err, scale_err : float
-        Standard errors of a position by the distortion [mas], of true north [deg], and of the plate scale, relative.
-        The defaults are assumed.
+        Standard errors of a position due to the distortion [mas], of true north [deg], and of the plate scale
+        (relative). The defaults are assumed values.
 
     Returns
     -------
@@ -94,33 +94,33 @@ def companions(
         ``position_angle`` [deg], ``dra``, ``ddec``, the offsets to the east and north [arcsec], ``flux`` [unit of the
         image, summed over the pixels], ``flux_jy``, with `star_flux` ``contrast``, each with its standard error
         (``_err``); correlations, and ``snr``. ``position_covariance`` (companion, error_part, axis, axis2) [arcsec^2]
-        has the parts; the part "star" is the same error for all companions. Where the star's error is not
-        known, it and the sum are NaN. ``time`` is the mean of the exposures.
+        contains the parts; the part "star" is the same error for all companions. If the star's error is not known, it
+        and the sum are NaN. ``time`` is the mean of the exposures.
 
     Raises
     ------
     KlipError
         If the exposures are not those of the image.
     MissingError
-        If the dataset holds no image.
+        If the dataset contains no image.
     ArgumentError
-        If an option is not of the form above.
+        If an option does not have the form above.
 
     Notes
     -----
     *Detection*: 5 sigma by `snr`, and also by the standard deviation of the ring without the source, both with the
-    statistics of few resolution elements. What is found is fitted and taken out of the frames, which are subtracted
-    again, until nothing is left; so its side lobes are not found. What has in the end less than five times the error
-    of its flux is left out.
+    statistics of few resolution elements. A detected source is fitted and removed from the frames, which are subtracted
+    again, until nothing is left; so its side lobes are not detected. A source whose flux is less than five times its
+    error in the end is left out.
 
-    *Fit*: the source that, taken out of the science frames, leaves least in the subtraction within two resolution
-    elements: least squares in the pixels of each exposure, before they are turned. The subtraction without the source
-    is exact, see `xta.psfsub.forward`.
+    *Fit*: the best source is the one whose removal from the science frames leaves the smallest residuals within two
+    resolution elements. It is found by least squares in the pixels of each exposure, before they are turned. The
+    subtraction without the source is exact, see `xta.psfsub.forward`.
 
     *Errors*: the same fit is made at up to 20 other position angles of the same separation, where there is no
-    companion. Its scatter there, with Student's t for their number, is the error, so speckles and correlated noise are
-    in it. The photon noise of the companion itself is added from ``err``. If a fit leaves the resolution element, the
-    position is held and the flux alone is fitted; the errors of the position are NaN.
+    companion. The error is the scatter of these fits, with Student's t for their number, so it includes speckles and
+    correlated noise. The photon noise of the companion itself is added from ``err``. If a fit leaves the resolution
+    element, the position is fixed and only the flux is fitted; the errors of the position are then NaN.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def _places(positions: Sequence[tuple[float, float]]) -> list[tuple[float, float
 
 
 def _search(reduction: Reduction) -> list[Fit]:
-    """Find the brightest source, take it out, and go on until nothing is left; then measure each without the others."""
+    """Find and remove the brightest source until nothing is left; then measure each source without the others."""
     places: list[tuple[float, float]] = []
     fits: list[Fit] = []
     while len(places) < MOST:
@@ -189,7 +189,7 @@ def _brightest(reduction: Reduction, sources: Sequence[Source]) -> tuple[float, 
 
 
 def _measure(reduction: Reduction, places: Sequence[tuple[float, float]]) -> list[Fit]:
-    """Fit each source with the others taken out, twice over where there are several."""
+    """Fit each source with the others removed, twice if there are several."""
     fits: dict[int, Fit] = {}
     for _ in range(1 if len(places) == 1 else 2):
         for k, place in enumerate(places):
@@ -272,7 +272,7 @@ def _table(reduction: Reduction, rows: Sequence[dict[str, Any]], star_flux: tupl
 
 
 def _identity(reduction: Reduction) -> dict[str, Any]:
-    """Collect what identifies the exposures, where the star is, and the mean of their times."""
+    """Collect the identity of the exposures, the position of the star, and the mean of their times."""
     exposures = [exposure.ds for exposure in reduction.frames.science]
     about = star.common_identity(exposures)
     about |= {name: reduction.image[name].variable for name in ("target_ra", "target_dec")}

@@ -1,4 +1,4 @@
-"""Principal components of the frames that model a star's PSF, section by section, and what they leave of a frame.
+"""Compute principal components of the frames that model a star's PSF, section by section, and subtract them.
 
 Sections are sectors of rings around the star, in the orientation of the detector, as pyKLIP divides a frame.
 """
@@ -24,7 +24,7 @@ UNIT = 1e-3  # largest error of the norm of a component; one that is rounding no
 
 
 class Section(NamedTuple):
-    """Part of a frame that is modeled by itself: the radii of its ring [pixel], and its pixels (y, x)."""
+    """Part of a frame that is modeled separately: the radii of its ring [pixel], and its pixels (y, x)."""
 
     inner: float
     outer: float
@@ -36,8 +36,8 @@ def divide(
 ) -> list[Section]:
     """Divide a frame (ny, nx) into `annuli` rings of equal width around its central pixel, and these into sectors.
 
-    The first sector begins at the +x direction and goes to +y. Radii are in pixels. Without an outer edge the
-    rings are laid out to the nearer edge of the frame, and the last one goes on to the corners.
+    The first sector begins at the +x direction and goes toward +y. Radii are in pixels. Without an outer edge the
+    rings extend to the nearer edge of the frame, and the last one to the corners.
     """
     y, x = (grid - n // 2 for grid, n in zip(np.indices(shape), shape, strict=True))
     radius, sector = np.hypot(x, y), np.arctan2(y, x) % (2 * np.pi) // (2 * np.pi / subsections)
@@ -86,7 +86,7 @@ class Library:
             self.order = np.argsort(distance, axis=1, kind="stable")
 
     def admitted(self, k: int, section: Section) -> Mask:
-        """Tell which frames may model science exposure `k` in a section, shape (frames,)."""
+        """Return a mask of the frames that may model science exposure `k` in a section, shape (frames,)."""
         radius = (section.inner + section.outer) / 2
         moves = 2 * radius * np.abs(np.sin(np.deg2rad(self.angles - self.angles[k]) / 2))
         use = np.concatenate([(moves >= self.movement) & self.rolls, np.ones(len(self.references), dtype=bool)])
@@ -103,19 +103,19 @@ class Library:
         return np.asarray(-np.corrcoef(means, values)[: len(means), len(means) :])
 
     def _offsets(self, exposures: Sequence[Exposure]) -> Array:
-        """Measure how far the mask of each frame is from that of each science exposure, seen from the star [pixel]."""
+        """Compute the distance of each frame's mask from that of each science exposure, seen from the star [pixel]."""
         masks = np.array([[model.scalar(each.ds, f"mask_{axis}") for axis in "xy"] for each in exposures])
         if not np.isfinite(masks).all():
             names = ", ".join(
                 each.name for each, mask in zip(exposures, masks, strict=True) if not np.isfinite(mask).all()
             )
-            msg = f"where the mask is from the star is not known for {names}; analyze them, or choose by correlation"
+            msg = f"the offset of the mask from the star is not known for {names}; analyze them, or use correlation"
             raise KlipError(msg)
         apart = masks[: len(self.science), np.newaxis] - masks
         return np.asarray(np.hypot(apart[..., 0], apart[..., 1])[:, self.owner])
 
     def size(self, sections: Sequence[Section]) -> tuple[int, str]:
-        """Count the frames where they are fewest, and say where that is."""
+        """Return the smallest number of frames for an exposure and section, and a description of these."""
         return min(
             (
                 int(self.admitted(k, section).sum()),
@@ -130,8 +130,8 @@ class Library:
     ) -> Iterator[Array]:
         """Subtract from each science exposure its models of `numbasis` components, shape (n, numbasis, y, x).
 
-        The engine is ``pyklip.klip``; each section has a usable pixel. NaN where bad or not in a section. With
-        `progress` a bar on stderr counts the sections of all exposures.
+        The engine is ``pyklip.klip``; each section has a usable pixel. Pixels that are bad or in no section are NaN.
+        With `progress` a bar on stderr counts the sections of all exposures.
         """
         from tqdm import tqdm
 
@@ -159,7 +159,7 @@ def _basis(models: Array, count: int, engine: ModuleType) -> Array:
     if not good.all():
         msg = (
             f"only {int(np.argmin(good))} of the {len(models)} frames that model a section of {models.shape[1]} "
-            "pixels are independent; take a smaller numbasis or larger sections"
+            "pixels are independent; use a smaller numbasis or larger sections"
         )
         raise KlipError(msg)
     return np.asarray(basis)

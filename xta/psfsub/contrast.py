@@ -1,4 +1,4 @@
-"""How faint a companion can be and still be found: the contrast curve of an image of a PSF subtraction."""
+"""Compute the contrast curve of an image of a PSF subtraction, the faintest detectable companion."""
 
 import math
 
@@ -36,57 +36,57 @@ def contrast(
     companions: xr.Dataset | None = None,
     transmission: ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Measure how faint a companion can be found, against the separation, calibrated by injected companions.
+    """Measure the faintest detectable companion as a function of separation, calibrated with injected companions.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `xta.klip`.
+        The result of `xta.klip`.
     science, reference : xarray.Dataset or iterable of them
-        The exposures that the image was made of.
+        The exposures that the image was made from.
     psf : array_like
         Image of a point source beside the mask, as in `xta.inject`; it sums to 1.
     numbasis : int, optional
         Number of components; the largest of the image by default.
     sigma : float
-        A false alarm is as rare as beyond this of a Gaussian.
+        The false-alarm probability is that of a Gaussian beyond this number of standard deviations.
     star_flux : float, tuple or xarray.Dataset, optional
         Flux density of the star [Jy]; its magnitude in the filter and the zero point [Jy]; its magnitude in a band of
         2MASS or WISE and the name of the band, such as (7.1, "Ks") or, with the temperature [K], (7.1, "Ks", 6500); or
         the result of `star_flux`, measured in the image of the acquisition.
     companions : xarray.Dataset, optional
-        Of `companions`: taken out before.
+        The result of `companions`; these sources are removed first.
     transmission : array_like, optional
-        What the mask lets pass, an image in the orientation of the detector, both sides odd, the star on its central
-        pixel. By default everything.
+        Transmission of the mask, an image in the orientation of the detector with odd sides and the star on its central
+        pixel. By default it is 1.
 
     Returns
     -------
     xarray.Dataset
         Along ``radius`` [arcsec]: ``flux_limit`` [unit of the image, summed over the pixels], ``flux_limit_jy``; with
-        `star_flux` ``contrast`` and ``delta_mag``; ``throughput``, what the subtraction and the mask leave of a source,
-        with ``throughput_err``, the scatter between position angles; ``limit``, the same as ``flux_limit`` as a value
-        of the smoothed image, before it is calibrated; ``elements``, how many resolution elements a ring has. The
-        attributes ``star_flux`` and, where it is known, ``star_flux_err`` [Jy] are those of the contrast: an error
-        of the star's flux moves the whole curve.
+        `star_flux` ``contrast`` and ``delta_mag``; ``throughput``, the fraction of a source that the subtraction and
+        the mask leave, with ``throughput_err``, the scatter between position angles; ``limit``, the same as
+        ``flux_limit`` as a value of the smoothed image, before the calibration; ``elements``, the number of resolution
+        elements in a ring. The attributes ``star_flux`` and, if known, ``star_flux_err`` [Jy] are those of the
+        contrast; an error of the star's flux shifts the whole curve.
 
     Raises
     ------
     KlipError
         If the exposures are not those of the image.
     MissingError
-        If the dataset holds no image.
+        If the dataset contains no image.
     ArgumentError
-        If an option is not of the form above.
+        If an option does not have the form above.
 
     Notes
     -----
     The image is averaged with a Gaussian of the resolution element. In rings one element wide the limit is
     mean + t s sqrt(1 + 1/n), with the standard deviation s, n elements, and t the quantile of Student's t with n - 1
-    degrees of freedom [1]_. Where n is small it is high.
+    degrees of freedom [1]_. It is high if n is small.
 
-    Sources of 10 times the scatter, four at each separation, are put into the frames before the subtraction. What the
-    smoothed image gains at their places, over their flux, turns the limit to a flux.
+    Sources of 10 times the scatter, four at each separation, are injected into the frames before the subtraction. The
+    increase of the smoothed image at their places, divided by their flux, converts the limit to a flux.
 
     References
     ----------
@@ -124,7 +124,7 @@ def _smoothed(reduction: Reduction, sources: list[Source]) -> Array:
 
 
 def _gain(reduction: Reduction, known: list[Source], before: Array, found: detection.Rings) -> tuple[Array, Array]:
-    """Measure what the smoothed image gains by a source of flux 1 in each ring, and the scatter of that."""
+    """Measure the increase of the smoothed image by a source of flux 1 in each ring, and its scatter."""
     from scipy import ndimage
 
     element = reduction.element / reduction.scale
@@ -177,17 +177,17 @@ def _table(
     peak = float(np.max(detection.smooth(reduction.light.psf, reduction.element / reduction.scale)))
     flux = np.where(gain > 0, limit / np.where(gain > 0, gain, 1), np.nan)
     columns = {
-        "flux_limit": (flux, unit, "faintest flux that is found, summed over the pixels"),
+        "flux_limit": (flux, unit, "faintest detectable flux, summed over the pixels"),
         "limit": (limit, unit, "value of the smoothed image that is a detection"),
-        "throughput": (gain / peak, "1", "what subtraction and mask leave of a source"),
+        "throughput": (gain / peak, "1", "fraction of a source left by subtraction and mask"),
         "throughput_err": (spread / peak, "1", "scatter of the throughput between position angles"),
         "elements": (found.elements, "1", "resolution elements in the ring"),
     }
     if unit == "MJy/sr":
         jansky = flux * 1e6 * np.deg2rad(reduction.scale / 3600) ** 2
-        columns["flux_limit_jy"] = jansky, "Jy", "faintest flux density that is found"
+        columns["flux_limit_jy"] = jansky, "Jy", "faintest detectable flux density"
         if star_flux is not None:
-            columns["contrast"] = jansky / star_flux[0], "1", "faintest flux that is found, over that of the star"
+            columns["contrast"] = jansky / star_flux[0], "1", "faintest detectable flux, over that of the star"
             columns["delta_mag"] = -2.5 * np.log10(jansky / star_flux[0]), "mag", "the same in magnitudes"
     variables = {
         name: ("radius", values, {"units": units, "long_name": text}) for name, (values, units, text) in columns.items()

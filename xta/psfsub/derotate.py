@@ -1,4 +1,4 @@
-"""Turn recentered exposures north up by their own WCS, for those who subtract the star's PSF in another way."""
+"""Turn recentered exposures north up by their own WCS, for use after another PSF subtraction."""
 
 import numpy as np
 import xarray as xr
@@ -19,22 +19,22 @@ LOST = ("mask_", "aim_", "star_", "target_x_err", "target_y_err", "target_xy_cor
 
 @over_images
 def derotate(ds: xr.Dataset, *, size: int | None = None) -> xr.Dataset:
-    """Resample a recentered exposure, or what a subtraction left of it, to a grid with north up and east left.
+    """Resample a recentered exposure, or its residuals after a subtraction, to a grid with north up and east left.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Recentered (`recenter`), with a WCS; ``sci`` may hold residuals. Dask arrays are computed in memory.
+        A recentered exposure (`recenter`) with a WCS; ``sci`` may contain residuals. Dask arrays are computed.
     size : int, optional
         Side of the result [pixel], odd. By default the longer side of the input.
 
     Returns
     -------
     xarray.Dataset
-        ``sci``, ``err`` and ``var_*`` on square frames without distortion, NaN where bad or not observed; flags are
-        left out. ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east and to the north
-        [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation`` and ``position_angle`` are those of the new pixels, and
-        ``target_x_err``, ``target_y_err``, ``target_xy_corr`` the star's errors along the new axes.
+        ``sci``, ``err`` and ``var_*`` on square frames without distortion, with NaN for pixels that are bad or were not
+        observed; flags are left out. ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east
+        and to the north [arcsec]. ``wcs``, ``ra``, ``dec``, ``separation`` and ``position_angle`` are those of the new
+        pixels, and ``target_x_err``, ``target_y_err``, ``target_xy_corr`` are the star's errors along the new axes.
 
     Raises
     ------
@@ -47,10 +47,10 @@ def derotate(ds: xr.Dataset, *, size: int | None = None) -> xr.Dataset:
 
     Notes
     -----
-    One interpolation, by a quintic spline from the exposure's own WCS to a tangential grid whose pixel has the area of
-    the detector's, as in `xta.klip`. One of the 2 x 2 pixels around a position that is bad makes it NaN. Variances are
-    interpolated linearly: the error is that of the pixels around, and the correlation of neighbors by the spline is
-    not in it.
+    Pixels are interpolated once, by a quintic spline from the exposure's own WCS to a tangential grid whose pixels have
+    the area of the detector's, as in `xta.klip`. A value is NaN if one of the 2 x 2 pixels around its position is bad.
+    Variances are interpolated linearly: the error is that of the pixels around, without the correlation of neighbors
+    by the spline.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where an image of a PSF subtraction has a source: signal to noise, with the statistics of few resolution elements."""
+"""Map the signal to noise of an image of a PSF subtraction, with the statistics of few resolution elements."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from xta.psfsub.result import GAUSSIAN
 
 __all__ = ["Rings", "beside", "choose", "rings", "smooth", "snr", "threshold"]
 
-NEAR = 1.5  # what is nearer to a place belongs to it [resolution element]
+NEAR = 1.5  # pixels closer to a place belong to it [resolution element]
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
 
@@ -28,7 +28,7 @@ def choose(ds: xr.Dataset, numbasis: int | None) -> tuple[xr.Dataset, int]:
 
 
 def smooth(image: Array, element: float) -> Array:
-    """Average an image with a Gaussian of the width of the resolution element [pixel], without NaN; NaN stays."""
+    """Average an image with a Gaussian of the width of the resolution element [pixel], ignoring and keeping NaN."""
     from scipy import ndimage
 
     good = np.isfinite(image)
@@ -71,7 +71,7 @@ def rings(image: Array, element: float, *, robust: bool = True) -> Rings:
 
 
 def threshold(count: Array, sigma: float = 5.0) -> Array:
-    """Return the signal to noise of few elements at which a false alarm is as rare as beyond `sigma` of a Gaussian.
+    """Return the signal to noise with the false-alarm probability of `sigma` of a Gaussian, for few elements.
 
     Student's t with n - 1 degrees of freedom; see the notes of `snr`.
     """
@@ -105,7 +105,7 @@ def snr(ds: xr.Dataset, /, *, numbasis: int | None = None) -> xr.Dataset:
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `xta.klip`.
+        The result of `xta.klip`.
     numbasis : int, optional
         Number of components; the largest by default.
 
@@ -117,15 +117,15 @@ def snr(ds: xr.Dataset, /, *, numbasis: int | None = None) -> xr.Dataset:
     Raises
     ------
     MissingError
-        If the dataset holds no such image.
+        If the dataset contains no such image.
     ArgumentError
-        If it holds none for `numbasis`.
+        If it contains none for `numbasis`.
 
     Notes
     -----
     The image is averaged with a Gaussian of the resolution element and divided by s sqrt(1 + 1/n), where s is the
     scatter (1.4826 times the median absolute deviation) in a ring one element wide, and n the number of elements in it
-    [1]_. Near the star n is small, and for a false alarm as rare as 5 sigma of a Gaussian more is asked.
+    [1]_. Near the star n is small, and the false-alarm probability of 5 sigma of a Gaussian requires a higher value.
 
     References
     ----------

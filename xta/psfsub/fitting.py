@@ -1,4 +1,4 @@
-"""Fit a point source to what a subtraction left, and measure the errors of the fit where there is no source."""
+"""Fit a point source to the residuals of a subtraction, and measure the errors of the fit where there is no source."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from xta.psfsub.reduction import Reduction
 __all__ = ["Fit", "covariance", "fit"]
 
 WINDOW = 2.0  # radius of the pixels that are fitted [resolution element]
-NEAR = 1.5  # a place of the noise is not nearer to the companion than this [resolution element]
-PLACES = 20  # where the noise is measured, at most
-FEW = 3  # places, with which an error can be told
-STEPS = 25  # of the fit
+NEAR = 1.5  # smallest distance from the companion at which noise is measured [resolution element]
+PLACES = 20  # largest number of places at which noise is measured
+FEW = 3  # smallest number of places for an error
+STEPS = 25  # largest number of steps of the fit
 CONVERGED = 1e-4  # a step smaller than this is the last one [pixel]
 
 Window = Sequence[NDArray[np.intp]]

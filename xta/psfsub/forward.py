@@ -1,10 +1,10 @@
-"""What a subtraction by KLIP leaves where a point source is taken away before it: exact, and only where it is needed.
+"""Compute exactly, and only near it, the residuals of a KLIP subtraction after the removal of a point source.
 
-The principal components change with the source, since other rolls see it, too. All that a residual needs of
-the frames is their products with each other, and these change by products with the image of the source, which is
-small. So the subtraction of frames without a source costs a small eigenvalue problem instead of a new reduction, and is
-the same number. pyKLIP's forward model (``pyklip.fm``) is the first order of this [1]_: a test holds the two together.
-It does not do for bright companions: where one stands out in the frames of other rolls it is a component itself.
+The principal components change with the source, since it is also in other rolls. Residuals depend on the frames only
+through their products with each other, and these change by products with the small image of the source. So the
+subtraction of frames without a source requires a small eigenvalue problem instead of a new reduction, and gives the
+same result. pyKLIP's forward model (``pyklip.fm``) is the first order of this [1]_; a test compares the two.
+The first order is not sufficient for bright companions, which become a component in the frames of other rolls.
 
 References
 ----------

@@ -1,6 +1,6 @@
-"""Bring exposures together for PSF subtraction: the star on the central pixel, one size, one instrument setting.
+"""Prepare exposures for PSF subtraction: the star on the central pixel, one size, one instrument setting.
 
-Bad pixels are NaN in the frames, whatever the exposures were filled with.
+Bad pixels are NaN in the frames, even if the exposures were filled.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ __all__ = ["Datasets", "Exposure", "Frames", "import_engine", "prepare"]
 Datasets: TypeAlias = xr.Dataset | Iterable[xr.Dataset]
 
 SETTING = ("instrument", "detector", "filter", "pupil", "coronagraphic_mask")
-"""Coordinates that have to agree: with another value the PSF is another one."""
+"""Coordinates that must agree, since the PSF depends on them."""
 
 USED = ("sci", "dq")  # of the images
 CENTERED = 1e-3  # a star nearer than this to the central pixel is on it [pixel]
@@ -87,7 +87,7 @@ def import_engine(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        msg = f'pyKLIP is not here ({error}); install it with: pip install "xta[klip]"'
+        msg = f'pyKLIP is not installed ({error}); install it with: pip install "xta[klip]"'
         raise KlipError(msg) from error
 
 
@@ -103,7 +103,7 @@ def prepare(
 
     targets, references = _named(science, "science"), _named(reference, "reference")
     if not targets:
-        msg = "there is no science exposure; give one dataset or more"
+        msg = "there is no science exposure; give at least one dataset"
         raise KlipError(msg)
     _refuse_mixed([*targets, *references])
     centered = [(name, _recentered(name, ds, names)) for name, ds in (*targets, *references)]
@@ -120,7 +120,7 @@ def _named(given: xr.Dataset | Iterable[object] | None, kind: str) -> list[tuple
     exposures: list[xr.Dataset] = []
     for ds in [given] if isinstance(given, xr.Dataset) else given or ():
         if not isinstance(ds, xr.Dataset):
-            msg = f"{kind} holds {type(ds).__name__}, not a dataset; open files with xta.analyze(file) first"
+            msg = f"{kind} contains a {type(ds).__name__}, not a dataset; open files with xta.analyze(file) first"
             raise ArgumentError(msg)
         try:
             exposures += members_or_one(ds)
@@ -146,7 +146,7 @@ def _refuse_mixed(exposures: list[tuple[str, xr.Dataset]]) -> None:
             ours, theirs = header(first).get(key), header(ds).get(key)
             if None not in {ours, theirs} and ours != theirs:
                 msg = (
-                    f"{key} of {name} is {theirs} and of {first_name} {ours}; give exposures of one instrument setting"
+                    f"{key} of {name} is {theirs}, but of {first_name} {ours}; give exposures of one instrument setting"
                 )
                 raise KlipError(msg)
         units = [d["sci"].attrs.get("units", "") if "sci" in d else "" for d in (first, ds)]

@@ -1,4 +1,4 @@
-"""Put artificial companions into recentered exposures, to measure what a PSF subtraction leaves of them."""
+"""Inject artificial companions into recentered exposures, to measure the throughput of a PSF subtraction."""
 
 import numpy as np
 import xarray as xr
@@ -20,28 +20,28 @@ def inject(ds: xr.Dataset, *, separation: float, position_angle: float, flux: fl
     Parameters
     ----------
     ds : xarray.Dataset
-        Recentered, with a WCS.
+        A recentered exposure with a WCS.
     separation : float
-        From the star [arcsec].
+        Separation from the star [arcsec].
     position_angle : float
-        East of north [deg].
+        Position angle, east of north [deg].
     flux : float
-        Factor of `psf`: the sum of the source over the pixels [unit of ``sci``] where the PSF sums to 1.
-        Negative to take a companion away.
+        Factor of `psf`, which is the sum of the source over the pixels [unit of ``sci``] if the PSF sums to 1.
+        It is negative to remove a companion.
     psf : array_like
         Image of a point source beside the mask, shape (y, x), both odd, its center on the central pixel.
 
     Returns
     -------
     xarray.Dataset
-        With the source in ``sci``; ``err`` and ``dq`` are as they were. NaN stays NaN.
+        The exposure with the source in ``sci``; ``err``, ``dq`` and NaN do not change.
 
     Raises
     ------
     RecenterError
         If the exposure is not recentered.
     ArgumentError
-        If an argument is not of the form above or the source falls outside the frames.
+        If an argument does not have the form above or the source is outside the frames.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Where north is in a recentered exposure, and the way from its pixels to a grid with north up and east left.
+"""Find north in a recentered exposure, and resample its pixels to a grid with north up and east left.
 
 Offsets on the sky are east and north [arcsec] along great circles from the star, which is at the label (0, 0).
 """
@@ -62,12 +62,12 @@ def up_angle(ds: xr.Dataset) -> float:
 
 
 def handedness(ds: xr.Dataset) -> int:
-    """Tell whether east is to the left of north, as on the sky (-1), or to the right (+1)."""
+    """Return -1 if east is to the left of north, as on the sky, or +1 if it is to the right."""
     return int(np.sign(np.linalg.det(_jacobian(ds))))
 
 
 def pixel_scale(ds: xr.Dataset) -> float:
-    """Measure the pixel at the star: the square root of its area [arcsec]."""
+    """Compute the pixel scale at the star, the square root of the pixel's area [arcsec]."""
     return wcs.pixel_scale(sky.the_wcs(ds), 0.0, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""The flux of the star: a number, a magnitude, or measured in the image of its acquisition."""
+"""Determine the flux of the star from a number, a magnitude, or the image of its acquisition."""
 
 import math
 from typing import Any, TypeAlias
@@ -57,13 +57,13 @@ def star_flux(
     Parameters
     ----------
     ds : xarray.Dataset
-        An exposure with its acquisition: analyzed, or of `attach`. The acquisition in use is measured.
+        An exposure with an acquisition attached or analyzed. The acquisition in use is measured.
     attenuation : float or (float, float), optional
         Factor by which the acquisition was attenuated, and its standard error. By default that of NIRCam's neutral
-        density squares where the subarray has one, and 1 without; for MIRI's filter FND it has to be given.
+        density squares if the subarray has one, and otherwise 1; for MIRI's filter FND it must be given.
     enclosed : float or (float, float)
-        Part of the light within the aperture, of radius 6 lambda / 6.5 m, and its standard error. The default is
-        assumed; STPSF has that of a filter and pupil.
+        Fraction of the light within the aperture, with a radius of 6 lambda / 6.5 m, and its standard error. The
+        default is an assumed value; STPSF gives that of a filter and pupil.
     temperature : float, optional
         Temperature of the star [K], for the color between the two filters. By default 5800 K, with half of the
         difference between 3500 and 10,000 K as the error.
@@ -73,8 +73,8 @@ def star_flux(
     xarray.Dataset
         ``star_flux`` and ``star_flux_err`` [Jy] in the filter of the exposure; ``ta_flux`` [Jy] in that of the
         acquisition; the factors ``attenuation`` and ``color`` that were used; ``relative_err`` along ``part``
-        (photometry, aperture, attenuation, color). The attributes say what was assumed. `contrast` and `companions`
-        take it as ``star_flux``.
+        (photometry, aperture, attenuation, color). The attributes contain the assumptions. `contrast` and `companions`
+        accept the result as ``star_flux``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def star_flux(
     CentroidError
         If there is no star in the image.
     ArgumentError
-        If an option is not of the form above.
+        If an option does not have the form above.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The subtraction that an image came from, once more, with sources taken out of the frames or put in."""
+"""Repeat the subtraction of an image with sources removed from the frames or injected into them."""
 
 from collections.abc import Sequence
 
@@ -47,11 +47,11 @@ class Reduction:
         for kind, exposures in (("science", self.frames.science), ("reference", self.frames.reference)):
             told, names = str(ds.attrs.get(kind, "")), ", ".join(exposure.name for exposure in exposures)
             if told != names:
-                msg = f"{kind} is {names or 'nothing'}, and the image was made of {told or 'nothing'}; give these"
+                msg = f"{kind} is {names or 'nothing'}, but the image was made from {told or 'nothing'}; give these"
                 raise KlipError(msg)
 
     def library(self, frames: Frames) -> Library:
-        """Bring the frames together as for the image."""
+        """Prepare the frames as for the image."""
         about = self.image.attrs
         closest = int(about["closest"]) if "closest" in about else None
         options = {"mode": str(about["mode"]), "closest_by": str(about.get("closest_by", ""))}
@@ -71,7 +71,7 @@ class Reduction:
         return Forward(library, self.sections(library), self.number, self.light)
 
     def without(self, sources: Sequence[Source]) -> xr.Dataset:
-        """Make the image of the frames without some sources; negative ones are put in."""
+        """Make the image of the frames without some sources; negative ones are injected."""
         if not sources:
             return self.image
         library = self.library(without(self.frames, self.light, sources))

@@ -1,4 +1,4 @@
-"""The result of a PSF subtraction as a dataset: image with north up, residual noise, where it comes from."""
+"""Make the dataset of a PSF subtraction: the image with north up, the residual noise, and its input."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ KEPT = (
     *("telescope", "instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask"),
     *("aperture", "program", "target_name"),
 )
-"""What the header of the first exposure says that holds for the result."""
+"""Keywords of the first exposure that are valid for the result."""
 
 
 def noise(images: Array, *, element: float) -> tuple[Array, Array]:

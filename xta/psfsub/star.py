@@ -1,4 +1,4 @@
-"""What is known of the star of several exposures that become one image: its error with north up, and its identity."""
+"""Combine the star of several exposures that become one image: its error with north up, and its identity."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ CARRIED = (
     *("visit_id", "instrument", "detector", "channel", "module", "filter", "pupil", "coronagraphic_mask", "exp_type"),
     *("aperture", "subarray", "target_name"),
 )
-"""Coordinates of the exposures that hold for what was made of them, where all agree."""
+"""Coordinates of the exposures that are valid for the image if all exposures agree."""
 
 
 def common_identity(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:

@@ -1,4 +1,4 @@
-"""KLIP: model the star's PSF by the principal components of other frames, subtract it, turn north up, average."""
+"""Model the star's PSF by the principal components of other frames (KLIP), subtract it, turn north up and average."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from xta.psfsub.north import Array
 __all__ = ["MODES", "average", "klip"]
 
 MODES = ("ADI", "RDI", "ADI+RDI")
-"""Where the frames come from that model the star: other rolls, reference stars, or both."""
+"""Source of the frames that model the star: other rolls, reference stars, or both."""
 
 CLOSEST_BY = ("correlation", "offset")
 USUAL = (1, 5, 10)  # numbers of components, as far as there are frames
@@ -45,41 +45,39 @@ def klip(
     Parameters
     ----------
     science : xarray.Dataset or iterable of them
-        Exposures of the target with a star position: analyzed, or with one given by hand
-        (`set_star`). Those not recentered yet are recentered here. Every
-        integration is a frame.
+        Exposures of the target with a star position, analyzed or set by hand (`set_star`). Exposures that are not
+        recentered yet are recentered. Every integration is a frame.
     reference : xarray.Dataset or iterable of them, optional
-        The same of reference stars.
+        Exposures of reference stars, in the same form.
     numbasis : int or sequence of int, optional
         Numbers of principal components. By default those of 1, 5 and 10 for which there are frames.
     annuli, subsections : int
-        Rings of equal width, and equal sectors of each, that are modeled by themselves.
+        Numbers of rings of equal width, and of equal sectors in each, that are modeled separately.
     mode : "ADI", "RDI" or "ADI+RDI", optional
-        Frames to model the star with: those of other rolls, of reference stars, or both. By default all that
-        there are.
+        Frames to model the star with: those of other rolls, of reference stars, or both. By default all frames.
     iwa, owa : float
-        Inner and outer edge of what is reduced [arcsec]. By default everything; rings are then laid out to the
-        nearer edge of the frame, and the last one takes in the corners.
+        Inner and outer edge of the region to reduce [arcsec]. By default it is the whole frame; rings then extend to
+        the nearer edge of the frame, and the last one includes the corners.
     movement : float
-        How far a source in the middle of its ring has to move between two rolls for one to model the other
+        Smallest motion between two rolls of a source in the middle of its ring for one roll to model the other
         [pixel].
     closest : int, optional
-        How many frames model an exposure at most: the closest of those admitted. By default all.
+        Largest number of frames to model an exposure, the closest of those admitted. By default all.
     closest_by : "correlation" or "offset"
-        What the closest frames are: those that correlate best with the mean of the exposure, or those whose mask has
-        most nearly the same offset from the star.
+        Criterion for the closest frames: those that correlate best with the mean of the exposure, or those whose mask
+        has the most similar offset from the star.
     fwhm : float, optional
         Resolution element [arcsec], for the noise; by default lambda / 6.5 m with the wavelength in the name
         of the filter.
     progress : bool
-        Show on stderr a bar for the exposures that are read, and one for the sections that are subtracted.
+        Show progress bars on stderr for the exposures that are read and the sections that are subtracted.
 
     Returns
     -------
     xarray.Dataset
-        ``klip`` (numbasis, y, x): mean of the subtracted frames, north up, east left, in the unit of the
+        ``klip`` (numbasis, y, x) is the mean of the subtracted frames, north up, east left, in the unit of the
         input; ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east and to the north
-        [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation``, ``position_angle`` as in an exposure.
+        [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation``, ``position_angle`` are as in an exposure.
         ``noise`` (numbasis, radius): residual noise of a pixel, see Notes. ``target_x_err``, ``target_y_err`` and
         ``target_xy_corr`` are the star's error along the axes of the image [pixel], and coordinates such as ``filter``
         and ``target_name`` those that the science exposures have in common.
@@ -88,9 +86,9 @@ def klip(
     ------
     KlipError
         If pyKLIP is not installed, the inputs do not fit together, the mode has no frames to work with, or
-        `numbasis` is larger than their number; the message says which.
+        `numbasis` is larger than their number. The message contains the reason.
     ArgumentError
-        If an option is not of the form above.
+        If an option does not have the form above.
     WCSError
         If a science exposure has no WCS.
 
@@ -99,9 +97,9 @@ def klip(
     *Lazy exposures*, opened with ``chunks={}``, are read one after the other, each once. All frames are then in memory,
     in double precision, since each may model each other.
 
-    *One interpolation before the subtraction*, that of `recenter`. One after it, by a quintic spline, from
-    the exposure's own WCS to a tangential grid whose pixel has the area of the detector's. A rigid turn would
-    keep the distortion: the long-wave pixels of NIRCam are 1.4 % longer in y than in x.
+    *Interpolation.* Frames are interpolated once before the subtraction, by `recenter`, and once after it, by a quintic
+    spline, from the exposure's own WCS to a tangential grid whose pixels have the area of the detector's. A rigid turn
+    would keep the distortion: the long-wave pixels of NIRCam are 1.4 % longer in y than in x.
 
     *Components* are those of ``pyklip.klip.klip_math`` [1]_ over all frames admitted, or the `closest` of them.
 
@@ -112,9 +110,9 @@ def klip(
     t sqrt(1 + 1/n), where n is the number of resolution elements in the ring and t the quantile of Student's t
     with n - 1 degrees of freedom at the probability of one Gaussian sigma [2]_.
 
-    *The star's error* is that of the mean of the exposures, weighted by their frames. What they share does not
-    average: the maneuver within a visit; the way, the shift by the filter and the centroid in all, turned with the
-    detector. A star by hand is taken to have the same error in all of them.
+    *The star's error* is that of the mean of the exposures, weighted by their numbers of frames. Errors that they share
+    are not averaged: the maneuver within a visit; the way, the shift by the filter and the centroid in all, turned with
+    the detector. A star set by hand is assumed to have the same error in all of them.
 
     References
     ----------
@@ -130,7 +128,7 @@ def klip(
         numbasis, annuli=annuli, subsections=subsections, iwa=iwa, owa=owa, movement=movement, closest=closest
     )
     if closest_by not in CLOSEST_BY:
-        msg = f"closest_by is {closest_by!r}; it can be {' or '.join(CLOSEST_BY)}"
+        msg = f"closest_by is {closest_by!r}; give {' or '.join(CLOSEST_BY)}"
         raise ArgumentError(msg)
     frames = prepare(science, reference, progress=progress)
     first = frames.science[0].ds
@@ -164,7 +162,7 @@ def _checked(
     """Check the options, and return the numbers of components in order."""
     numbers = np.atleast_1d(1 if numbasis is None else numbasis)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not numbers.size or numbers.min() < 1:
-        msg = f"numbasis is {numbasis!r}; give integers from 1"
+        msg = f"numbasis is {numbasis!r}; give integers of at least 1"
         raise ArgumentError(msg)
     counts = (("annuli", annuli), ("subsections", subsections), ("closest", 1 if closest is None else closest))
     for name, value in counts:
@@ -181,9 +179,9 @@ def _checked(
 
 
 def _mode(mode: str | None, frames: Frames, angles: Sequence[float]) -> str:
-    """Choose the mode by what there is, or check the one that is asked for."""
+    """Choose the mode by the available frames, or check the given one."""
     if mode is not None and mode not in MODES:
-        msg = f"mode is {mode!r}; it can be {', '.join(MODES)}"
+        msg = f"mode is {mode!r}; give one of {', '.join(MODES)}"
         raise ArgumentError(msg)
     rolls = bool(np.max(np.abs(sphere.wrap_degrees(np.subtract(angles, angles[0])))) > SEVERAL_ROLLS)
     available = {"ADI": rolls, "RDI": bool(frames.reference)}
@@ -203,7 +201,7 @@ def _mode(mode: str | None, frames: Frames, angles: Sequence[float]) -> str:
 
 
 def _numbers(wanted: list[int] | None, library: Library, sections: Sequence[Section]) -> list[int]:
-    """Choose the numbers of components, or check those asked for."""
+    """Choose the numbers of components, or check the given ones."""
     if not sections:
         msg = "between iwa and owa [arcsec] no pixel was observed in all exposures and is good in one of them"
         raise KlipError(msg)
@@ -236,7 +234,7 @@ def average(
 
 
 def _mean(images: Array, weights: Array) -> Array:
-    """Average over the first axis, without what is not finite; NaN where nothing is."""
+    """Average the finite values over the first axis; NaN if there are none."""
     weight = np.isfinite(images) * weights.reshape(-1, 1, 1, 1)
     total = weight.sum(axis=0)
     return np.asarray((np.nan_to_num(images) * weight).sum(axis=0) / np.where(total, total, np.nan))

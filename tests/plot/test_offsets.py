@@ -128,7 +128,7 @@ def test_offsets_of_joined_exposures(analyzed, of_miri, ax):
 
 
 def test_offsets_refuses_table_of_other_shape(table):
-    with pytest.raises(ArgumentError, match="a table has one, the same"):
+    with pytest.raises(ArgumentError, match="give both the same one"):
         plot.offsets(table.expand_dims(other=2))
     with pytest.raises(MissingError, match="offset_north"):
         plot.offsets(table[["offset_east"]])

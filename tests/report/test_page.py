@@ -57,7 +57,7 @@ def test_report_words(pages, analyzed):
         "1 of 2 checks passed, 1 not tested",
         *(reason for _, reason in CHECKS.values()),
         *PARTS,
-        "The star found in other ways",
+        "The star by other methods",
         "template",
         f"xta {xta.__version__}",
         "jwst_1215.pmap",
@@ -104,7 +104,7 @@ def test_report_before_adjust_wcs(nircam, tmp_path):
     assert "Star behind the mask" not in words
     assert number(float(ds["offset_x"]), 4, sign=True) in words
     assert "by the file's WCS" in words
-    assert "other ways" not in words
+    assert "other methods" not in words
 
 
 def test_report_of_recentered_and_of_acquisition(analyzed, nircam, tmp_path):

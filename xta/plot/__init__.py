@@ -1,12 +1,12 @@
-"""Pictures of an exposure, its acquisition and what became of it, in the manner of xarray's plot methods.
+"""Draw an exposure, its acquisition and its results, in the manner of xarray's plot methods.
 
-Each function draws on the axes that it is given, or on new ones, returns what it drew, and shows nothing.
-Everything comes from the dataset, so one that was reopened from a file is drawn as well. Importing this package
+Each function draws on the given axes, or on new ones, and returns the artists; it does not show the figure.
+All data come from the dataset, so a dataset that was reopened from a file works, too. Importing this package
 does not import matplotlib.
 
 The gray scale and the inferno map are perceptually uniform. Colors are those of Okabe and Ito [1]_, and
-each mark has a shape of its own. New figures are as wide as a column (3.5 inch) or a page (7.1 inch) of a
-journal; save them as PDF for vectors, or as PNG with 200 dots per inch.
+each mark has its own shape. New figures are as wide as a column (3.5 inch) or a page (7.1 inch) of a
+journal; save them as PDF for vector graphics, or as PNG with 200 dots per inch.
 
 References
 ----------

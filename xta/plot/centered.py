@@ -1,4 +1,4 @@
-"""Pictures of a recentered exposure and of a PSF subtraction."""
+"""Draw a recentered exposure and the image of a PSF subtraction."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ __all__ = ["klip", "recentered"]
 ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Steps of the rings that are drawn by default [arcsec]."""
 
-CORE = 2  # what is nearer to the star sets no limit of a stretch [resolution element]
+CORE = 2  # pixels closer to the star do not limit the stretch [resolution element]
 GRAY = "#808080"  # bad pixels on the inferno map
 
 
@@ -46,17 +46,17 @@ def recentered(
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `recenter`.
+        The result of `recenter`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+        Axes to draw on; by default those of a new figure, as wide as a column of a journal.
     integration : int, optional
         Integration number, as in the label; the median of all by default.
     rings : sequence of float, optional
         Separations from the star [arcsec]; round ones by default, none for an empty sequence.
     legend, caption : bool
-        Whether to explain the marks below, and to write above what the exposure is.
+        Show a legend of the marks below the image, and a caption of the exposure above it.
     **kwargs
-        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+        Arguments of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
 
     Returns
     -------
@@ -139,40 +139,40 @@ def klip(
     Parameters
     ----------
     ds : xarray.Dataset or sequence of xarray.Dataset
-        Of `xta.klip`; several images, such as those of several filters, are drawn side by side.
+        The result of `xta.klip`; several images, such as those of several filters, are drawn side by side.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, as many as there are images; by default axes of a new figure, as wide as a column of a journal.
+        Axes to draw on, one per image; by default those of a new figure, as wide as a column of a journal.
     numbasis : int or sequence of int, optional
         Number of principal components; the largest by default. Several are drawn side by side.
     filters : sequence of str, optional
-        Of several images only those of these filters.
+        Filters to draw, if there are several images; all by default.
     fov : float, optional
         Side of the field around the star that is shown [arcsec]; the whole image by default.
     mark : xarray.Dataset or sequence of (float, float)
-        Of `companions`, or separation [arcsec] and position angle [deg, east of north] of places to circle.
+        The result of `companions`, or separations [arcsec] and position angles [deg, east of north] to circle.
     add_colorbar, caption : bool
-        Whether to draw a color bar on the right, and to write above what the image is.
+        Draw a color bar on the right, and a caption of the image above it.
     **kwargs
-        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+        Arguments of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
 
     Returns
     -------
     matplotlib.image.AxesImage
-        Its ``axes`` have ``dx`` and ``dy`` as data coordinates: arcsec to the east and to the north of the star. Of
-        several images a list.
+        Its ``axes`` have ``dx`` and ``dy`` as data coordinates: arcsec to the east and to the north of the star. For
+        several images, a list.
 
     Raises
     ------
     MissingError
-        If the dataset holds no such image.
+        If the dataset contains no such image.
     ArgumentError
-        If it holds none for `numbasis` or `filters`, or `fov` is not positive.
+        If it contains none for `numbasis` or `filters`, or `fov` is not positive.
 
     Notes
     -----
-    The stretch is asinh, linear within three times the median of the noise in the field that is shown, and ends at its
-    brightest and darkest pixel more than two resolution elements from the star; arrows of the color bar tell of others.
-    A dashed circle is the inner edge of the subtraction (``iwa``), if it has one.
+    The stretch is asinh, linear within three times the median of the noise in the field that is shown. It ends at the
+    brightest and darkest pixel more than two resolution elements from the star; arrows at the color bar show that there
+    are values beyond it. A dashed circle is the inner edge of the subtraction (``iwa``), if it has one.
     """
     from xta.plot.figure import drawing
 
@@ -237,7 +237,7 @@ def _around_noise(ds: xr.Dataset, *, vmin: float | None, vmax: float | None) -> 
 
 
 def _shown(ds: xr.Dataset, fov: float | None) -> xr.Dataset:
-    """Keep of an image, and of its noise, the field that is shown, without what is left of the star's core."""
+    """Cut an image and its noise to the field that is shown, without the residual of the star's core."""
     reach = float("inf") if fov is None else fov / 2
     core = CORE * float(ds.attrs.get("fwhm", 0.15))
     inside = (abs(ds["dx"]) <= reach) & (abs(ds["dy"]) <= reach) & (np.hypot(ds["dx"], ds["dy"]) > core)

@@ -1,4 +1,4 @@
-"""Curves: the contrast against the separation."""
+"""Draw the contrast against the separation."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -33,25 +33,25 @@ def contrast(
     Parameters
     ----------
     ds : xarray.Dataset
-        Of `contrast`.
+        The result of `contrast`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+        Axes to draw on; by default those of a new figure, as wide as a column of a journal.
     distance : float, optional
-        To the star [pc].
+        Distance to the star [pc].
     caption : bool
-        Whether to write above what the curve is.
+        Draw a caption of the curve above it.
     **kwargs
-        Those of `matplotlib.axes.Axes.plot`, such as ``color`` and ``label``.
+        Arguments of `matplotlib.axes.Axes.plot`, such as ``color`` and ``label``.
 
     Returns
     -------
     matplotlib.lines.Line2D
-        Its data are separation [arcsec] and contrast, or flux [Jy] where the star's is not known.
+        Its data are separation [arcsec] and contrast, or flux [Jy] if the star's flux is not known.
 
     Raises
     ------
     MissingError
-        If the dataset holds no curve.
+        If the dataset contains no curve.
     ArgumentError
         If the distance is not positive.
     """
@@ -64,7 +64,7 @@ def contrast(
     name = next((name for name in ("contrast", "flux_limit_jy", "flux_limit") if name in ds.variables), "")
     values, radius = ds[name].values, ds["radius"].values
     if not np.any(values > 0):
-        msg = "the curve has no value: no injected companion was seen; give a longer image or another psf"
+        msg = "the curve has no values, since no injected companion was detected; use a deeper image or another psf"
         raise MissingError(msg)
     with drawing(ax, height=2.9) as axes:
         style: dict[str, Any] = {"color": BLUE, "linewidth": 1.2} | kwargs
@@ -101,7 +101,7 @@ def _ratio(magnitude: Any) -> Any:
 
 
 def _plain_ticks(axis: Any) -> None:
-    """Let the axis of magnitudes, whose other side is logarithmic, have ticks at whole numbers."""
+    """Put ticks at whole numbers on the axis of magnitudes, whose other side is logarithmic."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))

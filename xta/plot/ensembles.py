@@ -1,4 +1,4 @@
-"""Stars against each other: of the integrations of an exposure, and of the visits of a survey."""
+"""Draw the stars of the integrations of an exposure, and of the visits of a survey."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,13 @@ def track(
     Parameters
     ----------
     table : xarray.Dataset
-        Of ``ds.ta.register(each="integration")``.
+        The result of ``ds.ta.register(each="integration")``.
     pixel_scale : float, optional
-        [arcsec]; by default that of the exposure, which the table has.
+        Pixel scale [arcsec]; by default that of the exposure, which is in the table.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure.
+        Axes to draw on; by default those of a new figure.
     caption : bool
-        Whether to write above how far the star moved.
+        Draw a caption with the motion of the star.
 
     Returns
     -------
@@ -77,16 +77,16 @@ def monitor(table: xr.Dataset, /, *, ax: "Axes | None" = None, caption: bool = T
     Parameters
     ----------
     table : xarray.Dataset
-        Of ``survey.ta.monitor()``.
+        The result of ``survey.ta.monitor()``.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure.
+        Axes to draw on; by default those of a new figure.
     caption : bool
-        Whether to write above how many visits it is of.
+        Draw a caption with the number of visits.
 
     Returns
     -------
     list of matplotlib.container.ErrorbarContainer
-        Along x and y of the detector [mas], one point for each group. A pale bar is the scatter of single visits.
+        Along x and y of the detector [mas], one point per group. A pale bar is the scatter of single visits.
 
     Raises
     ------

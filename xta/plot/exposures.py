@@ -1,4 +1,4 @@
-"""Pictures of a target acquisition and of a science exposure."""
+"""Draw a target acquisition and a science exposure."""
 
 import re
 import warnings
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["acquisition", "crop", "guider", "median_image", "science", "sky_marks", "star_words"]
 
-CONTEXT = 48  # least width of the crop around a TA region [pixel]
-FARTHEST = 64  # a mark that is farther from its middle does not widen it [pixel]
+CONTEXT = 48  # smallest width of the crop around a TA region [pixel]
+FARTHEST = 64  # a mark farther from its middle does not enlarge it [pixel]
 ZOOM, LARGEST_ZOOM = 3.0, 12.0  # half width of the inset [pixel]
 
 
@@ -44,21 +44,21 @@ def acquisition(
     caption: bool = True,
     **kwargs: Any,
 ) -> "AxesImage":
-    """Draw a TA image with the centroid, the target by the WCS, and where the star was meant to be.
+    """Draw a TA image with the centroid, the target by the WCS, and the intended position of the star.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached; the marks of `compute_offset` and `adjust_wcs` are drawn if there.
+        An exposure with an acquisition attached; the marks of `compute_offset` and `adjust_wcs` are drawn if present.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+        Axes to draw on; by default those of a new figure, as wide as a column of a journal.
     exposure : int, optional
-        Which TA exposure, as in ``ta_exposure``; the one in use by default.
+        Label of the TA exposure in ``ta_exposure``; the one in use by default.
     zoom, legend, caption : bool
-        Whether to show the surroundings of the centroid in a corner, to explain the marks below, and to write
-        above what the exposure is.
+        Show the surroundings of the centroid in a corner, a legend of the marks below the image, and a caption of the
+        exposure above it.
     **kwargs
-        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+        Arguments of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
 
     Returns
     -------
@@ -74,8 +74,8 @@ def acquisition(
 
     Notes
     -----
-    The stretch is asinh, linear within the noise of the sigma-clipped background. Of a readout that is larger
-    than the TA region the surroundings of the region are shown, and its outline.
+    The stretch is asinh, linear within the noise of the sigma-clipped background. If the readout is larger
+    than the TA region, only the surroundings of the region are shown, with its outline.
     """
     from xta.plot.figure import drawing
 
@@ -109,12 +109,12 @@ def acquisition(
 def crop(ds: xr.Dataset, marks: Mapping[str, Point]) -> tuple[xr.Dataset, NDArray[np.float64]]:
     """Cut the TA region, with its surroundings and the marks that are near, out of one TA exposure.
 
-    Returned are ``ta_sci`` and ``ta_dq`` (ta_y, ta_x), at least 48 pixels wide if the readout is, without the padding
-    of a smaller readout; and the edges of the region, (x0, x1), (y0, y1) [pixel], or of the readout where the SIAF
+    Return ``ta_sci`` and ``ta_dq`` (ta_y, ta_x), at least 48 pixels wide if the readout is, without the padding
+    of a smaller readout; and the edges of the region, (x0, x1), (y0, y1) [pixel], or of the readout if the SIAF
     does not have the aperture.
     """
     cut = ds[["ta_sci", *(["ta_dq"] if "ta_dq" in ds else [])]]
-    read: xr.DataArray = xr.ufuncs.isfinite(cut["ta_sci"])  # an exposure of a smaller readout is padded with NaN
+    read: xr.DataArray = xr.ufuncs.isfinite(cut["ta_sci"])  # an exposure with a smaller readout is padded with NaN
     if read.any():
         cut = cut.isel({dim: _span(read.any([d for d in read.dims if d != dim]).values) for dim in read.dims})
     try:
@@ -147,7 +147,7 @@ def _outline(ax: "Axes", region: NDArray[np.float64]) -> None:
 
 
 def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
-    """Say how far the WCS is from the centroid in an exposure, or why that is not known."""
+    """Describe how far the WCS is from the centroid in an exposure, or why that is not known."""
     label = places.star_mark(marks)
     if label and "WCS" in marks:
         dx, dy = (number(value, 3, sign=True) for value in np.subtract(marks["WCS"], marks[label]))
@@ -160,9 +160,9 @@ def _offset_lines(ds: xr.Dataset, marks: Mapping[str, Point]) -> list[str]:
 
 
 def guider(ds: xr.Dataset) -> str:
-    """Name the guider, by the keyword FGS_APER or by the event log; empty where neither tells."""
+    """Return the name of the guider from the keyword FGS_APER or the event log; empty if it is in neither."""
     stored = int(ds["ta_oss_guider"].max()) if "ta_oss_guider" in ds.coords and ds["ta_oss_guider"].size else 0
-    line = re.search(r"guider (\d)", str(header(ds).get("oss_log", "")))  # all that xta 0.1 kept
+    line = re.search(r"guider (\d)", str(header(ds).get("oss_log", "")))  # files of xta 0.1 only contain this
     which = identity.guider_number(ds) or stored or (line and line[1])
     return f"FGS{which}" if which else ""
 
@@ -180,7 +180,7 @@ def _acquisition_caption(ds: xr.Dataset, labels: list[int]) -> list[str]:
 
 
 def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
-    """Read one integration, or the median of all, without the pixels that are not to be used."""
+    """Read one integration, or the median of all, without bad pixels."""
     data = ds[[name for name in ("sci", "dq") if name in ds]]
     if "integration" in data["sci"].dims and integration is not None:
         labels = data["integration"].values.tolist()
@@ -212,20 +212,20 @@ def science(
     caption: bool = True,
     **kwargs: Any,
 ) -> "AxesImage":
-    """Draw a science frame with the star behind the mask, the file's idea of it, and the mask.
+    """Draw a science frame with the star behind the mask, the target by the WCS of the file, and the mask.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        An exposure; the marks of `adjust_wcs` are drawn if there.
+        An exposure; the marks of `adjust_wcs` are drawn if present.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+        Axes to draw on; by default those of a new figure, as wide as a column of a journal.
     integration : int, optional
         Integration number, as in the label; the median of all by default.
     zoom, legend, caption : bool
-        As in `acquisition`; the inset shows the marks, which a whole frame would pile up on a point.
+        As in `acquisition`; the inset shows the marks, which would overlap in the whole frame.
     **kwargs
-        Those of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
+        Arguments of `matplotlib.axes.Axes.imshow`, such as ``cmap``, ``norm``, ``vmin`` and ``vmax``.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def science(
         if zoom and star and frame.inside(axes, marks[star]):
             distance = {label: float(np.abs(np.subtract(place, marks[star])).max()) for label, place in marks.items()}
             half = min(max(float(np.ceil(1.4 * max(distance.values()))), ZOOM), LARGEST_ZOOM)
-            # In the whole frame the marks would hide each other and the star.
+            # In the whole frame the marks would cover each other and the star.
             frame.mark(axes, {label: place for label, place in marks.items() if distance[label] >= half})
             upper = [corner for corner in frame.corners(axes, {star: marks[star]}) if corner[1]]
             insets.append(frame.zoom(drawn, marks[star], half, marks, corner=upper[0]))
@@ -269,7 +269,7 @@ def science(
 
 
 def sky_marks(ax: "Axes", ds: xr.Dataset) -> None:
-    """Draw the directions and the scale that the WCS has in the middle of a frame."""
+    """Draw the directions and the scale of the WCS in the middle of a frame."""
     x, y = (float(ds[dim].values[[0, -1]].mean()) for dim in ("x", "y"))
     jacobian = wcs.sky_jacobian(sky.the_wcs(ds), x, y)
     frame.compass(ax, jacobian)

@@ -1,4 +1,4 @@
-"""New figures in the style of this package. Imports matplotlib: to be imported by functions only."""
+"""Make new figures in the style of this package; import this module only in functions, since it loads matplotlib."""
 
 import io
 import os
@@ -18,14 +18,14 @@ __all__ = ["Page", "drawing"]
 
 
 class Page(Figure):
-    """A figure that needs no pyplot to be saved or to be shown in a notebook, and that is ready for print."""
+    """A figure ready for print, which can be saved or shown in a notebook without pyplot."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         FigureCanvasAgg(self)
 
     def savefig(self, fname: Any, **kwargs: Any) -> None:
-        """Save as `Figure.savefig` does, with TrueType fonts in a PDF, and sharp images in it or in an SVG."""
+        """Save like `Figure.savefig`, with TrueType fonts in a PDF, and sharp images in a PDF or SVG."""
         name = kwargs.get("format") or (Path(fname).suffix if isinstance(fname, str | os.PathLike) else "")
         if name.lower().removeprefix(".") in {"pdf", "svg", "eps", "ps"}:
             kwargs = {"dpi": VECTOR_DPI} | kwargs
@@ -40,7 +40,7 @@ class Page(Figure):
 
 @contextmanager
 def drawing(ax: Axes | None, *, height: float = 4.2) -> Iterator[Axes]:
-    """Give the axes to draw on: `ax`, or those of a new pyplot figure, which is closed if the drawing fails."""
+    """Yield the axes to draw on: `ax`, or those of a new pyplot figure, which is closed if the drawing fails."""
     if ax is not None:
         yield ax
         return
@@ -52,7 +52,7 @@ def drawing(ax: Axes | None, *, height: float = 4.2) -> Iterator[Axes]:
         figure = plt.figure(FigureClass=Page, figsize=(COLUMN, height), dpi=DPI, layout="compressed")
         try:
             yield figure.add_subplot()
-            figure.draw_without_rendering()  # the layout settles with the second drawing
+            figure.draw_without_rendering()  # the layout is final after the second drawing
         except BaseException:
             plt.close(figure)
             raise

@@ -1,4 +1,4 @@
-"""One image on axes, and what is drawn on it: marks, inset, arcsec axes, compass, scale bar, text."""
+"""Draw one image on axes, with marks, inset, arcsec axes, compass, scale bar and text."""
 
 import math
 import textwrap
@@ -22,22 +22,22 @@ __all__ = ["arcsec_axes", "caption", "color_bar", "compass", "corners", "inside"
 __all__ += ["show", "stretch_words", "zoom"]
 
 Corner: TypeAlias = tuple[int, int]
-"""Right or not, and upper or not: 1 or 0."""
+"""1 for right, 0 for left; and 1 for upper, 0 for lower."""
 
 CORNERS: tuple[Corner, ...] = ((1, 1), (0, 1), (0, 0), (1, 0))
-INSET = 0.30  # of the width of the axes
-IN_INSET = 0.75  # size and lines of marks in an inset, so that pixels are seen below them
+INSET = 0.30  # width of the inset, as a fraction of the axes
+IN_INSET = 0.75  # relative size of marks in an inset, so that they do not cover the pixels
 WIDEST = 47  # caption [characters]
 STRETCHES = {"FuncNorm": "asinh stretch", "AsinhNorm": "asinh stretch", "LogNorm": "logarithmic", "Normalize": "linear"}
 """Norm of matplotlib -> its name; the first is that of `stretch`."""
-CROWDED = 0.08  # ticks that are nearer to each other than this part of a color bar are left out
+CROWDED = 0.08  # ticks closer to each other than this fraction of a color bar are left out
 
 
 def _edges(labels: NDArray[Any], name: str) -> tuple[float, float]:
     steps = np.diff(labels.astype(float))
     step = steps.mean() if steps.size else 1.0
     if not (labels.size and np.allclose(steps, step, rtol=1e-6) and step != 0):
-        msg = f"the labels {name} are not evenly spaced, so the picture would be distorted; select a slice"
+        msg = f"the labels {name} are not evenly spaced, so the image would be distorted; select a slice"
         raise ArgumentError(msg)
     return float(labels[0] - step / 2), float(labels[-1] + step / 2)
 
@@ -53,11 +53,11 @@ def show(
     bad_label: str = "bad pixel",
     **kwargs: Any,
 ) -> "AxesImage":
-    """Draw an image at its labels, bad pixels in a color of their own; `kwargs` are those of ``Axes.imshow``."""
+    """Draw an image at its labels, with bad pixels in their own color; `kwargs` are those of ``Axes.imshow``."""
     import matplotlib as mpl
 
     if given := sorted({"origin", "extent"} & kwargs.keys()):
-        msg = f"{', '.join(given)} cannot be given: the labels tell where a pixel is; invert the axes that are returned"
+        msg = f"{', '.join(given)} cannot be given, as the labels define the pixels; invert the returned axes instead"
         raise ArgumentError(msg)
     if "norm" not in kwargs:
         kwargs["norm"] = stretch(image, bad, vmin=kwargs.pop("vmin", None), vmax=kwargs.pop("vmax", None))
@@ -71,7 +71,7 @@ def show(
 
 
 def mark(ax: "Axes", places: Mapping[str, Point], *, scale: float = 1.0) -> None:
-    """Mark places, `scale` times as large as usual; to one outside the view an arrow points from the edge."""
+    """Mark places, `scale` times as large as usual; an arrow at the edge points to a place outside the view."""
     view = ax.get_xlim(), ax.get_ylim()
     for label, (x, y) in places.items():
         style = MARKS[label]
@@ -99,12 +99,12 @@ def _point_to(ax: "Axes", place: Point, color: str) -> None:
 
 
 def inside(ax: "Axes", place: Point) -> bool:
-    """Tell whether a place is within the view."""
+    """Return True if a place is within the view."""
     return bool(np.abs(_fraction(ax, place) - 0.5).max() <= 0.5)
 
 
 def corners(ax: "Axes", places: Mapping[str, Point]) -> list[Corner]:
-    """List the corners, the one with most room first."""
+    """List the corners, the one with the most room first."""
     fractions = [np.clip(_fraction(ax, place), 0, 1) for place in places.values()]
 
     def room(corner: Corner) -> float:
@@ -115,7 +115,7 @@ def corners(ax: "Axes", places: Mapping[str, Point]) -> list[Corner]:
 
 
 def zoom(drawn: "AxesImage", center: Point, half: float, places: Mapping[str, Point], *, corner: Corner) -> "Axes":
-    """Show the surroundings of a place, in a stretch of their own, and the marks in it, in a corner of the axes."""
+    """Show the surroundings of a place with the marks in a corner of the axes, with their own stretch."""
     from matplotlib.colors import PowerNorm
     from matplotlib.patches import Rectangle
 
@@ -141,7 +141,7 @@ def _pixels(drawn: "AxesImage") -> Any:
 
 
 def _range_within(drawn: "AxesImage", center: Point, half: float) -> tuple[float | None, float | None]:
-    """Find the least and the largest good value within a box."""
+    """Find the smallest and the largest good value within a box."""
     image = _pixels(drawn)
     left, right, bottom, top = drawn.get_extent()
     x = left + (np.arange(image.shape[1]) + 0.5) * (right - left) / image.shape[1]
@@ -151,7 +151,7 @@ def _range_within(drawn: "AxesImage", center: Point, half: float) -> tuple[float
 
 
 def color_bar(drawn: "AxesImage", label: str) -> None:
-    """Put a color bar as high as the image on its right, with ticks at zero and at powers of ten."""
+    """Draw a color bar with the height of the image on its right, with ticks at zero and at powers of ten."""
     ax = drawn.axes
     (low, high), values = drawn.get_clim(), np.ma.compressed(np.ma.masked_invalid(drawn.get_array()))
     beyond = bool((values < low).any()), bool((values > high).any())
@@ -171,7 +171,7 @@ def color_bar(drawn: "AxesImage", label: str) -> None:
 
 
 def arcsec_axes(ax: "Axes", zero: Point, jacobian: NDArray[np.float64], *, of: str) -> None:
-    """Put axes in arcsec from a place at the top and on the right; `of` names the place."""
+    """Draw axes in arcsec from a place at the top and on the right; `of` is the name of the place."""
     ax.tick_params(top=False, right=False)
     x, y = (
         (Polynomial((-place * scale, scale)), Polynomial((place, 1 / scale)))
@@ -182,7 +182,7 @@ def arcsec_axes(ax: "Axes", zero: Point, jacobian: NDArray[np.float64], *, of: s
 
 
 def compass(ax: "Axes", jacobian: NDArray[np.float64]) -> None:
-    """Draw arrows to the north and the east where the coordinates are least."""
+    """Draw arrows to the north and the east in the corner of the smallest coordinates."""
     low, high = np.sort([ax.get_xlim(), ax.get_ylim()], axis=1).T
     length = 0.11 * (high - low).min()
     inverse = np.linalg.inv(jacobian)
@@ -198,7 +198,7 @@ def compass(ax: "Axes", jacobian: NDArray[np.float64]) -> None:
 
 
 def scale_bar(ax: "Axes", scale: float) -> None:
-    """Draw a bar of a round length where x is largest and y least; `scale` in arcsec per unit of the axes."""
+    """Draw a bar of round length at the largest x and smallest y; `scale` is in arcsec per unit of the axes."""
     (left, low), (right, high) = np.sort([ax.get_xlim(), ax.get_ylim()], axis=1).T
     about = 0.2 * (right - left) * scale
     power = 10.0 ** math.floor(math.log10(about))
@@ -211,7 +211,7 @@ def scale_bar(ax: "Axes", scale: float) -> None:
 
 
 def stretch_words(drawn: "AxesImage", unit: str) -> str:
-    """Say by which stretch an image is drawn, and between which values."""
+    """Describe the stretch of an image and its limits."""
     kind = STRETCHES.get(type(drawn.norm).__name__, "")
     texts = (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in drawn.get_clim())
     low, high = (text.replace("-", "−") for text in texts)
@@ -228,13 +228,13 @@ def note(ax: "Axes", text: str, *, corner: Corner) -> None:
 
 
 def caption(ax: "Axes", lines: list[str]) -> None:
-    """Write lines above the axes, from the left; a long one is broken."""
+    """Write left-aligned lines above the axes; long ones are wrapped."""
     parts = [part for line in lines for part in textwrap.wrap(plain(line), WIDEST)]
     ax.set_title("\n".join(parts), loc="left", fontsize="small", linespacing=1.25, **VERBATIM)
 
 
 def legend(ax: "Axes", *insets: "Axes") -> None:
-    """Explain the marks of the axes and of its insets, below the label of the x axis."""
+    """Draw the legend for the marks of the axes and of its insets, below the label of the x axis."""
     import matplotlib as mpl
     from matplotlib.transforms import ScaledTranslation
 

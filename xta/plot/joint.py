@@ -1,4 +1,4 @@
-"""The stars of a joint solution: where each acquisition put its star, and where all observations together do."""
+"""Draw the stars of a joint solution: by each acquisition, and by all observations together."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,18 +42,18 @@ def joint(
     Parameters
     ----------
     exposures : sequence of xarray.Dataset, a stack or a tree
-        Of `xta.solve`.
+        The result of `xta.solve`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure.
+        Axes to draw on; by default those of a new figure.
     caption : bool
-        Whether to write above what it is.
+        Draw a caption above the figure.
 
     Returns
     -------
     list of matplotlib.patches.Ellipse
-        One for each exposure, of one standard error: its star is inside in 39 % of cases. A cross with bars is the
-        star before the solution; a line joins the two. Axes are in mas along x and y of the detector, with the mask at
-        the origin.
+        One ellipse per exposure, with a size of one standard error: the star is inside in 39 % of cases. A cross with
+        bars is the star before the solution; a line connects the two. Axes are in mas along x and y of the detector,
+        with the mask at the origin.
 
     Raises
     ------

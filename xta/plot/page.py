@@ -1,4 +1,4 @@
-"""All of an exposure on one page."""
+"""Draw all results of an exposure on one page."""
 
 import math
 import textwrap
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["summary"]
 
 Panel: TypeAlias = tuple[Callable[..., object], tuple[float, float, float, float]]
-"""What draws on axes `ax`; their left, top, width and height, from the upper left corner of the page [inch]."""
+"""Function that draws on axes; their left, top, width and height, from the upper left corner of the page [inch]."""
 
-LEFT = (0.55, 4.1)  # of the two columns
+LEFT = (0.55, 4.1)  # left edges of the two columns
 IMAGES, SIDE = 1.35, 2.3  # top and width of the images; captions and arcsec axes are above
 LOWER = 4.6  # top of the lower row
 LINE = 11 / 72  # height of a line of numbers
 WIDEST = 56  # line of notes [characters]
 HEAD = "0.35"
 SIGNS = {1: ("✓", "#00662B"), 0: ("✗", "#B3001B"), -1: ("–", "0.45")}
-"""Value of check_passed -> sign and color: green, red, and gray where nothing was tested."""
+"""Value of check_passed -> sign and color: green, red, and gray if not tested."""
 
 
 class _Line(NamedTuple):
@@ -49,29 +49,29 @@ class _Line(NamedTuple):
 
 
 def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "Figure | SubFigure":
-    """Draw what is known of an exposure on one page.
+    """Draw all results of an exposure on one page.
 
     Parameters
     ----------
     ds : xarray.Dataset
         An exposure, with an acquisition attached, analyzed or recentered; or the result of `xta.klip`.
     figure : matplotlib.figure.Figure or SubFigure, optional
-        Where to draw; by default a new figure as wide as a page of a journal.
+        Figure to draw on; by default a new one, as wide as a page of a journal.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A new one is not registered with pyplot: notebooks show it, nothing pops up, and it need not be
-        closed. For a window give ``figure=plt.figure(figsize=(7.1, 7.8))``.
+        A new figure is not registered with pyplot: notebooks show it, no window opens, and it need not be
+        closed. For a window pass ``figure=plt.figure(figsize=(7.1, 7.8))``.
 
     Raises
     ------
     MissingError
-        If the dataset holds no images.
+        If the dataset contains no images.
 
     Notes
     -----
-    The acquisition in use, the science frame (or the recentered one), the pointing errors where there are
+    The page shows the acquisition in use, the science frame (or the recentered one), the pointing errors if there are
     several TA exposures, and the numbers.
     """
     import matplotlib as mpl
@@ -94,7 +94,7 @@ def summary(ds: xr.Dataset, *, figure: "Figure | SubFigure | None" = None) -> "F
 
 
 def _pages(parts: "list[xr.Dataset]", figure: "Figure | SubFigure | None") -> "Figure | SubFigure":
-    """Draw a page for each exposure, one below the other."""
+    """Draw one page per exposure, one below the other."""
     heights = [_plan(part)[1] for part in parts]
     if figure is None:
         from xta.plot.figure import Page
@@ -149,7 +149,7 @@ def _numbers(ds: xr.Dataset) -> list[_Line]:
 
 
 def _notes(ds: xr.Dataset) -> list[_Line]:
-    """Make the lines that say where the numbers come from, and how the checks went: each with its sign and color."""
+    """Make the lines with the sources of the numbers and the results of the checks, each with a sign and a color."""
     facts = {
         "centroid": identity.words(ds, "centroid_source"),
         "guider": guider(ds),

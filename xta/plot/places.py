@@ -1,4 +1,4 @@
-"""Where the marks of a picture are, from what a dataset holds."""
+"""Compute the positions of the marks in a figure from a dataset."""
 
 import math
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def exposure_labels(ds: xr.Dataset) -> list[int]:
 
 
 def one_exposure(ds: xr.Dataset, exposure: int | None) -> xr.Dataset:
-    """Select the TA exposure in use, or the one that a user names; an `ArgumentError` where that is not there."""
+    """Select the TA exposure in use, or the one given by the user; raise `ArgumentError` if there is no such one."""
     if exposure is not None and exposure not in exposure_labels(ds):
         msg = f"exposure is {exposure!r}; the dataset has TA exposures {', '.join(map(str, exposure_labels(ds)))}"
         raise ArgumentError(msg)
@@ -50,17 +50,17 @@ def one_exposure(ds: xr.Dataset, exposure: int | None) -> xr.Dataset:
 
 
 def is_in_use(ds: xr.Dataset) -> bool:
-    """Tell whether one TA exposure, of `one_exposure`, is the one in use."""
+    """Return True if a TA exposure, selected by `one_exposure`, is the one in use."""
     return int(ds["ta_exposure"]) == header(ds).get("ta_in_use")
 
 
 def star_mark(marks: Mapping[str, Point]) -> str | None:
-    """Name the mark that tells where the star was."""
+    """Return the mark for the measured star."""
     return next((label for label in CENTROIDS if label in marks), None)
 
 
 def pixel(ds: xr.Dataset, name: str) -> Point:
-    """Read a place, NaN where it is not known."""
+    """Read a place; NaN if it is not known."""
     return scalar(ds, f"{name}_x"), scalar(ds, f"{name}_y")
 
 
@@ -70,7 +70,7 @@ def finite(marks: Mapping[str, Point]) -> dict[str, Point]:
 
 
 def star_and_target(ds: xr.Dataset) -> tuple[Point, Point]:
-    """Read RA, Dec of the star by the TA WCS, and of the target as it was acquired [deg]."""
+    """Read RA, Dec of the star by the TA WCS, and of the target at its acquisition [deg]."""
     star = scalar(ds, "centroid_ra"), scalar(ds, "centroid_dec")
     return star, (star[0] + scalar(ds, "offset_ra") / 3600, star[1] + scalar(ds, "offset_dec") / 3600)
 
@@ -83,12 +83,12 @@ def ta_wcs(ds: xr.Dataset, *, adjusted: bool = False) -> "WCS":
 
 
 def _centroids(ds: xr.Dataset) -> dict[str, Point]:
-    """Find the onboard centroid of one TA exposure, and the one in use where that is another."""
+    """Find the onboard centroid of one TA exposure, and the one in use if that is different."""
     used = is_in_use(ds)
     if used and "oss_x" in header(ds):
         onboard = float(header(ds)["oss_x"]), float(header(ds)["oss_y"])
     elif int(ds["ta_oss_converged"]) == 0:
-        onboard = math.nan, math.nan  # one that did not converge is no measurement
+        onboard = math.nan, math.nan  # one that did not converge is not a measurement
     else:
         onboard = pixel(ds, "ta_oss")
     marks = {"OSS centroid": onboard}
@@ -99,10 +99,10 @@ def _centroids(ds: xr.Dataset) -> dict[str, Point]:
 
 
 def acquisition_marks(ds: xr.Dataset) -> dict[str, Point]:
-    """Compute the marks of one TA exposure, of `one_exposure`: label -> (x, y) [0-based pixel of the readout].
+    """Compute the marks of a TA exposure, selected by `one_exposure`: label -> (x, y) [0-based pixel of the readout].
 
-    For the exposure in use these are the results of `compute_offset` and `adjust_wcs`; the target in another exposure
-    is put through that exposure's own WCS, and through the WCS with the same adjustment.
+    For the exposure in use these are the results of `compute_offset` and `adjust_wcs`. In another exposure, the pixel
+    of the target is computed with its own WCS, and with that WCS after the same adjustment.
     """
     marks = {"intended place": pixel(ds, "ta_intended")}
     if is_in_use(ds):
@@ -126,7 +126,7 @@ def _through(gwcs: "WCS", target: Point) -> Point:
 
 
 def mask_mark(ds: xr.Dataset) -> str:
-    """Name the mark of ``mask_x``, ``mask_y``, which is the aperture's reference point where there is no mask."""
+    """Return the label of ``mask_x``, ``mask_y``, which is the aperture's reference point if there is no mask."""
     return "mask" if identity.behind_mask(ds) else "reference point"
 
 

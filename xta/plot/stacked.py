@@ -1,4 +1,4 @@
-"""Pictures of a stack: one for each exposure, side by side."""
+"""Draw the exposures of a stack side by side."""
 
 import functools
 import math
@@ -27,7 +27,7 @@ Drawn = TypeVar("Drawn")
 def side_by_side(
     draw: Callable[Concatenate[xr.Dataset, Options], Drawn],
 ) -> Callable[Concatenate[xr.Dataset, Options], Drawn]:
-    """Make a picture of one exposure one of a stack too: a list, on as many axes of one figure or on those of `ax`."""
+    """Make a plot function work on a stack, too: return a list, drawn on the axes of one figure or on those of `ax`."""
 
     @functools.wraps(draw)
     def drawn(ds: xr.Dataset, /, *args: Options.args, **kwargs: Options.kwargs) -> Any:
@@ -41,7 +41,7 @@ def side_by_side(
 
 
 def axes_for(given: Any, count: int) -> "Sequence[Axes]":
-    """Take the axes that are given, one for each image, or those of a new figure."""
+    """Return the given axes, one per image, or those of a new figure."""
     if given is not None:
         axes = np.atleast_1d(np.asarray(given, dtype=object)).ravel().tolist()
         if len(axes) != count:

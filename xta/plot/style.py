@@ -1,4 +1,4 @@
-"""How pictures look: size and type for print, colors, marks, and the stretch of an image."""
+"""Define the style of figures: size and type for print, colors, marks, and the stretch of an image."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ COLUMN, PAGE = 3.5, 7.1
 """Widths of one column and of a page of two [inch]."""
 
 DPI, VECTOR_DPI = 200, 600
-"""Of pictures, and of the images in a PDF or SVG: few enough for a small file, so many that a pixel is square."""
+"""Resolution of figures, and of images in a PDF or SVG: low enough for a small file, high enough for square pixels."""
 
 STYLE: Any = {
     "font.size": 8.5,
@@ -41,19 +41,19 @@ Not in `STYLE`, by which the labels that a user sets on new axes could have none
 
 
 class Mark(NamedTuple):
-    """How one kind of position is drawn."""
+    """The style of one kind of position."""
 
     marker: str
     color: str
     size: float
-    """Of the marker [point]; of marks at one place none covers another."""
+    """Size of the marker [point]; marks at the same place do not cover each other."""
     open: bool = False
     dark: str = ""
-    """Color on white, if another."""
+    """Color on a white background, if different."""
 
 
 MARKS = {
-    # Okabe and Ito's colors, told apart by color-blind readers, and by shape in print.
+    # Okabe and Ito's colors, which color-blind readers can distinguish; in print, the shapes differ.
     "intended place": Mark("s", "#56B4E9", 9.5, open=True),
     "mask": Mark("s", "#56B4E9", 9.5, open=True),
     "reference point": Mark("s", "#56B4E9", 9.5, open=True),
@@ -67,11 +67,11 @@ MARKS = {
 """Label in the legend -> mark."""
 
 BAD = "#7D4E7A"
-"""Color of bad pixels: neither a gray, nor of the inferno map, nor of a mark."""
+"""Color of bad pixels, which is not a gray and appears neither in the inferno map nor in a mark."""
 
 
 def plain(text: Any) -> str:
-    r"""Make a text of a file one that can be drawn: on one line, U+FFFD for what cannot be printed.
+    r"""Convert text from a file to text that can be drawn: on one line, with U+FFFD for unprintable characters.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def plain(text: Any) -> str:
 
 
 def halo(width: float) -> list[Any]:
-    """Make a dark outline that parts a bright line or text from a bright image."""
+    """Make a dark outline that separates a bright line or text from a bright image."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width + 0.9, foreground="black")]

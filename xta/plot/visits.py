@@ -1,4 +1,4 @@
-"""Pointing errors of a visit's TA exposures, or of many visits."""
+"""Draw the pointing errors of a visit's TA exposures, or of many visits."""
 
 import itertools
 import logging
@@ -28,7 +28,7 @@ __all__ = ["Offset", "of_exposures", "offsets"]
 
 logger = logging.getLogger(__name__)
 
-INK = {"c", "color", "facecolor", "facecolors", "edgecolor", "edgecolors"}  # one replaces all
+INK = {"c", "color", "facecolor", "facecolors", "edgecolor", "edgecolors"}  # any of them replaces all colors
 TABLE = [
     ("o", MARKS["OSS centroid"].color),
     ("s", MARKS["mask"].color),
@@ -38,9 +38,9 @@ TABLE = [
 """Marker and color of each instrument in a table."""
 
 MOST_LABELS = 20  # more would cover the points
-ROOM = 0.1  # least half width of the picture [pixel]
-WIDTH, LINES = 14, 6  # of a label at most [characters]
-CLEAR = 6  # around a point, of the labels of others [point]
+ROOM = 0.1  # smallest half width of the view [pixel]
+WIDTH, LINES = 14, 6  # largest size of a label [characters]
+CLEAR = 6  # distance of a point from the labels of others [point]
 
 
 class Offset(NamedTuple):
@@ -49,16 +49,16 @@ class Offset(NamedTuple):
     exposure: int
     east: float
     north: float
-    """On the sky [arcsec]."""
+    """Offset on the sky [arcsec]."""
     source: str
-    """What the star's place is from: a key of `style.MARKS`."""
+    """Source of the star's place: a key of `style.MARKS`."""
 
 
 def of_exposures(ds: xr.Dataset) -> list[Offset]:
     """Measure the pointing error in every TA exposure of a visit.
 
-    The star is at the onboard centroid where there is one, else at that of the image; left out are exposures in which
-    no star stands out, or in which the TA region to look for it is not known.
+    The star is at the onboard centroid if there is one, or else at that of the image. Exposures without a star above
+    the noise, or without a known TA region, are left out.
     """
     target = places.star_and_target(ds)[1] if "centroid_ra" in ds.coords else target_position(ds)
     result = []
@@ -93,22 +93,22 @@ def offsets(
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached; or a table with ``offset_east`` and ``offset_north`` [arcsec] along one
-        dimension, such as analyzed exposures that were joined by `xarray.concat`.
+        An exposure with an acquisition attached; or a table with ``offset_east`` and ``offset_north`` [arcsec] along
+        one dimension, such as analyzed exposures joined by `xarray.concat`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default axes of a new figure, as wide as a column of a journal.
+        Axes to draw on; by default those of a new figure, as wide as a column of a journal.
     labels : bool
-        Whether to write at each point which exposure, counted from 1, or visit it is, where there is room; more than
-        20 points have no labels.
+        Label each point with its exposure, counted from 1, or its visit, if there is room; more than 20 points have
+        no labels.
     legend, caption : bool
-        Whether to explain the points below, and to write above what they are.
+        Show a legend of the points below them, and a caption above.
     **kwargs
-        Those of `matplotlib.axes.Axes.scatter`, such as ``s``, ``c`` and ``marker``.
+        Arguments of `matplotlib.axes.Axes.scatter`, such as ``s``, ``c`` and ``marker``.
 
     Returns
     -------
     list of matplotlib.collections.PathCollection
-        Of a visit one for each source of centroids, then a ring around the exposure in use; of a table one for each
+        For a visit, one per source of centroids, then a ring around the exposure in use; for a table, one per
         instrument. The data coordinates of their ``axes`` are arcsec toward east and toward north.
 
     Raises
@@ -120,9 +120,9 @@ def offsets(
 
     Notes
     -----
-    Target by the WCS of the file, minus centroid. The header of each exposure knows the move that followed
-    the exposure before, so all exposures of a visit should agree. Instruments of a table have their own marks and
-    scatter, since their pixels differ.
+    The pointing error is the target by the WCS of the file, minus the centroid. The header of each exposure includes
+    the move after the exposure before, so all exposures of a visit should agree. The instruments in a table have
+    different marks and scatter, since their pixels differ.
     """
     from xta.plot.figure import drawing
 
@@ -141,14 +141,14 @@ def offsets(
             frame.legend(axes)
         named = [pair for points in series for pair in zip(points.names, points.at, strict=False)]
         if labels and len(named) <= MOST_LABELS:
-            if ax is None:  # where there is room is known once the axes have their place
+            if ax is None:  # the room for labels is known once the axes have their place
                 axes.figure.draw_without_rendering()  # type: ignore[union-attr]
             _label(axes, named)
     return drawn
 
 
 class _Points(NamedTuple):
-    """Points that look the same; their names are none, or one for each."""
+    """Points that look the same, with no names or one name each."""
 
     label: str
     at: list[Point]
@@ -175,7 +175,7 @@ def _table(ds: xr.Dataset) -> list[_Points]:
     identity.require(ds, "offset_north", step="ds.ta.compute_offset()")
     east, north = ds["offset_east"], ds["offset_north"]
     if east.ndim != 1 or east.dims != north.dims:
-        msg = f"offset_east has the dimensions {east.dims}, offset_north {north.dims}; a table has one, the same"
+        msg = f"offset_east has the dimensions {east.dims} and offset_north {north.dims}; give both the same one"
         raise ArgumentError(msg)
     (dim,) = east.dims
     name = next((name for name in ("visit_id", "visit") if name in ds.variables and ds[name].dims == (dim,)), dim)
@@ -199,7 +199,7 @@ def _scatter(ax: "Axes", points: _Points, given: dict[str, Any]) -> "PathCollect
 
 
 def _dress(ax: "Axes", series: list[_Points], pixel_scale: float) -> None:
-    """Frame the points by a square with east to the left."""
+    """Set the view to a square around the points, with east to the left."""
     from matplotlib.ticker import MaxNLocator
 
     at = np.array([place for points in series for place in points.at]).reshape(-1, 2)
@@ -210,7 +210,7 @@ def _dress(ax: "Axes", series: list[_Points], pixel_scale: float) -> None:
     east, north = middle
     ax.set(xlim=(east + half, east - half), ylim=(north - half, north + half), aspect="equal")
     ax.set(xlabel="WCS − centroid, east [arcsec]", ylabel="WCS − centroid, north [arcsec]")
-    for axis, bins in ((ax.xaxis, 4), (ax.yaxis, 7)):  # side by side the numbers need more room
+    for axis, bins in ((ax.xaxis, 4), (ax.yaxis, 7)):  # numbers side by side need more room
         axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 5, 10]))
     ax.ticklabel_format(style="plain", useOffset=False)
     ax.axhline(0, color="0.6", lw=0.6, zorder=0)

@@ -1,4 +1,4 @@
-"""HTML that is escaped by construction, the templates of this package, and the frame that all pages share."""
+"""Build escaped HTML from the templates of this package, and the frame that all pages share."""
 
 import base64
 import hashlib
@@ -16,13 +16,13 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Html(str):
-    """Text that is HTML already. Every other text is escaped when it becomes part of a page."""
+    """Text that is already HTML. All other text is escaped when it becomes part of a page."""
 
     __slots__ = ()
 
 
 def join(*parts: object) -> Html:
-    """Put parts after one another; what is not `Html` is escaped, None is left out.
+    """Concatenate parts; text that is not `Html` is escaped, and None is left out.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def join(*parts: object) -> Html:
 
 
 def _escape(value: object) -> str:
-    """Escape a text, without the characters that neither a page nor a font can hold."""
+    """Escape a text, without the characters that a page or a font cannot contain."""
     return html.escape(CONTROL.sub("\ufffd", str(value)))
 
 
@@ -61,9 +61,9 @@ def section(title: str, *children: object, **attributes: object) -> Html:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str, numeric: Container[int] = ()) -> Html:
-    """Make a table in a region of its own, so that a wide one scrolls and the page does not.
+    """Make a table in its own region, so that a wide table scrolls and the page does not.
 
-    The first cell of each row is its title; `numeric` columns are set to the right.
+    The first cell of each row is its title; `numeric` columns are aligned to the right.
     """
     css = ["number" if k in numeric else None for k in range(len(head))]
     titles = [tag("th", text, scope="col", class_=kind) for text, kind in zip(head, css, strict=True)]
@@ -86,22 +86,22 @@ def _asset(name: str) -> str:
 
 
 def fill(template: str, **values: object) -> Html:
-    """Put values, as of `join`, in place of the names in an HTML file of this package; its indentation is left out."""
+    """Replace the names in an HTML file of this package by values, as in `join`, and remove its indentation."""
     text = "".join(line.strip() for line in _asset(template).splitlines())
     return Html(Template(text).substitute({name: join(value) for name, value in values.items()}))
 
 
 def json_data(value: object) -> Html:
-    """Write data as JSON, in which no text can end the element that holds it."""
+    """Write data as JSON, in which no text can end the element that contains it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Html(re.sub("[<>&]", lambda char: f"\\u{ord(char[0]):04x}", text))
 
 
 def document(title: str, body: Html, *, script: str, wide: bool = False) -> str:
-    """Make a page of its body, with the style of this package and one program.
+    """Make a page from its body, with the style of this package and one script.
 
-    Only this style and this program run: the content security policy names them by their SHA-256 and forbids
-    everything else but pictures that the page itself holds.
+    The content security policy allows only this style and this script, by their SHA-256, and pictures that are in the
+    page itself.
     """
     files = {"style": _asset("page.css"), "script": _asset(script)}
     digests = {name: hashlib.sha256(text.encode()).digest() for name, text in files.items()}

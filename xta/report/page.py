@@ -1,4 +1,4 @@
-"""One page about one exposure, and its pictures."""
+"""Make the page of one exposure with its pictures."""
 
 import io
 from base64 import b64encode
@@ -22,13 +22,13 @@ __all__ = ["page", "picture", "write"]
 
 
 def write(text: str, path: Path) -> None:
-    """Write a page, whole or not at all."""
+    """Write a page; an incomplete file is never left."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def page(ds: xr.Dataset, *, back: str | None = None) -> str:
-    """Make the page of an exposure as `report` takes it, with a link to the file `back`, the index."""
+    """Make the page of an exposure for `report`, with a link to the file `back`, the index."""
     _require(ds)
     # Texts become printable, what is small is read once; frames and sky coordinates are left where they are.
     attrs = {key: CONTROL.sub("\ufffd", value) if isinstance(value, str) else value for key, value in ds.attrs.items()}
@@ -61,7 +61,7 @@ def _require(ds: xr.Dataset) -> None:
     identity.require(ds, measured, step="ds.ta.compute_offset()")
     if dims := ds[measured].dims:
         along = ", ".join(map(str, dims))
-        msg = f"the dataset holds several exposures, along {along}; give one, or a list of them to xta.report.index"
+        msg = f"the dataset contains several exposures along {along}; give one, or a list of them to xta.report.index"
         raise ArgumentError(msg)
 
 
@@ -85,7 +85,7 @@ def _pictures(ds: xr.Dataset) -> list[Html]:
 
 
 def picture(draw: Callable[..., object], ds: xr.Dataset, words: str, *, height: float) -> Html:
-    """Draw a picture as SVG by a function of `xta.plot`; `words` say what there is to see, `height` is in inch."""
+    """Draw a picture as SVG with a function of `xta.plot`; `words` describe it, and `height` is in inches."""
     import matplotlib as mpl
 
     from xta.plot.figure import Page

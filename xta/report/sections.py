@@ -1,4 +1,4 @@
-"""The parts of a page: what was found, how far it can be trusted, and where it comes from."""
+"""Make the parts of a page: the result, its reliability, and its sources."""
 
 import math
 import re
@@ -38,7 +38,7 @@ TOTALS = {
 """Standard errors of the star -> head of the column with their parts."""
 
 PRODUCT = re.compile(r"_(cal|rate)(ints)?\b")  # is left out of the names of observations
-MASK = "mask reference"  # a part that is no error of the star
+MASK = "mask reference"  # a part that is not an error of the star
 PACKAGES = ("xta", "xarray", "numpy", "astropy", "gwcs", "asdf", "jwst", "pysiaf", "matplotlib")
 SOURCES = {
     "filename": "exposure",
@@ -54,7 +54,7 @@ SOURCES = {
 
 
 def about(ds: xr.Dataset) -> Html:
-    """Say which exposure the page is about, on two lines."""
+    """Describe the exposure of the page on two lines."""
     facts = [
         f"Visit {header(ds)['visit_id']}" if "visit_id" in header(ds) else "",
         words(ds, "telescope", "instrument", "detector"),
@@ -65,7 +65,7 @@ def about(ds: xr.Dataset) -> Html:
 
 
 def star(ds: xr.Dataset) -> Html:
-    """Show the star's position large, with its error if there is one and what the numbers mean."""
+    """Show the star's position in large type, with its error if there is one, and explain the numbers."""
     x, y = position(ds)
     if math.isfinite(x) and math.isfinite(y):
         title = "Star behind the mask" if behind_mask(ds) else "Star in the exposure"
@@ -93,13 +93,13 @@ def _big(name: str, value: float, error: float = math.nan, *, sign: bool = False
 
 
 def state(ds: xr.Dataset) -> int | None:
-    """Sum up the checks: 0 if one failed, else 1 if one passed, else -1; None where there are none."""
+    """Summarize the checks: 0 if one failed, else 1 if one passed, else -1; None if there are none."""
     states = {check.state for check in summary.checks(ds)}
     return next((state for state in (0, 1, -1) if state in states), None)
 
 
 def _verdict(ds: xr.Dataset) -> Html | None:
-    """Say on one line how the checks went, and which failed."""
+    """Summarize the checks on one line, with the names of those that failed."""
     judged = summary.checks(ds)
     if not judged:
         return None
@@ -111,14 +111,14 @@ def _verdict(ds: xr.Dataset) -> Html | None:
 
 
 def light(value: int | None) -> Html:
-    """Draw a traffic light, whose sign and word say what its color says."""
+    """Draw a traffic light, with a sign and a word for its color."""
     word, path = LIGHTS[value]
     sign = tag("svg", tag("circle", r="1"), tag("path", d=path), viewBox="-1.1 -1.1 2.2 2.2", aria_hidden="true")
     return tag("span", sign, word, class_=f"light {word.replace(' ', '-')}")
 
 
 def checks(ds: xr.Dataset) -> Html | None:
-    """List the checks that the dataset holds, each with its reason, and with what to do where it failed."""
+    """List the checks in the dataset, each with its reason, and with advice if it failed."""
     items = []
     for check in summary.checks(ds):
         todo = tag("p", CHECKS[check.name].remedy) if check.state == 0 and check.name in CHECKS else None
@@ -128,7 +128,7 @@ def checks(ds: xr.Dataset) -> Html | None:
 
 
 def solution(ds: xr.Dataset) -> Html | None:
-    """Make the table of the observations of a joint solution, where the dataset is of one and has the table."""
+    """Make the table of the observations of a joint solution, if the dataset has one."""
     try:
         observed = joint_solution(ds)
     except MissingError:
@@ -146,17 +146,17 @@ def solution(ds: xr.Dataset) -> Html | None:
     head = ("observation", "kind", "x, y", "error", "residual", "pull", "chi-square", "weight", "")
     before = ", ".join(number(value, 4) for value in pixel(ds, "prior"))
     note = (
-        f"The star is that of all exposures of the program together; by its acquisition alone it was at {before} px. "
+        f"The star is from the joint solution of all exposures; by its acquisition alone it was at {before} px. "
         f"Chi-square is {number(observed.attrs['chi2'], 1)} of {counted(observed.attrs['degrees'], 'degree')} of "
-        "freedom. Positions are in pixels, errors those before the solution; a pull is a residual over its error, and "
-        "chi-square how much an observation contradicts the others."
+        "freedom. Positions are in pixels, and errors are those before the solution. A pull is a residual divided by "
+        "its error, and the chi-square of an observation shows how much it contradicts the others."
     )
-    seen = table(head, cells, caption="What was observed, along x and along y", numeric=range(2, 8))
+    seen = table(head, cells, caption="Observations along x and along y", numeric=range(2, 8))
     return section("Joint solution", tag("p", note, class_="note"), seen)
 
 
 def _lines(*texts: str) -> Html:
-    """Put texts below one another."""
+    """Write texts on separate lines."""
     return join(texts[0], *(join(Html("<br>"), text) for text in texts[1:]))
 
 
@@ -172,7 +172,7 @@ def numbers(ds: xr.Dataset) -> Html:
 
 
 def _budget(ds: xr.Dataset) -> Html | None:
-    """Make the table of the parts of the star's error, where the dataset has them."""
+    """Make the table of the parts of the star's error, if the dataset has them."""
     columns = {name: part for name in TOTALS if (part := name.replace("_err", "_err_part")) in ds.coords}
     if "error_part" not in ds.coords or not columns:
         return None
@@ -195,13 +195,13 @@ def _why(text: str) -> Html:
 
 
 def _error(value: float, name: str) -> str:
-    """Write a value in px or mas; one that would be written as zero as a power of ten."""
+    """Write a value in px or mas; one that would round to zero is written as a power of ten."""
     decimals = 2 if name.endswith("mas") else 4
     return number(value, decimals if abs(value) >= 0.5 / 10**decimals or value == 0 else None)
 
 
 def _other_ways(ds: xr.Dataset) -> Html | None:
-    """Make the table of the star in every way that the dataset allows; where that is not possible, nothing."""
+    """Make the table of the star by all methods that the dataset allows; nothing if there are none."""
     try:
         ways = estimates(ds, oss=False)
     except XtaError:
@@ -212,19 +212,19 @@ def _other_ways(ds: xr.Dataset) -> Html | None:
         row = ways.isel(estimate=k)
         values = [_error(float(row[name]), "px") for name in ("x", "y", "x_sigma", "y_sigma")]
         rows.append((way, *values, agrees[int(row["agrees"])], _why(row["why"].item())))
-    head = ("way", "x [px]", "y [px]", "σ x [px]", "σ y [px]", "agrees", "why")
-    return table(head, rows, caption="The star found in other ways", numeric=range(1, 5))
+    head = ("method", "x [px]", "y [px]", "σ x [px]", "σ y [px]", "agrees", "why")
+    return table(head, rows, caption="The star by other methods", numeric=range(1, 5))
 
 
 def log(ds: xr.Dataset) -> Html | None:
-    """Show the lines of the onboard log that the result rests on."""
+    """Show the lines of the onboard log that the result is based on."""
     lines = str(header(ds).get("oss_log", "")).strip("\n")
     text = region(tag("pre", lines), label="Lines of the onboard event log", class_="scroll log")
     return section("Onboard event log", text) if lines else None
 
 
 def origin(ds: xr.Dataset) -> Html:
-    """Say what the result was made from, with what, and in which steps."""
+    """List the input of the result, the software and the steps."""
     facts = {text: words(ds, name) for name, text in SOURCES.items()}
     facts |= {"acquisition": ", ".join(summary.ta_filenames(ds)), "packages of this report": _versions()}
     pairs = [tag("div", tag("dt", what), tag("dd", text)) for what, text in facts.items() if text]
@@ -242,5 +242,5 @@ def _versions() -> str:
 
 
 def position(ds: xr.Dataset) -> tuple[float, float]:
-    """Read the star's pixel of the exposure's own readout, NaN where it is not known."""
+    """Read the star's pixel in the exposure's own readout; NaN if it is not known."""
     return pixel(ds, "star" if "star_x" in ds.coords else "target")

@@ -1,4 +1,4 @@
-"""The TA images as data that a page draws itself, and the controls around them."""
+"""Prepare the TA images as data that a page draws itself, and the controls around them."""
 
 import base64
 import math
@@ -24,7 +24,7 @@ __all__ = ["images", "sky_polynomial", "viewer"]
 
 LARGEST = 256  # width of an image that is embedded [pixel]
 LEVELS = 256  # of gray
-GOOD_ENOUGH, TOLERABLE = 1e-6, 1e-3  # error of the polynomial [pixel]: aimed at, and the most that is shown
+GOOD_ENOUGH, TOLERABLE = 1e-6, 1e-3  # error of the polynomial [pixel]: the goal, and the largest that is shown
 HIGHEST = 8  # degree of the polynomial
 
 OUTLINES = {
@@ -38,11 +38,11 @@ OUTLINES = {
 
 
 class SkyPolynomial(TypedDict):
-    """Polynomials that take a pixel to the sky: direction = axes[0] + xi axes[1] + eta axes[2] (gnomonic)."""
+    """Polynomials that convert a pixel to the sky: direction = axes[0] + xi axes[1] + eta axes[2] (gnomonic)."""
 
     middle: list[float]
     half: list[float]
-    """Of the image, (x, y) [pixel]."""
+    """Middle and half width of the image, (x, y) [pixel]."""
     axes: list[list[float]]
     """Unit vectors to the middle, east and north."""
     powers: list[tuple[int, int]]
@@ -53,7 +53,7 @@ class SkyPolynomial(TypedDict):
 
 
 class Image(TypedDict):
-    """A TA image with what a page draws on it; arrays in base64, rows from below."""
+    """A TA image with the marks that a page draws on it; arrays are in base64, with rows from below."""
 
     x0: float
     y0: float
@@ -71,8 +71,8 @@ def sky_polynomial(gwcs: "WCS", x: NDArray[Any], y: NDArray[Any]) -> SkyPolynomi
     """Approximate a GWCS within an image by polynomials on the tangent plane of its middle.
 
     `x` and `y` are the labels of the columns and rows [0-based pixel]. The polynomials are fitted at Chebyshev nodes
-    by the lowest degree that is good to 1e-6 px, and compared with the GWCS at the corners of all pixels; None where
-    the largest difference is more than 1e-3 px.
+    with the lowest degree that is good to 1e-6 px, and compared with the GWCS at the corners of all pixels. Return
+    None if the largest difference is more than 1e-3 px.
     """
     middle = np.array([(axis[0] + axis[-1]) / 2 for axis in (x, y)])
     half = np.array([(axis[-1] - axis[0] + 1) / 2 for axis in (x, y)])
@@ -111,7 +111,7 @@ def _monomials(powers: list[tuple[int, int]], u: NDArray[np.float64], v: NDArray
 
 
 def images(ds: xr.Dataset) -> list[Image]:
-    """Collect the TA images of a dataset, cut to the TA region, with marks and sky, as JSON can hold them."""
+    """Collect the TA images of a dataset, cut to the TA region, with marks and sky, in types of JSON."""
     return [_image(one_exposure(ds, label)) for label in exposure_labels(ds)]
 
 
@@ -136,7 +136,7 @@ def _image(ds: xr.Dataset) -> Image:
 
 
 def _cut(image: xr.Dataset, marks: Mapping[str, Point]) -> xr.Dataset:
-    """Keep a page small where the TA region is not known and the readout is large."""
+    """Keep a page small if the TA region is not known and the readout is large."""
     place = marks.get(star_mark(marks) or "intended place")
     for axis, dim in enumerate(("ta_x", "ta_y")):
         size = image.sizes[dim]
@@ -152,7 +152,7 @@ def _encode(values: NDArray[Any]) -> str:
 
 
 def _levels(values: NDArray[Any], bad: NDArray[np.bool_]) -> list[float]:
-    """Give the value at which each gray begins, by the stretch of the pictures; empty without a good pixel."""
+    """Compute the value at which each gray level begins, by the stretch of the pictures; empty without good pixels."""
     if bad.all():
         return []
     levels = np.asarray(stretch(values, bad).inverse(np.linspace(0, 1, LEVELS)), dtype=float)
@@ -178,7 +178,7 @@ def viewer(ds: xr.Dataset) -> Html:
 
 
 def _choice(ds: xr.Dataset, used: int) -> Html | None:
-    """Make the menu of exposures, where there are several: they are counted from 1, its values from 0."""
+    """Make the menu of exposures, if there are several; they are counted from 1, and its values from 0."""
     names = [name for name in ("ta_exp_type", "ta_filter", "ta_filename") if name in ds.coords]
     options = []
     for k, texts in enumerate(zip(*(np.atleast_1d(ds[name].values) for name in names), strict=True)):
@@ -202,7 +202,7 @@ def _about_sky(ds: xr.Dataset, drawn: list[Image]) -> str:
     text = f"x and y are 0-based pixels of the TA readout. RA and Dec (ICRS) are by {which}"
     if errors:
         power = math.ceil(math.log10(max(*errors, 1e-9)))
-        text += f", through polynomials that differ from it by less than 1e{power} px"
+        text += f", approximated by polynomials to better than 1e{power} px"
     if len(errors) < len(drawn):
-        text += "; where no RA and Dec are shown, no polynomial describes the WCS to 1e-3 px"
+        text += "; if no RA and Dec are shown, polynomials cannot approximate the WCS to 1e-3 px"
     return text + "."

@@ -1,4 +1,4 @@
-"""Pages about many exposures, and a table of all."""
+"""Write pages about many exposures, and a table of all of them."""
 
 import math
 import os
@@ -26,7 +26,7 @@ NUMBERS = {"Star x [px]": 4, "Star y [px]": 4, "Offset east [″]": 4, "Offset n
 """Title of a column of numbers -> their decimals."""
 
 TITLES = ("Visit", "Target", "Checks", "Instrument", "Filter", *NUMBERS, "Centroid", "Exposure")
-RANKS = {0: 0, -1: 1, None: 2, 1: 3}  # of checks when sorted: failures come first
+RANKS = {0: 0, -1: 1, None: 2, 1: 3}  # order of checks when sorted; failures come first
 
 
 def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
@@ -35,55 +35,56 @@ def report(ds: xr.Dataset, path: "str | os.PathLike[str]") -> Path:
     Parameters
     ----------
     ds : xarray.Dataset
-        With an acquisition attached and the offset measured; with `adjust_wcs` done the page shows the star.
+        An exposure with an acquisition attached and the offset measured; after `adjust_wcs` the page shows the star.
     path : path
-        Of the file, which ends in ``.html``; replaced if it exists, once the new one is complete. Of a stack of
-        exposures the folder of `index`.
+        File to write, which must end in ``.html``; an existing one is replaced once the new file is complete. For a
+        stack of exposures, the folder for `index`.
 
     Returns
     -------
     pathlib.Path
-        The file, or ``index.html`` of a stack.
+        The file, or ``index.html`` for a stack.
 
     Raises
     ------
     ArgumentError
         If `path` does not end in ``.html``.
     MissingError
-        If a step of the analysis was not done; it names the step.
+        If a step of the analysis was not done. The message names the step.
     FileError
-        If the file cannot be written; nothing is left behind.
+        If the file cannot be written. Nothing is left behind.
 
     Notes
     -----
-    The page holds the result, its checks and error budget if the dataset has them, the pictures, the TA images to
-    look into (zoom; pixel, RA, Dec and value under the cursor), the onboard log and the history. It opens without a
+    The page contains the result, its checks and error budget if the dataset has them, the pictures, interactive TA
+    images (zoom; pixel, RA, Dec and value under the cursor), the onboard log and the history. It opens without a
     network. The same dataset gives the same file.
 
     See Also
     --------
-    xta.report.index : a page for each of many exposures, and a table of all.
+    xta.report.index : one page per exposure, and a table of all.
     """
     target = Path(path).expanduser()
     if is_stack(ds):
         return index([ds], target)
     if target.suffix.lower() != ".html":
-        msg = f"{target.name!r} does not name a page: it must end in .html"
+        msg = f"path is {target.name!r}; the name of the page must end in .html"
         raise ArgumentError(msg)
     write(page(current(ds)), target)
     return target
 
 
 def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "str | os.PathLike[str]") -> Path:
-    """Write a report of each of many exposures, and a page with a table of all that can be sorted.
+    """Write a report of each of many exposures, and a page with a sortable table of all.
 
     Parameters
     ----------
     datasets : iterable of xarray.Dataset
-        Each as of `report`; may be a generator, of which one dataset is used at a time, or a dict as that of
-        `xta.analyze_visit`.
+        Datasets for `report`: a list, a generator, from which one dataset is used at a time, or a dict such as the
+        result of `xta.analyze_visit`.
     folder : path
-        Made if it is not there. A page has the name of its exposure's file; ``index.html`` links to them.
+        Folder to write to; created if it does not exist. A page has the name of its exposure's file, and
+        ``index.html`` links to them.
 
     Returns
     -------
@@ -95,13 +96,13 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
     ArgumentError
         If there are no datasets.
     MissingError
-        If a step of an analysis was not done; it names the step.
+        If a step of an analysis was not done. The message names the step.
     FileError
         If the folder or a file cannot be written.
 
     Notes
     -----
-    Nothing is written before all pages are made, and ``index.html`` comes last.
+    Nothing is written until all pages are made, and ``index.html`` is written last.
     """
     target = Path(folder).expanduser()
     if isinstance(datasets, Mapping):
@@ -124,24 +125,24 @@ def index(datasets: "Iterable[xr.Dataset] | Mapping[str, xr.Dataset]", folder: "
 
 
 def _each(datasets: "Iterable[object]") -> "Iterator[xr.Dataset]":
-    """Yield the exposures one at a time, those of a stack too."""
+    """Yield the exposures one at a time, including those of a stack."""
     for ds in datasets:
         if not isinstance(ds, xr.Dataset):
-            msg = f"an exposure is of the type {type(ds).__name__}; give a list of datasets, each of an analysis"
+            msg = f"an exposure is a {type(ds).__name__}; give a list of analyzed datasets"
             raise ArgumentError(msg)
         yield from members_or_one(ds)
 
 
 def _name(exposure: str, *, taken: set[str]) -> str:
-    """Name the page of an exposure, with letters that are safe in every file system and link."""
+    """Return the file name of an exposure's page, with characters that are safe in every file system and link."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", exposure.removesuffix(".fits")).strip("-")[:100] or "exposure"
     names = (f"{stem}{f'-{k}' if k > 1 else ''}.html" for k in range(1, len(taken) + 2))
-    lower = {name.lower() for name in taken}  # some file systems do not tell capitals
+    lower = {name.lower() for name in taken}  # some file systems ignore case
     return next(name for name in names if name.lower() not in lower)
 
 
 def _row(page_name: str, ds: xr.Dataset) -> Html:
-    """Make the row of an exposure, as in `TITLES`; what sorts a cell is beside its text."""
+    """Make the row of an exposure, with the columns of `TITLES`; each cell has a sort key beside its text."""
     state, offset = sections.state(ds), [scalar(ds, f"offset_{axis}") for axis in ("east", "north")]
     values = zip((*sections.position(ds), *offset, 1e3 * math.hypot(*offset)), NUMBERS.values(), strict=True)
     return tag(

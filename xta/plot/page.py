@@ -141,10 +141,10 @@ def _numbers(ds: xr.Dataset) -> list[_Line]:
     """Make the lines of the tables, with the heads of their columns: pixels first, then the sky."""
     lines: list[_Line] = []
     for axes, heads in AXES.items():
-        found = rows(ds, axes=axes)
-        if found:
+        measured = rows(ds, axes=axes)
+        if measured:
             gap = [_Line()] if lines else []
-            lines += [*gap, _Line("", *heads, color=HEAD), *(_Line(*row) for row in found)]
+            lines += [*gap, _Line("", *heads, color=HEAD), *(_Line(*row) for row in measured)]
     return lines
 
 

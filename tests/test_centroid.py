@@ -83,7 +83,7 @@ def test_floating_window_refuses_flagged_image_and_other_shapes():
         floating_window(star(10, 10), bad=np.ones((48, 52), dtype=bool))
     with pytest.raises(ArgumentError, match="shape"):
         floating_window(np.zeros((3, 4, 5)))
-    with pytest.raises(ArgumentError, match="alike"):
+    with pytest.raises(ArgumentError, match="same shape"):
         floating_window(star(10, 10), bad=np.zeros((4, 4), dtype=bool))
 
 

@@ -98,7 +98,7 @@ def test_open_exposure_hostile_headers_stay_small(content, tmp_path):
 def test_read_product_first_header_of_folder_pipe_and_bomb(content, tmp_path):
     path = tmp_path / "jw01386001001_02102_00001_nrcalong_cal.fits"
     os.mkfifo(path)
-    assert "no ordinary file" in read_product(path).error
+    assert "not an ordinary file" in read_product(path).error
     path.unlink()
     path.write_bytes(changed(content, "NAXIS", "NAXIS   = 2147483647", header=0))
     product = read_product(path)

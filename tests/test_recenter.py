@@ -234,7 +234,7 @@ def test_recenter_leaves_input_unchanged(analyzed):
         (lambda ds: ds.isel(x=slice(None, None, 2)), {}, RecenterError, "not successive pixels"),
         (lambda ds: ds.isel(y=slice(None, None, -1)), {}, RecenterError, "not successive pixels"),
         (lambda ds: ds.isel(x=5), {}, RecenterError, "not successive pixels"),
-        (lambda ds: ds.ta.recenter(), {}, RecenterError, "recentered already"),
+        (lambda ds: ds.ta.recenter(), {}, RecenterError, "already recentered"),
         (lambda ds: ds.assign_coords(target_x=1e5), {}, RecenterError, "input"),
         (lambda ds: ds, {"size": 200}, ArgumentError, "odd"),
         (lambda ds: ds, {"size": "big"}, ArgumentError, "odd"),

@@ -143,5 +143,5 @@ def test_attach_takes_wcs_of_file_of_analyzed_acquisition(nircam):
 def test_attach_refuses_corrected_acquisition(nircam, tmp_path):
     corrected = tmp_path / nircam.ta[0].name
     xta.analyze(nircam.ta[0], centroid="oss", corrections="none").ta.to_fits(corrected)
-    with pytest.raises(WCSError, match="corrected already"):
+    with pytest.raises(WCSError, match="already been corrected"):
         xta.analyze(nircam.science[0], acquisition=corrected, oss=nircam.oss_log, centroid="oss", corrections="none")

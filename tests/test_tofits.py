@@ -643,5 +643,5 @@ def test_attach_refuses_corrected_file(nircam, tmp_path):
     for name in ("target_x", "target_y", "mask_x", "mask_y"):
         assert float(again[name]) == pytest.approx(float(ds[name]), abs=1e-9)
     assert again.ta.recenter()["star_x"].item() == pytest.approx(ds["target_x"].item(), abs=1e-9)
-    with pytest.raises(WCSError, match="corrected already"):
+    with pytest.raises(WCSError, match="already been corrected"):
         xta.analyze(path, acquisition=nircam.ta, oss=nircam.oss_log)

@@ -30,7 +30,7 @@ def test_closest_by_offset_of_the_mask(small):
     frames = prepare(rolls, stars)
     library = Library(frames, [0.0], mode="RDI", movement=1.0, closest=6, closest_by="offset")
     np.testing.assert_array_equal(np.unique(library.owner[library.admitted(0, EVERYWHERE)]), [1, 3])
-    with pytest.raises(KlipError, match="mask is from the star"):
+    with pytest.raises(KlipError, match="mask from the star"):
         admitted(small, [small.reference], closest=2, closest_by="offset")
 
 

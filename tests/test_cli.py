@@ -348,5 +348,5 @@ def test_step_is_silent_without_a_terminal(capsys):
 def test_report_refuses_other_names_than_html(nircam, tmp_path):
     done = CliRunner().invoke(main, ["report", str(nircam.science[0]), "-o", str(tmp_path / "p.pdf")])
     assert done.exit_code == 2
-    assert "ends with .html" in done.output
+    assert "must end in .html" in done.output
     assert not list(tmp_path.iterdir())

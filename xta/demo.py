@@ -1,4 +1,4 @@
-"""What ``xta demo`` does: every step of the package on a sample program whose truth is known."""
+"""Run every step of the package on a sample program whose truth is known, for ``xta demo``."""
 
 import importlib.util
 from collections.abc import Callable
@@ -20,7 +20,7 @@ MEASURED = {"separation": "16.4f", "position_angle": "16.2f", "contrast": "16.3g
 """Columns of the companion -> form of its numbers."""
 
 PSF = 101  # width of the image of a point source [pixel]
-STAR_ERROR = 5.0  # [standard errors] what a star position may be off on the sample program
+STAR_ERROR = 5.0  # [standard errors] largest error of a star position in the sample program
 
 
 def run(
@@ -31,11 +31,11 @@ def run(
     Parameters
     ----------
     folder : pathlib.Path
-        Where data, results and pictures go; made if it is not there.
+        Folder for data, results and figures; created if it does not exist.
     mode : "nircam" or "miri"
     seed : int
     say, show : callable
-        Take progress and results as lines of text.
+        Functions that receive progress and results as lines of text.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def run(
 
 
 def _compare_companion(table: xr.Dataset, truth: xr.Dataset, show: Callable[[str], None]) -> None:
-    """Print position and contrast of the companion beside the truth, as the stars."""
+    """Print position and contrast of the companion with the truth, like the stars."""
     row = truth.isel(file=int(np.argmax(truth["kind"].values == "science")))
     head = "".join(f"{name:>16}" for name in ("separation [″]", "angle [deg]", "contrast"))
     show(f"\n{'companion':<44}{head}")
@@ -98,7 +98,7 @@ def _compare_companion(table: xr.Dataset, truth: xr.Dataset, show: Callable[[str
 
 
 def _compare(exposures: list[xr.Dataset], truth: xr.Dataset, show: Callable[[str], None]) -> None:
-    """Print the star of each exposure beside the truth: both, what they differ by, the error, and how many errors."""
+    """Print the star of each exposure with the truth, their difference, the error, and the number of errors."""
     show(f"\n{'star behind the mask [px, 0-based]':<44}{'x':>10}{'y':>10}")
     worst = 0.0
     for ds in exposures:

@@ -1,6 +1,6 @@
-"""The result of an analysis in words: a mapping for JSON, a table, and the lines of the card of a notebook.
+"""Describe the result of an analysis: a mapping for JSON, a table, and the lines of the card of a notebook.
 
-The card is made for looking: it shows what is there, and raises for no dataset, whatever it holds.
+The card is for inspection: it shows what the dataset contains, and never raises an error.
 """
 
 import itertools
@@ -56,7 +56,7 @@ WITHOUT_MASK = {
     "star behind the mask [px, 0-based]": "star in the exposure [px, 0-based]",
     "mask [px]": "SIAF reference of the exposure [px]",
 }
-"""What to write of an exposure whose star is behind no mask, such as an acquisition by itself."""
+"""Labels for an exposure whose star is not behind a mask, such as an acquisition by itself."""
 
 ABOUT = (
     *("filename", "visit_id", "target_name", "instrument", "detector", "filter", "aperture", "exp_type"),
@@ -83,7 +83,7 @@ OBSERVED = {
 
 
 class Check(NamedTuple):
-    """What was checked; 1 passed, 0 failed, -1 not tested; and why."""
+    """Name of a check, its result (1 passed, 0 failed, -1 not tested), and the reason."""
 
     name: str
     state: int
@@ -91,13 +91,13 @@ class Check(NamedTuple):
 
 
 def number(value: float, decimals: int | None, *, sign: bool = False, minus: str = "−") -> str:
-    """Write a number, as a power of ten where `decimals` is None; a dash for one that is not known."""
+    """Write a number, as a power of ten if `decimals` is None; a dash if it is not known."""
     form = ("+" if sign else "") + (".0e" if decimals is None else f".{decimals}f")
     return "–" if math.isnan(value) else f"{value:{form}}".replace("-", minus)
 
 
 def rows(ds: xr.Dataset, *, minus: str = "−", axes: str = "") -> list[tuple[str, str, str]]:
-    """Write the numbers that a dataset holds: what, then x (or RA, east) and y (or Dec, north).
+    """Write the numbers in a dataset: the label, then x (or RA, east) and y (or Dec, north).
 
     `axes`, a key of `AXES`, chooses those along one pair of axes.
     """
@@ -115,7 +115,7 @@ def rows(ds: xr.Dataset, *, minus: str = "−", axes: str = "") -> list[tuple[st
 
 
 def corrections(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
-    """List what the star of one exposure was corrected for [pixel]."""
+    """List the corrections of the star of one exposure [pixel]."""
     names = ds.variables.get("correction")
     if names is None or any(ds[f"correction_{axis}"].dims != names.dims for axis in "xy"):
         return {}
@@ -124,7 +124,7 @@ def corrections(ds: xr.Dataset) -> dict[str, tuple[float, float]]:
 
 
 def checks(ds: xr.Dataset) -> list[Check]:
-    """List the checks that a dataset holds."""
+    """List the checks in a dataset."""
     names, states = ds.variables.get("check"), ds.variables.get("check_passed")
     if names is None or states is None or names.ndim != 1 or states.dims != names.dims:
         return []
@@ -140,7 +140,7 @@ def ta_filenames(ds: xr.Dataset) -> list[str]:
 
 
 def as_dict(ds: xr.Dataset) -> dict[str, object]:
-    """Collect what an analysis found in a flat mapping that JSON can hold.
+    """Collect the results of an analysis in a flat mapping for JSON.
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ def as_dict(ds: xr.Dataset) -> dict[str, object]:
     -------
     dict
         The identity of the exposure, the centroid's source, and every scalar of compute_offset and
-        adjust_wcs under its own name; units as in `xta.model.ATTRS`. What is not a number is None. Under "checks"
-        True, False or None for each check, under "check_reasons" why; under "corrections" x, y of each [pixel].
+        adjust_wcs under its own name, with units as in `xta.model.ATTRS`. Missing numbers are None. "checks" contains
+        True, False or None for each check, "check_reasons" the reasons, and "corrections" x, y of each [pixel].
     """
     result = {name: header(ds)[name] for name in ABOUT if name in header(ds)}
     scalars = [str(name) for name, coord in ds.coords.items() if coord.dtype.kind == "f" and not coord.ndim]
@@ -167,7 +167,7 @@ def as_dict(ds: xr.Dataset) -> dict[str, object]:
 
 
 def as_table(ds: xr.Dataset) -> str:
-    """Write what an analysis found as lines of text.
+    """Write the results of an analysis as lines of text.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def as_table(ds: xr.Dataset) -> str:
 
 
 def as_files(table: xr.Dataset | None) -> str:
-    """Write the table of the files of a program as lines of text: what each is, or why it was left out.
+    """Write the table of the files of a program as lines of text: the kind of each, or why it was left out.
 
     Parameters
     ----------
@@ -210,12 +210,12 @@ def as_files(table: xr.Dataset | None) -> str:
 
 
 def as_solution(solved: Any) -> str:
-    """Write a joint solution as lines of text: the stars, and what was observed.
+    """Write a joint solution as lines of text: the stars and the observations.
 
     Parameters
     ----------
     solved : sequence of xarray.Dataset, a stack or a tree
-        Of `xta.solve`.
+        The result of `xta.solve`.
     """
     table = solution(solved)
     names = ("target_x", "target_y", "target_x_err", "target_y_err", "prior_x", "prior_y")
@@ -230,9 +230,9 @@ def as_solution(solved: Any) -> str:
 
 
 def observations(table: xr.Dataset, *, minus: str = "−") -> list[tuple[str, ...]]:
-    """Write the table of `xta.solution`: the heads of its columns, then a row for each observation.
+    """Write the table of `xta.solution`: the heads of its columns, then one row per observation.
 
-    A pull is the residual over the error that the observation had before the solution.
+    A pull is the residual divided by the error of the observation before the solution.
     """
     columns = {name: table[f"observation_{name}"].values for name in OBSERVED if "pull" not in name}
     columns |= {f"pull_{axis}": columns[f"residual_{axis}"] / columns[f"{axis}_err"] for axis in "xy"}
@@ -244,7 +244,7 @@ def observations(table: xr.Dataset, *, minus: str = "−") -> list[tuple[str, ..
 
 
 def _aligned(lines: Sequence[Sequence[str]], texts: int) -> list[str]:
-    """Line up columns: so many of text at the left, then numbers."""
+    """Align columns: first text at the left, then numbers."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = ["<" if k < texts else ">" for k in range(len(widths))]
     form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
@@ -252,7 +252,7 @@ def _aligned(lines: Sequence[Sequence[str]], texts: int) -> list[str]:
 
 
 def solution_as_dict(solved: Any) -> dict[str, Any]:
-    """Collect a joint solution in a mapping that JSON can hold: stars, observations, chi-square and covariance."""
+    """Collect a joint solution in a mapping for JSON: stars, observations, chi-square and covariance."""
     table = solution(solved)
     names = [str(name) for name, each in table.variables.items() if each.dims == ("observation",)]
     columns = {name.removeprefix("observation_"): table[name].values.tolist() for name in names}
@@ -281,10 +281,10 @@ def as_text(ds: xr.Dataset) -> str:
 
 
 def card(ds: xr.Dataset) -> dict[str, str]:
-    """Describe a dataset: what -> its description, without what it holds nothing of; empty for no exposure."""
+    """Describe a dataset: label -> description, without empty ones; nothing if it is not an exposure."""
     described = {}
     for what, describe in CARD.items():
-        with suppress(OSError, RuntimeError):  # its file is gone
+        with suppress(OSError, RuntimeError):  # its file no longer exists
             if text := describe(ds):
                 described[what] = text
     return described if described.keys() - {"WCS"} else {}

@@ -33,7 +33,7 @@ __all__ = ["main"]
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """End on SIGTERM, which batch systems send, as on Ctrl-C: no temporary file stays behind."""
+    """End on SIGTERM, which batch systems send, like on Ctrl-C, so that no temporary file is left behind."""
 
     def end(number: int, _frame: Any) -> None:
         signal.signal(number, signal.SIG_IGN)  # a second one does not stop the cleaning up
@@ -97,10 +97,10 @@ def main(verbose: bool) -> None:
 @click.option("--targ-acq", multiple=True, type=PATH, help="TA _uncal product with a TARG_ACQ extension.")
 @CENTROID
 @CORRECTIONS
-@click.option("-o", "--output", type=PATH, help="NetCDF file; with several FILES a folder.")
-@click.option("--plot", "picture", type=PATH, help="Picture of acquisition and science frame (.png, .pdf, .svg).")
+@click.option("-o", "--output", type=PATH, help="NetCDF file; for several FILES, a folder.")
+@click.option("--plot", "picture", type=PATH, help="Figure of acquisition and science frame (.png, .pdf, .svg).")
 @DPI
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one object per file.")
 @OFFLINE
 def analyze(
     files: tuple[Path, ...],
@@ -115,7 +115,7 @@ def analyze(
     as_json: bool,
     offline: bool,
 ) -> None:
-    """Find the star behind the mask of each of FILES (_calints or _cal), or again in the NetCDF of an analysis."""
+    """Find the star behind the mask in each of FILES: products (_calints or _cal), or NetCDF files of an analysis."""
     from xta import plot, summary
 
     common.check_picture(picture)
@@ -143,7 +143,7 @@ def analyze(
 
 
 def _analyzed(file: Path, found: dict[str, Any], **how: Any) -> xr.Dataset:
-    """Analyze a product; or once more the exposure of a NetCDF file, with the acquisition that it holds."""
+    """Analyze a product, or the exposure in a NetCDF file again, with the acquisition in that file."""
     if file.is_dir() or not is_netcdf_name(file):
         common.refuse_folder(file)
         return xta.analyze(file, **found, **how)
@@ -156,7 +156,7 @@ def _analyzed(file: Path, found: dict[str, Any], **how: Any) -> xr.Dataset:
 
 
 REPORTED = ("ta_sci",)
-"""What a NetCDF file has to hold for a page."""
+"""Variables that a NetCDF file must contain for a page."""
 
 
 def _odd(_ctx: click.Context, _parameter: click.Parameter, number: int | None) -> int | None:
@@ -168,7 +168,7 @@ def _odd(_ctx: click.Context, _parameter: click.Parameter, number: int | None) -
 
 @main.command()
 @FILES
-@click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; with several FILES a folder.")
+@click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; for several FILES, a folder.")
 @click.option("--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True)
 @click.option(
     "--size",
@@ -181,9 +181,9 @@ def _odd(_ctx: click.Context, _parameter: click.Parameter, number: int | None) -
 def recenter(
     files: tuple[Path, ...], output: Path, method: str, size: int | None, center: tuple[str, ...], offline: bool
 ) -> None:
-    """Put the star of each of FILES on the central pixel, in bounded memory.
+    """Put the star in each of FILES on the central pixel, in bounded memory.
 
-    A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
+    A file is a product (_calints, _cal), which is analyzed first, or the NetCDF file of an analysis.
     """
     failed = common.Failures()
     outputs, stars = common.outputs(output, files, "_centered.nc"), common.centers(center, len(files))
@@ -196,23 +196,23 @@ def recenter(
 
 @main.command()
 @FILES
-@click.option("-o", "--output", type=PATH, required=True, help="Page (.html); with several FILES a folder.")
+@click.option("-o", "--output", type=PATH, required=True, help="Page (.html); for several FILES, a folder.")
 @OFFLINE
 def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
-    """Write a page about each of FILES to attach to an e-mail; of several also an index.
+    """Write a page about each of FILES to attach to an e-mail; for several files, also an index.
 
-    A file is a product (_calints, _cal), which is analyzed first, or the NetCDF of an analysis.
+    A file is a product (_calints, _cal), which is analyzed first, or the NetCDF file of an analysis.
     """
     if output.suffix.lower() == ".html":
         if len(files) > 1:
-            msg = f"with {len(files)} files {output} has to be a folder"
+            msg = f"with {len(files)} files, {output} must be a folder"
             raise click.UsageError(msg)
         common.outputs(output, files, ".html")
         with common.opened(files[0], *REPORTED, offline=offline) as ds:
             say(f"wrote {ds.ta.report(output)}")
         return
     if output.suffix and not output.is_dir():
-        msg = f"{output.name!r} is neither a page, which ends with .html, nor a folder"
+        msg = f"{output.name!r} is neither a page, which must end in .html, nor a folder"
         raise click.UsageError(msg)
     failed = common.Failures()
     written = xta.report.index(_each(files, failed, offline=offline), output)
@@ -221,7 +221,7 @@ def report(files: tuple[Path, ...], output: Path, offline: bool) -> None:
 
 
 def _each(files: Sequence[Path], failed: common.Failures, *, offline: bool) -> Iterator[xr.Dataset]:
-    """Open files one at a time, those that can be used."""
+    """Open the files that can be used, one at a time."""
     for file in files:
         with common.going_on(failed, file), common.opened(file, *REPORTED, offline=offline) as ds:
             yield ds
@@ -232,14 +232,20 @@ def _each(files: Sequence[Path], failed: common.Failures, *, offline: bool) -> I
 @main.command()
 @PATHS
 @click.option("-o", "--output", type=PATH, required=True, help="Table to write: .nc or .ecsv.")
-@click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one a CPU.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of processes. Default: one per CPU.")
 @click.option(
-    "--per", type=click.Choice(["visit", "exposure"]), default="visit", show_default=True, help="What a row is of."
+    "--per",
+    type=click.Choice(["visit", "exposure"]),
+    default="visit",
+    show_default=True,
+    help="Make one row per visit or per exposure.",
 )
 @CENTROID
 @CORRECTIONS
 @click.option("--estimates/--no-estimates", default=True, show_default=True, help="Independent estimates of the star.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Keep rows in OUTPUT.rows.jsonl; go on.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Save rows in OUTPUT.rows.jsonl, and resume."
+)
 @OFFLINE
 def survey(
     paths: tuple[Path, ...],
@@ -252,7 +258,7 @@ def survey(
     resume: bool,
     offline: bool,
 ) -> None:
-    """Analyze every visit of PATHS, files and folders, into a table with one row per visit or exposure."""
+    """Analyze every visit in PATHS (files and folders), and write a table with one row per visit or exposure."""
     from xta import surveys
 
     if not is_netcdf_name(output) and output.suffix != ".ecsv":
@@ -278,7 +284,7 @@ def survey(
 @PATHS
 @REFERENCE
 def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
-    """List the exposures in PATHS, files and folders, by filter and role, and what is left out."""
+    """List the exposures in PATHS (files and folders) by filter and role, and the files that are left out."""
     tree = xta.open_program(paths, reference=reference)
     click.echo(tree.ta)
     tree.close()
@@ -290,7 +296,7 @@ def program(paths: tuple[Path, ...], reference: tuple[str, ...]) -> None:
 @CENTROID
 @CORRECTIONS
 @click.option("-o", "--output", type=PATH, help="NetCDF file of the program with the joint stars.")
-@click.option("--plot", "picture", type=PATH, help="Picture of all stars (.png, .pdf, .svg).")
+@click.option("--plot", "picture", type=PATH, help="Figure of all stars (.png, .pdf, .svg).")
 @DPI
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the stars and the observations.")
 @OFFLINE
@@ -305,7 +311,7 @@ def solve(
     as_json: bool,
     offline: bool,
 ) -> None:
-    """Find the stars of all exposures in PATHS together: by their acquisitions and by their speckles."""
+    """Find the stars of all exposures in PATHS together, from their acquisitions and their speckles."""
     from xta import plot, summary
 
     how: dict[str, Any] = {"centroid": centroid, "corrections": corrections}
@@ -327,12 +333,12 @@ def solve(
 
 @main.group()
 def cache() -> None:
-    """See or empty the folder in which fetched files are kept."""
+    """Show or empty the folder in which downloaded files are cached."""
 
 
 @cache.command("list")
 def cache_list() -> None:
-    """List what is kept, with sizes."""
+    """List the cached files with their sizes."""
     from xta.archive import cache as kept
 
     items = kept.report()
@@ -345,21 +351,21 @@ def cache_list() -> None:
 @click.argument("matching", default="")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def cache_clear(matching: str, yes: bool) -> None:
-    """Remove what is kept, after a question on a terminal; with MATCHING only what has that text in its name."""
+    """Remove the cached files, after a question on a terminal; with MATCHING only those with that text in the name."""
     from xta.archive import cache as kept
 
     if not yes and sys.stdin.isatty():
-        what = f"what has {matching!r} in its name" if matching else "everything"
+        what = f"files with {matching!r} in the name" if matching else "everything"
         click.confirm(f"Remove {what} from {kept.root()}?", abort=True, err=True)
     say(f"freed {kept.clear(matching) / 1e6:.3f} MB")
 
 
 @main.command()
-@click.option("-o", "--output", type=PATH, default=Path("xta-demo"), show_default=True, help="Folder to make.")
+@click.option("-o", "--output", type=PATH, default=Path("xta-demo"), show_default=True, help="Folder to create.")
 @click.option("--mode", type=click.Choice(["nircam", "miri"]), default="nircam", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other data.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random data.")
 def demo(output: Path, mode: str, seed: int) -> None:
-    """Make a sample program, analyze it, and compare with the truth. Needs no network."""
+    """Make a sample program, analyze it, and compare the results with the truth. No network is needed."""
     from xta.demo import run
 
     run(output, mode=mode, seed=seed, say=common.step, show=click.echo)

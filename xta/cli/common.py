@@ -1,4 +1,4 @@
-"""What the subcommands have in common: options, names of outputs, files that are opened, lines that are printed."""
+"""Define the common parts of the subcommands: options, output names, opening of files, and printing."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -53,14 +53,14 @@ CENTER = click.option(
     "--center",
     multiple=True,
     metavar="X,Y",
-    help="The star's pixel, 0-based, in files that are then not analyzed. Once, or once a file in their order.",
+    help="The star's pixel, 0-based; files are then not analyzed. Give it once, or once per file in their order.",
 )
 PATHS = click.argument("paths", nargs=-1, required=True, type=PATH)
 REFERENCE = click.option(
     "-r", "--reference", multiple=True, help="Name of a target that is a reference; may be repeated."
 )
 DPI = click.option(
-    "--dpi", type=click.IntRange(20, 800), default=150, show_default=True, help="Dots per inch of the picture."
+    "--dpi", type=click.IntRange(20, 800), default=150, show_default=True, help="Dots per inch of the figure."
 )
 PICTURES = (".png", ".pdf", ".svg")
 CENTROIDS = ("auto", "oss", "converged", "image")
@@ -106,13 +106,13 @@ def say(message: str) -> None:
 
 
 def step(message: str) -> None:
-    """Print what is being done, on a terminal."""
+    """Print the current step, on a terminal."""
     if sys.stderr.isatty():
         say(message)
 
 
 class Failures(list[str]):
-    """Names of files that failed. What to do about one kind of error is said once."""
+    """Names of files that failed. The advice for each kind of error is printed once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Failures(list[str]):
 
 @contextmanager
 def going_on(failed: Failures, item: str | Path) -> Iterator[None]:
-    """Print the error of one of many files, and add its name to those that failed."""
+    """Print the error of one of many files, and add its name to the failed ones."""
     try:
         with readable():
             yield
@@ -136,7 +136,7 @@ def going_on(failed: Failures, item: str | Path) -> Iterator[None]:
 
 
 def end(failed: Sequence[str], total: int) -> None:
-    """Exit with code 1 if a file failed; of many files, list those that did."""
+    """Exit with code 1 if a file failed; for many files, list those that failed."""
     if failed:
         if total > 1:
             say(f"Error: {len(failed)} of {total} failed: {', '.join(failed)}")
@@ -157,26 +157,26 @@ def centers(texts: Sequence[str], count: int) -> list[Pixel | None]:
     """Read the star's pixel in each of some files: one for all, one for each, or none."""
     pixels = [pixel(text, "no pixel X,Y, such as 150.0,174.0", option="--center") for text in texts]
     if len(pixels) not in {0, 1, count}:
-        msg = f"--center is given {len(pixels)} times for {count} files; give it once, or once for each file"
+        msg = f"--center is given {len(pixels)} times for {count} files; give it once, or once per file"
         raise click.UsageError(msg)
     return [None] * count if not pixels else [*pixels] * (count // len(pixels))
 
 
 def outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> list[Path]:
-    """Name the output of each input: the option itself for one, files in that folder for several."""
+    """Return the output path of each input: the option itself for one input, files in that folder for several."""
     if option.is_dir() or (len(files) > 1 and not option.suffix):
         make_folder(option)
         named = [option / f"{file.name.partition('.')[0]}{suffix}" for file in files]
     elif len(files) > 1:
-        msg = f"with {len(files)} files {option} has to be a folder"
+        msg = f"with {len(files)} files, {option} must be a folder"
         raise click.UsageError(msg)
     else:
         named = [option]
     if is_netcdf_name(suffix) and not all(map(is_netcdf_name, named)):
-        msg = f"{named[0].name!r} does not name a NetCDF file: it must end in .nc, or be a folder that exists"
+        msg = f"the output is {named[0].name!r}; its name must end in .nc, or it must be an existing folder"
         raise click.UsageError(msg)
     if len(set(named)) < len(named):
-        msg = "several FILES have the same name, and so would their results; analyze them one by one"
+        msg = "several FILES have the same name, and so would their results; process them one by one"
         raise click.UsageError(msg)
     for path in named:
         check_parent(path)
@@ -187,7 +187,7 @@ def outputs(option: Path, files: Sequence[Path], suffix: str, *inputs: Path) -> 
 
 
 def check_inputs(paths: Sequence[Path]) -> None:
-    """Refuse, before any work, files that do not exist."""
+    """Refuse files that do not exist, before any work."""
     for path in paths:
         if not path.exists():
             msg = f"{path} does not exist; check the path"
@@ -195,14 +195,14 @@ def check_inputs(paths: Sequence[Path]) -> None:
 
 
 def refuse_folder(path: Path) -> None:
-    """Refuse a folder where a file is meant, and name the commands that take folders."""
+    """Refuse a folder in place of a file, and name the commands that accept folders."""
     if path.is_dir():
-        msg = f"{path} is a folder; give files, or see xta program, xta survey and xta klip, which take folders"
+        msg = f"{path} is a folder; give files, or see xta program, xta survey and xta klip, which accept folders"
         raise FileError(msg)
 
 
 def check_picture(path: Path | None) -> None:
-    """Refuse, before any work, a picture of a kind that cannot be written, or in a folder that is not there."""
+    """Refuse a figure that cannot be written, because of its kind or folder, before any work."""
     if path is None or not path.suffix:
         return
     if path.suffix.lower() not in PICTURES:
@@ -212,34 +212,34 @@ def check_picture(path: Path | None) -> None:
 
 
 def check_parent(path: Path) -> None:
-    """Refuse, before any work, an output in a folder that does not exist."""
+    """Refuse an output in a folder that does not exist, before any work."""
     if not path.parent.is_dir():
-        msg = f"the folder {path.parent} does not exist; make it first, or choose another output"
+        msg = f"the folder {path.parent} does not exist; create it first, or choose another output"
         raise FileError(msg)
 
 
 def save(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
-    """Write a picture, and say so."""
+    """Write a figure, and print its path."""
     save_figure(figure, path, dpi=dpi)
     say(f"wrote {path}")
 
 
 def opened(file: Path, *needed: str, offline: bool, center: Pixel | None = None) -> xr.Dataset:
-    """Open the NetCDF of an analysis, or analyze a product; frames are read when they are needed.
+    """Open the NetCDF file of an analysis, or analyze a product; frames are read when they are needed.
 
-    A NetCDF file has to hold the variables that are `needed`. Where the star is given, a product is only opened.
+    A NetCDF file must contain the variables in `needed`. If the star is given, a product is only opened.
     """
     refuse_folder(file)
     if center is not None:
         ds = opened_netcdf(file) if is_netcdf_name(file) else xta.open_exposure(file, chunks={})
         star: xr.Dataset = ds.ta.set_star(*center, source="option --center")
-        star.set_close(ds.close)  # a new dataset does not know its file
+        star.set_close(ds.close)  # a new dataset does not close its file
         return star
     return opened_netcdf(file, *needed) if is_netcdf_name(file) else xta.analyze(file, chunks={}, offline=offline)
 
 
 def opened_netcdf(file: Path, *needed: str) -> xr.Dataset:
-    """Open a NetCDF file of an exposure, lazily; one that cannot be used is refused in words of the command line."""
+    """Open a NetCDF file of an exposure, lazily; refuse one that cannot be used, with advice for the command line."""
     try:
         with interrupts_wait():
             ds = xr.open_dataset(file, chunks={})
@@ -248,12 +248,12 @@ def opened_netcdf(file: Path, *needed: str) -> xr.Dataset:
         raise FileError(msg) from error
     msg = ""
     if "klip" in ds.variables:
-        msg = f"{file} holds an image of xta klip; give the exposures that it was made of"
+        msg = f"{file} contains an image of xta klip; give the exposures that it was made from"
     elif "sci" not in ds.variables:
-        msg = f"{file} holds no exposure; give a NetCDF file of xta analyze"
+        msg = f"{file} contains no exposure; give a NetCDF file of xta analyze"
     elif not set(needed) <= set(ds.variables):
         what = "the star" if "target_x" in needed else "the acquisition"
-        msg = f"{file} does not hold {what}; analyze it first: xta analyze {file} -o NAME.nc"
+        msg = f"{file} does not contain {what}; analyze it first: xta analyze {file} -o NAME.nc"
     if msg:
         ds.close()
         raise ProductError(msg)

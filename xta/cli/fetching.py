@@ -23,16 +23,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("items", nargs=-1, required=True, metavar="PROGRAM|VISIT|FILE...")
-@click.option("--obs", "observations", help="Of programs only these observations, such as 1-3,7.")
-@click.option("--filter", "filters", multiple=True, help="Of programs only this filter; may be repeated.")
+@click.option("--obs", "observations", help="Only these observations of programs, such as 1-3,7.")
+@click.option("--filter", "filters", multiple=True, help="Only this filter of programs; may be repeated.")
 @click.option(
     *("--products", "--product", "kind"),
     type=click.Choice(["calints", "cal", "rateints", "rate", "uncal"]),
     help="Default: calints for science, cal for acquisitions.",
 )
-@click.option("--log", is_flag=True, help="Fetch the event logs of the visits as well.")
-@click.option("--list", "--dry-run", "only_list", is_flag=True, help="List what would be fetched, with sizes.")
-@click.option("-o", "--output", type=FOLDER, help="Folder to copy the files to; the cache keeps its own.")
+@click.option("--log", is_flag=True, help="Download the event logs of the visits as well.")
+@click.option("--list", "--dry-run", "only_list", is_flag=True, help="Only list the files, with sizes.")
+@click.option("-o", "--output", type=FOLDER, help="Folder to copy the files to; the cache keeps its own copies.")
 def fetch(
     items: tuple[str, ...],
     observations: str | None,
@@ -42,16 +42,16 @@ def fetch(
     only_list: bool,
     output: Path | None,
 ) -> None:
-    """Fetch the coronagraphic exposures and acquisitions of programs, the TA products of visits, or products by name.
+    """Download the coronagraphic exposures and acquisitions of programs, TA products of visits, or products by name.
 
-    A program is a number such as 1386. A visit is V01386001001, 1386:1:1 or 1386:1. With --output the folder is one for
-    "xta program", "xta klip" and "xta survey". After an interruption the same command goes on where it stopped.
+    A program is a number such as 1386. A visit is V01386001001, 1386:1:1 or 1386:1. The folder of --output can be used
+    with "xta program", "xta klip" and "xta survey". After an interruption the same command resumes the download.
     """
     from xta.archive.program import is_program
 
     programs = [item for item in items if is_program(item)]
     if not programs and (observations or filters):
-        msg = f"--obs and --filter go with programs, such as 1386, and there is none in {', '.join(items)}"
+        msg = f"--obs and --filter need a program, such as 1386, but there is none in {', '.join(items)}"
         raise click.UsageError(msg)
     others = [item for item in items if item not in programs]
     failed = common.Failures()
@@ -66,7 +66,7 @@ def fetch(
 
 
 def _programs(programs: Iterable[str], failed: common.Failures, output: Path | None, **options: Any) -> int:
-    """Fetch programs and print the paths; return how many files, and programs that have none, were asked for."""
+    """Fetch programs and print the paths; return the number of files, and of programs without any."""
     from xta import archive
 
     count = 0
@@ -101,7 +101,7 @@ def _say_errors(results: dict[str, Any], failed: common.Failures) -> None:
 
 
 def _copied(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
-    """Name what was fetched, copied to a folder if one is given."""
+    """Return the names of the fetched files, copied to a folder if one is given."""
     from xta.archive.fetch import copied
 
     files = [result] if isinstance(result, Path) else list(result.files)
@@ -119,7 +119,7 @@ def _copied(result: "VisitFiles | Path", output: Path | None) -> list[Path]:
 def _list(
     programs: Iterable[str], visits: Iterable[str], failed: common.Failures, *, kind: str | None, **chosen: Any
 ) -> None:
-    """Print what the archive has of programs and visits, and how large it is."""
+    """Print the files of programs and visits in the archive, with their sizes."""
     from xta import archive
 
     products: list[Product] = []

@@ -1,4 +1,4 @@
-"""The command ``xta klip``: files, or the folder of a program."""
+"""Define the command ``xta klip`` for files, or for the folder of a program."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ __all__ = ["klip"]
 
 
 def _pair(names: str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], list[Pixel]]:
-    """Make the reader of an option that is two numbers."""
+    """Make a function that reads an option of two numbers."""
 
     def read(_ctx: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> list[Pixel]:
         try:
@@ -41,7 +41,7 @@ def _pair(names: str) -> Callable[[click.Context, click.Parameter, tuple[str, ..
         except ValueError:
             pairs = [()]
         if any(len(pair) != 2 for pair in pairs):
-            msg = f"{' '.join(texts)!r} is no {names}, such as 0.95,229.3"
+            msg = f"{' '.join(texts)!r} is not a valid {names}; write it like 0.95,229.3"
             raise click.BadParameter(msg)
         return [(pair[0], pair[1]) for pair in pairs]
 
@@ -56,7 +56,7 @@ def _numbers(_ctx: click.Context, _parameter: click.Parameter, text: str | None)
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        msg = f"{text!r} is no list of whole numbers from 1, such as 1,5,10"
+        msg = f"{text!r} is not a list of whole numbers from 1; write it like 1,5,10"
         raise click.BadParameter(msg)
     return numbers
 
@@ -64,9 +64,9 @@ def _numbers(_ctx: click.Context, _parameter: click.Parameter, text: str | None)
 @click.command()
 @click.argument("science", nargs=-1, required=True, type=PATH)
 @click.option("-r", "--reference", multiple=True, type=PATH, help="Exposure of a reference star; may be repeated.")
-@click.option("--filter", "filters", multiple=True, help="Of a folder, only this filter; may be repeated.")
+@click.option("--filter", "filters", multiple=True, help="Only this filter of a folder; may be repeated.")
 @click.option(
-    "--background/--no-background", default=None, help="Subtract the background of a folder. Default: if any."
+    "--background/--no-background", default=None, help="Subtract the background of a folder. Default: if there is one."
 )
 @click.option("--coadd", is_flag=True, help="Average the integrations of each exposure of a folder first.")
 @click.option(
@@ -76,18 +76,16 @@ def _numbers(_ctx: click.Context, _parameter: click.Parameter, text: str | None)
 )
 @click.option("--annuli", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--subsections", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--mode", type=click.Choice(["ADI", "RDI", "ADI+RDI"]), help="Default: from what is given.")
-@click.option("--closest", type=click.IntRange(1), help="Model each exposure by this many frames, those most like it.")
-@click.option(
-    "-o", "--output", type=PATH, required=True, help="NetCDF file; for a folder with several filters a folder."
-)
+@click.option("--mode", type=click.Choice(["ADI", "RDI", "ADI+RDI"]), help="Default: by the exposures.")
+@click.option("--closest", type=click.IntRange(1), help="Model each exposure by this many of the most similar frames.")
+@click.option("-o", "--output", type=PATH, required=True, help="NetCDF file; for several filters, a folder.")
 @click.option(
     "--plot",
     "picture",
     type=PATH,
-    help="Picture of the result (.png, .pdf, .svg), of all filters side by side; or a folder, for one of each.",
+    help="Figure of the result (.png, .pdf, .svg) with all filters, or a folder for one figure per filter.",
 )
-@click.option("--fov", type=click.FloatRange(0, min_open=True), help="Side of the field in the picture [arcsec].")
+@click.option("--fov", type=click.FloatRange(0, min_open=True), help="Side of the field in the figure [arcsec].")
 @click.option(
     "--mark",
     multiple=True,
@@ -115,11 +113,11 @@ def klip(
 ) -> None:
     """Subtract the star's PSF from SCIENCE, one or more exposures or folders of a program, with pyKLIP.
 
-    Files are products (_calints), which are analyzed first, or the NetCDF of an analysis or of a recentered cube. With
-    --center once a file, it is in the order of SCIENCE and then of the references.
+    Files are products (_calints), which are analyzed first, or the NetCDF files of an analysis or of a recentered cube.
+    If --center is given once per file, the order is that of SCIENCE and then of the references.
 
-    In folders the exposures are sorted by filter and role, see "xta program"; each filter gives an image. With
-    --reference NAME the exposures of that target are references, although their headers do not say so.
+    In folders the exposures are sorted by filter and role, see "xta program"; the result is one image per filter. With
+    --reference NAME the exposures of that target are references, even if their headers do not mark them.
     """
     check_picture(picture)
     if is_netcdf_name(output):
@@ -127,7 +125,7 @@ def klip(
     options["progress"] = sys.stderr.isatty()
     if any(path.is_dir() for path in science):
         if center:
-            msg = "--center goes with files, and SCIENCE is a folder"
+            msg = "--center needs files, but SCIENCE is a folder"
             raise click.UsageError(msg)
         names = [str(name) for name in reference]
         images = _program(
@@ -135,7 +133,7 @@ def klip(
         )
     else:
         if filters or coadd or background is not None:
-            msg = "--filter, --background and --coadd go with a folder, and SCIENCE are files"
+            msg = "--filter, --background and --coadd need a folder, but SCIENCE are files"
             raise click.UsageError(msg)
         check_inputs([*science, *reference])
         outputs(output, science[:1], "_klip.nc", *science, *reference)
@@ -183,11 +181,11 @@ def _program(
     unknown = [name for name in filters if name not in bands]
     if unknown or not bands:
         wanted = f"{unknown[0]} is not one of them" if unknown else "open other folders"
-        msg = f"filters with science exposures are {', '.join(bands) or 'none'}; {wanted}"
+        msg = f"the filters with science exposures are {', '.join(bands) or 'none'}; {wanted}"
         raise click.UsageError(msg)
     bands = [name for name in bands if name in (filters or bands)]
     if len(bands) > 1 and is_netcdf_name(output):
-        msg = f"{', '.join(bands)} give several images: --output has to be a folder, or choose one by --filter"
+        msg = f"{', '.join(bands)} give several images; --output must be a folder, or choose one with --filter"
         raise click.UsageError(msg)
     step(f"finding the star in {', '.join(bands)}")
     tree = tree.ta.analyze(offline=offline)
@@ -204,7 +202,7 @@ def _program(
 
 
 def _named(path: Path, band: str, ending: str) -> Path:
-    """Name the file of a filter: the path itself, or a file in the folder that it is."""
+    """Return the output file of a filter: the path itself, or a file in it if it is a folder."""
     if not band or path.suffix:
         return path
     make_folder(path)

@@ -33,6 +33,16 @@ WORDS = (
     b"&a",
 )
 SIZES = (0, 1, 0x7FFFFFFF, 0xFFFFFFFF)
+FIELDS = (
+    (0, b"\xd3BLK"),
+    (4, b"\0\x30"),
+    (6, b"\0\0\0\1"),
+    (10, b"zlib"),
+    (10, b"bzp2"),
+    (10, b"lz4\0"),
+    (10, b"none"),
+)
+"""Fields of the header of an ASDF block: offset, odd value; then the sizes, of 8 bytes each, and a checksum."""
 
 
 def flip(content, rng):
@@ -96,8 +106,22 @@ def size(content, rng):
     content[at : at + 4] = struct.pack(rng.choice(("<I", ">I")), rng.choice(SIZES))
 
 
+def block(content, rng):
+    """Give a field of the header of an ASDF block an odd value, or damage the data or the index after it."""
+    places = [match.start() for match in re.finditer(rb"\xd3BLK", content)]
+    if not places:
+        return flip(content, rng)
+    at = rng.choice(places)
+    odd = struct.pack(">Q", rng.choice((*SIZES, len(content), 1 << 62, (1 << 64) - 1, rng.randrange(1 << 20))))
+    places = [*FIELDS, (14, odd), (22, odd), (30, odd), (38, odd), (54 + rng.randrange(200), odd)]
+    offset, value = rng.choice(places)
+    content[at + offset : at + offset + len(value)] = value
+    return None
+
+
 ANY = (flip, cut, repeat, splice, size)
 FITS = (*ANY, card, card, card, card)
+BLOCKS = (*ANY, block, block, block, block, number, word)
 TEXT = (flip, cut, repeat, splice, number, number, word, word)
 
 

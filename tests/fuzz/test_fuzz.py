@@ -6,23 +6,26 @@ then on.
 """
 
 import contextlib
+import io
 import os
 import random
 import time
 import warnings
 from pathlib import Path
 
+import asdf
 import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
+from astropy.modeling.models import AffineTransformation2D
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xta
 from tests import archive_server as faulty
-from tests.fuzz.mutations import ANY, FITS, TEXT, mutated
+from tests.fuzz.mutations import ANY, BLOCKS, FITS, TEXT, mutated
 from xta import archive, osslog
 from xta.archive import Policy, cache
 from xta.cli import main
@@ -59,6 +62,10 @@ def read_wcs(path):
     wcs.load(content.decode("utf-8", "replace"))
 
 
+def read_blocks(path):
+    wcstext._parsed(path.read_bytes())
+
+
 def read_netcdf(path):
     with readable():
         try:
@@ -69,7 +76,14 @@ def read_netcdf(path):
             ds.ta.coadd()
 
 
-READERS = {"fits": read_fits, "targ_acq": read_targ_acq, "log": read_log, "wcs": read_wcs, "netcdf": read_netcdf}
+READERS = {
+    "fits": read_fits,
+    "targ_acq": read_targ_acq,
+    "log": read_log,
+    "wcs": read_wcs,
+    "blocks": read_blocks,
+    "netcdf": read_netcdf,
+}
 """Kind of a file, with which the names of the corpus begin -> what reads it."""
 
 
@@ -80,6 +94,17 @@ def survives(read, path):
         warnings.simplefilter("ignore")
         read(path)
     assert time.monotonic() - start < LIMIT
+
+
+def with_blocks(gwcs):
+    """Write a WCS with a matrix as ASDF whose arrays are in blocks, one of them compressed."""
+    stream = io.BytesIO()
+    gwcs.insert_transform("detector", AffineTransformation2D(np.eye(2)), after=True)
+    tree = {"wcs": gwcs, "table": np.arange(4000.0), "packed": np.zeros(4000)}
+    with asdf.AsdfFile(tree) as file:
+        file.set_array_compression(file["packed"], "zlib")
+        file.write_to(stream, all_array_storage="internal")
+    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +122,7 @@ def samples(nircam, build_wcs, tmp_path_factory):
         "targ_acq": ((folder / "a_uncal.fits").read_bytes(), FITS),
         "log": (nircam.oss_log.read_bytes(), TEXT),
         "wcs": (wcs.dump(build_wcs()).encode(), TEXT),
+        "blocks": (with_blocks(build_wcs()), BLOCKS),
         "netcdf": ((folder / "a.nc").read_bytes(), ANY),
     }
 
@@ -134,15 +160,19 @@ def test_fuzz_archive_reply(server, capsys, monkeypatch):
     monkeypatch.delenv("XTA_OFFLINE", raising=False)
     good = server.products["jw01386001001_02102_00001_nrcalong_cal.fits"]
     rows = b'{"status": "COMPLETE", "data": [{"filename": "a", "visit_id": "1", "fileSize": 3}], "paging": {"page": 1}}'
+    events = faulty.csv_of(server.logs["ICTM_EVENT_MSG"])
+    hour = {"start": "2022-07-29T22:01:51", "end": "2022-07-30T01:13:40"}
     count = 0
     for seed in seeds():
         rng = random.Random(seed)
+        server.always("jwstedb", faulty.instead(mutated(events, rng, TEXT)))
         server.always("invoke", faulty.instead(mutated(rows, rng, TEXT)))
         server.always("product", faulty.instead(mutated(good, rng, FITS)))
         cache.clear()
         for ask in (
             lambda: archive.ta_products("V01386001001", "NIRCAM", policy=QUICK),
             lambda: archive.download("jw01386001001_02102_00001_nrcalong_cal.fits", policy=QUICK),
+            lambda: osslog.read(archive.event_log("V01386001001", policy=QUICK, **hour)).centroids(),
         ):
             with warnings.catch_warnings(), contextlib.suppress(XtaError):
                 warnings.simplefilter("ignore")
@@ -212,6 +242,6 @@ def test_corpus(path, tmp_path):
 
 def test_mutations_are_the_same_for_a_seed():
     content = np.arange(256, dtype="u1").tobytes() * 40
-    for kinds in (ANY, FITS, TEXT):
+    for kinds in (ANY, FITS, TEXT, BLOCKS):
         first, again, other = (mutated(content, random.Random(seed), kinds) for seed in (1, 1, 2))
         assert first == again != other

@@ -86,7 +86,8 @@ def _on_client(client: "Client", work: Work, visits: Iterable[VisitFiles]) -> It
 
 
 def _completed(pool: Executor, work: Work, visits: Iterable[VisitFiles]) -> Iterator[Done]:
-    futures: dict[Future[Row], VisitFiles] = {pool.submit(_unless_stopped, work, files): files for files in visits}
+    with _keyboard_waits():
+        futures: dict[Future[Row], VisitFiles] = {pool.submit(_unless_stopped, work, files): files for files in visits}
     for future in as_completed(list(futures)):
         files = futures.pop(future)  # a future keeps its row in memory
         try:
@@ -122,6 +123,19 @@ def _in_processes(work: Work, visits: Sequence[VisitFiles], workers: int) -> Ite
 
 
 @contextmanager
+def _keyboard_waits() -> Iterator[None]:
+    """Block interrupts while processes are started: those that inherit this start without a word about them."""
+    if not hasattr(signal, "pthread_sigmask"):  # not on every system
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _processes(workers: int) -> "Iterator[ProcessPoolExecutor]":
     """Spawn new processes, since a fork of a process with threads may hang.
 
@@ -150,9 +164,9 @@ _PIPES: "list[Connection]" = []
 def _begin(pipe: "Connection") -> None:
     # An interrupt from the keyboard goes to all processes; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
     _PIPES.append(pipe)
     threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+    signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, _frame: object) -> None:

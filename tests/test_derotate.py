@@ -40,7 +40,7 @@ def test_derotate_axes_are_north_and_east(cube):
     up = float(ds["position_angle"].sel(x=0, y=20))
     assert (up + 180) % 360 - 180 == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(float(ds["position_angle"].sel(x=-20, y=0)), 90, atol=1e-3)
-    np.testing.assert_allclose(ds["separation"], np.hypot(ds["dx"], ds["dy"]).T, atol=1e-6)
+    np.testing.assert_allclose(ds["separation"], np.hypot(ds["east"], ds["north"]).T, atol=1e-6)
     star = [float(cube[f"target_{axis}"]) for axis in ("ra", "dec")]
     np.testing.assert_allclose(ds.ta.pixel_to_world(0.0, 0.0), star, rtol=0, atol=1e-9)
 

@@ -162,13 +162,13 @@ def test_klip_labels_result(sample, image):
     for name in ("target_x_err", "target_y_err"):
         apart = [float(ds[name]) for ds in single]
         assert min(apart) / 2**0.5 < float(image[name]) < max(apart)
-    assert all(np.all(np.diff(image[name]) * sign > 0) for name, sign in (("dx", -1), ("dy", 1)))
+    assert all(np.all(np.diff(image[name]) * sign > 0) for name, sign in (("east", -1), ("north", 1)))
     for name, variable in image.variables.items():
         assert variable.attrs["long_name"], name
 
 
 def test_klip_wcs_north_up_east_left(sample, image):
-    dx, dy = np.meshgrid(image["dx"], image["dy"])
+    dx, dy = np.meshgrid(image["east"], image["north"])
     star = float(image["target_ra"]), float(image["target_dec"])
     np.testing.assert_allclose(star, [float(sample.rolls[0][f"target_{axis}"]) for axis in ("ra", "dec")], atol=1e-9)
     east, up = sphere.tangent_offset(*star, image["ra"].values, image["dec"].values)
@@ -677,7 +677,7 @@ def au_mic(shared):
 def along_and_across(image, angle):
     """Offsets along a position angle and across it [arcsec]."""
     sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
-    return image["dx"] * sine + image["dy"] * cosine, image["dx"] * cosine - image["dy"] * sine
+    return image["east"] * sine + image["north"] * cosine, image["east"] * cosine - image["north"] * sine
 
 
 def brightness(image, angle):

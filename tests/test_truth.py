@@ -175,13 +175,13 @@ def rolls(exposures):
 
 def fitted(image, east, north):
     """Fit a Gaussian and a level to a source near a place: east and north [arcsec]."""
-    near = image.isel(x=abs(image["dx"].values - east) < 0.5, y=abs(image["dy"].values - north) < 0.5)
-    far = (np.hypot(near["dx"] - east, near["dy"] - north) > CORE).transpose("y", "x")
+    near = image.isel(x=abs(image["east"].values - east) < 0.5, y=abs(image["north"].values - north) < 0.5)
+    far = (np.hypot(near["east"] - east, near["north"] - north) > CORE).transpose("y", "x")
     column, row = centroid_2dg(near["klip"].values, mask=far.values)
     return np.array(
         [
-            np.interp(column, np.arange(near.sizes["x"]), near["dx"].values),
-            np.interp(row, np.arange(near.sizes["y"]), near["dy"].values),
+            np.interp(column, np.arange(near.sizes["x"]), near["east"].values),
+            np.interp(row, np.arange(near.sizes["y"]), near["north"].values),
         ]
     )
 
@@ -204,7 +204,7 @@ def test_field_source_of_au_mic_noise(rolls):
         if min(abs((turned - each + 180) % 360 - 180) for each in (*DISC, angle)) < 20:
             continue
         place = distance * np.sin(np.deg2rad(turned)), distance * np.cos(np.deg2rad(turned))
-        source = 6 * np.exp(-((image["dx"] - place[0]) ** 2 + (image["dy"] - place[1]) ** 2) / 2 / 0.115**2)
+        source = 6 * np.exp(-((image["east"] - place[0]) ** 2 + (image["north"] - place[1]) ** 2) / 2 / 0.115**2)
         errors.append(fitted(image.assign(klip=image["klip"] + source.transpose("y", "x")), *place) - place)
     assert len(errors) >= 16
     noise = 1e3 * np.sqrt(np.mean(np.square(errors)))

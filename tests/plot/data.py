@@ -133,8 +133,8 @@ def subtracted():
             "numbasis": [1, 5],
             "x": offset,
             "y": offset,
-            "dx": ("x", -0.063 * offset),
-            "dy": ("y", 0.063 * offset),
+            "east": ("x", -0.063 * offset),
+            "north": ("y", 0.063 * offset),
         },
         {"target_name": "Sample", "instrument": "NIRCAM", "filter": "F444W", "mode": "ADI+RDI"},
     )

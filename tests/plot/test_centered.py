@@ -65,7 +65,7 @@ def test_klip_panels_and_stretch(small_klip):
     )
     assert len({image.axes for image in drawn}) == 2
     assert [image.axes.get_title(loc="left").splitlines()[-1] for image in drawn] == ["1 component", "5 components"]
-    far = np.hypot(small_klip["dx"], small_klip["dy"]) > 0.3
+    far = np.hypot(small_klip["east"], small_klip["north"]) > 0.3
     for image, number in zip(drawn, (1, 5), strict=True):
         low, high = image.get_clim()
         seen = small_klip["klip"].sel(numbasis=number).where(far)

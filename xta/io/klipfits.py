@@ -58,7 +58,7 @@ def write_klip(ds: xr.Dataset, target: Path) -> None:
     """
     from astropy.io import fits
 
-    identity.require(ds, "numbasis", "target_ra", "target_dec", "dx", "dy", step="xta.klip")
+    identity.require(ds, "numbasis", "target_ra", "target_dec", "east", "north", step="xta.klip")
     model.require_pixels(ds["klip"], WCSError, "call to_fits before this step")
     ds = model.with_history(ds, f"to_fits {target.name}")
     images = ds["klip"] if "numbasis" in ds["klip"].dims else ds["klip"].expand_dims("numbasis")
@@ -99,7 +99,7 @@ def _image_header(ds: xr.Dataset, number: int) -> Any:
     cards: dict[str, Any] = {"NUMBASIS": (number, "principal components"), "WCSAXES": 2, "RADESYS": "ICRS"}
     if units := ds["klip"].attrs.get("units"):
         cards["BUNIT"] = units
-    axes = (("x", "RA---TAN", "ra", "dx"), ("y", "DEC--TAN", "dec", "dy"))
+    axes = (("x", "RA---TAN", "ra", "east"), ("y", "DEC--TAN", "dec", "north"))
     for k, (axis, kind, name, offset) in enumerate(axes, start=1):
         degrees = float(ds[offset][1] - ds[offset][0]) / 3600
         sky = model.scalar(ds, f"target_{name}")

@@ -158,7 +158,7 @@ def klip(
     Returns
     -------
     matplotlib.image.AxesImage
-        Its ``axes`` have ``dx`` and ``dy`` as data coordinates: arcsec to the east and to the north of the star. For
+        Its ``axes`` have ``east`` and ``north`` as data coordinates: arcsec to the east and to the north of the star. For
         several images, a list.
 
     Raises
@@ -181,7 +181,7 @@ def klip(
         numbers: list[int | None] = np.ravel(np.array(numbasis, dtype=object)).tolist()
         pairs = [(image, number) for image in _of_filters(ds, filters) for number in numbers]
         return _panels(pairs, ax, **options, **kwargs)  # type: ignore[no-any-return]
-    identity.require(ds, "klip", "noise", "dx", "dy", "numbasis", step="xta.klip")
+    identity.require(ds, "klip", "noise", "east", "north", "numbasis", step="xta.klip")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis
     if number not in given:
@@ -198,7 +198,7 @@ def klip(
         )
     style = {"cmap": "inferno", "bad_color": GRAY} | kwargs
     with drawing(ax, height=3.2 if add_colorbar else 3.6) as axes:
-        drawn = frame.show(axes, image, ~np.isfinite(image), chosen["dx"].values, chosen["dy"].values, **style)
+        drawn = frame.show(axes, image, ~np.isfinite(image), chosen["east"].values, chosen["north"].values, **style)
         axes.set(xlabel="east of the star [arcsec]", ylabel="north of the star [arcsec]")
         if fov is not None:
             axes.set(xlim=(fov / 2, -fov / 2), ylim=(-fov / 2, fov / 2))
@@ -240,7 +240,7 @@ def _shown(ds: xr.Dataset, fov: float | None) -> xr.Dataset:
     """Cut an image and its noise to the field that is shown, without the residual of the star's core."""
     reach = float("inf") if fov is None else fov / 2
     core = CORE * float(ds.attrs.get("fwhm", 0.15))
-    inside = (abs(ds["dx"]) <= reach) & (abs(ds["dy"]) <= reach) & (np.hypot(ds["dx"], ds["dy"]) > core)
+    inside = (abs(ds["east"]) <= reach) & (abs(ds["north"]) <= reach) & (np.hypot(ds["east"], ds["north"]) > core)
     return ds.assign(klip=ds["klip"].where(inside), noise=ds["noise"].where(ds["radius"] <= reach))
 
 

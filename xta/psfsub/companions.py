@@ -183,7 +183,7 @@ def _brightest(reduction: Reduction, sources: Sequence[Source]) -> tuple[float, 
         x, y = (float(image[axis].isel({axis: peak[axis]})) for axis in ("x", "y"))
         value, least = detection.beside(smooth, x, y, element)
         if value >= least:
-            return float(image["dx"].isel(x=peak["x"])), float(image["dy"].isel(y=peak["y"]))
+            return float(image["east"].isel(x=peak["x"])), float(image["north"].isel(y=peak["y"]))
         good = good.where(np.hypot(good["x"] - x, good["y"] - y) > element)
     return None
 

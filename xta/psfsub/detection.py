@@ -18,7 +18,7 @@ FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard devi
 
 def choose(ds: xr.Dataset, numbasis: int | None) -> tuple[xr.Dataset, int]:
     """Select the image of a number of components, the largest by default; return it and the number."""
-    identity.require(ds, "klip", "dx", "dy", "numbasis", step="xta.klip")
+    identity.require(ds, "klip", "east", "north", "numbasis", step="xta.klip")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else int(numbasis)
     if number not in given:
@@ -139,7 +139,7 @@ def snr(ds: xr.Dataset, /, *, numbasis: int | None = None) -> xr.Dataset:
     element = float(ds.attrs["fwhm"]) / float(ds.attrs["pixel_scale"])
     image = smooth(chosen["klip"].transpose("y", "x").values.astype(float), element)
     middles, _, scatter, count = rings(image, element)
-    radius = np.hypot(*np.meshgrid(chosen["dx"], chosen["dy"])) / float(ds.attrs["pixel_scale"])
+    radius = np.hypot(*np.meshgrid(chosen["east"], chosen["north"])) / float(ds.attrs["pixel_scale"])
     noise, least = (
         np.interp(radius, middles, values, left=np.nan, right=np.nan)
         for values in (scatter * np.sqrt(1 + 1 / np.maximum(count, 1)), threshold(count))

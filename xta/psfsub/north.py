@@ -108,8 +108,8 @@ def labels(size: int, scale: float) -> dict[str, xr.Variable]:
     named = {
         "x": ("x", offset, "pixel", "pixel offset from the star, to the west"),
         "y": ("y", offset, "pixel", "pixel offset from the star, to the north"),
-        "dx": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
-        "dy": ("y", scale * offset, "arcsec", "offset from the star to the north"),
+        "east": ("x", -scale * offset, "arcsec", "offset from the star to the east"),
+        "north": ("y", scale * offset, "arcsec", "offset from the star to the north"),
     }
     return {
         name: xr.Variable(dim, values, {"units": units, "long_name": text})

@@ -76,7 +76,7 @@ def klip(
     -------
     xarray.Dataset
         ``klip`` (numbasis, y, x) is the mean of the subtracted frames, north up, east left, in the unit of the
-        input; ``x``, ``y`` are pixel offsets from the star, ``dx``, ``dy`` offsets to the east and to the north
+        input; ``x``, ``y`` are pixel offsets from the star, ``east``, ``north`` offsets to the east and to the north
         [arcsec]; ``wcs``, ``ra``, ``dec``, ``separation``, ``position_angle`` are as in an exposure.
         ``noise`` (numbasis, radius): residual noise of a pixel, see Notes. ``target_x_err``, ``target_y_err`` and
         ``target_xy_corr`` are the star's error along the axes of the image [pixel], and coordinates such as ``filter``

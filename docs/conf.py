@@ -10,8 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from numpydoc.xref import DEFAULT_LINKS
+
 import xta
-from xta import datasets
+from xta import datasets, errors
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -30,6 +32,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "accessor",
+    "commands",
     "data_model",
 ]
 exclude_patterns = ["_build", "_ext", "*.py", "**/.ipynb_checkpoints"]
@@ -43,6 +46,9 @@ autosummary_ignore_module_all = False
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
+numpydoc_xref_param_type = True  # links of the errors that a function raises
+numpydoc_xref_ignore = "all"
+numpydoc_xref_aliases = {word: word for word in DEFAULT_LINKS} | {name: f"xta.errors.{name}" for name in errors.__all__}
 templates_path = ["_templates"]
 
 nb_execution_mode = "force"

@@ -56,8 +56,18 @@ def test_every_page_is_reached_from_the_index():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^([\w/]+)$", "\n".join(re.findall(r"```{toctree}(.*?)```", index, re.DOTALL)), re.M))
     pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in PAGES if page.is_relative_to(DOCS)}
-    pages |= {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.glob("api/*.rst")}
+    pages |= {
+        page.relative_to(DOCS).with_suffix("").as_posix()
+        for page in DOCS.glob("*/*.rst")
+        if page.parent.name not in GENERATED
+    }
     assert pages - {"index"} == listed
+
+
+def test_every_environment_variable_is_in_the_reference():
+    text = (DOCS / "reference" / "environment.md").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "xta").rglob("*.py"))
+    assert set(re.findall(r"\b(?:XTA|MAST_API)_[A-Z_]+", code)) <= set(re.findall(r"`(\w+)`", text))
 
 
 def test_every_public_name_is_in_the_api():

@@ -3,44 +3,48 @@
 import importlib
 import inspect
 
-from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
-from sphinx.util.nodes import nested_parse_with_titles
+from numpydoc.numpydoc import mangle_docstrings
+from tables import Generated
 
 
-class AccessorMethods(SphinxDirective):
-    """List the methods of the class that is given, as ``py:method`` entries that lead to their functions."""
+class AccessorMethods(Generated):
+    """Document the methods of the class that is given, as ``py:method`` entries without the dataset or tree."""
 
     required_arguments = 2
     """The class, as module.Class, and the name that users write, as Dataset.ta."""
 
-    def run(self):
-        """Parse an entry for each method."""
+    def lines(self):
+        """Write an entry for each method."""
         module, _, name = self.arguments[0].rpartition(".")
         kind = getattr(importlib.import_module(module), name)
-        lines = [line for method in sorted(methods(kind)) for line in entry(kind, method, self.arguments[1])]
-        node = nodes.section()
-        node.document = self.state.document
-        nested_parse_with_titles(self.state, StringList(lines, source=self.arguments[0]), node)
-        return node.children
+        for method in sorted(methods(kind)):
+            yield from self.entry(getattr(kind, method), called(self.arguments[1], method))
+
+    def entry(self, method, name):
+        """Write one method with its documentation, whose sections numpydoc formats."""
+        text = inspect.getdoc(method).splitlines()
+        mangle_docstrings(self.env.app, "method", name, method, None, text)
+        yield from (f".. py:method:: {name}{arguments(method)}", "")
+        yield from (f"   {line}" if line else "" for line in text)
+        yield from ("", f"   The function is `{public_name(inspect.unwrap(method))}`.", "")
 
 
 def methods(kind):
     """Name the public methods of an accessor."""
-    found = (name for name, value in vars(kind).items() if inspect.isfunction(value))
-    return [name for name in found if not name.startswith("_") or name == "__call__"]
+    names = (name for name, value in vars(kind).items() if inspect.isfunction(value))
+    return [name for name in names if not name.startswith("_") or name == "__call__"]
 
 
-def entry(kind, name, prefix):
-    """Write one method as reStructuredText."""
-    function = inspect.unwrap(getattr(kind, name))
-    signature = inspect.signature(function)
+def called(prefix, name):
+    """Return the name by which users call a method."""
+    return prefix if name == "__call__" else f"{prefix}.{name}"
+
+
+def arguments(method):
+    """Write the arguments of a method, without `self` and types."""
+    signature = inspect.signature(method)
     parameters = [p.replace(annotation=inspect.Parameter.empty) for p in list(signature.parameters.values())[1:]]
-    called = str(inspect.Signature(parameters))
-    summary = inspect.getdoc(function).splitlines()[0]
-    shown = prefix if name == "__call__" else f"{prefix}.{name}"
-    yield from (f".. py:method:: {shown}{called}", "", f"   {summary} See `{public_name(function)}`.", "")
+    return str(inspect.Signature(parameters))
 
 
 def public_name(function):

@@ -1,26 +1,41 @@
-"""The directive ``data-model``: a table of every coordinate, check and error part, from the package's own tables."""
+"""The directives ``data-model``, ``checks`` and ``error-parts``: the package's own tables, as tables of a page."""
 
 import inspect
 from itertools import groupby
 
-from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
-from sphinx.util.nodes import nested_parse_with_titles
+from tables import Generated, table, title
 
 from xta import identity, model
 from xta.acquisition import budget, checklist
 
 
-class DataModel(SphinxDirective):
-    """List what a dataset can hold, step by step."""
+class DataModel(Generated):
+    """List the coordinates and data variables of a dataset, step by step."""
 
-    def run(self):
-        """Parse the tables."""
-        node = nodes.section()
-        node.document = self.state.document
-        nested_parse_with_titles(self.state, StringList(list(lines()), source="data-model"), node)
-        return node.children
+    def lines(self):
+        """Write a table for each step."""
+        head = ("name", "unit", "meaning", "attribute too")
+        for step, rows in groupby(steps(), key=lambda row: row[0]):
+            yield from title(f"Added by {step}")
+            yield from table(head, [row for _, row in rows])
+
+
+class Checks(Generated):
+    """List the checks, with their meaning and what to do if they fail."""
+
+    def lines(self):
+        """Write a table."""
+        labels = [(f"*{label}*", *entry) for label, entry in checklist.CHECKS.items()]
+        return table(("check", "passes if", "what to do if it fails"), labels, widths="20 35 45")
+
+
+class ErrorParts(Generated):
+    """List the parts of the star's error."""
+
+    def lines(self):
+        """Write a table."""
+        parts = [(f"*{label}*", inspect.getdoc(part).splitlines()[0]) for label, part in budget.PARTS.items()]
+        return table(("part", "meaning"), parts, widths="20 80")
 
 
 def steps():
@@ -34,25 +49,9 @@ def steps():
         yield step, (f"``{name}``", "" if unit == "1" else unit, f"{meaning}{source}", repeated)
 
 
-def lines():
-    """Write the tables as reStructuredText."""
-    for step, rows in groupby(steps(), key=lambda row: row[0]):
-        yield from table(f"Of {step}", ("name", "unit", "what it is", "attribute too"), [row for _, row in rows])
-    labels = [(f"``{label}``", *entry) for label, entry in checklist.CHECKS.items()]
-    yield from table("Checks", ("label of check", "passes where", "what to do where it fails"), labels)
-    parts = [(f"``{label}``", inspect.getdoc(part).splitlines()[0]) for label, part in budget.PARTS.items()]
-    yield from table("Parts of the error", ("label of error_part", "what it is"), parts)
-
-
-def table(title, head, rows):
-    """Write one table."""
-    yield from (title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "")
-    for row in (head, *rows):
-        yield from (f"   {'* ' if k == 0 else '  '}- {cell}" for k, cell in enumerate(row))
-    yield ""
-
-
 def setup(app):
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("data-model", DataModel)
+    app.add_directive("checks", Checks)
+    app.add_directive("error-parts", ErrorParts)
     return {"parallel_read_safe": True}

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The star behind the mask
 #
-# A sample visit stands in for your own files: a NIRCam coronagraphic exposure, the target acquisition before it, and the
-# visit's onboard event log. Nothing is fetched.
+# This example uses a sample visit in place of your own files: a NIRCam coronagraphic exposure, the target acquisition
+# before it, and the event log of the visit. It needs no network.
 
 # %%
 import tempfile
@@ -16,14 +16,15 @@ visit = datasets.make_visit(tempfile.mkdtemp(), mode="nircam", integrations=2)
 science, acquisition, log = visit.science[0], visit.ta[0], visit.oss_log
 
 # %% [markdown]
-# An exposure opens as a labeled, lazy dataset. `x` and `y` are 0-based pixels of the exposure's own readout.
+# Open the exposure as a labeled dataset. Its images are read when they are used. `x` and `y` are 0-based pixels of
+# the exposure's own readout.
 
 # %%
 sci = xr.open_dataset(science, engine="jwst")
 sci
 
 # %% [markdown]
-# Attach the acquisition, measure the pointing error, correct the WCS. The star's pixel is `target_x`, `target_y`.
+# Attach the acquisition, measure the pointing error, and correct the WCS. The star's pixel is `target_x`, `target_y`.
 
 # %%
 sci = sci.ta.attach(acquisition, oss=log)
@@ -34,23 +35,24 @@ print(f"star behind the mask: {float(sci.target_x):.3f}, {float(sci.target_y):.3
 print(f"standard error:       {float(sci.target_x_err):.3f}, {float(sci.target_y_err):.3f} px")
 
 # %% [markdown]
-# The sample comes with its truth. Its instrument does what a real one does beyond the WCS: the filter shifts the star, the
-# move to the mask has an error, the onboard centroid is not the star. So the two agree to within the standard error.
+# The true position of the star in the sample is known. The sample has the errors of a real visit that its WCS does
+# not contain: the filter shifts the star, the move to the mask has an error, and the onboard centroid is not exactly
+# the star. The result and the truth should therefore agree within a few standard errors.
 
 # %%
 truth = visit.truth.sel(file=science.name)
 print(f"truth:                {float(truth.star_x):.3f}, {float(truth.star_y):.3f} px")
 
 # %% [markdown]
-# The three steps in one call. Without `acquisition=` and `oss=` the files are looked for beside the exposure, then in the
-# cache, then in the archive.
+# `analyze` does the three steps in one call. If you do not pass `acquisition=` and `oss=`, it looks for the files in
+# the folder of the exposure, then in the cache, and then in the archive.
 
 # %%
 same = xta.analyze(science)
 assert same.target_x.item() == sci.target_x.item()
 
 # %% [markdown]
-# A crop does not lose the star, and the sky is there for every pixel.
+# The star keeps its pixel in a crop, and every pixel has its position on the sky.
 
 # %%
 crop = sci.sel(x=slice(120, 180), y=slice(140, 200))

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Recentering
 #
-# With the star's pixel known, one interpolation puts it on the central pixel. Errors, flags, labels and WCS follow.
+# `recenter` moves the star to the central pixel with a single interpolation. It also updates errors, flags, labels
+# and the WCS.
 
 # %%
 import tempfile
@@ -18,8 +19,8 @@ visit = datasets.make_visit(folder, mode="nircam", integrations=4)
 sci = xta.analyze(visit.science[0], chunks={})
 
 # %% [markdown]
-# `chunks={}` gave dask arrays of one integration each, so nothing is computed yet, and a cube larger than memory streams
-# to its file.
+# With `chunks={}`, the images are dask arrays of one integration each. Nothing is computed yet, and the cube can be
+# larger than the memory.
 
 # %%
 cube = sci.ta.recenter()
@@ -29,8 +30,8 @@ cube
 xta.to_netcdf(cube, folder / "centered.nc")
 
 # %% [markdown]
-# Labels are now pixel offsets from the star; separation and position angle lie beside them. The file needs no `xta` to be
-# read, and with it everything works again.
+# The labels `x` and `y` are now pixel offsets from the star. The file also contains the separation and the position
+# angle of each pixel. You can read it without `xta`; with `xta`, all methods work on it.
 
 # %%
 cube = xr.open_dataset(folder / "centered.nc")
@@ -39,7 +40,8 @@ print(f"median between 0.5 and 1 arcsec: {float(ring.median()):.3f} {cube.sci.un
 print(cube.ta.world_to_pixel(float(cube.target_ra), float(cube.target_dec)))
 
 # %% [markdown]
-# The interpolations compared, by the noise they leave: the smoother ones lower it and correlate neighboring pixels.
+# Compare the noise after the different interpolations. The smoother ones lower the noise and correlate neighboring
+# pixels.
 
 # %%
 corner = {"x": slice(-140, -100), "y": slice(-140, -100)}

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # Subtract the star, find the companion
+# # Subtract the star and measure the companion
 #
-# A sample program has a star with a companion at two rolls, and a reference star. `xta` finds the star behind the
-# mask in each exposure, puts it on the central pixel and subtracts it by KLIP, with pyKLIP's engine
-# (`pip install "xta[klip]"`). The truth is known, so the companion's position and flux can be checked.
+# The sample program has a star with a companion at two roll angles, and a reference star. `xta` finds the star behind
+# the mask in each exposure, moves it to the central pixel, and subtracts it by KLIP with the engine of pyKLIP (`pip
+# install "xta[klip]"`). The truth is known, so you can check the companion's position and flux.
 #
-# Nothing here needs the network.
+# This example needs no network.
 
 # %%
 import tempfile
@@ -18,10 +18,10 @@ folder = Path(tempfile.mkdtemp())
 program = datasets.make_program(folder / "data", mode="nircam")
 
 # %% [markdown]
-# ## The star behind the mask, and on the central pixel
+# ## Find and recenter the star
 #
-# `klip` recenters exposures that are not recentered yet. Here it is done before, since the companions and the contrast need
-# the exposures again.
+# `klip` recenters exposures that are not recentered yet. Here this is done first, because the companions and the
+# contrast also need the recentered exposures.
 
 # %%
 rolls = [xta.analyze(file).ta.recenter() for file in program.science]
@@ -30,8 +30,8 @@ reference = xta.analyze(program.reference[0]).ta.recenter()
 # %% [markdown]
 # ## Subtraction
 #
-# Two rolls and a reference star: angular and reference differential imaging together, unless `mode` says otherwise.
-# The result has north up and east left.
+# With two rolls and a reference star, `klip` uses both angular and reference differential imaging. Use `mode` to
+# change this. In the result, north is up and east is left.
 
 # %%
 image = klip(rolls, reference=reference)
@@ -40,8 +40,9 @@ image
 # %% [markdown]
 # ## The companion
 #
-# What is above 5 sigma is found, and the source is fitted that, taken out of the exposures before the subtraction, leaves nothing
-# behind. That needs the image of a point source beside the mask: here the one that the sample was made with, for real data that of STPSF.
+# `companions` finds sources above 5 sigma. It fits the source that leaves no residual if it is removed from the
+# exposures before the subtraction. For this it needs the image of a point source beside the mask. This is the image
+# that the sample was made with. For real data, make one with STPSF.
 
 # %%
 size = 101
@@ -55,9 +56,9 @@ picture = image.ta.plot.klip(fov=4, mark=table)
 picture.figure.savefig(folder / "klip.png")
 
 # %% [markdown]
-# ## Against the truth
+# ## Compare with the truth
 #
-# Most of the error is that of the star, which is the same for all companions of one epoch.
+# Most of the error is the error of the star. It is the same for all companions of one epoch.
 
 # %%
 found = table.isel(companion=0)
@@ -73,7 +74,8 @@ for part in table.error_part.values:
 # %% [markdown]
 # ## Contrast
 #
-# How faint another companion could be, calibrated by sources that are put into the exposures.
+# The contrast curve shows how faint another companion could be and still be detected. It is calibrated with
+# artificial sources in the exposures.
 
 # %%
 curve = image.ta.contrast(
@@ -83,7 +85,7 @@ curve.ta.plot.contrast(distance=40.0).figure.savefig(folder / "contrast.png")
 print(f"{float(curve.contrast.interp(radius=2.0)):.1e} at 2 arcsec")
 
 # %% [markdown]
-# ## For an orbit
+# ## Write a table for an orbit fit
 
 # %%
 xta.to_orbitize(table, folder / "orbitize.csv")

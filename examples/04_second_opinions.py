@@ -1,10 +1,11 @@
 # %% [markdown]
 # # Second opinions
 #
-# The onboard centroid is one witness of where the star is behind the mask. The TA image, the maneuvers of the telescope, the
-# guide star and the star's own speckles are others. Here they are asked, on a sample program whose truth is known.
+# The onboard centroid is one way to find the star behind the mask. The TA image, the maneuvers of the telescope, the
+# guide star and the star's own speckles also show where it is. This example compares them on a sample program whose
+# truth is known.
 #
-# Nothing here needs the network.
+# This example needs no network.
 
 # %%
 import tempfile
@@ -18,10 +19,10 @@ sci = xta.analyze(program.science[0])
 truth = program.truth.sel(file=program.science[0].name)
 
 # %% [markdown]
-# ## Every estimate that the data allow
+# ## All independent estimates
 #
-# `template` needs an image of the star behind the mask. A model by STPSF would do; here the reference star, observed behind the
-# same mask, serves as one. `center` says where the star is in it.
+# `template` needs an image of the star behind the mask, such as a model made with STPSF. Here it is the image of the
+# reference star, which was observed behind the same mask. `center` is the position of the star in this image.
 
 # %%
 reference = xta.analyze(program.reference[0])
@@ -37,7 +38,7 @@ print(f"speckles: x {float(speckles.x):.4f} ± {float(speckles.x_sigma):.4f} px"
 print(f"          y {float(speckles.y):.4f} ± {float(speckles.y_sigma):.4f} px")
 
 # %% [markdown]
-# ## Against the truth
+# ## Compare with the truth
 
 # %%
 table = found.dropna("estimate", subset=["x"])
@@ -48,20 +49,21 @@ print(
 )
 
 # %% [markdown]
-# The speckles are a tenth of a pixel off, far beyond their standard error, which knows of noise only. The reference star stood elsewhere
-# behind the mask, and what leaks around the mask depends on that. A template is as good as the model is.
+# The estimate from the speckles is a tenth of a pixel off. That is much more than its standard error, which contains
+# only the noise. The reference star was at another position behind the mask, and the light around the mask depends on
+# this position. The accuracy of a template is limited by the accuracy of the model.
 #
-# Each estimate says in a sentence what it found, or why it could not.
+# Each estimate has a sentence that describes the result, or the reason why there is none.
 
 # %%
 for name, why in zip(found.estimate.values, found.why.values, strict=True):
     print(f"{name}: {why}")
 
 # %% [markdown]
-# ## Does the acquisition close?
+# ## Is the event log consistent?
 #
-# Centroid, target location and maneuver of the log have to fit together through the SIAF that was on board, to a
-# millionth of an arcsecond. A position that is counted from 0 instead of 1 does not pass.
+# With the SIAF that was on board, the centroid, the target location and the maneuver in the log agree to a millionth
+# of an arcsecond. A position that is counted from 0 instead of 1 does not pass this test.
 
 # %%
 record = osslog.read(program.visits[0].oss_log).centroids(program.visits[0].visit_id)[0]

@@ -1,9 +1,7 @@
 # %% [markdown]
-# # Pictures and a report
+# # Figures and a report
 #
-# What to show to others: pictures for a paper, and one page to attach to an e-mail.
-#
-# Nothing here needs the network.
+# This example makes figures for a paper, and one page to attach to an e-mail. It needs no network.
 
 # %%
 import tempfile
@@ -20,15 +18,16 @@ visit = datasets.make_visit(folder, mode="miri", integrations=4, confirm=True)
 sci = xta.analyze(visit.science[0])
 
 # %% [markdown]
-# ## All on one page
+# ## A summary on one page
 
 # %%
 sci.ta.plot()
 
 # %% [markdown]
-# ## One by one
+# ## Single figures
 #
-# MIRI acquires twice, and here an image confirms. `exposure` picks one, counted from 0.
+# MIRI acquires the star twice, and this visit also has a confirmation image. `exposure` selects one of the images,
+# counted from 0.
 
 # %%
 image = sci.ta.plot.acquisition(exposure=0)
@@ -37,7 +36,7 @@ image = sci.ta.plot.acquisition(exposure=0)
 points = sci.ta.plot.offsets()
 
 # %% [markdown]
-# On axes of your own, for a paper: as wide as a page, with vectors.
+# For a paper, draw on your own axes. This figure is as wide as a page, and it is saved as vector graphics.
 
 # %%
 figure = Figure(figsize=(7.1, 3.6), layout="constrained")
@@ -47,7 +46,7 @@ sci.ta.plot.science(ax=right, legend=False)
 figure.savefig(folder / "figure.pdf")
 
 # %% [markdown]
-# A dataset that was reopened from its file is drawn as well.
+# You can also draw a dataset that was read from its NetCDF file.
 
 # %%
 xta.to_netcdf(sci, folder / "star.nc")
@@ -56,8 +55,8 @@ image = xr.open_dataset(folder / "star.nc").ta.plot.science()
 # %% [markdown]
 # ## The report
 #
-# One HTML page with the numbers, the pictures, a TA image to zoom into, the lines of the event log, the versions, and a light for each
-# check. It asks nothing from the network.
+# The report is one HTML page with the numbers, the figures, a TA image that you can zoom into, the lines of the event
+# log, the versions, and a light for each check. It needs no network.
 
 # %%
 path = sci.ta.report(folder / "star.html")

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # From a folder to a figure
 #
-# All steps of a program in one place: files, stars, subtraction, companion, contrast curve, and the figure and files that leave. A sample program
-# with a planet stands in for your own, so the result can be compared with the truth. For a program of the archive the folder is made by
+# This example shows all steps for a program: files, stars, subtraction, companion, contrast curve, and the figure and
+# files at the end. It uses a sample program with a planet, so the result can be compared with the truth. For a
+# program of the archive, make the folder with
 #
 # ```python
 # xta.archive.fetch_program(1386, "data", observations="1-3")  # or: xta fetch 1386 --obs 1-3 --log -o data
 # ```
 #
-# Nothing here needs the network.
+# This example needs no network.
 
 # %%
 import tempfile
@@ -23,17 +24,17 @@ folder = Path(tempfile.mkdtemp())
 made = datasets.make_program(folder / "data", mode="nircam")
 
 # %% [markdown]
-# ## The exposures, by filter and role
+# ## Open the exposures by filter and role
 
 # %%
 program = xta.open_program(folder / "data")
 program.ta
 
 # %% [markdown]
-# ## The star in each exposure, on the central pixel
+# ## Find and recenter the star
 #
-# Each exposure is analyzed by the acquisition of its own visit. Where the program has exposures of a background, `subtract_background`
-# comes before `recenter`; `ds.ta.clean` finds bad pixels that nobody flagged.
+# Each exposure is analyzed with the acquisition of its own visit. If the program has background exposures, call
+# `subtract_background` before `recenter`. `ds.ta.clean` finds bad pixels that are not flagged.
 
 # %%
 cubes = program.ta.analyze().ta.recenter()
@@ -44,9 +45,9 @@ for ds in (*science, *references):
     print(f"{ds.visit_id.item()}  star at {ds.star_x.item():.2f}, {ds.star_y.item():.2f} px of the readout")
 
 # %% [markdown]
-# ## Subtraction
+# ## Subtract the star
 #
-# Two rolls and a reference star: the mode is ADI+RDI.
+# With two rolls and a reference star, the mode is ADI+RDI.
 
 # %%
 image = cubes["F444W"].ta.klip(numbasis=[1, 3, 5])
@@ -55,9 +56,11 @@ image.attrs["mode"]
 # %% [markdown]
 # ## The flux of the star
 #
-# Contrast is relative to the star. Best is a flux density that is known, here 0.3 Jy, or a magnitude: `star_flux=(7.3, "Ks", 5800)`. Without either, the
-# star is measured in the image of its acquisition. The samples are attenuated by 100 there; the neutral density of NIRCam itself is known to
-# 23 %. From the filter of the acquisition to F444W the star is taken to be a black body, which that of the samples, with its flat spectrum, is not.
+# Contrast is relative to the star. The best choice is a flux density that you know, here 0.3 Jy, or a magnitude:
+# `star_flux=(7.3, "Ks", 5800)`. Without either, the star is measured in the acquisition image. There the samples are
+# attenuated by 100. The neutral density of NIRCam itself is known to 23 %. The color between the filter of the
+# acquisition and F444W is that of a black body. The star of the samples has a flat spectrum, so it is not a black
+# body.
 
 # %%
 star_flux = 0.3
@@ -67,9 +70,10 @@ for part, error in zip(measured.part.values, measured.relative_err.values, stric
     print(f"  error by {part:<12}{100 * error:5.1f} %")
 
 # %% [markdown]
-# ## The companion, and how faint another one could be
+# ## Measure the companion and the contrast
 #
-# The image of a point source beside the mask is here the one that the sample was made with, for real data that of STPSF.
+# The image of a point source beside the mask is the one that the sample was made with. For real data, make one with
+# STPSF.
 
 # %%
 psf = datasets.psf("nircam", x=50, y=50, shape=(101, 101))
@@ -85,7 +89,7 @@ for name, unit in (("separation", "arcsec"), ("position_angle", "deg"), ("contra
 print(f"5 sigma at 1 arcsec: {float(curve.contrast.interp(radius=1.0)):.1e}")
 
 # %% [markdown]
-# ## The figure
+# ## Make the figure
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
@@ -95,9 +99,10 @@ figure.savefig(folder / "figure.pdf")
 figure.savefig(folder / "figure.png", dpi=150)
 
 # %% [markdown]
-# ## What leaves
+# ## Write the results
 #
-# The image as FITS, with a WCS and an extension for each number of components; the position for an orbit; everything as NetCDF.
+# Write the image as FITS, with a WCS and an extension for each number of components, the position for an orbit fit,
+# and the whole dataset as NetCDF.
 
 # %%
 image.ta.to_fits(folder / "klip.fits")

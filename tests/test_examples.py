@@ -34,9 +34,9 @@ def test_example(path, tmp_path):
 @pytest.mark.heavy
 def test_example_on_real_files(shared, tmp_path):
     printed = run(REAL, tmp_path, XTA_REAL_DATA=str(shared / "real"))
-    disc = float(re.search(r"disc at (\S+) deg", printed)[1])
+    disk = float(re.search(r"disk at (\S+) deg", printed)[1])
     separation, angle, sigma = map(float, re.search(r"planet: (\S+) arcsec, (\S+) deg, (\S+) sigma", printed).groups())
-    assert disc == pytest.approx(128.5, abs=0.5)
+    assert disk == pytest.approx(128.5, abs=0.5)
     # HD 106906 b: 7.11 +- 0.03 arcsec at 307.3 +- 0.2 deg (Bailey et al. 2014).
     assert separation == pytest.approx(7.11, abs=0.06)
     assert angle == pytest.approx(307.3, abs=0.4)

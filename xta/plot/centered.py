@@ -158,8 +158,7 @@ def klip(
     Returns
     -------
     matplotlib.image.AxesImage
-        Its ``axes`` have ``east`` and ``north`` as data coordinates: arcsec to the east and to the north of the star. For
-        several images, a list.
+        Its ``axes`` have ``east`` and ``north`` as data coordinates [arcsec from the star]. For several images, a list.
 
     Raises
     ------

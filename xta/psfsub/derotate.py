@@ -32,8 +32,8 @@ def derotate(ds: xr.Dataset, *, size: int | None = None) -> xr.Dataset:
     -------
     xarray.Dataset
         ``sci``, ``err`` and ``var_*`` on square frames without distortion, with NaN for pixels that are bad or were not
-        observed; flags are left out. ``x``, ``y`` are pixel offsets from the star, ``east``, ``north`` offsets to the east
-        and to the north [arcsec]. ``wcs``, ``ra``, ``dec``, ``separation`` and ``position_angle`` are those of the new
+        observed; flags are left out. ``x``, ``y`` are pixel offsets from the star, ``east``, ``north`` are offsets on
+        the sky [arcsec]. ``wcs``, ``ra``, ``dec``, ``separation`` and ``position_angle`` are those of the new
         pixels, and ``target_x_err``, ``target_y_err``, ``target_xy_corr`` are the star's errors along the new axes.
 
     Raises

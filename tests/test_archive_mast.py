@@ -267,7 +267,7 @@ def test_visit_times_refuses_bad_values(server, mjd):
 
 @pytest.mark.parametrize("visit", ["", "V0138600100", "1386", "1386:1:1:1", "V01386001001x", "a:b"])
 def test_ta_products_refuses_bad_visit_id(visit):
-    with pytest.raises(ArgumentError, match="is not a visit id"):
+    with pytest.raises(ArgumentError, match="is not a visit ID"):
         archive.ta_products(visit, "NIRCAM")
 
 

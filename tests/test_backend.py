@@ -583,7 +583,7 @@ def test_open_exposure_leaves_out_text_in_place_of_number(cal, edited, keyword):
 def test_open_exposure_leaves_out_identifier_of_another_form(cal, edited, keyword, value):
     """They become names of files and groups, and patterns."""
     path = edited(cal, lambda hdus: hdus[0].header.set(keyword, value))
-    with pytest.warns(XtaWarning, match=f"{keyword} is .*, which is no {keyword}"):
+    with pytest.warns(XtaWarning, match=f"{keyword} is .*, which is not a valid {keyword}"):
         ds = xta.open_exposure(path)
     assert str(value) not in [variable.item() for variable in ds.coords.values() if not variable.ndim]
     if keyword == "VISIT_ID":

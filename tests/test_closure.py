@@ -90,22 +90,25 @@ def test_trial_misses_with_siaf_of_other_time(record):
 FAULTS = {
     "counted from 0": (lambda a, _: replace(a, x_det=a.x_det - 1, y_det=a.y_det - 1), "counted from 0"),
     "1 too much": (lambda a, _: replace(a, x_det=a.x_det + 1, y_det=a.y_det + 1), "1 too large"),
-    "axes exchanged": (lambda a, _: replace(a, x_det=a.y_det, y_det=a.x_det), "exchanged: column is given as row"),
-    "exchanged and counted from 0": (
+    "axes exchanged": (
+        lambda a, _: replace(a, x_det=a.y_det, y_det=a.x_det),
+        "swapped: the column is given",
+    ),
+    "swapped and counted from 0": (
         lambda a, _: replace(a, x_det=a.y_det - 1, y_det=a.x_det - 1),
-        "exchanged and counted from 0",
+        "swapped and counted from 0",
     ),
     "another detector": (lambda a, _: replace(a, detector="NRCA1"), "fit NRCA3_FULL"),
     "centroid of another visit": (
         lambda a, b: replace(a, x_det=b.x_det, y_det=b.y_det),
-        "centroid and target location are not of one acquisition",
+        "centroid and target location are not from one acquisition",
     ),
     "SAM of another visit": (
         lambda a, b: replace(a, sam_x=b.sam_x, sam_y=b.sam_y),
-        "target location and SAM are not of one acquisition",
+        "target location and SAM are not from one acquisition",
     ),
     "another guider": (lambda a, _: replace(a, guider=2), "the SAM is that of guider 1"),
-    "a digit lost": (lambda a, _: replace(a, x_det=float(f"{a.x_det:.4g}")), "not of one acquisition"),
+    "a digit lost": (lambda a, _: replace(a, x_det=float(f"{a.x_det:.4g}")), "not from one acquisition"),
 }
 
 
@@ -136,7 +139,7 @@ def test_closure_fails_for_other_visit(record):
 
 
 def test_closure_refuses_impossible_aperture(record):
-    with pytest.raises(SiafError, match="not of the detector NRCA3"):
+    with pytest.raises(SiafError, match="not on detector NRCA3"):
         closure(record, aperture="MIRIM_TAMRS")
     with pytest.raises(SiafError, match="in no release of the NIRCAM SIAF"):
         closure(record, aperture="NRCA3_NONSENSE")
@@ -146,7 +149,7 @@ def test_closure_of_record_with_nothing_to_test(shared, record):
     miri = osslog.read(shared / "oss" / "MIRI_MRS_TA_2023-06-12_raw_csv_rows.csv").centroids()[0]
     for lone, reason in (
         (miri, "no target location"),
-        (replace(record, detector=None), "names no detector"),
+        (replace(record, detector=None), "does not contain its detector"),
         (replace(record, detector="NRS1", sam_x=float("nan")), "neither a centroid that can be tested nor a SAM"),
     ):
         found = closure(lone)
@@ -195,7 +198,7 @@ def test_closure_exchanges_column_and_row_of_niriss():
     )
     found = closure(logged, prd=prd)
     assert (found.passed, found.aperture) == (True, "NIS_AMITA")
-    assert "exchanged" in closure(replace(logged, x_det=978.35867, y_det=1928.30737)).reason
+    assert "swapped" in closure(replace(logged, x_det=978.35867, y_det=1928.30737)).reason
 
 
 def test_closure_passes_for_sample_visits(nircam, miri):

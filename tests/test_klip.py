@@ -613,7 +613,7 @@ def test_klip_refuses_inputs_that_do_not_fit(make_exposure, case):
         ({"subsections": 1.5}, "subsections is 1.5"),
         ({"iwa": 1.0, "owa": 0.5}, "iwa < owa"),
         ({"movement": 0}, "model itself"),
-        ({"mode": "SDI"}, "mode is 'SDI'; it can be ADI, RDI, ADI.RDI"),
+        ({"mode": "SDI"}, "mode is 'SDI'; give one of ADI, RDI, ADI.RDI"),
         ({"reference": ["a.fits"]}, "reference holds str, not a dataset"),
     ],
 )

@@ -196,7 +196,7 @@ def test_to_netcdf_odd_attributes(tmp_path):
         (xr.Dataset({"good": 1.0, "odd": ("x", np.array([{"a": 1}, {}], dtype=object))}), "odd"),
         (
             xr.Dataset({"good": 1.0, "odd": ("x", np.array(["a", 5], dtype=object))}),
-            "variable odd holds text and",
+            "variable odd contains text and",
         ),
         (xr.Dataset({"good": 1.0, "odd": ("x", np.zeros(2, "i4,f8"))}), "variable odd"),
         (xr.Dataset({"good": 1.0, 7: 2.0}), "7"),
@@ -292,7 +292,7 @@ def test_damaged_file_is_named_with_its_variable(spoiled, tmp_path, way, chunks)
 
 def test_step_refuses_text_in_place_of_numbers(nircam):
     ds = xta.analyze(nircam.science[0])
-    with pytest.raises(ArgumentError, match="target_x holds text"):
+    with pytest.raises(ArgumentError, match="target_x contains text"):
         ds.assign_coords(target_x=((), "here")).ta.recenter()
 
 
@@ -324,7 +324,7 @@ def test_to_zarr_of_tree(tmp_path):
 def test_to_zarr_refuses_folder_of_other_things(tmp_path):
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / "mine").write_text("mine")
-    with pytest.raises(FileError, match="holds none of"):
+    with pytest.raises(FileError, match="contains none of"):
         xta.to_zarr(xr.Dataset(), tmp_path / "a.zarr")
     assert (tmp_path / "a.zarr" / "mine").read_text() == "mine"
     for name in ("a", "a.nc"):

@@ -120,7 +120,7 @@ def test_read_printed_tables(real):
     assert [f.kind for f in log.failures("V01635026002")] == ["visit"]
     assert [e.exp_type for e in log.exposures("V01366011001")] == ["MIR_LRSSLTLSS"]
     # The print leaves out the end of the visit before and the start of this one.
-    with pytest.raises(OssLogError, match="may be of V01534001001 or V01635026003"):
+    with pytest.raises(OssLogError, match="may belong to V01534001001 or V01635026003"):
         log.exposures("V01534001001")
 
 

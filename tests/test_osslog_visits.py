@@ -74,7 +74,7 @@ def test_centroids_refuse_lost_boundary_without_scripts():
     rows = [row for row in rows if row[1] not in {f"VISIT {A} ENDED", f"VISIT {B} STARTED"}]
     log = read_rows(rows)
     for ask in (log.centroids, log.select, log.sams, log.exposures):
-        with pytest.raises(OssLogError, match=f"may be of {A} or {B}.*cut the log"):
+        with pytest.raises(OssLogError, match=f"may belong to {A} or {B}.*cut the log"):
             ask(A)
     assert [c.visit for c in log.centroids()] == [None, None]
     assert log.failures(A) == []
@@ -86,7 +86,7 @@ def test_centroids_of_nested_visits_go_by_script():
     log = read_rows(sorted([*outer, *inner]))
     assert detector_coords(log, B) == [(999.25, 888.75)]
     assert detector_coords(log, A) == [(1557.8437, 1548.52431)]
-    with pytest.raises(OssLogError, match=f"may be of {A} or {B}"):
+    with pytest.raises(OssLogError, match=f"may belong to {A} or {B}"):
         read_rows(sorted([*SINGLE, *inner])).centroids(A)
 
 
@@ -110,14 +110,14 @@ def test_centroids_ignore_stray_rows():
 
 def test_centroids_refuse_stray_script_in_clipped_visit():
     rows = [(0, f"VISIT {A} STARTED"), (20, f"Script activated: {B}P0000000001101:SCSLEWMAIN"), *block(40, 1.5, 2.5)]
-    with pytest.raises(OssLogError, match=f"may be of {A} or {B}"):
+    with pytest.raises(OssLogError, match=f"may belong to {A} or {B}"):
         read_rows(rows).centroids(A)
 
 
 def test_visits_leave_out_mentions():
     log = read_rows([*SINGLE[:5], (70, f"Observation Plan will stop after {B}"), *SINGLE[5:]])
     assert [v.visit for v in log.visits()] == [A]
-    with pytest.raises(OssLogError, match=f"{B} is not in the event log, .* has {A}; ask for one of these"):
+    with pytest.raises(OssLogError, match=f"{B} is not in the event log, .* has {A}; choose one of these"):
         log.centroids(B)
 
 

@@ -198,7 +198,7 @@ def test_analyze_writes_why_exposure_is_left_out(program, analyzed):
     assert paths(result, "science") == [kept]
     table = result.ta.files
     (row,) = np.flatnonzero(program.ta.files["group"].values == gone)
-    assert table["reason"].values[row].startswith(f"the WCS of {gone.rpartition('/')[2]}.fits is not the one of its")
+    assert table["reason"].values[row].startswith(f"the WCS of {gone.rpartition('/')[2]}.fits disagrees with its")
     assert np.count_nonzero(table["reason"].values != program.ta.files["reason"].values) == 1
     assert float(result[kept]["target_x"]) == float(analyzed[kept]["target_x"])
 

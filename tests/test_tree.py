@@ -228,7 +228,9 @@ def test_open_program_without_filter(nircam, tmp_path):
 def test_open_program_unmarked_reference(nircam, folder):
     """No keyword says which of two stars is the reference; the user does."""
     path = as_reference(nircam.science[0], folder, is_psf=False)
-    with pytest.warns(XtaWarning, match=r"Other-Star, Sample-Star in F444W none is marked as a reference"):
+    with pytest.warns(
+        XtaWarning, match=r"none of the targets Other-Star, Sample-Star in F444W is marked as a reference"
+    ):
         tree = xta.open_program(folder)
     assert list(tree["F444W"].children) == ["science"]
     tree = xta.open_program(folder, reference="Other-Star")

@@ -147,7 +147,7 @@ def test_report_names_missing_step(nircam, small, tmp_path):
     with pytest.raises(MissingError, match=r"ds\.ta\.attach\(\)"):
         index([small, bare], tmp_path / "all")
     several = small.assign_coords(offset_x=("exposure", [1.0, 2.0]))
-    with pytest.raises(ArgumentError, match=r"several exposures, along exposure"):
+    with pytest.raises(ArgumentError, match=r"several exposures along exposure"):
         report(several, tmp_path / "a.html")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,9 +1,9 @@
-"""Close the loop of an onboard acquisition: centroid, target location and maneuver against the SIAF.
+"""Check the consistency of an onboard acquisition: centroid, target location and maneuver against the SIAF.
 
-The log of an acquisition says the same thing three times: a centroid in detector pixels, where that is in
-V2, V3, and the small-angle maneuver (SAM) that takes it to a reference point. The SIAF that was onboard joins
-them to a millionth of an arcsecond. A position counted from 0, an exchanged axis, another aperture or another
-visit misses by a thousand times more, and so does the SIAF of another time.
+The log of an acquisition contains the same information three times: a centroid in detector pixels, its place in
+V2, V3, and the small-angle maneuver (SAM) from there to a reference point. With the SIAF that was on board they agree
+to a millionth of an arcsecond. A position counted from 0, a swapped axis, another aperture, another visit or the SIAF
+of another time gives residuals a thousand times larger.
 """
 
 import re
@@ -32,50 +32,50 @@ if TYPE_CHECKING:
 __all__ = ["TOLERANCE", "Closure", "closure"]
 
 TOLERANCE = 3e-6
-"""Largest error of a closed loop [arcsec]. The log has nine digits: 3e-7 in V2, V3 and 1e-6 in the SAM on
-real visits. The smallest mistake looked for is that of a SIAF of another time, some milliarcseconds."""
+"""Largest residual of a consistent record [arcsec]. The log has nine digits: on real visits the residuals are 3e-7 in
+V2, V3 and 1e-6 in the SAM. The smallest mistake of interest is a SIAF of another time, a few milliarcseconds."""
 
 LOOK_BACK = 12
-"""Releases in which the reason of a mistake is looked for: those of the year or two before the log."""
+"""Number of releases in which the cause of a mistake is looked for: those of the year or two before the log."""
 
 NO_TARGET = "the record has no target location, so there is nothing to compare its centroid with"
 NO_TEST = "the record has a target location, but neither a centroid that can be tested nor a SAM"
 
 _VARIANTS: tuple[tuple[str, Callable[[float, float], tuple[float, float]]], ...] = (
-    ("counted from 0 (they close with 1 added)", lambda x, y: (x + 1, y + 1)),
-    ("1 too large (they close with 1 taken off)", lambda x, y: (x - 1, y - 1)),
-    ("exchanged: column is given as row", lambda x, y: (y, x)),
-    ("exchanged and counted from 0", lambda x, y: (y + 1, x + 1)),
+    ("counted from 0 (they agree if 1 is added)", lambda x, y: (x + 1, y + 1)),
+    ("1 too large (they agree if 1 is subtracted)", lambda x, y: (x - 1, y - 1)),
+    ("swapped: the column is given as the row", lambda x, y: (y, x)),
+    ("swapped and counted from 0", lambda x, y: (y + 1, x + 1)),
 )
 
 
 @dataclass(frozen=True)
 class Closure:
-    """Whether an acquisition closes, and by how much it misses.
+    """Whether an acquisition is consistent with the SIAF, and its residuals.
 
     Attributes
     ----------
     v2_error, v3_error : float
-        Centroid through the SIAF minus the logged target location [arcsec]; NaN where the log lacks one of
-        them, and for NIRSpec, where the path from pixel to sky hangs on the tilt of the grating wheel.
+        Centroid converted by the SIAF, minus the logged target location [arcsec]; NaN if the log lacks one of
+        them, and for NIRSpec, where the conversion from pixel to sky depends on the tilt of the grating wheel.
     sam_x_error, sam_y_error : float
         Reference point minus logged target location, in the Ideal frame of the guider, minus the logged SAM
         [arcsec].
     prd : str or None
-        The SIAF release that these errors are of: of those that close the one that was given, else the latest
-        that existed; if none closes, the one that misses least.
+        The SIAF release of these errors: of those that agree, the given one, or else the latest that existed; if none
+        agrees, the one with the smallest error.
     prds : tuple of str
-        All releases that close and may have been onboard, in order. The SIAF of many releases is the same
+        All releases that agree and may have been on board, in order. The SIAF of many releases is the same
         for a given aperture, so there may be several.
     aperture : str or None
-        Whose reference point the SAM leads to: that of `apertures` that was given, or the first.
+        Aperture whose reference point the SAM leads to: the given one if it is in `apertures`, or the first.
     apertures : tuple of str
-        All that share this point.
+        All apertures with this reference point.
     guider : int or None
     passed : bool or None
-        None where the record holds nothing to test.
+        None if the record contains nothing to test.
     reason : str
-        In words, with what is wrong where something is.
+        The result in words, with the cause of a failure.
     """
 
     v2_error: float = nan
@@ -92,14 +92,14 @@ class Closure:
 
     @property
     def error(self) -> float:
-        """The largest of the errors [arcsec]; infinite where there is none."""
+        """The largest of the errors [arcsec]; infinite if there is none."""
         errors = self.v2_error, self.v3_error, self.sam_x_error, self.sam_y_error
         return max((abs(value) for value in errors if isfinite(value)), default=inf)
 
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a record says, in SIAF terms."""
+    """The content of a record, in SIAF terms."""
 
     letters: str  # NRC, MIR, NIS, NRS
     prefix: str  # of the apertures of its detector
@@ -134,24 +134,24 @@ def closure(
     visit: str | int | None = None,
     explain: bool = True,
 ) -> Closure:
-    """Test an onboard acquisition against the SIAF, and tell which release was onboard.
+    """Test an onboard acquisition against the SIAF, and find the release that was on board.
 
     Parameters
     ----------
     record : osslog.Centroid, osslog.Sam or targacq.TargAcq
-        Of one acquisition.
+        Record of one acquisition.
     prd : str, optional
-        The release thought to have been onboard, such as the keyword PRD_VER; tried first. Another one that
-        closes is found and named all the same, for a product may be processed with a later release.
+        The release expected to have been on board, such as the keyword PRD_VER; it is tried first. Others are tried
+        as well, since a product may be processed with a later release.
     aperture : str, optional
-        The TA aperture, such as the keyword APERNAME. By default it is found: the one of the detector whose
-        reference point the SAM leads to.
+        The TA aperture, such as the keyword APERNAME. By default it is the one of the detector whose reference point
+        the SAM leads to.
     guider : int, optional
-        1 or 2, where the record does not tell; by default both are tried.
+        1 or 2, if it is not in the record; by default both are tried.
     visit : str or int, optional
-        The visit that the record should be of.
+        The visit that the record should belong to.
     explain : bool
-        Look for what is wrong with a record that does not close; this can take some seconds.
+        Look for the cause if a record is not consistent; this can take a few seconds.
 
     Returns
     -------
@@ -160,16 +160,16 @@ def closure(
     Raises
     ------
     SiafError
-        If the aperture is in no release, or of another instrument than the record's detector.
+        If the aperture is in no release, or belongs to another instrument than the record's detector.
     ArgumentError
-        If `record` is no acquisition, or `visit` not a visit id.
+        If `record` is not an acquisition, or `visit` not a visit ID.
 
     Notes
     -----
-    The position is taken through the polynomials of the aperture itself (Det to V2, V3). The SAM is the move
+    The position is converted with the polynomials of the aperture itself (Det to V2, V3). The SAM is the move
     of the star, reference point minus target location, in the Ideal frame of FGSn_FULL_OSS. The first TA
     region of MIRI coronagraphy leads to the second one, whose name has a C before the quadrant, so both are
-    allowed. A release cannot have been onboard before its files were written, which their first lines tell.
+    allowed. A release cannot have been on board before its files were written; the date is in their first lines.
 
     Examples
     --------
@@ -188,13 +188,13 @@ def closure(
         raise ArgumentError(msg)
     facts = _facts(record, aperture, guider)
     if facts is None:
-        return Closure(reason="the record names no detector; give its aperture")
+        return Closure(reason="the record does not contain its detector; give its aperture")
     if not (facts.has_position or facts.has_sam):
         has = isfinite(facts.v2 + facts.v3)
         return Closure(reason=NO_TEST if has else NO_TARGET)
     facts, result = _search(facts, aperture, prd)
     if result.passed is None:
-        reason = f"aperture {aperture} has no detector pixels in the SIAF; give that of the TA image"
+        reason = f"aperture {aperture} has no detector pixels in the SIAF; give the aperture of the TA image"
         return replace(result, reason=reason)
     if result.passed:
         result = _with_ties(facts, result, prd)
@@ -220,7 +220,7 @@ def _facts(record: "Record", aperture: str | None, guider: int | None) -> _Facts
     if letters not in INSTRUMENTS:
         return None
     if aperture and aperture[:3] != letters:
-        msg = f"aperture {aperture} is not of the detector {detector} that the record is of; give one that is"
+        msg = f"aperture {aperture} is not on detector {detector} of the record; give one that is"
         raise SiafError(msg)
     prefix = {"NRC": f"{detector[:5] or str(aperture)[:5]}_", "MIR": "MIRIM_"}.get(letters, letters)
     position = siaf.oss_to_det(letters, number("x_det"), number("y_det"))
@@ -230,14 +230,14 @@ def _facts(record: "Record", aperture: str | None, guider: int | None) -> _Facts
 
 
 def _date(record: "Record") -> str:
-    """Read when the record was made, as text that sorts; "" where nothing tells."""
+    """Read the time of the record, as text that can be sorted; "" if it is not known."""
     times = (str(getattr(record, name, "")) for name in ("time", "start", "date_beg"))
     return next((time for time in times if re.match(r"\d{4}-\d\d-\d\d", time)), "")
 
 
 @cache
 def _written(prd: str) -> str:
-    """Read when the last SIAF file of a release was written: it was not onboard before."""
+    """Read when the last SIAF file of a release was written; it was not on board before."""
     times = [""]
     for path in siaf.releases()[prd].glob("*_SIAF.xml"):
         with path.open(encoding="utf-8") as file:
@@ -259,7 +259,7 @@ def _entry(prd: str, instrument: str, name: str) -> str | None:
 
 
 def _releases(prd: str | None, date: str) -> list[str]:
-    """Order the releases: the one given, those that existed from the latest back, those that did not."""
+    """Order the releases: the given one, those that existed from the latest back, and then the others."""
     everything = list(siaf.releases())
     existed = [name for name in everything if not date or _written(name) <= date]
     given = [siaf.release(prd)] if prd else []
@@ -269,7 +269,7 @@ def _releases(prd: str | None, date: str) -> list[str]:
 def _trials(
     readings: Sequence[_Facts], releases: Sequence[str], names: Sequence[str] | None
 ) -> Iterator[tuple[_Facts, Closure]]:
-    """Try releases in order, equal ones once, with each reading of the record; None for all its apertures."""
+    """Try releases in order, equal ones once, with each reading of the record; `names` None means all apertures."""
     seen: set[tuple[str | None, ...]] = set()
     for prd, facts in product(releases, readings):
         every = siaf.apertures(facts.instrument, prd)
@@ -282,7 +282,7 @@ def _trials(
 
 
 def _search(facts: _Facts, aperture: str | None, prd: str | None) -> tuple[_Facts, Closure]:
-    """Try one release after the other until one closes; else take the one that misses least."""
+    """Try one release after the other until one agrees; otherwise return the one with the smallest error."""
     readings = [facts] if facts.guider or not facts.has_sam else [replace(facts, guider=n) for n in (1, 2)]
     names = aperture and list(dict.fromkeys((aperture, re.sub(r"_([UL][LR])$", r"_C\1", aperture))))
     tried = []
@@ -297,12 +297,12 @@ def _search(facts: _Facts, aperture: str | None, prd: str | None) -> tuple[_Fact
 
 
 def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
-    """Close the loop with one release, and of the apertures with those that fit best."""
+    """Compute the errors with one release and those of the apertures that fit best."""
     apertures = [siaf.aperture(facts.instrument, name, prd) for name in names]
     apertures = [ap for ap in apertures if ap.V2Ref is not None]
     if facts.has_position:
         apertures = [ap for ap in apertures if ap.XDetRef is not None]
-    if not facts.has_sam and len(apertures) > 2:  # a position tells detectors apart, not their subarrays
+    if not facts.has_sam and len(apertures) > 2:  # a position distinguishes detectors, but not their subarrays
         apertures = [ap for ap in apertures if ap.AperType == "FULLSCA"]
     trials = []
     for ap, x_error, y_error in _by_sam(facts, prd, apertures):
@@ -319,10 +319,10 @@ def _trial(facts: _Facts, prd: str, names: Sequence[str]) -> Closure:
 
 
 def _by_sam(facts: _Facts, prd: str, apertures: Sequence[Aperture]) -> list[tuple[Aperture, float, float]]:
-    """Choose the apertures to whose reference point the SAM leads, or else the nearest, with the errors."""
+    """Choose the apertures to whose reference point the SAM leads, or else the nearest one; return them with errors."""
     if not facts.has_sam or not apertures:
         return [(ap, nan, nan) for ap in apertures]
-    # The move of the star, reference point minus target location, is taken to the guider's Ideal frame.
+    # Convert the move of the star, reference point minus target location, to the guider's Ideal frame.
     fgs = siaf.aperture("FGS", guider_aperture(facts.guider), prd)
     v2, v3 = np.array([(ap.V2Ref, ap.V3Ref) for ap in apertures]).T
     x, y = siaf.convert(fgs, fgs.V2Ref + v2 - facts.v2, fgs.V3Ref + v3 - facts.v3, "tel", "idl")
@@ -333,7 +333,7 @@ def _by_sam(facts: _Facts, prd: str, apertures: Sequence[Aperture]) -> list[tupl
 
 
 def _with_ties(facts: _Facts, closed: Closure, given: str | None) -> Closure:
-    """Add the releases that close as well: neighbors, as long as they do."""
+    """Add the neighboring releases, as long as they agree as well."""
     everything, names = list(siaf.releases()), closed.apertures[:1]
     passed = {_fingerprint(str(closed.prd), facts, names): True}
 
@@ -357,12 +357,12 @@ def _with_ties(facts: _Facts, closed: Closure, given: str | None) -> Closure:
 
 
 def _explain(facts: _Facts, missed: Closure, aperture: str | None) -> str:
-    """Say what is wrong with a record that does not close."""
+    """Describe what is wrong with a record that is not consistent."""
     releases = _releases(missed.prd, facts.date)[:LOOK_BACK]
     names = [name for name in siaf.apertures(facts.instrument, releases[0]) if name[:3] == facts.letters]
 
     def closing(names: Sequence[str], **changes: Any) -> str | None:
-        """Look for a release and an aperture with which altered facts close."""
+        """Find a release and an aperture with which altered facts agree."""
         trials = _trials([replace(facts, **changes)], releases, names)
         return next((trial.aperture for _, trial in trials if trial.passed), None)
 
@@ -374,10 +374,10 @@ def _explain(facts: _Facts, missed: Closure, aperture: str | None) -> str:
                 return f"the detector coordinates are {what}"
         if other := closing([name for name in names if "FULL" in name], sam_x=nan):
             return f"centroid and target location fit {other}, not {aperture or facts.prefix}"
-        return "centroid and target location are not of one acquisition, or the SIAF onboard is not known"
+        return "centroid and target location are not from one acquisition, or the SIAF on board is not known"
     if other := closing(names, x_det=nan):
         return f"the SAM leads to the reference point of {other}, not of {missed.aperture}"
     swapped = 3 - (facts.guider or 1)
     if closing([str(missed.aperture)], x_det=nan, guider=swapped):
         return f"the SAM is that of guider {swapped}"
-    return "target location and SAM are not of one acquisition"
+    return "target location and SAM are not from one acquisition"

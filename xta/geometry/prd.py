@@ -1,8 +1,8 @@
-"""Releases of the SIAF (PRDs) that pysiaf bundles, those that were onboard over the years, and reading them.
+"""Read the releases of the SIAF (PRDs) that pysiaf contains, which were on board over the years.
 
-An analysis needs a few apertures of several releases. They are read here, each from its own part of the file, and have
-the values that pysiaf would give them; pysiaf itself takes a second to import and to read the files as a whole, and is
-only asked for what goes beyond values.
+An analysis needs a few apertures of several releases. This module reads each from its own part of the file, with the
+same values as in pysiaf. pysiaf itself takes a second to import and to read whole files, and is only used for methods
+of apertures.
 """
 
 import ast
@@ -49,8 +49,8 @@ class _PysiafFinder:
 
 @cache
 def pysiaf() -> ModuleType:
-    """Import pysiaf without its look at GitHub: an analysis must not wait for a network that it does not need."""
-    # The finder stays: another thread that goes through the list would miss a finder if one were taken out.
+    """Import pysiaf without its request to GitHub, since an analysis must not wait for the network."""
+    # The finder stays: another thread that iterates over the list would skip a finder if one were removed.
     if "pysiaf" not in sys.modules:
         sys.meta_path.insert(0, _PysiafFinder)
     return import_module("pysiaf")
@@ -67,10 +67,10 @@ def releases() -> dict[str, Path]:
 
 @cache
 def release(prd: str | None = None) -> str:
-    """Name the bundled PRD release to use for a product of release `prd` (keyword PRD_VER); the newest for None.
+    """Return the bundled PRD release to use for a product of release `prd` (keyword PRD_VER); the newest for None.
 
-    It is `prd` itself where pysiaf bundles it, else the latest before it (the SIAF did not change in the releases
-    that pysiaf leaves out), else the oldest: PRDOPSSOC-059 for "PRDOPSSOC-060".
+    It is `prd` itself if pysiaf contains it, or else the latest before it (the SIAF did not change in the releases
+    that pysiaf leaves out), or else the oldest. For "PRDOPSSOC-060" it is PRDOPSSOC-059.
     """
     names = list(releases())
     # A name like PRDOPSSOC-058 sorts as text; anything else cannot be placed and means the newest.
@@ -98,7 +98,7 @@ def names(instrument: str, prd: str) -> tuple[str, ...]:
 
 @cache
 def entry(instrument: str, prd: str, name: str) -> str | None:
-    """Return the XML of one aperture, from <SiafEntry> to </SiafEntry>; None where the release does not have it."""
+    """Return the XML of one aperture, from <SiafEntry> to </SiafEntry>; None if the release does not have it."""
     text = _file(instrument, prd)
     place = text.rfind(f"<AperName>{name}</AperName>")
     start, end = text.rfind("<SiafEntry>", 0, max(place, 0)), text.find("</SiafEntry>", place)
@@ -106,9 +106,9 @@ def entry(instrument: str, prd: str, name: str) -> str | None:
 
 
 class Aperture:
-    """One aperture of the SIAF: its values are attributes, named as in pysiaf, and so is what else pysiaf can do.
+    """One aperture of the SIAF, with values and methods as attributes with the same names as in pysiaf.
 
-    A method, such as ``corners``, is that of pysiaf's own aperture, which is loaded when it is asked for.
+    A method, such as ``corners``, is that of pysiaf's own aperture, which is loaded when the method is used.
     """
 
     def __init__(self, instrument: str, prd: str, values: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ class Aperture:
         self._origin = instrument, prd
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_origin":  # what copies and pickles ask for
+        if name.startswith("__") or name == "_origin":  # attributes that copy and pickle look up
             raise AttributeError(name)
         return getattr(load(*self._origin).apertures[self.AperName], name)
 
@@ -126,7 +126,7 @@ class Aperture:
 
 @cache
 def read(instrument: str, prd: str, name: str) -> Aperture | None:
-    """Read one aperture, once per process; None where the release does not have it."""
+    """Read one aperture, once per process; None if the release does not have it."""
     text = entry(instrument, prd, name)
     if text is None:
         return None

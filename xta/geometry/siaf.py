@@ -1,9 +1,9 @@
-"""Apertures, frames, readout rules and reference points of the SIAF (Science Instrument Aperture File).
+"""Read apertures, frames, readouts and reference points of the SIAF (Science Instrument Aperture File).
 
 Frames are those of the SIAF [1]_: ``det`` (detector, 1-based), ``sci`` (an aperture's own readout in DMS
-orientation, 1-based), ``idl`` (Ideal, arcsec) and ``tel`` (V2, V3, arcsec). What the rest of xta calls a
-*pixel* is the 0-based pixel of a readout, ``sci - 1``: what numpy and the GWCS of a product take. The
-conversion between the two bases happens in this module and nowhere else.
+orientation, 1-based), ``idl`` (Ideal, arcsec) and ``tel`` (V2, V3, arcsec). Elsewhere in xta, a *pixel* is the
+0-based pixel of a readout, ``sci - 1``, as in numpy and in the GWCS of a product. Only this module converts between
+0-based and 1-based pixels.
 
 The SIAF itself is that of pysiaf, see `xta.geometry.prd`.
 
@@ -55,7 +55,7 @@ INSTRUMENTS = {name.upper(): name for name in (*model.INSTRUMENTS.values(), "FGS
 NIRCAM_TA_DITHERS = ((0.0, 0.0), (2.0, 4.0), (5.0, -1.0))
 """Moves of the star in the TA exposures 1, 2, 3 of a NIRCam acquisition [detector pixels, SIAF Det axes].
 
-The values of the NIRCam acquisition template, taken as given: no document that states them was at hand.
+These are the values of the NIRCam acquisition template; no document with them was available.
 """
 
 NIRISS_TA_DITHERS = ((0.0, 0.0), (4.0, 2.0), (-1.0, 5.0))
@@ -101,7 +101,7 @@ def aperture(instrument: str, name: str, prd: str | None = None) -> Aperture:
     Returns
     -------
     Aperture
-        With the values and methods of `pysiaf.JwstAperture`; for NIRSpec it is pysiaf's own.
+        An object with the values and methods of `pysiaf.JwstAperture`; for NIRSpec it is pysiaf's own.
 
     Raises
     ------
@@ -135,10 +135,10 @@ def readout(
 ) -> Aperture:
     """Find the aperture whose ``sci`` frame is the pixel array of an exposure.
 
-    For MIRI the aperture of an acquisition is a small region inside a larger readout, or one (the slit)
-    without pixels of its own, so the readout follows from SUBARRAY. For NIRSpec it is a slit on a detector, and
-    the readout is a cut-out of that. Elsewhere it is APERNAME's. Where SUBARRAY says FULL it is the whole
-    detector: APERNAME's if that is one (behind the wedge of a coronagraph, for instance), else the ordinary one.
+    For MIRI the aperture of an acquisition is a small region inside a larger readout, or a slit without its own
+    pixels, so the readout is given by SUBARRAY. For NIRSpec it is a slit on a detector, and the readout is a cutout
+    of the detector. Otherwise it is the aperture of APERNAME. If SUBARRAY is FULL it is the whole detector: that of
+    APERNAME if it is one (behind the wedge of a coronagraph, for instance), or else the ordinary one.
 
     Parameters
     ----------
@@ -184,15 +184,15 @@ def _nirspec_readout(apername: str, subarray: str | None, prd: str, detector: st
     ap = aperture("NIRSPEC", apername, prd)
     name = detector or (apername if ap.AperType != "SLIT" else ap.DDCName)[:4]
     if name not in {"NRS1", "NRS2"}:
-        msg = f"aperture {apername} of NIRSpec lies on both detectors; give detector= (keyword DETECTOR)"
+        msg = f"aperture {apername} of NIRSpec is on both detectors; give detector= (keyword DETECTOR)"
         raise SiafError(msg)
     whole = aperture("NIRSPEC", f"{name}_FULL", prd)
     if subarray in {None, "FULL"}:
         return whole
     if name != "NRS1" or subarray not in NIRSPEC_SUBARRAYS:
         msg = (
-            f"the pixels of subarray {subarray} of {name} are not in the SIAF and not known here; "
-            f"known are FULL and, on NRS1, {', '.join(NIRSPEC_SUBARRAYS)}"
+            f"the pixels of subarray {subarray} of {name} are not in the SIAF and not known otherwise; "
+            f"use FULL or, on NRS1, {', '.join(NIRSPEC_SUBARRAYS)}"
         )
         raise SiafError(msg)
     x0, y0, nx, ny = NIRSPEC_SUBARRAYS[subarray]
@@ -258,7 +258,7 @@ def sci_to_det(ap: Aperture, x: Number, y: Number) -> tuple[Number, Number]:
 
 
 def _is_plain(ap: Aperture) -> bool:
-    """Tell whether an aperture has the transforms of pysiaf's base class, unlike those of NIRSpec."""
+    """Return True if an aperture has the transforms of pysiaf's base class, unlike those of NIRSpec."""
     return type(ap).__name__ in {"Aperture", "JwstAperture"}
 
 
@@ -340,7 +340,7 @@ def _polynomial(ap: Aperture, name: str, x: Number, y: Number) -> Number:
 def reference_pixel(ap: Aperture, readout_ap: Aperture) -> tuple[float, float]:
     """Compute the reference point of an aperture as a 0-based pixel of a readout of the same detector.
 
-    For a coronagraphic science aperture this is the center of its mask, as far as that SIAF release knows.
+    For a coronagraphic science aperture this is the center of its mask in that SIAF release.
 
     Parameters
     ----------
@@ -378,7 +378,7 @@ def tel_to_pixel(readout_ap: Aperture, v2: float, v3: float) -> tuple[float, flo
         pixel = pixel + step
         if np.hypot(*step) < 1e-9:
             return float(pixel[0]), float(pixel[1])
-    msg = f"V2, V3 = {v2:.3f}, {v3:.3f} arcsec is on no pixel of {readout_ap.AperName} or near it"
+    msg = f"V2, V3 = {v2:.3f}, {v3:.3f} arcsec is not on or near the pixels of {readout_ap.AperName}"
     raise SiafError(msg)
 
 
@@ -391,7 +391,7 @@ def intended_pixel(
     prd: str | None = None,
     detector: str | None = None,
 ) -> tuple[float, float]:
-    """Compute where the star of a TA exposure was meant to be.
+    """Compute the intended position of the star in a TA exposure.
 
     Parameters
     ----------
@@ -413,14 +413,14 @@ def intended_pixel(
     Raises
     ------
     SiafError
-        If the SIAF does not know the aperture or its readout.
+        If the aperture or its readout is not in the SIAF.
 
     Notes
     -----
-    The move is applied in Det axes and taken through ``det_to_sci``, so the sign that it has in the
-    readout of each detector comes from the SIAF. A slit has no reference point in pixels; that of V2, V3 is
-    taken, through the readout's distortion. For NIRSpec this holds for the nominal tilt of its grating wheel, and
-    the real one moves the image by some pixels.
+    The move is applied in Det axes and converted by ``det_to_sci``, so its sign in the readout of each detector
+    comes from the SIAF. A slit has no reference point in pixels; its V2, V3 are converted with the distortion of the
+    readout. For NIRSpec this is valid for the nominal tilt of its grating wheel; the real tilt moves the image by a
+    few pixels.
 
     Examples
     --------

@@ -1,10 +1,9 @@
-"""Evaluate, invert and adjust the GWCS of a JWST image, and read and write it as text; no xarray here.
+"""Evaluate, invert and adjust the GWCS of a JWST image, and read and write it as text, without xarray.
 
 Pixels are 0-based positions in the readout that the GWCS belongs to, in the order x, y. Sky positions are
-ICRS right ascension and declination in degrees. Bounding boxes are ignored: a position off the array is a
-position like any other.
+ICRS right ascension and declination in degrees. Bounding boxes are ignored, so positions off the array are valid.
 
-The analytic inverse that a GWCS carries is a fit (0.01 to 0.03 px off on real files, up to 0.7 px with some
+The analytic inverse in a GWCS is a fit (0.01 to 0.03 px off on real files, up to 0.7 px with some
 reference files), so a pixel is always found by inverting the forward transform numerically.
 """
 
@@ -94,16 +93,16 @@ def pixel_to_v(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "F
     """Convert pixels to V2, V3 [arcsec], before velocity aberration."""
     first, *frames = wcs.available_frames
     if "v2v3" not in frames:
-        msg = f"the WCS has the frames {', '.join(wcs.available_frames)}, and no v2v3; only imaging WCSs have it"
+        msg = f"the WCS has the frames {', '.join(wcs.available_frames)}, without v2v3; only imaging WCSs have it"
         raise WCSError(msg)
     v2, v3 = wcs.get_transform(first, "v2v3")(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
     return np.asarray(v2), np.asarray(v3)
 
 
 def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
-    """Evaluate the fitted inverse that a GWCS carries; for comparison and as a start, never for a result.
+    """Evaluate the fitted inverse in a GWCS, for comparison and as a starting point, but never for a result.
 
-    Parameters and returns are those of `world_to_pixel`; NaN where the WCS has no inverse.
+    Parameters and returns are those of `world_to_pixel`; the result is NaN if the WCS has no inverse.
     """
     ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
     try:
@@ -115,7 +114,7 @@ def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tu
 
 
 def _center(wcs: "WCS") -> tuple[float, float]:
-    """Middle of the bounding box [0-based pixel]; the origin where there is none."""
+    """Compute the middle of the bounding box [0-based pixel]; the origin if there is none."""
     try:
         box = wcs.bounding_box
         (x0, x1), (y0, y1) = box.bounding_box(order="F")
@@ -215,7 +214,7 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
         msg = (
             f"no pixel found for RA, Dec = {ra[bad]:.7f}, {dec[bad]:.7f} deg "
             f"({int((~closed).sum())} of {closed.size} positions did not converge): "
-            "it lies too far outside the array for the distortion of this WCS; check the coordinates"
+            "it is too far outside the array for the distortion of this WCS; check the coordinates"
         )
         raise WCSError(msg)
     return x, y

@@ -1,4 +1,4 @@
-"""Make folders, and write files whole or not at all."""
+"""Make folders, and write files so that incomplete ones are never left."""
 
 import hashlib
 import os
@@ -26,12 +26,12 @@ __all__ = ["compute", "interrupts_wait", "make_folder", "save_figure", "whole_fi
 
 @contextmanager
 def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file so that an incomplete one is never left.
 
-    Yields a temporary file beside `path`, which takes its place when the block ends well and is removed when it does
-    not; of a symbolic link, what it points at is replaced. What a killed process left behind, the next one that writes
-    the same `path` on that machine removes. FileError if the folder does not exist or cannot be written, `path` is no
-    ordinary file, the disk is full, or a NetCDF file that is read in the block is damaged.
+    Yield a temporary file beside `path`, which replaces it when the block ends without an error and is removed
+    otherwise; for a symbolic link, its target is replaced. Temporary files of a killed process are removed by the next
+    one that writes the same `path` on that machine. Raise FileError if the folder does not exist or cannot be written,
+    `path` is not an ordinary file, the disk is full, or a NetCDF file that is read in the block is damaged.
     """
     target = _target(path)
     if target.is_dir():
@@ -45,14 +45,14 @@ def whole_file(path: "str | os.PathLike[str]") -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: "str | os.PathLike[str]", *, like: tuple[str, ...]) -> Iterator[Path]:
-    """Write a folder whole or not at all, as `whole_file` writes a file.
+    """Write a folder so that an incomplete one is never left, as `whole_file` does for a file.
 
-    A folder that is there is replaced if it holds a file of one of the names `like`; FileError if not. For a moment
-    neither the old nor the new one is there.
+    An existing folder is replaced if it contains a file with one of the names `like`; otherwise raise FileError. For a
+    moment neither the old nor the new folder exists.
     """
     target = _target(path)
     if target.exists() and not any((target / name).is_file() for name in like):
-        msg = f"cannot write {target}: what is there holds none of {', '.join(like)}; give another name"
+        msg = f"cannot write {target}: it exists and contains none of {', '.join(like)}; give another name"
         raise FileError(msg)
     with _temporary(target) as temporary, _temporary(target) as old:
         temporary.mkdir()
@@ -78,7 +78,7 @@ def _temporary(target: Path) -> Iterator[Path]:
         origin = Path(traceback.extract_tb(error.__traceback__)[-1].filename).stem
         if isinstance(error, XtaError) or (isinstance(error, RuntimeError) and origin != "_netCDF4"):
             raise
-        msg = f"cannot write {target}: {error}; is the folder writable and the disk not full?"
+        msg = f"cannot write {target}: {error}; check permissions and free disk space"
         raise FileError(msg) from error
 
 
@@ -119,7 +119,7 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Tell whether a process runs; True where that cannot be known."""
+    """Return True if a process runs, or if that is not known."""
     if os.name != "posix":  # there, os.kill ends the process
         return True
     try:
@@ -132,10 +132,10 @@ def _runs(process: int) -> bool:
 
 
 def _target(path: "str | os.PathLike[str]") -> Path:
-    """Follow links to the file or folder to write, which must be in a folder, and no device or the like."""
+    """Follow links to the file or folder to write, which must be in an existing folder and not a device."""
     target = Path(os.path.realpath(Path(path).expanduser()))
     if not target.parent.is_dir():
-        msg = f"cannot write {target}: the folder {target.parent} does not exist; make it or choose another"
+        msg = f"cannot write {target}: the folder {target.parent} does not exist; create it or choose another"
         raise FileError(msg)
     if target.exists() and not target.is_file() and not target.is_dir():
         msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
@@ -189,7 +189,7 @@ def compute(task: Any) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, with those above it, if it is not there; FileError if it cannot be made."""
+    """Make a folder and its parents if it does not exist; raise FileError if it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -198,7 +198,7 @@ def make_folder(path: Path) -> None:
 
 
 def save_figure(figure: "Figure | SubFigure", path: Path, *, dpi: int = 150) -> None:
-    """Write a picture, of the kind that its name says, whole or not at all."""
+    """Write a figure in the format of its name; an incomplete file is never left."""
     whole = figure.figure  # a part is saved with its whole
     if whole.get_layout_engine() is not None:
         whole.draw_without_rendering()  # a layout settles with the second drawing

@@ -23,15 +23,15 @@ LARGE = 1 << 26
 
 
 def is_netcdf_name(path: "str | os.PathLike[str]") -> bool:
-    """Tell whether a name is that of a NetCDF file: it ends in .nc, .nc4 or .cdf, capital or not."""
+    """Return True if a name ends in .nc, .nc4 or .cdf, in lower or upper case, like that of a NetCDF file."""
     return os.fspath(path).lower().endswith((".nc", ".nc4", ".cdf"))
 
 
 def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
     """Choose how each variable is stored.
 
-    Numbers with dimensions are compressed, images in chunks of one frame; nothing but an image that is a
-    data variable has a fill value.
+    Numbers with dimensions are compressed, images in chunks of one frame. Only images that are data variables have
+    a fill value.
     """
     result: dict[Hashable, dict[str, Any]] = {}
     for name, variable in ds.variables.items():
@@ -48,24 +48,24 @@ def encoding(ds: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
 
 
 def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, progress: bool = False) -> None:
-    """Write a dataset, or the datasets of a tree, to a NetCDF-4 file, whole or not at all.
+    """Write a dataset, or the datasets of a tree, to a NetCDF-4 file; an incomplete file is never left.
 
     Parameters
     ----------
     ds : xarray.Dataset or xarray.DataTree
-        With dask arrays it is written chunk by chunk, in bounded memory. Of a part of a tree only that is written.
+        Dask arrays are written chunk by chunk, in bounded memory. For a part of a tree, only this part is written.
     path : path
-        Replaced if it exists, once the new file is complete; also when `ds` reads from it.
+        File to write; an existing one is replaced once the new file is complete, even if `ds` reads from it.
     progress : bool
         Show a progress bar on stderr while dask arrays are computed.
 
     Raises
     ------
     FileError
-        If the file cannot be written; nothing is left behind.
+        If the file cannot be written. Nothing is left behind.
     ArgumentError
-        If `path` does not end as a NetCDF file does, so that no product is replaced by mistake; if `ds` holds what
-        NetCDF cannot, such as complex numbers: it names the variable or attribute.
+        If `path` does not end like a NetCDF file, so that no product is replaced by mistake, or if `ds` contains types
+        that NetCDF does not have, such as complex numbers. The message names the variable or attribute.
 
     Notes
     -----
@@ -75,7 +75,7 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
     from tqdm.dask import TqdmCallback
 
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
-        msg = f"{Path(path).name!r} does not name a NetCDF file: it must end in .nc"
+        msg = f"path is {Path(path).name!r}; the output name must end in .nc"
         raise ArgumentError(msg)
     with whole_file(path) as temporary:
         task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)
@@ -84,24 +84,24 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
 
 
 def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, progress: bool = False) -> None:
-    """Write a dataset, or the datasets of a tree, to a Zarr store, whole or not at all.
+    """Write a dataset, or the datasets of a tree, to a Zarr store; an incomplete store is never left.
 
     Parameters
     ----------
     ds : xarray.Dataset or xarray.DataTree
-        With dask arrays it is written chunk by chunk, in bounded memory. Of a part of a tree only that is written.
+        Dask arrays are written chunk by chunk, in bounded memory. For a part of a tree, only this part is written.
     path : path
-        A folder, ``*.zarr``. A store that is there is replaced once the new one is complete, also when `ds` reads from
-        it; any other folder is refused.
+        A folder, ``*.zarr``. An existing store is replaced once the new one is complete, even if `ds` reads from it;
+        any other folder is refused.
     progress : bool
         Show a progress bar on stderr while dask arrays are computed.
 
     Raises
     ------
     FileError
-        If the store cannot be written, or `path` is something else than a store; nothing is left behind.
+        If the store cannot be written, or `path` exists and is not a store. Nothing is left behind.
     ArgumentError
-        If `path` does not end in .zarr, or `ds` holds what Zarr cannot.
+        If `path` does not end in .zarr, or `ds` contains types that Zarr does not have.
 
     Notes
     -----
@@ -111,7 +111,7 @@ def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, pro
     from tqdm.dask import TqdmCallback
 
     if not os.fspath(path).lower().endswith(".zarr"):
-        msg = f"{Path(path).name!r} does not name a Zarr store: it must end in .zarr"
+        msg = f"path is {Path(path).name!r}; the output name must end in .zarr"
         raise ArgumentError(msg)
     tree = _clean_tree(ds if isinstance(ds, xr.DataTree) else xr.DataTree(ds))
     with (
@@ -130,7 +130,7 @@ def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, pro
 
 
 def _clean(ds: xr.Dataset) -> xr.Dataset:
-    """Make all attributes and texts what NetCDF can hold, and forget how variables were stored before."""
+    """Convert all attributes and texts to types of NetCDF, and drop the encoding of variables."""
     of_this_machine = ["source"] if "source" in ds.coords and "source" not in ds.indexes else []
     clean = ds.drop_vars(of_this_machine).copy()
     clean.attrs = model.clean_attrs(ds.attrs)
@@ -157,7 +157,7 @@ def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
     others = [value for value in values.flat if not isinstance(value, str) and pd.isna(value) is not True]
     if others:
         kind = type(others[0]).__name__
-        msg = f"variable {name} holds text and a {kind} too, which NetCDF cannot; make it all text or drop it"
+        msg = f"variable {name} contains text and a {kind}, which NetCDF does not allow; make it all text or drop it"
         raise ArgumentError(msg)
     texts = np.empty(values.shape, dtype=object)
     texts.flat = [str(value) if isinstance(value, str) else "" for value in values.flat]
@@ -165,7 +165,7 @@ def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
 
 
 def _define(clean: xr.Dataset | xr.DataTree, path: Path) -> Any:
-    """Write all but the dask arrays, and give the task that writes these."""
+    """Write everything except the dask arrays, and return the task that writes these."""
     tree = clean if isinstance(clean, xr.DataTree) else xr.DataTree(clean)
     datasets = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
     stored = {group: encoding(ds) for group, ds in datasets.items()}
@@ -183,7 +183,7 @@ def _define(clean: xr.Dataset | xr.DataTree, path: Path) -> Any:
 
 
 def _culprit(ds: xr.Dataset) -> str:
-    """Name the variable or attribute that NetCDF refuses, as the start of a message."""
+    """Return the variable or attribute that NetCDF refuses, as the start of a message."""
     import netCDF4
 
     owners = {"the dataset": ds.attrs} | {f"variable {name}": var.attrs for name, var in ds.variables.items()}

@@ -1,8 +1,8 @@
-"""Read an event log of the Onboard Science Software (OSS): where it found the star, and what it did then.
+"""Read an event log of the Onboard Science Software (OSS), with the centroids and maneuvers of acquisitions.
 
-The log is telemetry: rows of time and message (``ICTM_EVENT_MSG``) from the engineering database. One target
-acquisition (TA) leaves a block of rows in it, headed ``TARGET LOCATE SUMMARY``, with the centroid in
-1-based pixels of the full detector. Nothing here asks the network.
+The log is telemetry: rows of time and message (``ICTM_EVENT_MSG``) from the engineering database. A target
+acquisition (TA) writes a block of rows to it, with the heading ``TARGET LOCATE SUMMARY``, and the centroid in
+1-based pixels of the full detector. This package does not use the network.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,15 +32,15 @@ Parse: TypeAlias = Callable[[list[Row], str | None], Iterable[T]]
 
 
 def read(source: object) -> "OssLog":
-    r"""Read an event log in any of the forms in which it is passed around.
+    r"""Read an event log in any of its usual forms.
 
     Parameters
     ----------
     source : path, str, bytes, file-like, iterable of rows, table or OssLog
-        A str of one line is a path unless it looks like a row of a log. Text, bytes and files may hold the
+        A str of one line is a path unless it looks like a row of a log. Text, bytes and files may contain the
         CSV of the engineering database (``theTime,MJD,euvalue,sqldataType``, with or without that line),
         lines of time and message, or a printed or Markdown table; lines that begin with ``#`` and rows of
-        dots are passed over. Rows are (time, message), (time, MJD, message, ...) or dicts. A table (astropy,
+        dots are skipped. Rows are (time, message), (time, MJD, message, ...) or dicts. A table (astropy,
         pandas, xarray, a dict of columns) has columns Time or theTime, and Message or euvalue. Rows as dicts,
         tables and CSV may also have MSG_ID.
 
@@ -53,14 +53,14 @@ def read(source: object) -> "OssLog":
     FileError
         If a path cannot be read.
     OssLogError
-        If it holds no event: empty, binary, a web page, another table.
+        If it contains no event, because it is empty, binary, a web page or another table.
     ArgumentError
-        If `source` is something else altogether.
+        If `source` is of another type.
 
     Warns
     -----
     XtaWarning
-        If some rows have no readable time or are cut short. They are left out.
+        If some rows have no readable time or are truncated. They are left out.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def read(source: object) -> "OssLog":
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class OssLog:
-    """An event log: rows sorted by time, each of them once. Make it with `read`; it does not change.
+    """An immutable event log: rows sorted by time, without duplicates. Make it with `read`.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class OssLog:
         UTC, ascending. Rows of the same time keep the order that they came in.
     messages : object array of str, shape (rows,)
     ids : object array of int or None, shape (rows,), or None
-        Message ids, where the source has them.
+        Message IDs, if the source has them.
     """
 
     times: npt.NDArray[np.datetime64]
@@ -122,7 +122,7 @@ class OssLog:
 
     @cached_property
     def _reported(self) -> set[str]:
-        """Visits that a warning named, as ones that cannot be checked: once is enough."""
+        """Visits for which the warning that they cannot be checked was issued already."""
         return set()
 
     @cached_property
@@ -135,8 +135,8 @@ class OssLog:
         Returns
         -------
         list of Visit
-            Those with a row STARTED, ENDED or SKIPPED or with a script, group or sequence of their own; not
-            those that a row merely mentions.
+            Visits with a row STARTED, ENDED or SKIPPED or with their own script, group or sequence; visits that are
+            only mentioned are not included.
         """
         times = np.append(self.times, NAT)  # row -1: the log lacks it
         return [Visit(v, times[start], times[end], reason) for v, start, end, reason in self._owners.visits]
@@ -156,14 +156,14 @@ class OssLog:
         Raises
         ------
         OssLogError
-            If the log does not have that visit, or cannot tell whose an acquisition in it is.
+            If the log does not have that visit, or it is not clear which visit an acquisition in it belongs to.
         ArgumentError
-            If `visit` is not a visit id.
+            If `visit` is not a visit ID.
 
         Warns
         -----
         XtaWarning
-            If no row of the log carries any visit's id: all rows are taken to be of `visit`.
+            If no row of the log has a visit ID; all rows are then assumed to belong to `visit`.
         """
         _, rows, doubts = self._claimed(visit)
         for stretch, owners in doubts:
@@ -179,22 +179,22 @@ class OssLog:
         Parameters
         ----------
         visit : str or int, optional
-            In any notation that `normalize_visit` takes. None asks for those of all visits.
+            In any notation that `normalize_visit` accepts. With None, those of all visits are listed.
 
         Returns
         -------
         list of Centroid
-            One per TA block, also where the log has only part of it: what is missing is NaN or None.
+            One per TA block, even if the log has only part of it; missing values are NaN or None.
 
         Raises
         ------
         OssLogError, ArgumentError
-            As `select` does.
+            For the same reasons as in `select`.
 
         Warns
         -----
         XtaWarning
-            As `select` does.
+            For the same reasons as in `select`.
 
         Examples
         --------
@@ -223,7 +223,7 @@ class OssLog:
         return self._records(blocks.failures, blocks.of_failures, visit)
 
     def _records(self, parse: Parse[T], find: Find, visit: str | int | None) -> list[T]:
-        """Parse the rows that `find` picks, those of each visit by themselves."""
+        """Parse the rows selected by `find`, separately for each visit."""
         if visit is not None:
             name, rows, doubts = self._claimed(visit)
             for stretch, owners in doubts:
@@ -250,19 +250,19 @@ class OssLog:
         return [Row(*row) for row in zip(self.times[rows], self.messages[rows], ids, strict=True)]
 
     def _claimed(self, visit: str | int) -> tuple[str, Indices, list[Doubt]]:
-        """Find the rows of a visit, and the stretches that it may own with others."""
+        """Find the rows of a visit, and the stretches that may belong to it or to others."""
         name = normalize_visit(visit)
         owners = self._owners
         if not owners.names:
             if name not in self._reported:
                 self._reported.add(name)
-                warn(f"no row of the event log names a visit: that it is of {name} cannot be checked")
+                warn(f"no row of the event log names a visit, so it cannot be checked that the log belongs to {name}")
             return name, np.arange(len(self)), []
         if name not in owners.names:
             listed = ", ".join([*owners.names[:8], "..."] if len(owners.names) > 8 else owners.names)
             msg = (
                 f"visit {name} is not in the event log, which runs from {self.times[0]} to {self.times[-1]} "
-                f"and has {listed}; ask for one of these or get the log of {name}"
+                f"and has {listed}; choose one of these or get the log of {name}"
             )
             raise OssLogError(msg)
         doubts = [
@@ -274,8 +274,8 @@ class OssLog:
 
     def _doubt(self, stretch: Indices, names: frozenset[str]) -> OssLogError:
         return OssLogError(
-            f"rows of the event log from {self.times[stretch[0]]} to {self.times[stretch[-1]]} may be of "
-            f"{' or '.join(sorted(names))}, and no script tells which; cut the log to the rows of one visit"
+            f"rows of the event log from {self.times[stretch[0]]} to {self.times[stretch[-1]]} may belong to "
+            f"{' or '.join(sorted(names))}, and no script decides it; cut the log to the rows of one visit"
         )
 
 
@@ -283,7 +283,7 @@ def _order(times: npt.NDArray[np.datetime64], messages: npt.NDArray[np.object_])
     """Sort rows by time and drop repeats: the indices to keep, None if all are in order."""
     order = np.argsort(times, kind="stable")
     stamps = times[order].astype(np.int64)
-    # Messages are compared only where two rows share their time: hashing all those of a long log is slow.
+    # Messages are compared only if two rows have the same time, since hashing all those of a long log is slow.
     same = np.diff(stamps) == 0
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))[: times.size]
     keys = zip(stamps[tied].tolist(), messages[order[tied]], strict=True)

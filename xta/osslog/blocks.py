@@ -1,7 +1,7 @@
 """Parse the rows of one visit: target-acquisition blocks, maneuvers, exposures, failures.
 
-The functions take rows that belong to one visit, sorted by time. Numbers are given as the log writes them;
-where it has none, or something that is not one, they are NaN.
+The functions take rows that belong to one visit, sorted by time. Numbers are returned as logged; they are NaN if they
+are missing or not numbers.
 """
 
 import math
@@ -66,7 +66,7 @@ FAILURES = {
     "visit": re.compile(r"Visit constraint violation|^VISIT V\d{11} (?:ENDED, *\S|SKIPPED)"),
     "script": re.compile(r"^Script terminated: .*:ERROR$"),
 }
-"""What failures are logged as, by kind."""
+"""Patterns of logged failures, by kind."""
 
 NIRISS_TA_FAILED = -8826
 """Message id of a failed NIRISS acquisition; its text is not known."""
@@ -84,24 +84,24 @@ _OMINOUS = ("locate failed", "TA Roll", "guide star", "loss of ACS", "unavailabl
 
 
 def relevant(messages: Iterable[str]) -> list[int]:
-    """Find at little cost the rows that may be of a block or a maneuver."""
+    """Find, at low cost, the rows that may belong to a block or a maneuver."""
     return [i for i, text in enumerate(messages) if " =" in text or text[:4] in _HEADS]
 
 
 def of_exposures(messages: Iterable[str]) -> list[int]:
-    """Find at little cost the rows that may be of an exposure."""
+    """Find, at low cost, the rows that may belong to an exposure."""
     return [i for i, text in enumerate(messages) if text[10:11] == "_"]
 
 
 def of_failures(messages: Iterable[str]) -> list[int]:
-    """Find at little cost the rows that may tell of a failure."""
+    """Find, at low cost, the rows that may report a failure."""
     leads = ("VISIT V", "(conv", "Script t")
     return [i for i, text in enumerate(messages) if text.startswith(leads) or any(word in text for word in _OMINOUS)]
 
 
 @dataclass
 class _Block:
-    """The rows of one acquisition while they are gathered, and those with a label by label."""
+    """The rows of one acquisition while they are collected, and those with a label by label."""
 
     rows: list[Row] = field(default_factory=list)
     values: dict[str, Row] = field(default_factory=dict)
@@ -131,7 +131,7 @@ def _label(left: str) -> str:
 
 
 def _blocks(rows: Sequence[Row]) -> list[_Block]:
-    """Gather the rows of each acquisition; a block may lack its beginning or its end."""
+    """Collect the rows of each acquisition; a block may lack its beginning or its end."""
     blocks: list[_Block] = []
     opener: list[Row] = []
     for row, after in zip_longest(rows, rows[1:]):
@@ -156,7 +156,7 @@ def _blocks(rows: Sequence[Row]) -> list[_Block]:
 
 
 def _follow(block: _Block, row: Row, label: str) -> None:
-    """Add a row that is none of the known ones of a block, if it belongs to the acquisition."""
+    """Add a row without a known label to a block, if it belongs to the acquisition."""
     if block.left:
         return
     kind = _sam_kind(row, label)
@@ -215,7 +215,7 @@ def _centroid(block: _Block, visit: str | None) -> Centroid:
 
 
 def _pair(value: str) -> tuple[str, str]:
-    """Split ``(a, b)``; a value that is cut short gives no halves, for the second may lack digits."""
+    """Split ``(a, b)``; a truncated value gives no halves, since the second may lack digits."""
     match = _PAIR.fullmatch(value)
     return (match[1].strip(), match[2].strip()) if match else ("", "")
 

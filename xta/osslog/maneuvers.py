@@ -1,8 +1,7 @@
-"""Net small-angle maneuver (SAM) of an acquisition, from the event log alone, in V2, V3.
+"""Compute the net small-angle maneuver (SAM) of an acquisition from the event log alone, in V2, V3.
 
-What the telescope was told to do after it had found the star, less what it would have done anyway (dithers,
-moves from region to region), is its pointing error: a second estimate that rests on no image, no header and no
-distortion file of the ground.
+The maneuvers after the acquisition, minus those that were planned anyway (dithers, moves from region to region), are
+the pointing error. This is a second estimate, which uses no image, no header and no distortion file.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from xta.osslog import OssLog, Sam
 __all__ = ["MSA_HALF_FACET", "NetManeuver", "net_maneuver", "sam_to_v"]
 
 MSA_HALF_FACET = (-0.27566, 0.10979)
-"""Move between the two exposures of a NIRSpec MSA acquisition, V2 and V3 [arcsec]; the log only says that it was made.
+"""Move between the two exposures of a NIRSpec MSA acquisition, V2 and V3 [arcsec]; the log only shows that it was made.
 
 Source: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperrin/misc_jwst
 """
@@ -26,10 +25,10 @@ Source: misc_jwst, module ``oss_ta_sams`` (M. Perrin), https://github.com/mperri
 
 @dataclass(frozen=True)
 class NetManeuver:
-    """What an acquisition did to the pointing.
+    """The effect of an acquisition on the pointing.
 
-    `v2`, `v3` [arcsec] are the move of the star that corrects it: where the star was meant to be minus where it was,
-    before any dither. `rule` says in words what was added up, and `sams` are the maneuvers that went into it.
+    `v2`, `v3` [arcsec] are the move of the star that corrects it: the intended position minus the actual one, before
+    any dither. `rule` describes the sum in words, and `sams` are the maneuvers in it.
     """
 
     v2: float
@@ -51,18 +50,18 @@ def net_maneuver(
 ) -> NetManeuver:
     """Add up the maneuvers of an acquisition.
 
-    The log needs the texts of the messages, their ids, or both. `regions` are the TA apertures in order of time, as
-    in APERNAME: MIRI coronagraphy needs its two, which the log does not name. `instrument` and `guider` are for logs
-    that do not tell them, and `prd` is the SIAF release that was onboard.
+    The log needs the texts of the messages, their IDs, or both. `regions` are the TA apertures in order of time, as
+    in APERNAME; they are needed for the two regions of MIRI coronagraphy, which are not in the log. `instrument` and
+    `guider` are for logs that do not contain them, and `prd` is the SIAF release that was on board.
 
     Notes
     -----
-    NIRCam: the dither SAMs before the TA SAM, plus it, minus the wedge correction of coronagraphy, where there
-    is one. NIRISS: two dither SAMs plus the TA SAM. MIRI: with one TA SAM that; with two (slitless prism) the
-    second, for the first is the constant move from the block of TA regions to one of them; with three
-    (coronagraphy) the second plus the third minus the offset from the first region to the second. NIRSpec:
-    the TA SAM, for the MSA plus the half-facet move. Real logs of a NIRCam TA and a NIRSpec WATA agree with
-    this to 1e-6 arcsec; of the other kinds none is public.
+    NIRCam: the dither SAMs before the TA SAM, plus the TA SAM, minus the wedge correction of coronagraphy, if there
+    is one. NIRISS: two dither SAMs plus the TA SAM. MIRI: a single TA SAM; of two (slitless prism) the second, since
+    the first is the constant move from the block of TA regions to one of them; of three (coronagraphy) the second plus
+    the third minus the offset from the first region to the second. NIRSpec: the TA SAM, for the MSA plus the half-facet
+    move. Real logs of a NIRCam TA and a NIRSpec WATA agree with this to 1e-6 arcsec; no logs of the other kinds are
+    public.
 
     References
     ----------
@@ -75,7 +74,7 @@ def net_maneuver(
         detectors.append("NRS")
     name = (instrument or (INSTRUMENTS.get(detectors[0][:3], "") if detectors else "")).upper()
     if name not in map(str.upper, INSTRUMENTS.values()):
-        msg = f"the log does not tell by which instrument the star was acquired (found {detectors}); give instrument="
+        msg = f"the log does not contain the instrument of the acquisition (detectors: {detectors}); give instrument="
         raise OssLogError(msg)
     failed = next((c.failure or f"convergence {c.convergence}" for c in centroids if c.failed), None)
     if failed or (name == "NIRISS" and any(f.kind == "target locate" for f in log.failures())):
@@ -120,14 +119,14 @@ def _parts(name: str, sams: Sequence[Sam], *, blocks: int, regions: Sequence[str
     if name == "MIRI":
         return _miri(ta, blocks=blocks, regions=regions, prd=prd)
     if len(ta) > 1 or len(kinds["wedge"]) > 1:
-        msg = f"the log has {len(ta)} TA SAMs of {name}, of as many acquisitions; cut it to the one that is meant"
+        msg = f"the log has {len(ta)} TA SAMs of {name} from as many acquisitions; cut it to one of them"
         raise OssLogError(msg)
     if name == "NIRSPEC":
         facet = bool(kinds["facet"])
         return ta, [], MSA_HALF_FACET if facet else (0.0, 0.0), "TA SAM" + (" + half facet" if facet else "")
     dithers = [sam for sam in takewhile(lambda sam: sam.kind != "ta", sams) if sam.kind == "dither"]
     if len(dithers) not in ({2} if name == "NIRISS" else {0, 2}):
-        msg = f"the log has {len(dithers)} dither SAMs before the TA SAM; an acquisition of {name} has another number"
+        msg = f"the log has {len(dithers)} dither SAMs before the TA SAM, too many or too few for {name}; check the log"
         raise OssLogError(msg)
     wedge = kinds["wedge"] if name == "NIRCAM" else []
     rule = f"{len(dithers)} dither SAMs + TA SAM" if dithers else "TA SAM"
@@ -138,7 +137,7 @@ def _miri(ta: list[Sam], *, blocks: int, regions: Sequence[str], prd: str | None
     """Distinguish one-stage, slitless and two-stage acquisitions; `blocks` is the number of analyses."""
     if len(ta) == 3 and blocks in {0, 2}:
         if len(regions) != 2:
-            msg = f"three TA SAMs are those of MIRI coronagraphy; give its two regions=(first, second), not {regions!r}"
+            msg = f"three TA SAMs belong to MIRI coronagraphy; give its two regions=(first, second), not {regions!r}"
             raise ArgumentError(msg)
         first, second = (siaf.aperture("MIRI", region, prd) for region in regions)
         offset = float(first.V2Ref - second.V2Ref), float(first.V3Ref - second.V3Ref)
@@ -146,8 +145,8 @@ def _miri(ta: list[Sam], *, blocks: int, regions: Sequence[str], prd: str | None
     if len(ta) in {1, 2} and blocks in {0, 1} and len(regions) < 2:
         return ta[-1:], [], (0.0, 0.0), "TA SAM" if len(ta) == 1 else "second TA SAM"
     msg = (
-        f"{len(ta)} TA SAMs and {blocks} analyses (regions {list(regions)}) are not those of a MIRI acquisition that "
-        "was completed: one of each, two and one (slitless), or three and two (coronagraphy)"
+        f"{len(ta)} TA SAMs and {blocks} analyses (regions {list(regions)}) do not belong to a complete MIRI "
+        "acquisition, which has one of each, two and one (slitless), or three and two (coronagraphy)"
     )
     raise OssLogError(msg)
 
@@ -155,11 +154,11 @@ def _miri(ta: list[Sam], *, blocks: int, regions: Sequence[str], prd: str | None
 def _guider(sams: Sequence[Sam], given: int | None) -> int:
     logged = {sam.guider for sam in sams if sam.guider}
     if given not in {None, 1, 2}:
-        msg = f"guider is {given!r}; it is 1 or 2"
+        msg = f"guider is {given!r}; give 1 or 2"
         raise ArgumentError(msg)
     numbers = logged | ({given} if given else set())
     if len(numbers) != 1:
         told = f", the caller {given}" if given else ""
-        msg = f"the log names the guiders {sorted(logged)}{told}; there has to be one, give guider="
+        msg = f"the log has the guiders {sorted(logged)}{told}, not exactly one; give guider="
         raise OssLogError(msg)
     return int(numbers.pop())

@@ -1,4 +1,4 @@
-"""The records that an event log is read into: target acquisitions, maneuvers, exposures, failures, visits."""
+"""Define the records of an event log: target acquisitions, maneuvers, exposures, failures, visits."""
 
 import math
 from dataclasses import dataclass
@@ -25,20 +25,19 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Centroid:
-    """What the onboard software found in one target-acquisition image.
+    """The result of the onboard software for one target-acquisition image.
 
-    Numbers that the log lacks are NaN, words and counts None, times NaT.
+    Missing numbers are NaN, missing words and counts None, and missing times NaT.
 
     Attributes
     ----------
     x_det, y_det : float
         Logged ``detector coord (colCentroid, rowCentroid)`` [1-based pixel of the full detector, SIAF Det].
-        For NIRISS the log has column and row exchanged with respect to SIAF Det; they are given here as
-        logged.
+        For NIRISS the log has column and row swapped with respect to SIAF Det; these are the logged values.
     time : datetime64
-        Of the row with the detector coordinates.
+        Time of the row with the detector coordinates.
     start : datetime64
-        Of the first row of the block.
+        Time of the first row of the block.
     visit : str or None
     detector : str or None
         Such as "NRCA3"; without the suffix "_LOS" that some logs give it.
@@ -58,7 +57,7 @@ class Centroid:
     target_v2, target_v3 : float
         Logged target location [arcsec].
     sam_x, sam_y : float
-        Small-angle maneuver that was asked for, Ideal frame of the guider [arcsec].
+        Requested small-angle maneuver, Ideal frame of the guider [arcsec].
     lines : tuple of str
         The rows themselves, "time message", to the last that belongs to the acquisition.
     """
@@ -87,12 +86,12 @@ class Centroid:
 
     @property
     def failed(self) -> bool:
-        """Whether the log tells of a failure; False also where it tells nothing."""
+        """True if the log reports a failure; False also if it contains nothing about it."""
         return self.converged is False or self.failure is not None
 
     @property
     def usable(self) -> bool:
-        """Whether the log has its position and tells of no failure."""
+        """True if the log has its position and reports no failure."""
         return not self.failed and math.isfinite(self.x_det + self.y_det)
 
 
@@ -126,7 +125,7 @@ class Sam:
 
 @dataclass(frozen=True)
 class Failure:
-    """A row that tells of a failure.
+    """A row that reports a failure.
 
     Attributes
     ----------
@@ -150,13 +149,13 @@ class Exposure:
     Attributes
     ----------
     time : datetime64
-        When it was completed; when it began if the log has no completion.
+        Time of its completion, or of its beginning if the log has no completion.
     exposure : str
         Such as "102001": sequence (1), activity (2), exposure (3).
     exp_type : str
         As in the keyword EXP_TYPE, such as "NRC_TACQ".
     start : datetime64
-        When its parameters were logged, shortly before it began.
+        Time at which its parameters were logged, shortly before it began.
     visit : str or None
     """
 
@@ -169,17 +168,17 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Visit:
-    """A visit as an event log shows it.
+    """A visit in an event log.
 
     Attributes
     ----------
     visit : str
         Such as "V01386001001".
     start, end : datetime64
-        Of the rows STARTED and ENDED (or SKIPPED); NaT where the log lacks them.
+        Times of the rows STARTED and ENDED (or SKIPPED); NaT if the log lacks them.
     reason : str or None
-        What follows ENDED, such as "SSR ALMOST FULL"; "" for an ordinary end, "SKIPPED" for a visit that
-        was skipped, None where the log has no end.
+        Text after ENDED, such as "SSR ALMOST FULL"; "" for an ordinary end, "SKIPPED" for a visit that
+        was skipped, None if the log has no end.
     """
 
     visit: str

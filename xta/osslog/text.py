@@ -1,7 +1,7 @@
-"""Turn the forms in which event logs are passed around into columns of times and messages.
+"""Convert the usual forms of event logs to columns of times and messages.
 
-`columns` does the work; it knows the comma-separated replies of the engineering database, the text forms in
-which logs are printed, tables, and rows. What the messages mean is not known here.
+The main function is `columns`. It reads the comma-separated replies of the engineering database, the text forms in
+which logs are printed, tables, and rows. This module does not interpret the messages.
 """
 
 import csv
@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*", re.ASCII)
 
 
 class Columns(NamedTuple):
-    """Rows of a log: parallel columns, and what had to be left out."""
+    """Rows of a log: parallel columns, and the rows that were left out."""
 
     times: Times
     messages: list[str]
@@ -97,7 +97,7 @@ def _from_stream(stream: Any) -> Columns:
 
 
 def _decode(content: bytes) -> str:
-    # A damaged byte damages its own row and no other.
+    # A damaged byte damages only its own row.
     return content.decode("utf-8-sig", errors="replace")
 
 
@@ -140,7 +140,7 @@ def _position(names: Sequence[str], column: str) -> int:
 
 
 def _layout(lines: list[str]) -> tuple[int, list[str]] | None:
-    """Find where the rows of a comma-separated log begin and what its columns are; None if it is not one."""
+    """Find the first row and the columns of a comma-separated log; None if it is not one."""
     for at, line in enumerate(lines[:100]):
         if names := _header(line):
             return at + 1, names
@@ -154,7 +154,7 @@ def _layout(lines: list[str]) -> tuple[int, list[str]] | None:
 
 
 def _fields(line: str) -> list[str]:
-    """Split a line with quotes; by itself, for a quote that is missing must not swallow the next rows."""
+    """Split a line with quotes; each line separately, so that a missing quote does not affect the next rows."""
     before, *parts = line.split('"')
     if len(parts) == 2 and before[-1:] == "," and parts[1][:1] in {"", ","}:  # one quoted field
         return [*before[:-1].split(","), parts[0], *parts[1].split(",")[1:]]
@@ -225,7 +225,7 @@ def _from_table(table: dict[str, Any]) -> Columns:
 
 
 def _pick(table: dict[str, Any]) -> list[Any]:
-    """Pick the columns (of a table) or values (of a row) of time, message and id; None for those that it lacks."""
+    """Select the columns (of a table) or values (of a row) of time, message and ID; None for missing ones."""
     return [next((table[name] for name in names if name in table), None) for names in NAMES.values()]
 
 
@@ -249,7 +249,7 @@ def _from_rows(rows: list[Any]) -> Columns:
 
 
 def _row(row: Any) -> list[Any]:
-    """Pick time, message and id of one row; what it lacks is None."""
+    """Select time, message and ID of one row; missing values are None."""
     if (table := _table(row)) is not None:
         return _pick(table)
     time, *values = (*row, None, None) if isinstance(row, Iterable) else (None, None)
@@ -286,7 +286,7 @@ def _finish(
     where: str,
     damaged: Sequence[str] = (),
 ) -> Columns:
-    """Parse the times, and set aside the rows without one."""
+    """Parse the times, and separate the rows without one."""
     stamps = parse_times(times)
     bad = np.flatnonzero(np.isnat(stamps))
     if bad.size:
@@ -301,7 +301,7 @@ def _finish(
 
 
 def parse_times(values: Sequence[Any] | Times) -> Times:
-    """Parse times (str, bytes, datetime or datetime64) to microseconds, UTC; what is not one becomes NaT.
+    """Parse times (str, bytes, datetime or datetime64) to microseconds, UTC; invalid ones become NaT.
 
     Times of the form ``2022-07-29 22:01:51.487`` with up to six decimals are checked and parsed all at once.
 
@@ -326,7 +326,7 @@ def parse_times(values: Sequence[Any] | Times) -> Times:
 
 
 def _is_plain(text: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_]:
-    # Each row of `codes` holds one character of all times, which is 4 times faster than one time a row.
+    # Each row of `codes` contains one character of all times, which is 4 times faster than one row per time.
     codes = np.ascontiguousarray(text.view(np.uint8).reshape(-1, 28).T)
     digit = codes - ord("0") < 10  # uint8 wraps
     shape = np.array([[char == "0"] for char in "0000-00-00 00:00:00"])

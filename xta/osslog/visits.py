@@ -1,8 +1,8 @@
 """Find which visit each row of an event log belongs to.
 
-Onboard, one visit runs at a time. Its rows stand between ``VISIT <id> STARTED`` and ``VISIT <id> ENDED`` (with
-or without a reason) and few of them carry its id. A log may be clipped, and rows of other visits may stand
-among them. What no row decides is left open, never guessed.
+On board, one visit runs at a time. Its rows are between ``VISIT <id> STARTED`` and ``VISIT <id> ENDED`` (with
+or without a reason), and only few of them contain its ID. A log may be clipped, and rows of other visits may be
+among them. If no row decides which visit a row belongs to, it is left open.
 """
 
 import operator
@@ -35,7 +35,7 @@ _VISIT_PARTS = re.compile(r"(\d{1,5}):(\d{1,3})(?::(\d{1,3}))?", re.ASCII)
 
 
 class Span(NamedTuple):
-    """Rows `first` to `last` that have some claim to be of a visit.
+    """Rows `first` to `last` that may belong to a visit.
 
     `kind` is "full" (both ends are in the log), "start" or "end" (only that one is), "named" (its id occurs,
     no end does), "script" (a script of the visit runs) or "ta" (a script of its target acquisition does).
@@ -48,7 +48,7 @@ class Span(NamedTuple):
 
 
 class Marker(NamedTuple):
-    """A row that tells of the start or end of a visit."""
+    """A row with the start or end of a visit."""
 
     row: int
     visit: str
@@ -57,20 +57,20 @@ class Marker(NamedTuple):
 
 
 class Ownership(NamedTuple):
-    """Which visit owns each row."""
+    """The visit that each row belongs to."""
 
     codes: npt.NDArray[np.int32]
     """For each row an index into `names`, or NOBODY, or DOUBT."""
     names: tuple[str, ...]
     """All visits of the log, in order of appearance."""
     visits: tuple[tuple[str, int, int, str | None], ...]
-    """For each of them the rows of start and end, -1 where absent, and the reason of the end."""
+    """For each of them the rows of start and end, -1 if absent, and the reason for the end."""
     doubts: tuple[tuple[int, int, frozenset[str]], ...]
     """First and last row of stretches that several visits may own, and these visits."""
 
 
 def normalize_visit(visit: str | SupportsIndex) -> str:
-    """Convert a visit id to the form of the event log.
+    """Convert a visit ID to the form of the event log.
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def normalize_visit(visit: str | SupportsIndex) -> str:
     if match := _VISIT_PARTS.fullmatch(text):
         return f"V{match[1]:0>5}{match[2]:0>3}{match[3] or '1':0>3}"
     msg = (
-        f"{visit!r:.60} is not a visit id; write it as 'V01386001001', '01386001001', 1386001001, "
+        f"{visit!r:.60} is not a visit ID; write it as 'V01386001001', '01386001001', 1386001001, "
         "'1386:1:1' or '1386:1'"
     )
     raise ArgumentError(msg)
 
 
 def _carriers(messages: Sequence[str]) -> tuple[Rows, Rows, tuple[str, ...]]:
-    """Find the rows that carry the id of their visit (not a mere mention): rows, indices into the names, names."""
+    """Find the rows with the ID of their visit (not just a mention): rows, indices into the names, names."""
     # The first four letters rule out most rows of a large log; of the rest the first eight tell which lead it may
     # be, and so where the id begins.
     heads = {lead[:4] for lead in _LEADS}
@@ -137,7 +137,7 @@ def ownership(messages: Sequence[str]) -> Ownership:
     n = len(messages)
     # A span is a claim of a visit to a run of rows: between its ends, or from its first id to its last.
     spans = [*_visit_spans(markers, n), *_named_spans(rows, carried, names, markers, n)]
-    # Where claims meet, scripts decide; they are parsed only for the visits that meet, for a log has thousands.
+    # If claims overlap, scripts decide. They are parsed only for these visits, since a log has thousands.
     contested, claims = _contested(spans, rows, carried, names, n)
     if claims:
         mask = np.isin(carried, [names.index(name) for name in claims])

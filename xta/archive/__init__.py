@@ -1,7 +1,6 @@
-"""The archive: target-acquisition products, event logs and whole programs, fetched once and kept.
+"""Download target-acquisition products, event logs and whole programs from the archive, and cache them.
 
-Nothing else in xta touches the network. Importing this package contacts nobody and loads neither astroquery
-nor requests.
+Only this package uses the network. Importing it makes no request and loads neither astroquery nor requests.
 """
 
 from xta.archive import cache

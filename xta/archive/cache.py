@@ -1,6 +1,6 @@
-"""Everything fetched once, on disk, safe under several processes.
+"""Cache downloaded files on disk, safely for several processes.
 
-The folder is that of the platform for caches, or ``XTA_CACHE``. It is plain, so that it can be shared,
+The folder is the platform's folder for caches, or ``XTA_CACHE``. It has a simple structure, so that it can be shared,
 copied to a computer without a network, or filled by hand:
 
 =================================== ===================================================
@@ -9,9 +9,9 @@ copied to a computer without a network, or filled by hand:
 ``searches/<visit>-<what>.json``    what MAST lists for a visit or a program
 =================================== ===================================================
 
-Beside each file, ``<file name>.xta.json`` tells its size and SHA-256. A file enters under its name only when
-it is whole and checked: until then it is ``<file name>.part``. Below the folder no symbolic link is followed, since
-others may write to a shared one. What was fetched with a token is for its owner alone.
+Beside each file, ``<file name>.xta.json`` contains its size and SHA-256. A file gets its name only when
+it is complete and checked; until then it is ``<file name>.part``. Symbolic links in the folder are not followed, since
+others may write to a shared one. Files downloaded with a token are readable only by their owner.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 SIDECAR, PART, TAG, LOCK = ".xta.json", ".part", ".tag", ".lock"
 
-# Only what has a name that xta gives is ever listed or deleted: XTA_CACHE may be a folder with other things.
+# Only files with names given by xta are listed or deleted, since XTA_CACHE may contain other files.
 OURS = re.compile(
     r"(products/jw[^/]+/jw[^/]+\.fits|logs/[A-Z0-9_]+-\d{8}T\d{6}-\d{8}T\d{6}\.csv|searches/(\d{11}|\d{5})-[a-z-]+\.json)"
     r"(\.part)?"
@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """The file of the entry, whether it is there or not."""
+        """The file of the entry, whether it exists or not."""
         return root() / self.folder / self.name
 
 
@@ -70,7 +70,7 @@ class Item(NamedTuple):
 
 
 def root() -> Path:
-    """Name the folder of the cache: ``XTA_CACHE``, else that of the platform; it need not exist."""
+    """Return the folder of the cache: ``XTA_CACHE``, or else that of the platform; it need not exist."""
     if folder := os.environ.get("XTA_CACHE", "").strip():
         return Path(folder).expanduser()
     import platformdirs
@@ -90,8 +90,8 @@ def obtain(
 ) -> T:
     """Read an entry; `fetch` downloads it first if it is not there.
 
-    `check` raises ArchiveReplyError for a file that is not what it should be; `keep` decides from what was read
-    whether it stays in the cache. An entry that is not `fresh` is fetched again, unless the network is off.
+    `check` raises ArchiveReplyError for an invalid file; `keep` decides from its content whether it stays in the cache.
+    An entry that is not `fresh` is fetched again, unless the network is off.
     """
     _refuse_links(entry.path)
     offline = is_offline(task.offline)
@@ -123,7 +123,7 @@ def obtain(
 def claim(entry: Entry, task: Task) -> Iterator[Path]:
     """Hold an entry against all other threads and processes; yields where to download to.
 
-    What is left there is removed in the end, unless it can be resumed. ArchiveTimeoutError if another process
+    An incomplete file is removed in the end, unless it can be resumed. Raise ArchiveTimeoutError if another process
     holds the entry for longer than the deadline.
     """
     path, wait = entry.path, task.policy.deadline
@@ -160,7 +160,7 @@ def opened(path: Path, mode: str, *, private: bool = False) -> IO[bytes]:
 
 
 def _links(path: Path) -> list[Path]:
-    """List what is a link on the way from `root` to a path."""
+    """List the links on the way from `root` to a path."""
     way = [place for place in (path, *path.parents) if root() in place.parents]
     return [place for place in way if place.is_symlink()]
 
@@ -176,7 +176,7 @@ def _refuse_links(path: Path) -> None:
 
 @contextlib.contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a FileError; errors of the network and those of xta pass."""
+    """Convert errors of the file system to a FileError; errors of the network and of xta are not changed."""
     try:
         yield
     except OSError as error:
@@ -187,7 +187,7 @@ def writable(path: Path) -> Iterator[None]:
 
 
 def describe(start: bytes) -> str:
-    """Describe what came in place of what was asked for, from its first bytes."""
+    """Describe an unexpected reply by its first bytes."""
     text = start.lstrip().lower()
     if not text:
         return "is empty"
@@ -204,7 +204,7 @@ def tag_of(part: Path) -> Path:
 
 
 def report() -> list[Item]:
-    """List what is in the cache, sorted by name; sidecars and locks are left out, and so is what lies behind links."""
+    """List the files in the cache, sorted by name, without sidecars, locks and files behind links."""
     found = [path for folder in ("logs/*", "products/*/*", "searches/*") for path in root().glob(folder)]
     items = []
     for path in sorted(path for path in found if not _links(path)):
@@ -216,9 +216,9 @@ def report() -> list[Item]:
 
 
 def clear(matching: str = "") -> int:
-    """Delete what has a text in its name, by default all; return the space gained [byte].
+    """Delete the files with a text in their name, by default all; return the space freed [byte].
 
-    Stays what another process is fetching just now, and every file whose name xta did not give.
+    Files that another process is downloading, and files with names not given by xta, are kept.
     """
     gained = 0
     for item in report():
@@ -252,11 +252,10 @@ def _lock(path: Path, wait: float, stopped: Callable[[], bool] = bool) -> Iterat
 
 
 def _find(entry: Entry, check: Check) -> Path | None:
-    """Look for an entry; None if it is absent or damaged. Makes no request and needs no lock.
+    """Look for an entry, without a request or a lock; None if it is absent or damaged.
 
-    A file whose size and time are those of its sidecar is believed; one with another time (copied from
-    elsewhere) is compared with its SHA-256; one without a sidecar (put there by hand) is checked as a
-    download is, and gets one.
+    A file with the size and time in its sidecar is valid. One with another time (a copy) is compared with its SHA-256.
+    One without a sidecar (put there by hand) is checked like a download, and gets one.
     """
     path = entry.path
     try:

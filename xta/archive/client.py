@@ -1,6 +1,6 @@
-"""Requests to the archive: deadline, retries, redirects, token, downloads that go on where they stopped.
+"""Send requests to the archive, with deadline, retries, redirects, token, and resumable downloads.
 
-Nothing else sends anything. This module imports requests, so the others import it inside functions.
+Only this module sends requests. It imports requests, so other modules import it inside functions.
 """
 
 import io
@@ -76,9 +76,9 @@ class _Clock:
 
 
 class _ClockedReader(io.RawIOBase):
-    """The bytes of a reply, read from a socket with a look at the clock before each chunk.
+    """The bytes of a reply, read from a socket with a check of the deadline before each chunk.
 
-    The time-out of a socket counts from its last byte, so a reply that drips would never meet it.
+    The time-out of a socket counts from its last byte, so a very slow reply would never reach it.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, clock: _Clock, wait: float) -> None:
@@ -107,7 +107,7 @@ class _ClockedReader(io.RawIOBase):
 
 
 class _Adapter(HTTPAdapter):
-    """Requests with a deadline over all that they wait for."""
+    """Requests with a deadline for everything that they wait for."""
 
     def __init__(self, policy: Policy, clock: _Clock) -> None:
         self._policy, self._clock = policy, clock
@@ -133,9 +133,9 @@ class _Adapter(HTTPAdapter):
 
 
 class Client(requests.Session):
-    """One task at a service: a session with a deadline over everything that it does.
+    """One task at a service: a session with a deadline for all its requests.
 
-    The token is sent to the service itself only, over TLS or to this machine, never along a redirect elsewhere.
+    The token is sent only to the service itself, over TLS or to this machine, and never along a redirect elsewhere.
     """
 
     def __init__(self, service: Service, task: Task, *, token: Token | None = None) -> None:
@@ -208,7 +208,7 @@ class Client(requests.Session):
         raise self.error(ArchiveReplyError, "resumed at another place than asked", LATER)
 
     def error(self, kind: type[ArchiveError], problem: str, todo: str) -> ArchiveError:
-        """Make an error that names what was asked, the service, what it did and what to do."""
+        """Make an error with the request, the service, the problem and the advice."""
         return kind(self.task.message(f"{self.service} {problem}", todo))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -240,7 +240,7 @@ class Client(requests.Session):
         return request
 
     def _refusal(self, response: requests.Response) -> ArchiveError:
-        """Make the error that a status means."""
+        """Make the error for a status."""
         status = response.status_code
         if status in {401, 403}:
             return self._forbidden(status)
@@ -263,7 +263,7 @@ class Client(requests.Session):
         return self.error(ArchiveNotAuthorizedError, f"does not give it ({status})", todo)
 
     def _failure(self, error: Exception) -> ArchiveError:
-        """Make the error that a failure below HTTP means."""
+        """Make the error for a failure below HTTP."""
         if self._clock.left() <= 0:
             problem = f"took longer than the {self.task.policy.deadline:.0f} s allowed"
             return self.error(ArchiveTimeoutError, problem, LATER)
@@ -273,7 +273,7 @@ class Client(requests.Session):
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Read how long the archive asks to wait [s]; 0 where it does not."""
+    """Read the waiting time that the archive requests [s]; 0 if there is none."""
     try:
         return Retry().get_retry_after(response.raw) or 0.0
     except InvalidHeader:
@@ -329,6 +329,6 @@ def _size(part: Path) -> int:
 
 
 def _read_tag(part: Path) -> str:
-    """Read the version that a half-finished file is of; empty where there is nothing to go on from."""
+    """Read the version of an incomplete file; empty if there is nothing to resume."""
     tag = tag_of(part)
     return tag.read_text(encoding="ascii", errors="ignore").strip() if tag.exists() and _size(part) else ""

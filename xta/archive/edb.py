@@ -1,16 +1,16 @@
-"""Event logs from the engineering database.
+"""Download event logs from the engineering database.
 
-The onboard scripts (OSS) report what they do as event messages, the telemetry mnemonic ``ICTM_EVENT_MSG``.
-There are two forms of its service, as the JWST pipeline asks it; ``XTA_EDB_FORM`` chooses one, ``XTA_EDB_URL`` the
-address:
+The onboard scripts (OSS) report their actions as event messages, the telemetry mnemonic ``ICTM_EVENT_MSG``.
+The service has two forms, both known to the JWST pipeline; ``XTA_EDB_FORM`` chooses one of them, and ``XTA_EDB_URL``
+the address:
 
 * ``mast``: ``api/v0.1/Download/file?uri=mast:jwstedb/MNEMONIC-START-END.csv`` is a CSV table with the columns
   ``theTime``, ``MJD``, ``euvalue`` and ``sqldataType``;
 * ``direct``: ``Data/MNEMONIC?sTime=START&eTime=END`` is JSON, with the milliseconds of each ``ObsTime`` and its
   ``EUValue``.
 
-Both have the row before and the row after the window. All else of xta knows the first form only: the other one is
-written as such a table when it comes.
+Both include the row before and the row after the window. The rest of xta uses the first form only; a reply in the
+other one is converted to such a table.
 
 References
 ----------
@@ -107,37 +107,37 @@ def event_log(
     Parameters
     ----------
     visit : str, optional
-        As "V01386001001" or "1386:1:1".
+        Visit ID, such as "V01386001001" or "1386:1:1".
     start, end : str or datetime.datetime, optional
-        UTC. For a visit: its VSTSTART and VISITEND, as in the header of any of its products; without them
-        MAST is asked. Without a visit both are needed.
+        Start and end of the window (UTC). For a visit these are VSTSTART and VISITEND in the header of any of its
+        products; by default MAST is asked. Without a visit both are needed.
     mnemonics : iterable of str
         The first is the log. The values of each further one, such as ``ICTM_EVENT_MSG_ID``, become a column
         of that name, by time: empty where there is none, or several that differ and cannot be paired.
     pad : float
-        Added to the window on both sides [s]: the report of an acquisition comes after its exposure, and
-        a visit's first and last line lie around its times.
+        Time added to the window on both sides [s], since the report of an acquisition comes after its exposure, and
+        a visit's first and last line are outside its times.
     instrument : str, optional
-        Where MAST has to be asked for the times, as of `xta.archive.visit_times`.
+        Instrument for the request of the times, as in `xta.archive.visit_times`.
     token, progress, offline, policy
-        As of `xta.archive.download`; a token is not needed as a rule.
+        As in `xta.archive.download`; usually no token is needed.
 
     Returns
     -------
     str
-        CSV with a header line; rows in time order, none of the log itself twice. `xta.osslog.read` takes it.
+        CSV with a header line, and rows in order of time without duplicates, in a form for `xta.osslog.read`.
 
     Raises
     ------
     ArchiveNotFoundError
         If the database has nothing in the window.
     ArchiveError
-        If it cannot be asked or answers nonsense.
+        If it cannot be reached or sends an invalid reply.
 
     Notes
     -----
-    A log is kept in the cache if nothing more can come: the window ended a day ago and, for a visit, its
-    line ENDED is there. Otherwise it is asked for again the next time.
+    A log is cached if it is complete: the window ended more than a day ago and, for a visit, its line ENDED is in the
+    log. Otherwise it is downloaded again the next time.
     """
     names = [_mnemonic(name) for name in mnemonics]
     if not names:

@@ -1,4 +1,4 @@
-"""Several visits and files at once, with a small, polite limit."""
+"""Download several visits and files at the same time, with a low limit."""
 
 import shutil
 import threading
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class VisitFiles:
-    """What the archive has on the acquisition of a visit.
+    """The files of a visit's acquisition from the archive.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class VisitFiles:
     files : tuple of pathlib.Path
         TA products in the cache, in time order.
     log : str or None
-        Event log, if it was asked for.
+        Event log, if it was requested.
     """
 
     visit: str
@@ -77,7 +77,7 @@ def fetch_visit(
     AcquisitionError
         If the visit has no target acquisition.
     ArchiveError
-        If something cannot be had.
+        If a file cannot be downloaded.
     """
     products = mast.ta_products(visit, instrument, kind=kind, offline=offline, policy=policy)
     download = partial(mast.download, token=token, progress=progress, offline=offline, policy=policy)
@@ -121,8 +121,8 @@ def fetch_many(
     Returns
     -------
     dict
-        Item -> `VisitFiles` for a visit, path for a product, or the error if it could not be had: one that
-        fails does not take the others with it. In the order of `items`.
+        Item -> `VisitFiles` for a visit, path for a product, or the error if the download failed, in the order of
+        `items`. A failure does not stop the other downloads.
 
     Notes
     -----

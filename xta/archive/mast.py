@@ -1,6 +1,6 @@
-"""Products from MAST: those of the target acquisition of a visit, and any product by its name.
+"""Download products from MAST: those of the target acquisition of a visit, and any product by its name.
 
-What MAST lists and what it gives is kept by `xta.archive.cache`, so that it is asked for once.
+Lists and files from MAST are cached by `xta.archive.cache`, so that each is requested only once.
 """
 
 import math
@@ -103,13 +103,13 @@ def ta_products(
     AcquisitionError
         If MAST lists no TA exposure for the visit.
     ArchiveError
-        If MAST cannot be asked or answers nonsense.
+        If MAST cannot be reached or sends an invalid reply.
 
     Notes
     -----
-    MAST lists an exposure under the highest level that was made of it, so the names of lower products
-    follow from the name listed, by its suffix. What was found is kept once the visit is a week old: until
-    then products may still be missing.
+    MAST lists only the product of the highest level of an exposure, so the names of lower products are derived from
+    the listed name by its suffix. The list is cached once the visit is a week old, since products may be missing
+    before.
     """
     digits = normalize_visit(visit)[1:]
     if kind not in KINDS:
@@ -121,7 +121,7 @@ def ta_products(
             return products
     msg = (
         f"MAST lists no target acquisition ({kind}) for visit V{digits} with {' or '.join(names)}: the visit has "
-        f"none, or it is not archived yet, or the visit id or the instrument is another; check it, or {ADVICE}"
+        f"none, it is not archived yet, or the visit ID or instrument is wrong; check them, or {ADVICE}"
     )
     raise AcquisitionError(msg)
 
@@ -129,7 +129,7 @@ def ta_products(
 def visit_times(
     visit: str, instrument: str | None = None, *, offline: bool = False, policy: Policy | None = None
 ) -> tuple[datetime, datetime]:
-    """Find when a visit began and ended.
+    """Find the begin and end of a visit.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def visit_times(
             if start and end and start < end:
                 return start, end
     msg = (
-        f"visit V{digits}: MAST does not tell when it was (asked for {', '.join(names)}); check the visit id, or "
+        f"visit V{digits}: MAST has no times for it (asked for {', '.join(names)}); check the visit ID, or "
         "give start and end: VSTSTART and VISITEND of any product of the visit"
     )
     raise ArchiveNotFoundError(msg)

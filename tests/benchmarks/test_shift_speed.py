@@ -1,6 +1,7 @@
 """Speed of resampling against the FFT it rests on and against a loop over frames.
 
-Run with ``pytest tests/benchmarks --log-cli-level=INFO`` to read the ratios.
+Run with ``pytest tests/benchmarks --log-cli-level=INFO`` to read the ratios: of processor times of all threads against
+the FFT, of times against the loop.
 """
 
 import logging
@@ -11,6 +12,7 @@ import pytest
 import scipy.fft
 import scipy.ndimage
 
+from tests.speed import least
 from xta.images.shift import METHODS, resample, resample_dq, resample_variance
 
 FRAMES, SIZE = 100, 320
@@ -45,9 +47,14 @@ def medians(*functions, rounds):
     return np.median(times, axis=0)
 
 
-def round_trip(padded, workers):
-    spectrum = scipy.fft.rfft2(padded, workers=workers)
-    return scipy.fft.irfft2(spectrum, s=padded.shape[1:], workers=workers)
+def round_trip(padded):
+    """Transform frame by frame: what the caches hold, so that it is the FFT that is measured, and not new memory.
+
+    The round trip of the whole stack at once takes two to three times as long, and not the same from run to run: the
+    system gives it 120 MB page by page.
+    """
+    for frame in padded:
+        scipy.fft.irfft2(scipy.fft.rfft2(frame), s=frame.shape)
 
 
 def loop(padded, shift):
@@ -59,7 +66,7 @@ def loop(padded, shift):
 @pytest.mark.parametrize("masked", [False, True])
 def test_data_against_one_round_trip(stack, bad, padded, workers, masked):
     options = GRID | {"bad": bad if masked else None, "workers": workers}
-    fft, whole = medians(lambda: round_trip(padded, workers), lambda: resample(stack, **options), rounds=9)
+    fft, whole = least(lambda: round_trip(padded), lambda: resample(stack, **options), rounds=9)
     logger.info("data, %d threads, bad pixels %s: %.2f round trips", workers, masked, whole / fft)
     assert whole <= 2.5 * fft
 
@@ -67,14 +74,14 @@ def test_data_against_one_round_trip(stack, bad, padded, workers, masked):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_variance_and_flags_against_one_round_trip(stack, bad, padded, workers):
     variance, dq = stack**2, bad.astype(np.uint32)
-    fft, squares, flags = medians(
-        lambda: round_trip(padded, workers),
+    fft, squares, flags = least(
+        lambda: round_trip(padded),
         lambda: resample_variance(variance, bad=bad, workers=workers, **GRID),
         lambda: resample_dq(dq, **GRID),
         rounds=9,
     )
     logger.info("%d threads: variance %.2f, flags %.2f round trips", workers, squares / fft, flags / fft)
-    assert squares <= 2.5 * fft
+    assert squares <= 4 * fft  # two products with sparse matrices of 65 weights a pixel
     assert flags <= fft
 
 

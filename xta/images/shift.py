@@ -53,6 +53,8 @@ _DOWN, _RIGHT = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if 
 _CLOSENESS = np.where(_DOWN * _RIGHT == 0, 1.0, 0.5)
 PART_BYTES = 2**19  # frames are processed in parts of about this size, which fit into the caches
 
+KEPT_BYTES = 2**24  # freed memory that the process keeps for the next part
+
 
 class _Axis(NamedTuple):
     """The position of one axis of the output on the input."""
@@ -205,6 +207,9 @@ def _resample(
     cube = _as_cube(frames)
     given = None if bad is None else _as_cube(_as_bool(bad, frames.shape))
     out = np.empty((len(cube), *shape), dtype=frames.dtype)
+    # Memory that is freed after each part would go back to the system, and come back page by page: twice the time. It
+    # is kept where a block as large as this one, which is never touched, was freed before (glibc, mallopt(3)).
+    np.empty(KEPT_BYTES, np.uint8)
 
     def work(part: slice) -> None:
         out[part] = fill

@@ -1,6 +1,7 @@
 """Write datasets to NetCDF, compressed and without fill values on coordinates, and to Zarr."""
 
 import os
+import sys
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,15 @@ def to_netcdf(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, p
     Text is written as text, missing text as "". The coordinate ``source``, a path of this machine, is left out; the
     table of files of a program keeps its paths. `xarray.open_datatree` reads a tree again.
     """
+    import dask.config
     from tqdm.dask import TqdmCallback
 
     if not is_netcdf_name(path) and (Path(path).is_file() or not Path(path).exists()):
         msg = f"path is {Path(path).name!r}; the output name must end in .nc"
         raise ArgumentError(msg)
-    with whole_file(path) as temporary:
+    # dask would import distributed to look for a client, and a process that has not imported it has none.
+    alone = {} if "distributed" in sys.modules or dask.config.get("scheduler", None) else {"scheduler": "threads"}
+    with whole_file(path) as temporary, dask.config.set(alone):
         task = _define(_clean_tree(ds) if isinstance(ds, xr.DataTree) else _clean(ds), temporary)
         with TqdmCallback(desc=Path(path).name, disable=not progress):
             compute(task)

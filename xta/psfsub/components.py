@@ -100,7 +100,10 @@ class Library:
         """Correlate the mean of each science exposure with each frame; less where they are more alike."""
         values = self.filled[:, self.usable]
         means = np.stack([values[self.owner == k].mean(axis=0) for k in range(len(self.science))])
-        return np.asarray(-np.corrcoef(means, values)[: len(means), len(means) :])
+        # What a mean is above its own mean has no part along a constant, so that the frames need no such copy.
+        models = means - means.mean(axis=1, keepdims=True)
+        spread = np.einsum("ij,ij->i", values, values) - values.shape[1] * values.mean(axis=1) ** 2
+        return np.asarray(-(models @ values.T) / np.outer(np.linalg.norm(models, axis=1), np.sqrt(spread)))
 
     def _offsets(self, exposures: Sequence[Exposure]) -> Array:
         """Compute the distance of each frame's mask from that of each science exposure, seen from the star [pixel]."""

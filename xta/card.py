@@ -63,7 +63,7 @@ def _picture(ds: xr.Dataset) -> str:
 
 
 def thumbnail(ds: xr.Dataset) -> bytes | None:
-    """Draw the surroundings of the star in the TA image in use, as a PNG; None where there is no such image.
+    """Draw the surroundings of the star in the TA image in use, as a PNG; None if there is no such image.
 
     Parameters
     ----------

@@ -52,10 +52,10 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
     Parameters
     ----------
     ds : xarray.Dataset
-        Images that it does not have are passed over. Dask arrays are converted, and their values checked, when they
+        Missing images are ignored. Dask arrays are converted, and their values checked, when they
         are computed.
     names : iterable of str
-        Of `xta.model.IMAGES`.
+        Names out of `xta.model.IMAGES`.
 
     Returns
     -------

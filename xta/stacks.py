@@ -275,7 +275,7 @@ def _with_texts(ds: xr.Dataset) -> xr.Dataset:
 def each(ds: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset], *, name: str, keeps: bool = True) -> xr.Dataset:
     """Apply a step to an exposure, or to each exposure of a stack; `name` of the step is for the history.
 
-    `keeps` says that the step leaves the data variables as they are: those of the stack then stay the arrays they are.
+    With `keeps`, the step does not change the data variables, and the arrays of the stack are kept.
     """
     parts = members(ds)
     if parts is None:

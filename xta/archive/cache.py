@@ -199,7 +199,7 @@ def describe(start: bytes) -> str:
 
 
 def tag_of(part: Path) -> Path:
-    """Name the file that says which version of a product a half-finished file is of."""
+    """Return the path of the file with the version of an incomplete product."""
     return _beside(part, TAG)
 
 

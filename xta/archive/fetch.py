@@ -62,11 +62,11 @@ def fetch_visit(
     Parameters
     ----------
     visit, instrument, kind
-        As of `xta.archive.mast.ta_products`.
+        As in `xta.archive.mast.ta_products`.
     log : bool
         Fetch the event log as well.
     token, progress, offline, policy
-        As of `xta.archive.mast.download`.
+        As in `xta.archive.mast.download`.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def fetch_many(
     items : iterable of str
         Visit ids and names of products, in any mixture.
     instrument, kind, log, token, offline, policy
-        As of `fetch_visit`; ``policy.workers`` is how many at a time.
+        As in `fetch_visit`; ``policy.workers`` is how many at a time.
     progress : bool
         Show a bar on stderr that counts the items.
 
@@ -199,7 +199,7 @@ def _in_threads(
 
 
 def copied(file: Path, folder: Path) -> Path:
-    """Copy a file of the cache to a folder, whole or not at all, with its mode: exclusive data stay private."""
+    """Copy a cached file to a folder with its mode, so that exclusive data stay private; never leave it incomplete."""
     target = folder / file.name
     with whole_file(target) as temporary:
         shutil.copy(file, temporary)

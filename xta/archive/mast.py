@@ -134,7 +134,7 @@ def visit_times(
     Parameters
     ----------
     visit, instrument, offline, policy
-        As of `ta_products`.
+        As in `ta_products`.
 
     Returns
     -------

@@ -125,7 +125,7 @@ def fetch_program(
     Parameters
     ----------
     program, observations, filters, instrument, kind
-        As of `program_products`.
+        As in `program_products`.
     folder : path, optional
         Folder to copy the files to, for `xta.open_program`; it is made. The cache keeps its own copies. By default
         they stay in the cache alone.

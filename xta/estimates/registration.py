@@ -176,7 +176,7 @@ def register(
     given = [exposures] if isinstance(exposures, xr.Dataset) else list(exposures)
     parts = [part for ds in given for part in stacks.members_or_one(ds)]
     if not parts:
-        msg = "there is no exposure to register; give one dataset or more"
+        msg = "there is no exposure to register; give at least one dataset"
         raise ArgumentError(msg)
     base = parts[0] if reference is None else identity.current(reference)
     if each == "integration":
@@ -199,7 +199,7 @@ def pairs(
 ) -> dict[tuple[int, int], Pair]:
     """Register all pairs of exposures of one mask and filter, as `register` does; by the numbers of the two.
 
-    A pair whose images do not tell a shift is left out. The workers of a `client` fit what was cut out of the images.
+    A pair is left out if the fit of its shift does not converge. The workers of a `client` fit the cut images.
     """
     options = _Options(iwa, owa, fwhm, tuple(exclude))
     seen = [_Seen.of(ds, options) for ds in exposures]
@@ -210,7 +210,7 @@ def pairs(
 
 
 def _fitted(problem: dict[str, Any]) -> Registration | None:
-    """Register the images of a problem; None where they do not tell a shift."""
+    """Register the images of a problem; None if the fit of their shift does not converge."""
     try:
         return registration.register(**problem)
     except CentroidError:
@@ -245,12 +245,12 @@ class _Seen:
 
     @property
     def half(self) -> int:
-        """Half the side of what is cut out [pixel]."""
+        """Half the side of the region that is cut out [pixel]."""
         return math.ceil(self.outer) + registration.MARGIN
 
     @property
     def corner(self) -> tuple[int, int]:
-        """Column and row where what is cut out begins."""
+        """First column and row of the region that is cut out."""
         x, y = (round(at) - self.half for at in self.star)
         return x, y
 

@@ -109,7 +109,7 @@ def to_zarr(ds: xr.Dataset | xr.DataTree, path: "str | os.PathLike[str]", *, pro
 
     Notes
     -----
-    The format is Zarr 2, as texts have no specification in Zarr 3. The library ``zarr`` has to be installed. The
+    The format is Zarr 2, as texts have no specification in Zarr 3. The library ``zarr`` must be installed. The
     coordinate ``source``, a path of this machine, is left out. `xarray.open_zarr` and `xarray.open_datatree` read it.
     """
     from tqdm.dask import TqdmCallback

@@ -70,7 +70,7 @@ class Store:
         return row if row["ok"] and not (self.online and row.get("provisional")) else None
 
     def add(self, files: VisitFiles, row: Row) -> None:
-        """Write a row, whole or not at all."""
+        """Write a row; an incomplete line is never left."""
         line = {"format": FORMAT, "made_with": self.made_with, "files": _signature(files), "row": row}
         text = (json.dumps(line, allow_nan=False) + "\n").encode()
         try:

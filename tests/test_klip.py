@@ -553,7 +553,7 @@ BAD = {
         r"f1\.fits: the star's pixel is not known; call ds\.ta\.adjust_wcs\(\) first, or set it with",
     ),
     "instruments": (lambda make: {"reference": changed(make(2), instrument="MIRI")}, "instrument of .* is MIRI"),
-    "filters": (lambda make: {"reference": changed(make(2), filter="F356W")}, "filter of .* is F356W and of .* F444W"),
+    "filters": (lambda make: {"reference": changed(make(2), filter="F356W")}, "filter of .* is F356W, but of .* F444W"),
     "detectors": (lambda make: {"reference": changed(make(2), detector="NRCA2")}, "detector of .* is NRCA2"),
     "pixels": (lambda make: {"reference": make(2, scale=0.031)}, "a pixel of .* is 0.03"),
     "units": (
@@ -614,7 +614,7 @@ def test_klip_refuses_inputs_that_do_not_fit(make_exposure, case):
         ({"iwa": 1.0, "owa": 0.5}, "iwa < owa"),
         ({"movement": 0}, "model itself"),
         ({"mode": "SDI"}, "mode is 'SDI'; give one of ADI, RDI, ADI.RDI"),
-        ({"reference": ["a.fits"]}, "reference holds str, not a dataset"),
+        ({"reference": ["a.fits"]}, "reference contains a str, not a dataset"),
     ],
 )
 def test_klip_refuses_bad_options(make_exposure, options, message):

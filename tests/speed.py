@@ -58,6 +58,13 @@ def sample(folder):
     return visits, [xta.analyze(visit.science[0], offline=True).load() for visit in visits]
 
 
+@cache
+def many(folder):
+    """Write visits of one exposure each; their paths."""
+    clones(base_visit(folder / "base"), folder / "visits", range(VISITS))
+    return sorted((folder / "visits").glob("*/*calints.fits"))
+
+
 def recentering(_folder):
     """A stack of float32 frames against one round trip of each padded frame through the FFT."""
     from scipy import fft
@@ -129,13 +136,12 @@ def analysis(folder):
     visit = sample(folder)[0][0]
     command = [str(Path(sys.executable).parent / "xta"), "analyze", str(visit.science[0])]
     command += ["--ta", *map(str, visit.ta), "--oss", str(visit.oss_log), "--offline", "-o", str(folder / "out.nc")]
-    return processes(command, [sys.executable, "-c", "import xarray"], rounds=4)
+    return processes(command, [sys.executable, "-c", "import xarray"], rounds=3)
 
 
 def further_exposure(folder):
     """One more analysis in a process that has done some, of another visit, against the import of xarray."""
-    clones(base_visit(folder / "base"), folder / "visits", range(VISITS))
-    paths = sorted((folder / "visits").glob("*/*calints.fits"))
+    paths = many(folder)
     xta.analyze(paths[0], offline=True)
     ours = min(float(*least(partial(xta.analyze, path, offline=True), rounds=1)) for path in paths[1:])
     (theirs,) = processes([sys.executable, "-c", "import xarray"], rounds=3)
@@ -144,9 +150,7 @@ def further_exposure(folder):
 
 def survey_of_a_visit(folder):
     """A visit in a survey, without estimates, against its analysis."""
-    if not (folder / "visits").is_dir():
-        clones(base_visit(folder / "base"), folder / "visits", range(VISITS))
-    paths = sorted((folder / "visits").glob("*/*calints.fits"))
+    paths = many(folder)
     options = {"offline": True, "estimates": False, "workers": 1}
     ours, theirs = least(
         lambda: xta.survey(folder / "visits", **options),

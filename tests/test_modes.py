@@ -536,7 +536,7 @@ def test_make_visit_failed_ta_of_every_instrument(tmp_path, mode):
 
 
 def test_readout_refuses_unknown_nirspec_subarray():
-    with pytest.raises(SiafError, match=r"subarray SUB512 of NRS1 .* FULL and, on NRS1, SUB32, SUB2048"):
+    with pytest.raises(SiafError, match=r"subarray SUB512 of NRS1 .* FULL or, on NRS1, SUB32, SUB2048"):
         siaf.readout("NIRSPEC", "NRS_S1600A1_SLIT", "SUB512")
     with pytest.raises(SiafError, match="subarray SUB32 of NRS2"):
         siaf.readout("NIRSPEC", "NRS_S200B1_SLIT", "SUB32")

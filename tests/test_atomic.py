@@ -288,3 +288,32 @@ def test_whole_folder_interrupted_while_it_cleans_up(tmp_path, monkeypatch, step
     with pytest.raises(KeyboardInterrupt):
         leave_folder(tmp_path / "a.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+class Interrupting:
+    """An object that is interrupted while it is deleted, where Python prints exceptions and goes on."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+
+
+def delete_interrupted(number):
+    from xta.cli import _ended_by_sigterm
+
+    with _ended_by_sigterm():
+        Interrupting(number)
+        time.sleep(10)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["int", "term"]
+)
+def test_command_hears_interrupt_in_garbage_collection(number, error):
+    start = time.monotonic()
+    with pytest.raises(error):
+        delete_interrupted(number)
+    assert time.monotonic() - start < 5

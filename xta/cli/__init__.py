@@ -39,13 +39,25 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)  # a second one does not stop the cleaning up
         raise SystemExit(128 + number)
 
+    def repeat(lost: Any) -> None:
+        """Repeat an interrupt that came in a callback of the garbage collector, where Python only prints it."""
+        if not isinstance(lost.exc_value, KeyboardInterrupt | SystemExit):
+            hook(lost)
+            return
+        number = signal.SIGINT if isinstance(lost.exc_value, KeyboardInterrupt) else signal.SIGTERM
+        if number == signal.SIGTERM:
+            signal.signal(number, end)
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()  # after the callbacks that wait
+
     if threading.current_thread() is not threading.main_thread():  # no other may set a handler
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before, hook = signal.signal(signal.SIGTERM, end), sys.unraisablehook
+    sys.unraisablehook = repeat
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 

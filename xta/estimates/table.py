@@ -53,8 +53,8 @@ ATTRS = {
     "y_sigma": ("pixel", "standard error of y"),
     "dx": ("pixel", "x minus that of the adopted position"),
     "dy": ("pixel", "y minus that of the adopted position"),
-    "agrees": ("1", "1 if it agrees with the adopted position, 0 if not, -1 if there is no estimate"),
-    "why": ("", "explanation, or the reason why there is no estimate"),
+    "agrees": ("1", "1 agrees, 0 does not, -1 no estimate"),
+    "why": ("", "explanation, or why there is none"),
 }
 
 

@@ -177,7 +177,7 @@ FAULTS = {
             *(*block("NRCA3"), GUIDING, "TA SAM (x, y) = 1, 2"),
         ),
         {},
-        r"names the guiders \[1, 2\]",
+        r"the guiders \[1, 2\]",
     ),
     "the other guider": ((*block("NRCA3"), GUIDING, "TA SAM (x, y) = 1, 2"), {"guider": 2}, "the caller 2"),
 }

@@ -36,6 +36,7 @@ __all__ = [
     "is_jwst",
     "is_ta",
     "is_valid",
+    "klip_image",
     "refuse_combined",
     "require",
     "source",
@@ -285,6 +286,17 @@ def in_memory(ds: xr.Dataset) -> xr.Dataset:
         and (variable.dtype.kind == "T" or variable.chunks is not None or (name in NAMES and not variable._in_memory))
     }
     return ds.assign_coords({name: variable.compute() for name, variable in loaded.items()}) if loaded else ds
+
+
+def klip_image(ds: xr.Dataset, *names: str) -> xr.Dataset:
+    """Check that a dataset is an image of `xta.klip` and has some variables; return it with today's names of offsets.
+
+    In files of xta 0.1, ``east`` and ``north`` are ``dx`` and ``dy``. MissingError if a variable is missing.
+    """
+    if "klip" in ds.variables and {"dx", "dy"} <= set(ds.variables):
+        ds = ds.rename(dx="east", dy="north")
+    require(ds, "klip", "east", "north", "numbasis", *names, step="xta.klip")
+    return ds
 
 
 def current(ds: xr.Dataset) -> xr.Dataset:

@@ -58,7 +58,7 @@ def write_klip(ds: xr.Dataset, target: Path) -> None:
     """
     from astropy.io import fits
 
-    identity.require(ds, "numbasis", "target_ra", "target_dec", "east", "north", step="xta.klip")
+    ds = identity.klip_image(ds, "target_ra", "target_dec")
     model.require_pixels(ds["klip"], WCSError, "call to_fits before this step")
     ds = model.with_history(ds, f"to_fits {target.name}")
     images = ds["klip"] if "numbasis" in ds["klip"].dims else ds["klip"].expand_dims("numbasis")

@@ -180,7 +180,7 @@ def klip(
         numbers: list[int | None] = np.ravel(np.array(numbasis, dtype=object)).tolist()
         pairs = [(image, number) for image in _of_filters(ds, filters) for number in numbers]
         return _panels(pairs, ax, **options, **kwargs)  # type: ignore[no-any-return]
-    identity.require(ds, "klip", "noise", "east", "north", "numbasis", step="xta.klip")
+    ds = identity.klip_image(ds, "noise")
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else numbasis
     if number not in given:

@@ -18,7 +18,7 @@ FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard devi
 
 def choose(ds: xr.Dataset, numbasis: int | None) -> tuple[xr.Dataset, int]:
     """Select the image of a number of components, the largest by default; return it and the number."""
-    identity.require(ds, "klip", "east", "north", "numbasis", step="xta.klip")
+    ds = identity.klip_image(ds)
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else int(numbasis)
     if number not in given:

@@ -146,7 +146,7 @@ def test_survey_leaves_out_spectrum(tmp_path):
     names = [add_spectrum(visit.ta[0], tmp_path / f"jw09990001001_0{n}101_00001_mirimage_cal.fits") for n in (4, 5)]
     ds = survey(tmp_path, **QUICK)
     assert ds["ok"].item() == 2, ds["reason"].item()
-    assert re.fullmatch(rf"without a usable imaging WCS .*: {', '.join(names)}", ds["reason"].item())
+    assert re.fullmatch(rf"left out without a usable imaging WCS .*: {', '.join(names)}", ds["reason"].item())
     assert ds["exp_type"].item() == "MIR_TACQ"
     for name in NUMBERS:
         np.testing.assert_array_equal(ds[name], alone[name], err_msg=name)

@@ -18,7 +18,7 @@ from xta.surveys import survey
         ([""], {"per": "star"}, ArgumentError, "per is 'star'"),
         ([""], {"workers": 0}, ArgumentError, "workers is 0"),
         ([""], {"workers": True}, ArgumentError, "workers is True"),
-        ([""], {"workers": 2, "client": object()}, ArgumentError, "not both"),
+        ([""], {"workers": 2, "client": object()}, ArgumentError, "both given"),
         ([""], {"client": object()}, ArgumentError, "distributed.Client"),
     ],
 )

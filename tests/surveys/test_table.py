@@ -82,7 +82,7 @@ def test_to_dataset_any_row_survives_both_formats(tmp_path, rows):
 def test_to_ecsv_refuses_what_is_no_survey(surveyed, tmp_path):
     with pytest.raises(ArgumentError, match="no index visit"):
         to_ecsv(xr.Dataset({"a": ("x", [1])}), tmp_path / "a.ecsv")
-    with pytest.raises(ArgumentError, match="mine has dimensions"):
+    with pytest.raises(ArgumentError, match="mine has the dimensions"):
         to_ecsv(surveyed.assign(mine=("other", [1, 2])), tmp_path / "a.ecsv")
     with pytest.raises(FileError, match="does not exist"):
         to_ecsv(surveyed, tmp_path / "nowhere" / "a.ecsv")

@@ -139,7 +139,7 @@ def test_floating_window_rests_inside_image(axis, end):
     assert 19.3 < center < 19.5
     found = floating_window(star_and_hole(10.83), window=99)
     assert getattr(found, axis) == pytest.approx(center if end == "high" else 19 - center)
-    with pytest.raises(CentroidError, match="rest"):
+    with pytest.raises(CentroidError, match="converge"):
         floating_window(star_and_hole(11.2), window=99)
 
 

@@ -222,7 +222,7 @@ def test_analyze_command_takes_corrections(old):
     assert "corrected for filter [px]" in table
     assert "+0.1770" in table
     wrong = CliRunner().invoke(main, ["analyze", path, "--corrections", "all,none"])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "some of way, filter" in wrong.output
 
 

@@ -54,7 +54,8 @@ def siaf_star(visit, ds, x, y, degrees):
             names = ("V2_REF", "V3_REF", "RA_REF", "DEC_REF", "ROLL_REF")
             v2, v3, ra, dec, roll = (hdus["SCI"].header[name] for name in names)
             place = [hdus[0].header[name] for name in ("INSTRUME", "APERNAME", "SUBARRAY")]
-        ap = copy.deepcopy(siaf.readout(*place, NEWEST))  # MIRI's two are the same one
+        name = siaf.readout(*place, NEWEST).AperName
+        ap = copy.deepcopy(siaf.siaf(place[0], NEWEST).apertures[name])  # MIRI's two are the same one
         ap.set_attitude_matrix(attitude(v2, v3, ra, dec, roll + more))
         ends.append(ap)
     x, y = ends[1].tel_to_sci(*ends[1].sky_to_tel(*ends[0].tel_to_sky(*ends[0].sci_to_tel(x + 1, y + 1))))

@@ -10,6 +10,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const [name, label] of [["sidebar-drawer", "Pages"], ["toc-drawer", "On this page"]]) {
     document.querySelector(`aside.${name}`)?.setAttribute("aria-label", label);
   }
+  for (const part of document.querySelectorAll(".citation-list, .citation")) {
+    part.removeAttribute("role");
+  }
   // A corner of a table without text heads nothing.
   for (const head of document.querySelectorAll("th")) {
     if (!head.textContent.trim()) {

@@ -408,7 +408,7 @@ class TestFaults:
             ({"dithers": ()}, "needs an integration and a dither"),
             ({"mode": "miri", "ta_dithers": True}, "only NIRCam dithers"),
             ({"seed": -1}, "of at least 0"),
-            ({"start": "yesterday"}, "not a time"),
+            ({"start": "yesterday"}, "give a time"),
         ],
     )
     def test_make_visit_refuses(self, options, message, tmp_path):

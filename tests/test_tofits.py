@@ -305,7 +305,7 @@ def test_to_fits_crpix_on_request(exposure, form, crpix, path):
 def test_to_fits_refuses_crpix(analyzed, path):
     with pytest.raises(ArgumentError, match="'star' or 'mask'"):
         to_fits(analyzed, path, crpix="center")
-    with pytest.raises(ArgumentError, match="mask is not known"):
+    with pytest.raises(ArgumentError, match="place is not known"):
         to_fits(analyzed.drop_vars(["mask_x", "mask_y"]), path, crpix="mask")
 
 

@@ -1,14 +1,20 @@
 """Fixtures for all tests: markers, a network that ends at this machine, WCSs and sample programs."""
 
 import ipaddress
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tests.archive_server import ArchiveServer, sample_visit
+
+# A change is judged by the same examples as the one before it; XTA_FUZZ_SEED=1 looks for others.
+settings.register_profile("same examples", derandomize=not int(os.environ.get("XTA_FUZZ_SEED", "0")))
+settings.load_profile("same examples")
 
 
 def pytest_addoption(parser):

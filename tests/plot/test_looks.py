@@ -15,9 +15,9 @@ looks = pytest.mark.mpl_image_compare(
 )
 
 
-def fixed():
+def fixed(side=200):
     """Make axes whose place depends on no text, with the edges of insets on whole pixels of the picture."""
-    return mpl.figure.Figure(figsize=(3.5, 3.5)).add_axes((0.1, 0.2, 200 / 280, 200 / 280))
+    return mpl.figure.Figure(figsize=(3.5, 3.5)).add_axes((0.1, (256 - side) / 280, side / 280, side / 280))
 
 
 def wordless(figure):
@@ -38,7 +38,8 @@ def test_acquisition_looks(small):
 
 @looks
 def test_acquisition_in_a_large_readout_looks(small_miri):
-    return wordless(plot.acquisition(small_miri, ax=fixed()).figure)
+    ax = fixed(5 * 48)  # of the 48 pixels that are shown each is 5 wide
+    return wordless(plot.acquisition(small_miri, ax=ax).figure)
 
 
 @looks

@@ -134,7 +134,8 @@ def _plan(ds: xr.Dataset) -> tuple[list[Panel], float]:
         corners = (LEFT[0], LOWER), (right, LOWER)
     for lines, (left, top), high in zip((_numbers, _notes), corners, (table, notes), strict=True):
         panels.append((partial(_write, ds, lines), (left, top, 3.15, high)))
-    return panels, max(LOWER, *(top + high for (_, top), high in zip(corners, (table, notes), strict=True))) + 0.1
+    lowest = max(LOWER, *(top + high for (_, top), high in zip(corners, (table, notes), strict=True)))
+    return panels, round(lowest + 0.1, 3)  # a sum of decimals may be less than whole pixels by its last digit
 
 
 def _numbers(ds: xr.Dataset) -> list[_Line]:

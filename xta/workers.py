@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 def mapped(
     function: Callable[[Item], Result], items: Iterable[Item], client: "Client | None" = None
 ) -> Iterator[Result]:
-    """Yield what a function makes of each item, in their order.
+    """Yield the result of a function for each item, in their order.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ def mapped(
         Without a client it is called when its result is asked for. With one, function and items are pickled.
     items : iterable
     client : distributed.Client, optional
-        Its workers do the work. What a worker had when it died, another one does again: dask gives up an item that
-        took three workers with it.
+        Its workers do the work. The items of a worker that died are done again by another; dask gives up an item after
+        three workers have died with it.
 
     Yields
     ------

@@ -44,7 +44,7 @@ CHUNK = 1 << 16  # [byte]
 GLANCE = 0.2  # between looks at the clock while nothing arrives [s]
 LATER = "try again later"
 
-# The first that fits: some of these are kinds of others.
+# The first match counts, since some of these are subclasses of others.
 FAILURES: tuple[tuple[type[Exception], type[ArchiveError], str, str], ...] = (
     (requests.Timeout, ArchiveTimeoutError, "did not answer in time", LATER),
     (ReadTimeoutError, ArchiveTimeoutError, "did not answer in time", LATER),
@@ -67,7 +67,7 @@ class _Clock:
         return self._end - time.monotonic()
 
     def limit(self, wait: float) -> float:
-        """Cut a wait [s] to what is left; TimeoutError if nothing is, CancelledError if all is to stop."""
+        """Shorten a wait to the time left [s]; TimeoutError if none is left, CancelledError if all has to stop."""
         if self._policy.is_stopped():
             raise CancelledError
         if self.left() <= 0:
@@ -97,7 +97,7 @@ class _ClockedReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def _has_bytes(self) -> bool:
-        """Wait a moment for bytes; those that TLS has read ahead are not seen by the system."""
+        """Wait a moment for bytes; the system does not see those that TLS has read ahead."""
         ahead = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
         return bool(ahead) or wait_for_read(self._sock, GLANCE)
 
@@ -107,7 +107,7 @@ class _ClockedReader(io.RawIOBase):
 
 
 class _Adapter(HTTPAdapter):
-    """Requests with a deadline for everything that they wait for."""
+    """A session of requests with one deadline for everything that they wait for."""
 
     def __init__(self, policy: Policy, clock: _Clock) -> None:
         self._policy, self._clock = policy, clock
@@ -116,7 +116,7 @@ class _Adapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         options["timeout"] = self._clock.limit(self._policy.connect), self._clock.limit(self._policy.read)
         if is_loopback(str(request.url)):
-            options["proxies"] = None  # those of the environment lead elsewhere
+            options["proxies"] = None  # proxies of the environment lead elsewhere
         return super().send(request, *args, **options)
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
@@ -177,7 +177,7 @@ class Client(requests.Session):
                     failure, pause = self._refusal(response), _retry_after(response) or pause
             except (requests.RequestException, HTTPError, TimeoutError) as error:
                 failure = self._failure(error)
-            # Outside of the except clause, so that the error has no context with a request in it.
+            # Outside the except clause, so that the error has no context that contains a request.
             passes = isinstance(failure, ArchiveBusyError | ArchiveTimeoutError) and attempt < policy.attempts
             if not passes or pause >= self._clock.left():
                 raise failure
@@ -186,10 +186,10 @@ class Client(requests.Session):
     def download(self, source: str, part: Path, *, compressed: bool = False, path: str | None = None) -> None:
         """Fetch a MAST URI into `part`, going on from what is there where the archive allows it.
 
-        Of a service that has no such URIs, `path` with its query is fetched.
+        From a service without such URIs, fetch `path` with its query.
 
-        Beside `part`, `tag_of(part)` holds the validator of the version that it is of; without one it is started
-        anew. A transfer that may be `compressed` cannot be resumed.
+        The file `tag_of(part)` contains the validator of the version that `part` belongs to; without one the download
+        starts anew. A transfer that may be `compressed` cannot be resumed.
         """
         url = f"{self.service.url}/{path or 'api/v0.1/Download/file?uri=' + quote(source, safe=':/')}"
 
@@ -204,11 +204,11 @@ class Client(requests.Session):
         for _ in range(2):
             if self.read("GET", url, consume, headers=headers, accept=frozenset({200, 206, 416})):
                 return
-            tag_of(part).unlink(missing_ok=True)  # the next time all of it is asked for
+            tag_of(part).unlink(missing_ok=True)  # the next attempt requests the whole file
         raise self.error(ArchiveReplyError, "resumed at another place than asked", LATER)
 
     def error(self, kind: type[ArchiveError], problem: str, todo: str) -> ArchiveError:
-        """Make an error with the request, the service, the problem and the advice."""
+        """Make an error that names the request, the service, the problem, and what to do."""
         return kind(self.task.message(f"{self.service} {problem}", todo))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -216,7 +216,7 @@ class Client(requests.Session):
         location = super().get_redirect_target(resp)
         if location is None:
             return None
-        resp.close()  # its body is of no use
+        resp.close()  # its body is not needed
         try:
             target = urlsplit(urljoin(resp.url, location))
         except ValueError:
@@ -297,7 +297,7 @@ def _write(response: requests.Response, part: Path, *, progress: bool, private: 
         name = part.name.removesuffix(".part")
         with (
             opened(part, "ab", private=private) as file,
-            # Below the bar of a whole program it goes when the file is complete.
+            # Below the bar of a whole program, this bar disappears when the file is complete.
             tqdm(
                 total=total, initial=start, desc=name, unit="B", unit_scale=True, leave=None, disable=not progress
             ) as bar,
@@ -310,7 +310,7 @@ def _write(response: requests.Response, part: Path, *, progress: bool, private: 
 
 def _begin(response: requests.Response, part: Path, *, private: bool) -> None:
     """Empty `part` and note the version that a reply is of, if that can be resumed."""
-    # In this order, so that no moment sees old bytes beside the validator of a new version.
+    # In this order, so that old bytes never lie beside the validator of a new version.
     tag_of(part).unlink(missing_ok=True)
     part.unlink(missing_ok=True)
     opened(part, "xb", private=private).close()

@@ -235,7 +235,7 @@ def _add(products: dict[str, Product], row: Row, program: str, instrument: str, 
 
 
 def _role(row: Row) -> str:
-    """Tell what an exposure is for, by the columns that have the keywords EXP_TYPE, BKGDTARG and IS_PSF."""
+    """Return the role of an exposure, by the columns with the keywords EXP_TYPE, BKGDTARG and IS_PSF."""
     if row["exp_type"] not in CORONAGRAPHIC_TYPES:
         return "acquisition"
     background, reference = (str(row.get(name)).lower() in TRUE for name in ("bkgdtarg", "is_psf"))

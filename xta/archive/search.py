@@ -54,8 +54,8 @@ Row = dict[str, Any]
 def search(digits: str, instrument: str, *, ta: bool = True, offline: bool, policy: Policy | None) -> list[Row]:
     """Search for the products of a visit with an instrument, in the cache or at MAST [1]_.
 
-    Those of its target acquisition, or all of them; a dict of lower-case columns [2]_ for each. No token is sent:
-    the list is public, also where the data are not yet.
+    Return those of its target acquisition, or all of them: a dict of lower-case columns [2]_ for each. No token is
+    sent, since the list is public even while the data are not.
     """
     entry = _entry(digits, instrument, ta)
     filters = {"visit_id": [digits], "productLevel": LEVELS} | ({"exp_type": EXP_TYPES[instrument]} if ta else {})
@@ -71,7 +71,7 @@ def search_program(program: str, instrument: str, *, offline: bool, policy: Poli
     """
     entry = cache.Entry("searches", f"{program}-{instrument.lower()}-program.json", _service(instrument))
     kinds = [*CORONAGRAPHS[instrument], *EXP_TYPES[instrument]]
-    # MAST has held the number of a program with and without leading zeros.
+    # MAST has used program numbers with and without leading zeros.
     filters = {"program": [program, program.lstrip("0")], "exp_type": kinds, "productLevel": LEVELS}
     task = Task(f"program {int(program)} ({instrument})", ADVICE, policy or Policy(), offline)
     rows = _listed(entry, PROGRAM_COLUMNS, filters, task, fresh=_is_fresh)
@@ -84,7 +84,7 @@ def is_cached(digits: str, instrument: str) -> bool:
 
 
 def from_mjd(mjd: object) -> datetime | None:
-    """Convert a modified Julian date [d] of the mission to UTC, to the millisecond that telemetry has."""
+    """Convert a modified Julian date [d] of the mission to UTC, rounded to milliseconds as in telemetry."""
     if not isinstance(mjd, int | float) or not MISSION[0] < mjd < MISSION[1]:
         return None
     zero: datetime = MJD_ZERO.item()
@@ -103,7 +103,7 @@ def _service(instrument: str) -> str:
 def _listed(
     entry: cache.Entry, columns: str, filters: Mapping[str, list[str]], task: Task, **how: Callable[[Any], bool]
 ) -> list[Row]:
-    """Read a search from the cache, or make it; `how` says what of it the cache keeps, as in `cache.obtain`."""
+    """Read a search from the cache, or make it; `how` chooses what the cache keeps of it, as in `cache.obtain`."""
     params = {"columns": columns, "filters": [{"paramName": key, "values": filters[key]} for key in filters]}
 
     def fetch(part: Path) -> None:
@@ -127,7 +127,7 @@ def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
                 raise client.error(ArchiveReplyError, problem, "try again later")
             return [{str(key).lower(): row[key] for key in row} for page in pages for row in page["data"]]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            # astroquery takes the form of a reply for granted and raises whatever comes of it
+            # astroquery does not check the form of a reply, so any exception may come out of it
             raise client.error(ArchiveReplyError, "answered the search with nonsense", "try again later") from None
 
 
@@ -150,7 +150,7 @@ def _portal(client: "Client") -> "PortalAPI":
 
     class Uncached(BaseQuery):  # type: ignore[misc]
         def _request(self, method: str, url: str, *, data: str, headers: dict[str, str], **_: object) -> "Response":
-            # That of astroquery switches its cache off and on for all threads together.
+            # The method of astroquery switches its cache off and on for all threads together.
             return client.read(method, url, consume, data=data, headers=lambda: headers)
 
     class Portal(PortalAPI, Uncached):  # type: ignore[misc]
@@ -158,7 +158,7 @@ def _portal(client: "Client") -> "PortalAPI":
         TIMEOUT = math.inf  # the session has the deadline
 
         def _get_col_config(self, service: str, fetch_name: str | None = None) -> None:
-            """Ask for no description of the columns: only astroquery's tables use it."""
+            """Return no description of the columns, which only astroquery's tables use."""
 
     return Portal(session=client)
 

@@ -4,9 +4,9 @@ The wording, spacing, order and number of digits are those of public telemetry: 
 MIRI acquisition for MIRI, and of the four lines that follow an acquisition with the wide aperture for NIRSpec. Of
 NIRISS only numbers are public: that column and row are exchanged with respect to SIAF Det, and the threshold.
 The rest is made up from what is known of its text, and so is the block TARGET LOCATE SUMMARY of NIRISS and of
-NIRSpec; that NIRSpec, too, counts columns along its y axis follows from its readout and is not seen in a log.
-No public log of a coronagraphic acquisition is known: where one has more (a second region, the dither moves, the
-wedge correction, a failure), the lines here are made up as well.
+NIRSpec. It follows from NIRSpec's readout, and not from a log, that it counts columns along its y axis, too.
+No public log of a coronagraphic acquisition is known, so the lines for a second region, the dither moves, the
+wedge correction and a failure are made up as well.
 """
 
 import csv
@@ -45,9 +45,9 @@ _REGION = 12  # half width of the region in which the onboard software looks for
 
 
 class Reading(NamedTuple):
-    """What the onboard software measures in an acquisition image: SIAF Det [1-based pixel], and V2, V3 [arcsec].
+    """The onboard measurement in an acquisition image: SIAF Det [1-based pixel], and V2, V3 [arcsec].
 
-    And the length of the last step of its iteration [pixel], the pixel where it began, and the number of steps.
+    It also has the length of the last step of the iteration [pixel], the pixel where it began, and the number of steps.
     """
 
     x_det: float
@@ -77,8 +77,8 @@ def _pair(x: float, y: float) -> str:
 def read_star(config: VisitConfig, exposure: Exposure, pixels: Pixels | None = None) -> Reading:
     """Centroid a star as the onboard software would.
 
-    In the pixels of its image, with box and threshold of the instrument, so that it stops early and has the noise of
-    the image; without pixels, the truth. The noise of the centroid that is asked for is added.
+    This uses the pixels of the image, and the box and threshold of the instrument, so the iteration stops early and the
+    result has the noise of the image. Without pixels it returns the truth. The requested noise is added.
     """
     frame, (x, y) = exposure.step.frame, exposure.star
     rng = np.random.default_rng([config.seed, 5, exposure.step.number, int(exposure.step.activity, 16)])
@@ -298,7 +298,7 @@ def events(
     """List the events of a visit in time order, with the end of the visit before and the start of the one after.
 
     `star` is the RA and Dec of the guide star [deg], `end` the end of the visit. `images` are the pixels of the
-    acquisition images, by the time at which they begin, for the onboard software; without, it reads the truth.
+    acquisition images, by the time at which they begin, for the onboard software; without them, it reads the truth.
 
     A move ``TA SAM`` or ``Dither SAM`` is that of the star, in the Ideal frame of FGSn_FULL_OSS [arcsec]:
     where it should be (after the outer region of MIRI: the inner one) minus where it was measured.

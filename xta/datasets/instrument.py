@@ -1,7 +1,7 @@
 """Draw the effects of the instrument of a sample visit beyond the WCS of its products, within its known accuracy.
 
-The sizes are those of `xta.instrument`; signs and places are worked out here by another route than an analysis takes:
-the star is where it is, and the attitude in the headers is what a telescope would believe of it.
+The sizes are those of `xta.instrument`. Signs and places are computed by another route than in an analysis: the star is
+at its true place, and the headers have the attitude that a telescope would report for it.
 
 References
 ----------
@@ -104,7 +104,7 @@ def _filter(config: "VisitConfig", step: "Step", ta: "Step", about: Mapping[str,
 
 
 def _way(config: "VisitConfig", step: "Step", star: Pair, ta: "Step", ta_star: Pair) -> Pair:
-    """Vector in V2, V3 from a TA pixel to a pixel of the exposure: by the newest SIAF minus by that of the product."""
+    """Compute the vector in V2, V3 from a TA pixel to a pixel of the exposure: newest SIAF minus the product's."""
     name, vectors = config.setup.instrument, []
     pixels = [siaf.pixel_to_det(each.frame.readout, *at) for each, at in ((step, star), (ta, ta_star))]
     try:

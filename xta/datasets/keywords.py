@@ -191,7 +191,7 @@ def _pointing(config: VisitConfig, exposure: Exposure) -> Keywords:
     ra, dec = v_to_sky(matrix, v2, v3)
     roll = position_angle(matrix, v2, v3)
     ra_v1, dec_v1 = v_to_sky(matrix, 0.0, 0.0)
-    # The angle of the detector's y axis: Ideal and science axes are parallel, on NIRSpec nearly.
+    # The angle of the detector's y axis: Ideal and science axes are parallel (on NIRSpec, nearly parallel).
     angle = roll + frame.readout.V3IdlYAngle
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     parity = int(frame.readout.VIdlParity)

@@ -1,7 +1,7 @@
 """Define the modes of the sample visits: masks, acquisition regions, subarrays, filters, brightness.
 
 Names are those of the SIAF and of the JWST keyword dictionary. Brightness, throughput and noise are round
-numbers of the right order; they make the pixels look right and enter no position.
+numbers of the right order; they make the pixels look right and do not affect any position.
 """
 
 import re
@@ -143,7 +143,7 @@ _NIRCAM_MASKS = (
         "NRCA4", "SWB", "F210M", "F210M", SUBNDASWBL="TAMASKSWB", SUBNDASWBS="TAMASKSWBS", SUBFSASWB="FSTAMASKSWB"
     ),
 )
-"""Each on the detector where its star is acquired."""
+"""The masks, each on the detector where its star is acquired."""
 
 
 def _behind_mask(aperture: str) -> Setup | None:
@@ -159,7 +159,7 @@ def _behind_mask(aperture: str) -> Setup | None:
     if word not in {None, "NARROW", *NIRCAM_WAVELENGTHS}:
         return None
     usual = mask.filter if detector == mask.aperture[:5] else "F444W" if detector == "NRCA5" else "F210M"
-    # A short-wave image behind a long-wave bar is named by the long-wave filter, and has one of its own.
+    # A short-wave image behind a long-wave bar is named after the long-wave filter, and has a filter of its own.
     same_channel = word in NIRCAM_WAVELENGTHS and (NIRCAM_WAVELENGTHS[word] > 2.4) == (detector == "NRCA5")
     return replace(
         mask,
@@ -169,7 +169,7 @@ def _behind_mask(aperture: str) -> Setup | None:
     )
 
 
-# What the rows of one table have in common.
+# Values that the rows of one table have in common.
 _time_series = partial(Setup, exp_type="NRC_TSIMAGE", pupil="CLEAR", los=True, star_flux=1e-3)
 _miri = partial(Setup, background=20.0, megajanskys=2.86, gain=3.1, read_noise=30.0, contrast=4e-4, separation=1.6)
 _phase = partial(_miri, exp_type="MIR_4QPM", mask="4qpm", stages=2, block=True, star_flux=1.0)
@@ -252,8 +252,8 @@ ACQUISITIONS = {setup.aperture: setup for setup in _SPECTRAL}
 """The spectroscopic modes, by the SIAF name of the science aperture.
 
 NIRCam grism time series; MIRI LRS with and without slit, and MRS; NIRISS SOSS; NIRSpec with the wide
-aperture (WATA). A spectrum has no imaging WCS, and no star in it to be placed: a sample visit of these modes
-is the acquisition and, if asked for, its confirmation image. `compute_offset` and `adjust_wcs` work on the
+aperture (WATA). A spectrum has no imaging WCS and no star to be placed, so a sample visit of these modes
+consists of the acquisition and, on request, its confirmation image. `compute_offset` and `adjust_wcs` work on the
 acquisition image itself and correct its WCS.
 """
 

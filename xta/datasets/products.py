@@ -55,12 +55,12 @@ def distortion(ap: "JwstAperture", *, corner: tuple[int, int]) -> "Model":
     """Build the transform from 0-based pixels of the whole detector to V2, V3 [arcsec], with its analytic inverse.
 
     `corner` is the first pixel of the readout `ap` on the whole detector, 1-based: SUBSTRT1, SUBSTRT2. The polynomials
-    of the readout are used, for those of the same mask on the whole detector can have another reference point.
+    of the readout are used, because those of the same mask on the whole detector can have another reference point.
 
     Notes
     -----
-    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. The analytic inverse is the SIAF's and no
-    better than that: up to 0.7 pixel wrong for NIRCam coronagraphs in recent releases.
+    Sci to Ideal by polynomials, Ideal to V2, V3 by an affine transform. The analytic inverse is that of the SIAF,
+    with errors of up to 0.7 pixel for NIRCam coronagraphs in recent releases.
 
     NIRSpec has two polynomials, one on either side of its grating wheel, with the mirror in the wheel and the wheel
     at its nominal tilt. The pipeline goes through more frames and corrects the tilt by the wheel's sensors, from
@@ -99,7 +99,7 @@ def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture", offset: tuple[float,
     corner = (model.meta.subarray.xstart, model.meta.subarray.ystart)
     reference = DistortionModel()
     reference.model = distortion(ap, corner=corner)
-    # NIRCam and NIRISS go without a filter offset; MIRI wants the file, which may be empty.
+    # NIRCam and NIRISS need no filter offset; MIRI needs the file, which may be empty.
     instrument = model.meta.instrument.name
     offsets = FilteroffsetModel() if instrument == "MIRI" else None
     if offsets is not None and offset is not None:
@@ -113,7 +113,7 @@ def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture", offset: tuple[float,
     from jwst.assign_wcs import nircam
     from jwst.assign_wcs.util import update_s_region_imaging
 
-    # The pipeline's steps from one distortion to the sky; those of NIRSpec itself need files that nobody has here.
+    # The pipeline's steps from one distortion to the sky; NIRSpec's own need other reference files.
     model.meta.wcs = WCS(nircam.imaging(model, files))
     update_s_region_imaging(model)
     model.meta.cal_step.assign_wcs = "COMPLETE"
@@ -153,7 +153,7 @@ def write(
     from jwst.datamodels import CubeModel, ImageModel
 
     cube = pixels.sci.ndim == 3
-    # One validation, when it is saved, in place of one a keyword.
+    # One validation when the file is saved, instead of one per keyword.
     with (CubeModel if cube else ImageModel)(pixels.sci.shape, validate_on_assignment=False) as model:
         model.data, model.err, model.dq = pixels.sci, pixels.err, pixels.dq
         model.var_poisson, model.var_rnoise = pixels.var_poisson, pixels.var_rnoise

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["WcsText", "dump", "from_fits", "load"]
 
 REMEMBERED = 64
-"""How many are kept in memory: a GWCS is 0.5 MB as objects and 20 kB as text."""
+"""Number of GWCSs kept in memory: each takes 0.5 MB as objects and 20 kB as text."""
 
 _read: dict[bytes, "WcsText"] = {}
 """Digest of the ASDF content of a file -> the text of its GWCS."""
@@ -28,7 +28,7 @@ _loaded: dict[str, "WCS"] = {}
 
 
 def _remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
-    """Enter a value, in place of the oldest where there are too many; return it."""
+    """Store a value and return it; if there are too many, the oldest is removed."""
     while len(known) >= REMEMBERED:
         known.pop(next(iter(known), key), None)
     known[key] = value
@@ -36,9 +36,9 @@ def _remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
 
 
 class WcsText(str):
-    """The ASDF text of a GWCS: a str whose repr, and what f-strings make of it, is one short line.
+    """The ASDF text of a GWCS: a str whose repr, also in f-strings, is one short line.
 
-    ``str(text)`` is the whole text: Zarr and others take that for the value.
+    ``str(text)`` is the whole text, which Zarr and others store as the value.
     """
 
     __slots__ = ()
@@ -51,12 +51,12 @@ class WcsText(str):
 
 
 def _words(error: Exception) -> str:
-    """Describe an error of asdf in one line; it quotes whole schemas."""
+    """Describe an error of asdf in one line; the original message quotes whole schemas."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}"
 
 
 def _parsed(content: bytes) -> object:
-    """Read what ASDF content holds as its WCS: ``wcs``, or ``meta.wcs`` of a product."""
+    """Read the WCS in ASDF content: ``wcs``, or ``meta.wcs`` of a product."""
     checked = check(content)
     return gwcsyaml.read(checked.node, checked.arrays) or _by_asdf(checked)
 
@@ -64,7 +64,7 @@ def _parsed(content: bytes) -> object:
 def _by_asdf(checked: Checked) -> object:
     import asdf
 
-    # Text written by another version of asdf is read all the same; what matters is what it evaluates to.
+    # Text written by another version of asdf is read as well, since only the values that it evaluates to matter.
     with filtered("ignore", asdf.exceptions.AsdfWarning), asdf.config_context() as config:
         config.validate_on_read = False
         try:
@@ -79,27 +79,27 @@ def _by_asdf(checked: Checked) -> object:
 
 
 def _checked(wcs: object, where: str) -> "WCS":
-    """Refuse what is no WCS from two pixel coordinates to ICRS, such as that of a spectrograph."""
+    """Return a WCS from two pixel coordinates to ICRS; refuse any other, such as that of a spectrograph."""
     import gwcs
 
     if not isinstance(wcs, gwcs.WCS):
-        msg = f"{where} holds no GWCS but {type(wcs).__name__}; use a product on which assign_wcs has run"
+        msg = f"{where} contains no GWCS but {type(wcs).__name__}; use a product on which assign_wcs has run"
         raise WCSError(msg)
     try:
         frame, transform = wcs.output_frame, wcs.forward_transform
         axes = getattr(transform, "n_inputs", 0), getattr(transform, "n_outputs", 0)
         sky = isinstance(frame, gwcs.CelestialFrame) and getattr(frame.reference_frame, "name", None) == "icrs"
     except damage() as error:  # a step without a transform, or one whose frames do not fit
-        msg = f"{where} holds a GWCS that cannot be put together ({_words(error)}); fetch the product again"
+        msg = f"{where} contains a GWCS that cannot be put together ({_words(error)}); fetch the product again"
         raise WCSError(msg) from error
     if axes != (2, 2) or not sky:
         msg = (
-            f"{where} holds a GWCS of {axes[0]} inputs and {axes[1]} outputs ({getattr(frame, 'name', frame)}), not "
+            f"{where} contains a GWCS of {axes[0]} inputs and {axes[1]} outputs ({getattr(frame, 'name', frame)}), not "
             "one from the pixels x, y to ICRS right ascension and declination; use an imaging product"
         )
         raise WCSError(msg)
     if not np.isfinite(transform.parameters).all():
-        msg = f"{where} holds a GWCS with coefficients that are not finite; fetch the product again"
+        msg = f"{where} contains a GWCS with coefficients that are not finite; fetch the product again"
         raise WCSError(msg)
     return wcs
 
@@ -119,7 +119,7 @@ def dump(wcs: "WCS") -> WcsText:
     Raises
     ------
     WCSError
-        If asdf cannot write it, as one with values that its schemas forbid.
+        If asdf cannot write it, for instance because its schemas forbid a value.
     """
     return WcsText(gwcsyaml.write(wcs) or _written_by_asdf(wcs))
 
@@ -133,7 +133,7 @@ def _written_by_asdf(wcs: "WCS") -> str:
     except damage() as error:
         msg = f"the WCS cannot be written as ASDF ({_words(error)}); is it damaged?"
         raise WCSError(msg) from error
-    # The list of extensions used comes in the order of a set, another one in each process.
+    # The list of extensions used is in the order of a set, which differs between processes.
     return re.sub(r"^history:\n(?:[ -].*\n)+", "", file.getvalue().decode(), count=1, flags=re.MULTILINE)
 
 
@@ -147,12 +147,12 @@ def load(text: str) -> "WCS":
     Returns
     -------
     gwcs.WCS
-        Shared between callers: not to be changed.
+        Shared between callers, so it must not be changed.
 
     Raises
     ------
     WCSError
-        If the text is not ASDF or holds no GWCS from two pixel coordinates to ICRS.
+        If the text is not ASDF or contains no GWCS from two pixel coordinates to ICRS.
     """
     text = str(text)
     known = _loaded.get(text)

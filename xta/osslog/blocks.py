@@ -18,10 +18,10 @@ from xta.osslog.records import NAN, NAT, Centroid, Exposure, Failure, Row, Sam
 __all__ = ["centroids", "exposures", "failures", "relevant", "sams"]
 
 FOLLOWS = np.timedelta64(2, "m")
-"""A maneuver is logged seconds after what it rests on; later rows belong to something else."""
+"""A maneuver is logged seconds after the rows that it uses; later rows belong to something else."""
 
 INTERRUPTED = np.timedelta64(15, "m")
-"""The longest step seen inside a block is 3 minutes (before ``peakValue``); after this one it is another."""
+"""Gap after which a new block begins; the longest gap seen inside a block is 3 minutes (before ``peakValue``)."""
 
 SUMMARY = "TARGET LOCATE SUMMARY"
 DETECTOR = "detectorcoord(colCentroid,rowCentroid)"
@@ -101,7 +101,7 @@ def of_failures(messages: Iterable[str]) -> list[int]:
 
 @dataclass
 class _Block:
-    """The rows of one acquisition while they are collected, and those with a label by label."""
+    """The rows of one acquisition while they are collected, and an index of those that have a label."""
 
     rows: list[Row] = field(default_factory=list)
     values: dict[str, Row] = field(default_factory=dict)

@@ -20,10 +20,10 @@ from xta.errors import ArgumentError
 __all__ = ["DOUBT", "NOBODY", "Ownership", "normalize_visit", "ownership"]
 
 NOBODY, DOUBT = -1, -2
-"""Codes of rows that no visit claims, and of rows that several claim with equal right."""
+"""Codes of rows that belong to no visit, and of rows that may belong to several."""
 
 _LEADS = {"VISIT ", "Script activated: ", "Script terminated: ", "Group ", "Seq "}
-"""How the rows begin that carry the id of their visit; it comes next."""
+"""Beginnings of the rows that contain the ID of their visit; the ID follows."""
 
 _ID = re.compile(r"V\d{11}", re.ASCII)
 _MARKER = re.compile(r"VISIT V\d{11} (STARTED|ENDED|SKIPPED)\b[ ,]*(.*)", re.ASCII)

@@ -164,7 +164,7 @@ def lose(client, log):
 
 if __name__ == "__main__":
     kind, source, out = sys.argv[1:]
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         client.wait_for_workers(2)
         log = {}
         thread = threading.Thread(target=lose, args=(client, log))

@@ -162,7 +162,7 @@ from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
     ds = xta.analyze(sys.argv[1], chunks={}, centroid="oss", corrections="none")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster):
         xta.to_netcdf(ds.ta.recenter(), sys.argv[2])
 """
 

@@ -48,7 +48,7 @@ if __name__ == "__main__":
     with ExitStack() as stack:
         clients = {}
         for number in (1, 2):
-            cluster = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=":0")
             clients[number] = stack.enter_context(Client(stack.enter_context(cluster)))
         result = {}
         for name, step in STEPS.items():

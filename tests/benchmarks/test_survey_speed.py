@@ -39,7 +39,7 @@ if __name__ == "__main__":
             ("one", 1, 1, True), ("two", 2, 1, True), ("threads", 1, 2, False)
         ):
             cluster = stack.enter_context(
-                LocalCluster(n_workers=workers, threads_per_worker=threads, processes=processes, dashboard_address=None)
+                LocalCluster(n_workers=workers, threads_per_worker=threads, processes=processes, dashboard_address=":0")
             )
             clients[name] = stack.enter_context(Client(cluster))
             # Imports and caches belong to the start of a worker.

@@ -56,7 +56,7 @@ if __name__ == "__main__":
     if kind == "cluster":
         from distributed import Client, LocalCluster
 
-        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
             with Client(cluster) as client:
                 xta.to_netcdf(survey(paths, client=client, **options), out)
     else:

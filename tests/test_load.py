@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -74,18 +73,12 @@ def test_analyze_in_threads(nircam, count):
 
 
 @HEAVY
-def test_read_million_rows_of_a_log(tmp_path, capsys):
-    """2 s of processor time at most, from the file to the centroid."""
-    path, times = tmp_path / "osslog.csv", []
+def test_read_million_rows_of_a_log(tmp_path):
+    """Of a visit among them; how long it takes is measured in benchmarks, and against pandas in test_speed."""
+    path = tmp_path / "osslog.csv"
     assert write(path, visits=1) == ROWS
-    for _ in range(3):
-        start = time.process_time()
-        (centroid,) = osslog.read(path).centroids(A)
-        times.append(time.process_time() - start)
-    with capsys.disabled():
-        print(f"\n{ROWS} rows: {min(times):.2f} s")
+    (centroid,) = osslog.read(path).centroids(A)
     assert (centroid.x_det, centroid.y_det) == (1557.8437, 1548.52431)
-    assert min(times) <= 2
 
 
 PROCESSES = """

@@ -1,7 +1,7 @@
 // What the theme leaves out for keyboards and screen readers.
 document.addEventListener("DOMContentLoaded", () => {
   // The keyboard can scroll what is wider than its column.
-  for (const part of document.querySelectorAll("pre, .table-wrapper, .cell_output")) {
+  for (const part of document.querySelectorAll("pre, .table-wrapper, .cell_output, p:has(> img[src$=\"frames.svg\"])")) {
     part.tabIndex = 0;
   }
   for (const caption of document.querySelectorAll("p.caption[role=heading]")) {

@@ -10,8 +10,13 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("speed")
 
 
+MEASURES = [measure for measure in speed.MEASURES if measure is not speed.klip_library]
+"""That of the library of KLIP is only in the table of the benchmarks: its peer is one product of matrices, whose
+processor time depends on how many threads BLAS finds idle (ratios of 1.4 to 5.4 and more)."""
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("measure", speed.MEASURES, ids=lambda measure: measure.__name__)
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
 def test_ratio_is_not_worse_than_it_was(measure, folder):
     """At most 1.2 times the stored ratio, in one of three tries.
 

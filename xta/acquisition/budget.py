@@ -271,12 +271,13 @@ def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDAr
     name = str(about.get("filename", ""))
     visit = str(about.get("visit_id", name))
     to = f"{about.get('detector')} {about.get('aperture')}"
-    acquired = [in_use(ds)[f"ta_{each}"].item() if f"ta_{each}" in ds.coords else "" for each in ("aperture", "filter")]
+    ta = in_use(ds) if "ta_wcs" in ds.coords else None
+    aperture, band = ("" if ta is None else ta[f"ta_{each}"].item() for each in ("aperture", "filter"))
     shares: dict[str, dict[str, float]] = {
         "guiding": {f"guiding {visit}": 0.5, f"guiding {name}": 0.5},
         "inverse": {f"inverse {name}": 1.0},
         "maneuver": {f"maneuver {visit}": 1.0},
-        "filter": {f"filter {acquired[1]} {about.get('filter')} {to}": 1.0},
+        "filter": {f"filter {band} {about.get('filter')} {to}": 1.0},
         "way": {f"way {to}": 1.0},
     }
     columns = ("error_part", "target_x_err_part", "target_y_err_part", "target_xy_corr_part")
@@ -285,9 +286,9 @@ def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDAr
         if part in OF_THE_MASK or not x * y > 0:
             continue
         if part == "centroid":
-            common = _common_centroid(ds, tables or instrument.tables(), float(x), float(y))
+            common = 0.0 if ta is None else _common_centroid(ds, ta, tables or instrument.tables(), float(x) * float(y))
             kind = identity.centroid_kind(ds)
-            share = {f"centroid {kind} {acquired[0]}": common, f"centroid {visit}": 1 - common}
+            share = {f"centroid {kind} {aperture}": common, f"centroid {visit}": 1 - common}
         else:
             share = shares.get(str(part), {str(part): ALIKE, f"{part} {name}": 1 - ALIKE})
         root = _root(float(x), float(y), float(corr) if math.isfinite(corr) else 0.0)
@@ -300,13 +301,13 @@ def _root(x: float, y: float, corr: float) -> NDArray[np.float64]:
     return np.array([[x, 0.0], [corr * y, math.sqrt(max(1 - corr**2, 0.0)) * y]])
 
 
-def _common_centroid(ds: xr.Dataset, tables: Tables, x: float, y: float) -> float:
+def _common_centroid(ds: xr.Dataset, ta: xr.Dataset, tables: Tables, variance: float) -> float:
     """Compute the share of the centroid's variance that all visits have in common, which remains without noise."""
     kind = identity.centroid_kind(ds)
     accuracy = tables.accuracy(f"centroid_{centroids.NAMES.get(kind, kind)}", header(ds))
-    if accuracy is None or "ta_wcs" not in ds.coords:
+    if accuracy is None:
         return 0.0
     place = [float(ds[f"centroid_{axis}"]) for axis in "xy"]
     star = (0.0, 0.0) if "star_x" in ds.coords else (float(ds["target_x"]), float(ds["target_y"]))
-    scale = wcs.pixel_scale(wcs.load(in_use(ds)["ta_wcs"].item()), *place) / wcs.pixel_scale(sky.the_wcs(ds), *star)
-    return min(1.0, accuracy.x * accuracy.y * scale**2 / (x * y))
+    scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), *place) / wcs.pixel_scale(sky.the_wcs(ds), *star)
+    return min(1.0, accuracy.x * accuracy.y * scale**2 / variance)

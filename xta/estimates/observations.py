@@ -81,11 +81,10 @@ def add_predictions(observed: Observed, parts: Sequence[xr.Dataset], tables: Tab
         if errors is None:
             observed.unused.append(observed.names[k])
             continue
-        visit = str(header(ds).get("visit_id", observed.names[k]))
-        group = (
-            f"{PREDICTION} {visit}" if identity.centroid_kind(ds) != "manual" else f"{PREDICTION} {observed.names[k]}"
-        )
-        observed.add(observed.names[k], PREDICTION, Observation(star_pixel(ds), {k: np.eye(2)}, errors, group))
+        name = observed.names[k]
+        shared = name if identity.centroid_kind(ds) == "manual" else header(ds).get("visit_id", name)
+        group = f"{PREDICTION} {shared}"
+        observed.add(name, PREDICTION, Observation(star_pixel(ds), {k: np.eye(2)}, errors, group))
     return all_errors
 
 

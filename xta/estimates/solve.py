@@ -8,7 +8,7 @@ of a centroid.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["solution", "solve", "solved_exposures", "stripped"]
 
 Array = NDArray[np.float64]
-Exposures = TypeVar("Exposures", xr.Dataset, list[xr.Dataset])
 GROUP = "solution"
 """Group of a tree that contains the observations and the covariance."""
 

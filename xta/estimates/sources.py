@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xta import identity, model, pixels, stacks
+from xta import identity, model, stacks
 from xta.acquisition import instrument
 from xta.acquisition.offset import target_position
 from xta.errors import ArgumentError, CentroidError
-from xta.estimates.template import frames
+from xta.estimates.template import mean_image
 from xta.geometry import sky, wcs
 from xta.identity import header
 from xta.images.centroid import floating_window
@@ -77,17 +77,11 @@ class _Image:
     def __init__(self, ds: xr.Dataset) -> None:
         identity.require(ds, "sci", "err", "x", "y", step="xta.open_exposure")
         model.require_pixels(ds, ArgumentError, "use the exposure before pixels were dropped", least=BOX)
-        ds = pixels.checked(ds, names=("sci", "err", "dq"))
         self.name = str(header(ds).get("filename", "the exposure"))
         self.gwcs = sky.the_wcs(ds)
         self.corner = float(ds["x"][0]), float(ds["y"][0])
-        cube, bad = frames(ds["sci"]), frames(pixels.bad_pixels(ds))
-        good = np.where(bad, 0.0, cube), (~bad).sum(axis=0)
-        self.bad = good[1] == 0
-        number = np.maximum(good[1], 1)
-        self.light = fill_bad(good[0].sum(axis=0) / number, bad=self.bad)
-        variance = np.where(bad, 0.0, np.nan_to_num(frames(ds["err"]).astype(float)) ** 2)
-        self.err = np.sqrt(variance.sum(axis=0)) / number
+        image, self.bad, self.err = mean_image(ds)
+        self.light = fill_bad(image, bad=self.bad)
 
     def significance(self) -> Array:
         """Subtract the background from the image, and divide by the local noise."""
@@ -104,7 +98,8 @@ class _Image:
             return None
         part = slice(row - HALF, row + HALF + 1), slice(column - HALF, column + HALF + 1)
         try:
-            star = floating_window(self.light[part], bad=self.bad[part], err=self.err[part], window=WINDOW)
+            err = None if self.err is None else self.err[part]
+            star = floating_window(self.light[part], bad=self.bad[part], err=err, window=WINDOW)
         except CentroidError:
             return None
         place = _Place(

@@ -20,7 +20,7 @@ from xta.images.correlation import match_template
 from xta.io.fitsfile import opened
 from xta.stacks import tabulated
 
-__all__ = ["estimate_center", "frames", "read_template"]
+__all__ = ["estimate_center", "frames", "mean_image", "read_template"]
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def estimate_center(
     identity.require(ds, "sci", "x", "y", step="xta.open_exposure")
     image_of_star = read_template(template)
     x0, y0 = ((n - 1) / 2 for n in image_of_star.shape[::-1]) if center is None else center
-    image, bad, err = _image(ds)
+    image, bad, err = mean_image(ds)
     match = match_template(image, image_of_star, bad=bad, err=err, upsample=upsample)
     x, y = match.dx + (float(ds["x"].values[0]) + x0), match.dy + (float(ds["y"].values[0]) + y0)
     values = (x, y, match.x_err, match.y_err, match.correlation, match.chi2)
@@ -142,7 +142,7 @@ def _of_array(values: Any) -> Floats:
     return image
 
 
-def _image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
+def mean_image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None]:
     """Average the integrations; return image, bad pixels and standard error (None if the dataset has none)."""
     model.require_pixels(ds, ArgumentError, "use the exposure before pixels were dropped", least=3)
     ds = pixels.checked(ds, names=("sci", "err", "dq"))

@@ -134,11 +134,11 @@ def _confirmed(tree: xr.DataTree) -> dict[str, xr.Dataset]:
             images[str(about.get("visit_id")), str(about.get("detector"))].append(ds)
     measured: dict[str, xr.Dataset] = {}
     for (visit, _), several in images.items():
-        first, *_, last = sorted(several * 2, key=lambda ds: str(header(ds).get("date_beg")))
-        if first is last:
+        in_order = sorted(several, key=lambda ds: str(header(ds).get("date_beg")))
+        if len(in_order) < 2:
             continue
         try:
-            measured[visit] = measure_maneuver(first, last)
+            measured[visit] = measure_maneuver(in_order[0], in_order[-1])
         except XtaError as error:
             warn(f"the maneuver of visit {visit} cannot be measured in its confirmation images: {error}")
     return measured

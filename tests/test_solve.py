@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
+from matplotlib import pyplot as plt
 from numpy.polynomial import legendre
 
 import xta
@@ -228,6 +229,7 @@ def test_program_is_solved(folder, tmp_path):
         xta.to_netcdf(tree, tmp_path / "program.nc")
         ellipses = xta.plot.joint(tree)
         assert len(ellipses) == 3
+        plt.close("all")
         image = tree["F444W"].ta.klip(numbasis=[1])
         assert float(image["target_x_err"]) < 0.2
     with xr.open_datatree(tmp_path / "program.nc") as again:

@@ -206,28 +206,28 @@ ROWS = faulty.csv_of(sample_visit().log)
 FAULTS = {
     "401": (faulty.status(401), ArchiveNotAuthorizedError, "MAST_API_TOKEN"),
     "403": (faulty.status(403), ArchiveNotAuthorizedError, "MAST_API_TOKEN"),
-    "404": (faulty.status(404), ArchiveNotFoundError, "no such thing"),
+    "404": (faulty.status(404), ArchiveNotFoundError, "did not find it"),
     "429": (faulty.status(429, Retry_After="0"), ArchiveBusyError, "429"),
     "500": (faulty.status(500), ArchiveBusyError, "500"),
     "503": (faulty.status(503, Retry_After="99"), ArchiveBusyError, "asks to wait 99 s"),
     "hang": (faulty.hang, ArchiveTimeoutError, "did not answer in time"),
     "drip": (faulty.drip, ArchiveTimeoutError, "longer than the 2 s"),
-    "cut": (faulty.cut(0.5), ArchiveBusyError, "broke the connection off"),
+    "cut": (faulty.cut(0.5), ArchiveBusyError, "closed the connection too early"),
     "dropped": (faulty.drop, ArchiveBusyError, "hung up"),
-    "too long a length": (faulty.wrong_length(50), ArchiveBusyError, "broke the connection off"),
+    "too long a length": (faulty.wrong_length(50), ArchiveBusyError, "closed the connection too early"),
     "too short a length": (faulty.wrong_length(-5), ArchiveReplyError, "cut short at line 10"),
     "cut in a quoted message": (faulty.instead(ROWS[: ROWS.index(b"SUCCESS")]), ArchiveReplyError, "cut short"),
     "html": (faulty.instead(faulty.HTML), ArchiveReplyError, "is a web page"),
     "empty": (faulty.instead(b""), ArchiveReplyError, "is empty"),
     "another table": (faulty.instead(b"a,b,c,d\r\n1,2,3,4\r\n"), ArchiveReplyError, "is something else"),
-    "no rows": (faulty.instead(faulty.HEADER.encode()), ArchiveNotFoundError, "has no row"),
+    "no rows": (faulty.instead(faulty.HEADER.encode()), ArchiveNotFoundError, "has no rows"),
     "endless field": (
         faulty.instead(faulty.HEADER.encode() + b'\r\n"' + b"x" * 200_000),
         ArchiveReplyError,
         "damaged",
     ),
     "silent gzip": (faulty.instead(b"\x1f\x8b\x08rubbish"), ArchiveReplyError, "not announced"),
-    "redirect to a file": (faulty.redirect("file:///etc/passwd"), ArchiveReplyError, "nothing is fetched from"),
+    "redirect to a file": (faulty.redirect("file:///etc/passwd"), ArchiveReplyError, "address that is not allowed"),
 }
 
 

@@ -145,7 +145,7 @@ def test_program_products_refuses_arguments(server, program, options):
 @pytest.mark.parametrize("name", ["../jw09991001001_cal.fits", "jw01386001001_03105_00001_nrcalong_calints.fits"])
 def test_program_products_refuses_other_names(server, visits, name):
     relist(server, visits, filename=name)
-    with pytest.raises(ArchiveReplyError, match="no name of its products"):
+    with pytest.raises(ArchiveReplyError, match="not the name of one of its products"):
         archive.program_products(9991, policy=QUICK)
 
 

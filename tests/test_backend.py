@@ -631,7 +631,7 @@ def test_load_names_file_that_changed(calints, tmp_path, size):
         path.unlink()
     else:
         path.write_bytes(calints.read_bytes()[:size])
-    with pytest.raises(FileError, match=rf"{path.name} cannot be read any more"):
+    with pytest.raises(FileError, match=rf"{path.name} can no longer be read"):
         ds.load()
 
 

@@ -179,7 +179,7 @@ FAULTS = {
         {},
         r"the guiders \[1, 2\]",
     ),
-    "the other guider": ((*block("NRCA3"), GUIDING, "TA SAM (x, y) = 1, 2"), {"guider": 2}, "the caller 2"),
+    "the other guider": ((*block("NRCA3"), GUIDING, "TA SAM (x, y) = 1, 2"), {"guider": 2}, "and guider is 2"),
 }
 
 

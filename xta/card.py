@@ -27,7 +27,7 @@ WIDTH = 48  # of the TA image around the star [pixel]
 
 
 def as_html(ds: xr.Dataset) -> str:
-    """Describe a dataset as an HTML table that needs nothing from elsewhere; it raises for no dataset.
+    """Describe a dataset as an HTML table that loads nothing; this raises an error for no dataset.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ The folder is the platform's folder for caches, or ``XTA_CACHE``. It has a simpl
 copied to a computer without a network, or filled by hand:
 
 =================================== ===================================================
-``products/jw<visit>/<file name>``  FITS products, kept for ever (a product never changes)
+``products/jw<visit>/<file name>``  FITS products, kept forever (a product never changes)
 ``logs/<mnemonic>-<from>-<to>.csv`` event logs, as the engineering database sent them
 ``searches/<visit>-<what>.json``    what MAST lists for a visit or a program
 =================================== ===================================================
@@ -108,20 +108,20 @@ def obtain(
             check(part)
         except ArchiveReplyError as error:
             _discard(part)
-            problem = f"what the archive sent ({entry.source}) {error}; nothing is kept"
+            problem = f"what the archive sent ({entry.source}) {error}; it was not kept"
             raise ArchiveReplyError(task.message(problem, "try again later")) from None
         content = read(part)
         if keep(content):
             with writable(entry.path):
                 _beside(entry.path, SIDECAR).unlink(missing_ok=True)
-                part.replace(entry.path)  # in one step for whoever looks
+                part.replace(entry.path)  # in one step, so that nobody sees an incomplete file
                 _write_sidecar(entry.path, entry.source)
         return content
 
 
 @contextlib.contextmanager
 def claim(entry: Entry, task: Task) -> Iterator[Path]:
-    """Hold an entry against all other threads and processes; yields where to download to.
+    """Lock an entry against all other threads and processes, and yield the path to download to.
 
     An incomplete file is removed in the end, unless it can be resumed. Raise ArchiveTimeoutError if another process
     holds the entry for longer than the deadline.
@@ -143,9 +143,9 @@ def claim(entry: Entry, task: Task) -> Iterator[Path]:
 
 
 def opened(path: Path, mode: str, *, private: bool = False) -> IO[bytes]:
-    """Open a file of the cache to write, not along a link.
+    """Open a file of the cache for writing, without following links.
 
-    One that is `private` is for its owner alone, and so is the folder of its visit.
+    If it is `private`, only its owner can read it and open the folder of its visit.
     """
 
     def opener(name: str, flags: int) -> int:
@@ -154,7 +154,7 @@ def opened(path: Path, mode: str, *, private: bool = False) -> IO[bytes]:
             os.fchmod(file, 0o600)  # it may have been begun without a token
         return file
 
-    if private and path.parent.parent != root():  # the logs of all visits lie together
+    if private and path.parent.parent != root():  # the logs of all visits share one folder
         path.parent.chmod(0o700)
     return open(path, mode, opener=opener)
 
@@ -235,7 +235,7 @@ def clear(matching: str = "") -> int:
 
 @contextlib.contextmanager
 def _lock(path: Path, wait: float, stopped: Callable[[], bool] = bool) -> Iterator[bool]:
-    """Hold the lock of a file; False if somebody else holds it for longer than `wait` [s], or all is to stop."""
+    """Hold the lock of a file; False if somebody else holds it for longer than `wait` [s], or the work is stopped."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(_beside(path, LOCK))

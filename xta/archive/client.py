@@ -41,19 +41,19 @@ T = TypeVar("T")
 OK = frozenset({200})
 BUSY = frozenset({408, 425, 429, *range(500, 600)})
 CHUNK = 1 << 16  # [byte]
-GLANCE = 0.2  # between looks at the clock while nothing arrives [s]
+GLANCE = 0.2  # between checks of the deadline while nothing arrives [s]
 LATER = "try again later"
 
 # The first match counts, since some of these are subclasses of others.
 FAILURES: tuple[tuple[type[Exception], type[ArchiveError], str, str], ...] = (
     (requests.Timeout, ArchiveTimeoutError, "did not answer in time", LATER),
     (ReadTimeoutError, ArchiveTimeoutError, "did not answer in time", LATER),
-    (SSLError, ArchiveError, "could not prove who it is (TLS)", "check the network"),
+    (SSLError, ArchiveError, "could not prove its identity (TLS)", "check the network"),
     (ContentDecodingError, ArchiveReplyError, "sent damaged compressed data", LATER),
-    (ChunkedEncodingError, ArchiveBusyError, "broke the connection off", LATER),
+    (ChunkedEncodingError, ArchiveBusyError, "closed the connection too early", LATER),
     (requests.ConnectionError, ArchiveBusyError, "could not be reached or hung up", f"check the network or {LATER}"),
-    (requests.TooManyRedirects, ArchiveReplyError, "redirects without end", LATER),
-    (Exception, ArchiveReplyError, "gave a reply that cannot be followed", LATER),
+    (requests.TooManyRedirects, ArchiveReplyError, "redirects endlessly", LATER),
+    (Exception, ArchiveReplyError, "sent a reply that cannot be understood", LATER),
 )
 
 
@@ -67,7 +67,7 @@ class _Clock:
         return self._end - time.monotonic()
 
     def limit(self, wait: float) -> float:
-        """Shorten a wait to the time left [s]; TimeoutError if none is left, CancelledError if all has to stop."""
+        """Shorten a wait to the time left [s]; TimeoutError if none is left, CancelledError if the work is stopped."""
         if self._policy.is_stopped():
             raise CancelledError
         if self.left() <= 0:
@@ -107,7 +107,7 @@ class _ClockedReader(io.RawIOBase):
 
 
 class _Adapter(HTTPAdapter):
-    """A session of requests with one deadline for everything that they wait for."""
+    """An adapter of requests with one deadline for everything that they wait for."""
 
     def __init__(self, policy: Policy, clock: _Clock) -> None:
         self._policy, self._clock = policy, clock
@@ -116,7 +116,7 @@ class _Adapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         options["timeout"] = self._clock.limit(self._policy.connect), self._clock.limit(self._policy.read)
         if is_loopback(str(request.url)):
-            options["proxies"] = None  # proxies of the environment lead elsewhere
+            options["proxies"] = None  # a proxy of the environment is another machine
         return super().send(request, *args, **options)
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
@@ -184,7 +184,7 @@ class Client(requests.Session):
             policy.wait(pause)
 
     def download(self, source: str, part: Path, *, compressed: bool = False, path: str | None = None) -> None:
-        """Fetch a MAST URI into `part`, going on from what is there where the archive allows it.
+        """Fetch a MAST URI into `part`, and resume an incomplete download if the archive allows it.
 
         From a service without such URIs, fetch `path` with its query.
 
@@ -205,7 +205,7 @@ class Client(requests.Session):
             if self.read("GET", url, consume, headers=headers, accept=frozenset({200, 206, 416})):
                 return
             tag_of(part).unlink(missing_ok=True)  # the next attempt requests the whole file
-        raise self.error(ArchiveReplyError, "resumed at another place than asked", LATER)
+        raise self.error(ArchiveReplyError, "resumed at another position than requested", LATER)
 
     def error(self, kind: type[ArchiveError], problem: str, todo: str) -> ArchiveError:
         """Make an error that names the request, the service, the problem, and what to do."""
@@ -220,10 +220,10 @@ class Client(requests.Session):
         try:
             target = urlsplit(urljoin(resp.url, location))
         except ValueError:
-            raise self.error(ArchiveReplyError, "gave a redirect that cannot be followed", LATER) from None
+            raise self.error(ArchiveReplyError, "sent a redirect that cannot be followed", LATER) from None
         schemes = {"https"} if resp.url.startswith("https:") else {"http", "https"}
         if target.scheme not in schemes or not target.hostname:
-            raise self.error(ArchiveReplyError, "redirects to where nothing is fetched from", LATER)
+            raise self.error(ArchiveReplyError, "redirects to an address that is not allowed", LATER)
         if resp.request.method != "GET" and resp.status_code not in {307, 308}:
             problem = f"redirects the search ({resp.status_code})"
             raise self.error(ArchiveReplyError, problem, f"check {self.service.variable}")
@@ -245,7 +245,7 @@ class Client(requests.Session):
         if status in {401, 403}:
             return self._forbidden(status)
         if status in {404, 410}:
-            return self.error(ArchiveNotFoundError, f"has no such thing ({status})", "check the name or the visit")
+            return self.error(ArchiveNotFoundError, f"did not find it ({status})", "check the name or the visit")
         if status in BUSY:
             wait = _retry_after(response)
             asks = f" and asks to wait {wait:.0f} s" if wait else ""
@@ -259,8 +259,8 @@ class Client(requests.Session):
         elif not self.service.private:
             todo = f"the token was not sent because {self.service.variable} is not https"
         else:
-            todo = f"the token was not accepted: it may have expired (make a new one at {where}) or lack the right"
-        return self.error(ArchiveNotAuthorizedError, f"does not give it ({status})", todo)
+            todo = f"the token was not accepted: it may have expired (make a new one at {where}) or lack the permission"
+        return self.error(ArchiveNotAuthorizedError, f"refuses access to it ({status})", todo)
 
     def _failure(self, error: Exception) -> ArchiveError:
         """Make the error for a failure below HTTP."""
@@ -309,8 +309,8 @@ def _write(response: requests.Response, part: Path, *, progress: bool, private: 
 
 
 def _begin(response: requests.Response, part: Path, *, private: bool) -> None:
-    """Empty `part` and note the version that a reply is of, if that can be resumed."""
-    # In this order, so that old bytes never lie beside the validator of a new version.
+    """Empty `part`, and record the version of a reply whose download can be resumed."""
+    # In this order, so that the validator of a new version is never beside old bytes.
     tag_of(part).unlink(missing_ok=True)
     part.unlink(missing_ok=True)
     opened(part, "xb", private=private).close()

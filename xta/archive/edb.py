@@ -49,7 +49,7 @@ ADVICE = "give the log as a file if you have it (the CSV of ICTM_EVENT_MSG)"
 
 @dataclass(frozen=True)
 class LogQuery:
-    """The time window of a log, the visit that it is of, and how it is fetched."""
+    """The time window of a log, its visit, and how it is fetched."""
 
     start: datetime
     end: datetime
@@ -162,7 +162,7 @@ def event_log(
     )
     text = query.fetch(names[0], unique=True, keep=query.is_complete)
     if not _has_rows(text):
-        problem = f"{query.describe(names[0])}: {edb()} has no row"
+        problem = f"{query.describe(names[0])}: {edb()} has no rows"
         msg = f"{problem}; check the visit, the times and the mnemonic, or {ADVICE}"
         raise ArchiveNotFoundError(msg)
     complete = query.is_complete(text)
@@ -181,7 +181,7 @@ def check_log(path: Path) -> None:
         damaged = set(columns(path.read_bytes()).damaged)
     except OssLogError:  # none of the rows is one
         damaged = set(rows)
-    # All rows of a mnemonic are of one type: another one is a row that was cut in it.
+    # All rows of a mnemonic have one type; a row with another one was cut short in it.
     kinds = [row.rpartition(",")[2] for row in rows]
     for line, (row, kind) in enumerate(zip(rows, kinds, strict=True), start=2):
         if row in damaged or kind != kinds[0]:
@@ -190,7 +190,7 @@ def check_log(path: Path) -> None:
 
 
 def _as_table(part: Path) -> None:
-    """Write the JSON of a direct service as the table of MAST; anything else stays, for `check_log` to refuse."""
+    """Convert the JSON of a direct service to the table of MAST; `check_log` refuses anything else."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER.split(","))

@@ -89,7 +89,7 @@ def fetch_visit(
 
 
 def event_log(visit: str, product: mast.Product, **how: Any) -> str:
-    """Fetch the event log of a visit, whose times one of its products has; `how` is as of `xta.archive.event_log`."""
+    """Fetch the log of a visit, with the times from one of its products; `how` is as for `xta.archive.event_log`."""
     start, end = product.visit_start, product.visit_end
     if start is None or end is None or not start < end:
         start = end = None  # the archive is asked again, for all products of the visit
@@ -141,7 +141,7 @@ def in_parallel(
 ) -> dict[str, T | XtaError]:
     """Call functions in threads, and collect what each returns or the `XtaError` that it raises, in their order.
 
-    Each is called with the keyword `policy`, which stops it where this function is interrupted.
+    Each is called with the keyword `policy`, which stops it if this function is interrupted.
     """
     from tqdm import tqdm
 
@@ -162,7 +162,7 @@ def _in_threads(
 ) -> Generator[tuple[str, T | XtaError], None, None]:
     """Yield each name with the result of its call. If the work is interrupted, the threads are told to stop.
 
-    Python waits for no thread of these when it ends, for one may hang in the look-up of an address.
+    Python does not wait for these threads when it exits, since one may hang while it looks up an address.
     """
     todo: SimpleQueue[str] = SimpleQueue()
     done: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 KINDS = ("cal", "rate", "rateints", "uncal")
-"""Kinds of product that can be asked for."""
+"""Kinds of product that can be requested."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def ta_products(
     visit : str
         As "V01386001001" or "1386:1:1".
     instrument : str, optional
-        As the keyword INSTRUME. By default all are asked, one after the other, until one has TA exposures.
+        As the keyword INSTRUME. By default all are searched, one after the other, until one has TA exposures.
     kind : {"cal", "rate", "rateints", "uncal"}
         Which product of each exposure.
     offline : bool
@@ -96,7 +96,7 @@ def ta_products(
     Returns
     -------
     list of Product
-        At least one; in the order of their start.
+        At least one, in the order of their start.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def ta_products(
 def visit_times(
     visit: str, instrument: str | None = None, *, offline: bool = False, policy: Policy | None = None
 ) -> tuple[datetime, datetime]:
-    """Find the begin and end of a visit.
+    """Find the beginning and the end of a visit.
 
     Parameters
     ----------
@@ -144,18 +144,18 @@ def visit_times(
     Raises
     ------
     ArchiveError
-        If MAST cannot be asked, or does not list the visit.
+        If MAST cannot be reached, or does not list the visit.
     """
     digits = normalize_visit(visit)[1:]
     names = _instruments(instrument, digits)
-    # What `ta_products` finds has the times as well, and is likely to be there already.
+    # The rows of `ta_products` have the times as well, and are probably cached already.
     for ta, name in product((True, False), names):
         for row in search(digits, name, ta=ta, offline=offline, policy=policy):
             start, end = from_mjd(row.get("vststart_mjd")), from_mjd(row.get("visitend_mjd"))
             if start and end and start < end:
                 return start, end
     msg = (
-        f"visit V{digits}: MAST has no times for it (asked for {', '.join(names)}); check the visit ID, or "
+        f"visit V{digits}: MAST has no times for it (instruments searched: {', '.join(names)}); check the visit ID, or "
         "give start and end: VSTSTART and VISITEND of any product of the visit"
     )
     raise ArchiveNotFoundError(msg)
@@ -213,7 +213,7 @@ def download(
 
 
 def is_product_name(name: object) -> bool:
-    """Check whether `name` is one of a JWST FITS product, and nothing that could leave a folder.
+    """Check whether `name` is that of a JWST FITS product, and cannot lead out of a folder.
 
     >>> is_product_name("jw01386001001_02102_00001_nrcalong_cal.fits"), is_product_name("../jw01386001001_cal.fits")
     (True, False)
@@ -224,7 +224,7 @@ def is_product_name(name: object) -> bool:
 
 
 def check_fits(path: Path) -> None:
-    """Check that a file is FITS with all the data that its headers announce and no more; ArchiveReplyError if not."""
+    """Check that a file is FITS with exactly the data that its headers declare; ArchiveReplyError if not."""
     from xta.io import fitsfile
 
     with path.open("rb") as file:
@@ -240,7 +240,7 @@ def check_fits(path: Path) -> None:
 
 def _instruments(instrument: str | None, digits: str) -> tuple[str, ...]:
     if instrument is None:
-        # First those that were found to have something before: of the others nothing is kept.
+        # First those for which an earlier search is cached, which it is only if it found something.
         return tuple(sorted(EXP_TYPES, key=lambda name: not is_cached(digits, name)))
     if instrument.upper() not in EXP_TYPES:
         msg = f"instrument {instrument!r} has no target acquisition; those that do: {', '.join(EXP_TYPES)}"
@@ -261,7 +261,7 @@ def _products(rows: list[Row], digits: str, instrument: str, kind: str) -> list[
 
 
 def as_product(row: Row, name: str, instrument: str, *, listed: bool, **more: Any) -> Product:
-    """Make the product of a name from a row; the row's size is that of the product only if that is the one listed."""
+    """Make the product of a name from a row, whose size is used only if this is the listed product."""
     return Product(
         name,
         instrument,
@@ -286,7 +286,7 @@ def split(listed: object, start: str, what: str) -> tuple[str, str]:
     if is_product_name(listed) and str(listed).startswith(start):
         stem, _, suffix = str(listed).removesuffix(".fits").rpartition("_")
         return stem, suffix
-    problem = f"lists a file {str(listed)[:80]!r}, which is no name of its products"
+    problem = f"lists a file {str(listed)[:80]!r}, which is not the name of one of its products"
     msg = f"{what}: {mast()} {problem}; nothing was written; try again later, or {ADVICE}"
     raise ArchiveReplyError(msg)
 

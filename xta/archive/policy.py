@@ -97,7 +97,7 @@ class Service:
 
     @property
     def private(self) -> bool:
-        """Whether nobody on the way can read what is sent: TLS, or this machine."""
+        """Whether nobody in between can read what is sent: TLS, or this machine."""
         return urlsplit(self.url).scheme == "https" or is_loopback(self.url)
 
     def owns(self, url: str) -> bool:
@@ -112,7 +112,7 @@ class Token:
 
     def __init__(self, text: str) -> None:
         text = text.strip()
-        # A line break in a header would be an injection; requests would put the token into its complaint.
+        # A line break in a header would be an injection; requests would quote the token in its error.
         if not re.fullmatch(r"[!-~]+", text):
             msg = "the MAST token has characters that no token has; copy it again from https://auth.mast.stsci.edu"
             raise ArgumentError(msg)
@@ -122,7 +122,7 @@ class Token:
         return "Token(hidden)"
 
     def __reduce__(self) -> NoReturn:
-        msg = "a token is not written anywhere"
+        msg = "a token cannot be pickled, since it must not be stored"
         raise TypeError(msg)
 
     def __call__(self, request: "PreparedRequest") -> "PreparedRequest":
@@ -147,7 +147,7 @@ class Task:
 
 
 def find_token(token: "str | Token | None" = None) -> Token | None:
-    """Return the token of an argument, else of ``MAST_API_TOKEN``; None where there is none."""
+    """Return the token of an argument, or else of ``MAST_API_TOKEN``; None if there is none."""
     if isinstance(token, Token):
         return token
     text = token if token is not None else os.environ.get("MAST_API_TOKEN", "")
@@ -179,7 +179,7 @@ def edb() -> Service:
 
 
 def edb_form() -> str:
-    """Return how the engineering database is asked, of ``XTA_EDB_FORM``: "mast" or "direct"."""
+    """Return the form of requests to the engineering database (``XTA_EDB_FORM``): "mast" or "direct"."""
     form = os.environ.get("XTA_EDB_FORM", "").strip().lower() or "mast"
     if form not in {"mast", "direct"}:
         msg = f"XTA_EDB_FORM is {form[:40]!r}; it must be mast or direct"

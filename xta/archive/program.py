@@ -45,7 +45,7 @@ def program_products(
     observations : str, int or iterable of int, optional
         Numbers of observations, also as "1-3,7". By default all.
     filters : str or iterable of str, optional
-        Names in the filter wheel. By default all. Acquisitions come along whatever their filter is.
+        Names in the filter wheel. By default all. Acquisitions are included in any filter.
     instrument : str, optional
         "NIRCAM" or "MIRI". By default both are asked for.
     kind : {"calints", "cal", "rateints", "rate", "uncal"}
@@ -99,7 +99,7 @@ def program_products(
         what = f" of observation {', '.join(map(str, missing))}" if wanted else ""
         what += f" in {' or '.join(sorted(bands))}" if bands else ""
         msg = f"program {int(digits)}: MAST lists no coronagraphic exposure ({kind}){what} with {' or '.join(names)}"
-        msg += f": it has none, or it is not archived yet, or the number is another; check it, or {ADVICE}"
+        msg += f": it has none, it is not archived yet, or the number is wrong; check it, or {ADVICE}"
         raise ArchiveNotFoundError(msg)
     if missing:
         warn(f"program {int(digits)}: MAST lists nothing of this kind for observation {', '.join(map(str, missing))}")
@@ -127,8 +127,8 @@ def fetch_program(
     program, observations, filters, instrument, kind
         As in `program_products`.
     folder : path, optional
-        Folder to copy the files to, for `xta.open_program`; it is made. The cache keeps its own copies. By default
-        they stay in the cache alone.
+        Folder to copy the files to, for `xta.open_program`; created if it does not exist. The cache keeps its own
+        copies. By default the files are only in the cache.
     log : bool
         Fetch the event logs of the visits as well.
     token : str, optional
@@ -247,7 +247,7 @@ def _visit(product: Product) -> str:
 
 
 def _is_chosen(product: Product, observations: set[int], bands: set[str]) -> bool:
-    """Check whether a product is a coronagraphic exposure of some observations and filters; of all where none are."""
+    """Check whether a product is a coronagraphic exposure of some observations and filters (empty: all)."""
     if product.role == "acquisition" or (bands and product.filter.upper() not in bands):
         return False
     return not observations or int(_visit(product)[5:8]) in observations
@@ -257,20 +257,20 @@ def _program(number: str | int) -> str:
     """Write the number of a program with five digits."""
     text = str(number).strip()
     if not is_program(text):
-        msg = f"program={number!r} is no number of a program, such as 1386"
+        msg = f"program={number!r} is not the number of a program, such as 1386"
         raise ArgumentError(msg)
     return f"{int(text):05d}"
 
 
 def _observations(given: Observations) -> set[int]:
-    """Read the numbers of observations; empty where all are meant."""
+    """Read the numbers of observations; empty if all are meant."""
     texts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int) else given or ()
     numbers: set[int] = set()
     for text in map(str, texts):
         match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", text)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 0 < first <= last:
-            msg = f"observations={given!r} are no numbers of observations from 1, such as '1-3,7'"
+            msg = f"observations={given!r} is not a list of observation numbers, such as '1-3,7'"
             raise ArgumentError(msg)
         numbers |= set(range(first, last + 1))
     return numbers

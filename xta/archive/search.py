@@ -128,7 +128,7 @@ def _ask(service: str, params: Mapping[str, object], task: Task) -> list[Row]:
             return [{str(key).lower(): row[key] for key in row} for page in pages for row in page["data"]]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             # astroquery does not check the form of a reply, so any exception may come out of it
-            raise client.error(ArchiveReplyError, "answered the search with nonsense", "try again later") from None
+            raise client.error(ArchiveReplyError, "sent an invalid answer to the search", "try again later") from None
 
 
 def _portal(client: "Client") -> "PortalAPI":
@@ -179,6 +179,6 @@ def _load(path: Path) -> list[Row]:
     except (ValueError, RecursionError):
         rows = None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        msg = "is no list of rows"
+        msg = "is not a list of rows"
         raise ArchiveReplyError(msg)
     return rows

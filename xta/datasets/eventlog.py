@@ -110,7 +110,7 @@ def _logged(config: VisitConfig, x: float, y: float) -> tuple[float, float]:
 
 
 def _sam(config: VisitConfig, start: tuple[float, float], goal: tuple[float, float]) -> str:
-    """Write a move of the star in V2, V3 in the Ideal frame of the guider, where moves are commanded."""
+    """Write a move of the star in V2, V3 as one in the Ideal frame of the guider, in which moves are commanded."""
     fgs = siaf.aperture("FGS", guider_aperture(config.guider), config.prd)
     x, y = siaf.convert(fgs, fgs.V2Ref + (goal[0] - start[0]), fgs.V3Ref + (goal[1] - start[1]), "tel", "idl")
     return f"{_nine(float(x))}, {_nine(float(y))}"
@@ -128,7 +128,7 @@ def _intended(exposure: Exposure) -> tuple[float, float]:
 
 
 def _guiding(config: VisitConfig, exposure: Exposure, star: Sky, *, comma: str = "") -> str:
-    # The log has whole milliarcseconds here.
+    # These positions are whole milliarcseconds in the log.
     x, y = (round(part, 3) for part in guide_star_ideal(config, exposure, star))
     return f"From guiding: guider {config.guider}{comma} X ideal {_nine(x)} Y ideal {_nine(y)}"
 

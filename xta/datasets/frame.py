@@ -56,7 +56,7 @@ class Frame:
 
 
 def _rotations() -> ModuleType:
-    prd.pysiaf()  # imports it without its look at the network
+    prd.pysiaf()  # imports it without its request to the network
     return import_module("pysiaf.utils.rotations")
 
 

@@ -1,7 +1,7 @@
 """Define the modes of the sample visits: masks, acquisition regions, subarrays, filters, brightness.
 
 Names are those of the SIAF and of the JWST keyword dictionary. Brightness, throughput and noise are round
-numbers of the right order; they make the pixels look right and do not affect any position.
+numbers of the right order of magnitude; they make the pixels look right and do not affect any position.
 """
 
 import re
@@ -245,7 +245,7 @@ SETUPS = {setup.aperture: setup for setup in _IMAGING}
 
 NIRCam coronagraphy on every detector and mask, time-series imaging and wavefront sensing; MIRI coronagraphy;
 NIRISS AMI. The apertures of a NIRCam mask for one filter ("NRCA5_MASKLWB_F356W") and for the whole detector
-("NRCA2_FULL_MASK335R") can be asked for, too, and are not listed.
+("NRCA2_FULL_MASK335R") can be requested, too, but are not listed.
 """
 
 ACQUISITIONS = {setup.aperture: setup for setup in _SPECTRAL}

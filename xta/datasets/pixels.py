@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["companion_pixel", "psf", "render"]
 
 _STATIC = 60.0  # wavefront error that all visits share [nm]
-_TA_DIMMING = 1e-2  # of the neutral density in front of the acquisition regions of coronagraphy
-_LARGE = 700  # a larger array has its star on a cutout of itself [pixel]
+_TA_DIMMING = 1e-2  # transmission of the neutral density in front of the acquisition regions of coronagraphy
+_LARGE = 700  # side above which the star is rendered only on a cutout [pixel]
 _CUTOUT = 320  # side of the cutout [pixel]
-_BAD = 0.002  # part of the pixels
+_BAD = 0.002  # fraction of the pixels
 _DO_NOT_USE, _JUMP, _HOT = 1, 4, 2048  # bits of the JWST data quality flags
-_NEAREST, _FARTHEST = 3.0, 70.0  # background stars from the star [arcsec]
+_NEAREST, _FARTHEST = 3.0, 70.0  # distance of background stars from the star [arcsec]
 _FAINT = (-4.5, -2.5)  # logarithm of their flux over that of the star
 _SMALL = 64  # side of the cutout of a background star [pixel]
-_CLEAN = 6.0  # no bad pixel this near to the star [pixel]
+_CLEAN = 6.0  # radius around the star without bad pixels [pixel]
 
 Image = NDArray[np.float64]
 

@@ -92,7 +92,7 @@ def distortion(ap: "JwstAperture", *, corner: tuple[int, int]) -> "Model":
 
 
 def _assign_wcs(model: "JwstDataModel", ap: "JwstAperture", offset: tuple[float, float] | None) -> None:
-    """Give a model its GWCS by the pipeline's own code, with the SIAF in place of the reference files."""
+    """Assign the GWCS to a model with the pipeline's own code, and the SIAF in place of the reference files."""
     from jwst.assign_wcs.assign_wcs import load_wcs
     from stdatamodels.jwst.datamodels import DistortionModel, FilteroffsetModel
 
@@ -125,7 +125,7 @@ def _fit_wcs(model: "JwstDataModel") -> None:
     from jwst.lib.exposure_types import IMAGING_TYPES
 
     if model.meta.exposure.type.lower() in IMAGING_TYPES:
-        # Like the pipeline, take the best polynomial where none fits within 0.01 pixel, and none where it raises.
+        # Like the pipeline, take the best polynomial if none fits within 0.01 pixel, and none if it raises.
         with contextlib.suppress(ValueError, RuntimeError), filtered("ignore", RuntimeWarning, "Failed to achieve"):
             update_fits_wcsinfo(model)
 

@@ -93,7 +93,7 @@ _TRUTH: dict[str, tuple[str, ...]] = {
     "companion_x": ("pixel", "true pixel of the companion, 0-based, along x"),
     "companion_y": ("pixel", "true pixel of the companion, 0-based, along y"),
     "companion_separation": ("arcsec", "separation of the companion from the star"),
-    "companion_position_angle": ("degree", "position angle of the companion, north over east"),
+    "companion_position_angle": ("degree", "position angle of the companion, north through east"),
     "companion_contrast": ("1", "flux of the companion over that of the star"),
     "star_flux": ("Jy", "flux of the star"),
 }

@@ -48,8 +48,8 @@ TOLERANCE = 1e-8
 """Largest round-trip error of `world_to_pixel` [pixel]; doubles of degrees resolve about 3e-9 px."""
 
 MAX_ITERATIONS = 50
-MAX_STEP = 500.0  # [pixel] one Newton step; farther, the Jacobian of a distorted field says little
-FARTHEST = 10_000.0  # [pixel] from the array's center; beyond, a polynomial describes no instrument
+MAX_STEP = 500.0  # [pixel] longest Newton step; farther away, the Jacobian of a distorted field is not valid
+FARTHEST = 10_000.0  # [pixel] from the array's center; farther away, a polynomial describes no instrument
 
 CROSS = np.array([[0, 0.5, -0.5, 0, 0], [0, 0, 0, 0.5, -0.5]])
 """x and y of a point, and of those right, left, above and below it [pixel].
@@ -195,7 +195,7 @@ def world_to_pixel(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floa
 
 
 def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]:
-    """Find the pixels of finite positions (n,), or say which one has none."""
+    """Find the pixels of finite positions (n,); raise an error that names the first position without one."""
     residual = _residual_function(wcs, ra, dec)
     everyone = np.arange(ra.size)
     x0, y0 = (np.full(ra.shape, value) for value in _center(wcs))
@@ -221,9 +221,9 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
 
 
 def _iterate(residual: "Residual", x: "Floats", y: "Floats") -> tuple["Floats", "Floats"]:
-    """Take Newton steps from pixels (n,) until none of the points moves; what a step means is checked later."""
-    # Points that rest leave the iteration, so that a few slow ones do not make all of them be evaluated again. Steps
-    # are cut to `MAX_STEP`, for the first may be wild.
+    """Take Newton steps from pixels (n,) until none of the points moves; the caller checks the result."""
+    # Points that no longer move leave the iteration, so that a few slow ones do not cost evaluations of all. Steps
+    # are cut to `MAX_STEP`, since the first may be far too long.
     active = np.arange(x.size)
     last = np.full(x.shape, np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -233,7 +233,7 @@ def _iterate(residual: "Residual", x: "Floats", y: "Floats") -> tuple["Floats", 
             scale = np.minimum(1.0, MAX_STEP / step)
             x[active] += np.where(np.isfinite(scale), dx * scale, 0.0)
             y[active] += np.where(np.isfinite(scale), dy * scale, 0.0)
-            # At rounding level a step no longer shrinks: that is as close as doubles come.
+            # At rounding level a step no longer shrinks: doubles allow no better.
             done = (step < 1e-9) | ((step < TOLERANCE) & (step >= last[active])) | ~np.isfinite(step)
             last[active] = step
             active = active[~done]
@@ -261,7 +261,7 @@ def _sky_rotation(wcs: "WCS") -> tuple[int, "Floats"]:
 
 
 def reference(wcs: "WCS") -> dict[str, float]:
-    """Read the attitude of a JWST imaging GWCS: what the keywords V2_REF, V3_REF [arcsec], ROLL_REF ... [deg] hold."""
+    """Read the attitude of a JWST imaging GWCS: the keywords V2_REF, V3_REF [arcsec], ROLL_REF ... [deg]."""
     v2, minus_v3, roll, dec, minus_ra = _sky_rotation(wcs)[1]
     return {
         "v2_ref": v2 * 3600,
@@ -274,7 +274,7 @@ def reference(wcs: "WCS") -> dict[str, float]:
 
 def _rotated_reference(angles: "Floats", rotation: "Floats") -> tuple[float, float, float]:
     """Turn the attitude (roll, Dec, RA of the reference point) by a rotation of the sky [deg]."""
-    # Two vectors carry the attitude, the reference point and the direction to V3 there: rotate both, and read the
+    # Two vectors define the attitude, the reference point and the direction to V3 there: rotate both, and read the
     # coordinates of the one and the position angle of the other.
     _, _, roll, dec, minus_ra = angles
     east, north = tangent_basis(-minus_ra, dec)
@@ -331,7 +331,7 @@ def adjust(wcs: "WCS", rotation: "Floats", *, copy: bool = True) -> "WCS":
 
 
 def _v23tosky(angles: "Floats") -> "Model":
-    """Transform from V2, V3 [arcsec] to RA, Dec [deg], in the form that the JWST pipeline gives it."""
+    """Transform from V2, V3 [arcsec] to RA, Dec [deg], in the form that the JWST pipeline uses."""
     from astropy.modeling.models import RotationSequence3D, Scale
     from gwcs.geometry import CartesianToSpherical, SphericalToCartesian
 
@@ -353,7 +353,7 @@ def shift(wcs: "WCS", dx: float, dy: float, *, copy: bool = True) -> "WCS":
     from astropy.modeling.models import Shift
 
     first = wcs.pipeline[0].transform.copy()
-    # The box is in the pixels of before; a new one would have to know the new array.
+    # The box is in the old pixels; a new one would need the shape of the new array.
     if first.has_user_bounding_box:
         del first.bounding_box
     return _replace_step(wcs, 0, (Shift(dx) & Shift(dy)) | first, copy=copy)

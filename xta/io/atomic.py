@@ -64,7 +64,7 @@ def whole_folder(path: "str | os.PathLike[str]", *, like: tuple[str, ...]) -> It
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """Yield a name beside a target, at which nothing is left; say what went wrong on the way."""
+    """Yield the name of a temporary file beside a target, and remove it at the end; errors become a FileError."""
     _remove_abandoned(target)
     temporary = target.with_name(f"{_prefix(target)}{os.getpid()}-{secrets.token_hex(8)}{target.suffix}")
     try:
@@ -74,7 +74,7 @@ def _temporary(target: Path) -> Iterator[Path]:
             finally:
                 _remove(temporary)
     except (OSError, RuntimeError) as error:
-        # A RuntimeError is of the disk where the NetCDF library raised it; else it is of a computation.
+        # A RuntimeError of the NetCDF library comes from the disk; any other comes from a computation.
         origin = Path(traceback.extract_tb(error.__traceback__)[-1].filename).stem
         if isinstance(error, XtaError) or (isinstance(error, RuntimeError) and origin != "_netCDF4"):
             raise
@@ -109,7 +109,7 @@ def _prefix(target: Path) -> str:
 def _remove_abandoned(target: Path) -> None:
     """Remove the temporary files of a target whose processes have ended.
 
-    Numbers are given again, so a file stays as long as any process has the number in its name.
+    Process numbers are reused, so a file stays as long as any process has the number in its name.
     """
     name = re.compile(rf"{re.escape(_prefix(target))}(\d{{1,9}})-[0-9a-f]{{16}}{re.escape(target.suffix)}")
     with suppress(OSError):  # a folder or file of somebody else
@@ -145,10 +145,10 @@ def _target(path: "str | os.PathLike[str]") -> Path:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Hold interrupts off until the block ends.
+    """Defer interrupts until the block ends.
 
     Signals are handled between two steps of Python in the main thread. One that is handled inside of a lock of xarray
-    leaves it locked for ever, and then nothing can close the file.
+    leaves it locked forever, and then nothing can close the file.
     """
     if threading.current_thread() is not threading.main_thread():  # which gets no signals
         yield
@@ -168,7 +168,7 @@ def interrupts_wait() -> Iterator[None]:
 
 
 class _Pool(ThreadPoolExecutor):
-    """Threads of which each is known to the pool: no interrupt comes between the start of one and its entry."""
+    """A pool that knows all of its threads: no interrupt comes between the start of one and its registration."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         with interrupts_wait():
@@ -176,7 +176,7 @@ class _Pool(ThreadPoolExecutor):
 
 
 def compute(task: Any) -> None:
-    """Compute what dask shall write; whatever happens, no thread of this process writes on when this has ended."""
+    """Compute what dask is to write; after this function, even if it fails, no thread of this process still writes."""
     from dask import config, threaded
     from dask.base import get_scheduler
     from dask.system import CPU_COUNT

@@ -142,7 +142,7 @@ class FitsArray(BackendArray):
         except damage() as error:
             cause, change = error, f"{type(error).__name__}: {error}"
         advice = "it may have been changed or removed since it was opened, so open it again"
-        msg = f"{self.manager._args[0]} cannot be read any more ({change}); {advice}"
+        msg = f"{self.manager._args[0]} can no longer be read ({change}); {advice}"
         raise FileError(msg) from cause
 
 

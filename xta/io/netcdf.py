@@ -157,7 +157,7 @@ def _plain_text(name: Hashable, variable: xr.Variable) -> xr.Variable:
     """Make every text a plain str: a join of several exposures mixes subclasses, and NaN where one is missing."""
     values = np.asarray(variable.values, dtype=object)
     if not any(isinstance(value, str) for value in values.flat):
-        return variable  # no text; xarray knows what to make of it, or refuses it
+        return variable  # not text: xarray converts it or refuses it
     others = [value for value in values.flat if not isinstance(value, str) and pd.isna(value) is not True]
     if others:
         kind = type(others[0]).__name__

@@ -1,4 +1,4 @@
-"""Read an event log of the Onboard Science Software (OSS), with the centroids and maneuvers of acquisitions.
+"""Read an event log of the onboard scripts (OSS), with the centroids and maneuvers of acquisitions.
 
 The log is telemetry: rows of time and message (``ICTM_EVENT_MSG``) from the engineering database. A target
 acquisition (TA) writes a block of rows to it, with the heading ``TARGET LOCATE SUMMARY``, and the centroid in
@@ -122,7 +122,7 @@ class OssLog:
 
     @cached_property
     def _reported(self) -> set[str]:
-        """Visits for which the warning that they cannot be checked was issued already."""
+        """Visits for which the warning that they cannot be checked was already issued."""
         return set()
 
     @cached_property
@@ -130,7 +130,7 @@ class OssLog:
         return ownership(self.messages.tolist())
 
     def visits(self) -> list[Visit]:
-        """List the visits that the log has, in order of appearance.
+        """List the visits in the log, in order of appearance.
 
         Returns
         -------
@@ -275,12 +275,12 @@ class OssLog:
     def _doubt(self, stretch: Indices, names: frozenset[str]) -> OssLogError:
         return OssLogError(
             f"rows of the event log from {self.times[stretch[0]]} to {self.times[stretch[-1]]} may belong to "
-            f"{' or '.join(sorted(names))}, and no script decides it; cut the log to the rows of one visit"
+            f"{' or '.join(sorted(names))}, and no script shows which; cut the log to the rows of one visit"
         )
 
 
 def _order(times: npt.NDArray[np.datetime64], messages: npt.NDArray[np.object_]) -> npt.NDArray[np.intp] | None:
-    """Sort rows by time and drop repeats: the indices to keep, None if all are in order."""
+    """Return the rows to keep, sorted by time and without repeats; None if nothing changes."""
     order = np.argsort(times, kind="stable")
     stamps = times[order].astype(np.int64)
     # Messages are compared only if two rows have the same time, since hashing all those of a long log is slow.

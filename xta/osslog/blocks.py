@@ -215,7 +215,7 @@ def _centroid(block: _Block, visit: str | None) -> Centroid:
 
 
 def _pair(value: str) -> tuple[str, str]:
-    """Split ``(a, b)``; a truncated value gives no halves, since the second may lack digits."""
+    """Split ``(a, b)`` into its halves; a truncated value has none, since the second may lack digits."""
     match = _PAIR.fullmatch(value)
     return (match[1].strip(), match[2].strip()) if match else ("", "")
 

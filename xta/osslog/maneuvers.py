@@ -158,7 +158,7 @@ def _guider(sams: Sequence[Sam], given: int | None) -> int:
         raise ArgumentError(msg)
     numbers = logged | ({given} if given else set())
     if len(numbers) != 1:
-        told = f", the caller {given}" if given else ""
+        told = f", and guider is {given}" if given else ""
         msg = f"the log has the guiders {sorted(logged)}{told}, not exactly one; give guider="
         raise OssLogError(msg)
     return int(numbers.pop())

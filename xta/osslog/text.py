@@ -117,14 +117,14 @@ def _describe(text: str, is_csv: bool) -> str:
     """Describe a text without events."""
     body = text.strip()
     if not body:
-        return "it is empty, as the database's reply is when the interval or mnemonic holds nothing"
+        return "it is empty, like the reply of the database if it has nothing for the interval or mnemonic"
     if re.match(r"<(!doctype|html|\?xml|head|body)", body, re.IGNORECASE):
-        return "it is a web page, such as a service shows in place of an error code"
+        return "it is a web page, such as a service sends instead of an error code"
     if "\0" in body or body.count("\ufffd") > len(body) // 20:
         return f"it is binary, beginning {body[:16]!r}"
     first = body.split("\n", 1)[0]
     if is_csv and _header(first) and "\n" not in body:
-        return "it has a header and no rows, as when the interval holds no event"
+        return "it has a header but no rows, like the reply for an interval without events"
     return f"no line has a time and a message; it begins {first[:60]!r}"
 
 
@@ -272,7 +272,7 @@ def _checked(times: Sequence[Any], messages: Sequence[Any], ids: list[int | None
     result = _finish(times, clean, ids, where=where)
     if not result.messages:
         first = result.damaged[:1]
-        reason = f"no row has a time and a message, the first is {first[0]}" if first else "there are no rows of events"
+        reason = f"no row has a time and a message; the first is {first[0]}" if first else "there are no rows of events"
         msg = f"no event in {where}: {reason}; {ADVICE}"
         raise OssLogError(msg)
     return result

@@ -109,7 +109,7 @@ def normalize_visit(visit: str | SupportsIndex) -> str:
 
 def _carriers(messages: Sequence[str]) -> tuple[Rows, Rows, tuple[str, ...]]:
     """Find the rows with the ID of their visit (not just a mention): rows, indices into the names, names."""
-    # The first four letters rule out most rows of a large log; of the rest the first eight tell which lead it may
+    # The first four letters rule out most rows of a large log. The first eight of the rest show which lead it may
     # be, and so where the id begins.
     heads = {lead[:4] for lead in _LEADS}
     lengths = {lead[:8]: len(lead) for lead in _LEADS if len(lead) > 8}
@@ -259,7 +259,7 @@ def _script(first: int, last: int, name: str) -> Span:
 
 
 def _stretches(spans: list[Span], n: int) -> Iterator[tuple[int, int, set[Span]]]:
-    """Cut the rows where any span begins or ends; give each stretch with the spans over it."""
+    """Cut the rows where any span begins or ends; return each stretch with the spans over it."""
     begin: dict[int, list[Span]] = {0: []}
     stop: dict[int, list[Span]] = {n: []}
     for span in spans:
@@ -273,9 +273,9 @@ def _stretches(spans: list[Span], n: int) -> Iterator[tuple[int, int, set[Span]]
 
 
 def _decide(active: set[Span]) -> frozenset[str]:
-    """Choose the owner among the spans over a stretch: no visit, one, or all that it may be."""
-    # The evidence in falling order: both ends in the log; then one end or an id, and among several of these the
-    # visit whose script runs, best one of target acquisition. Scripts alone decide only where nothing else claims.
+    """Choose the owner among the spans over a stretch: no visit, one, or all that are possible."""
+    # The evidence, best first: both ends in the log; then one end or an id, and among several of these the
+    # visit whose script runs, preferably for target acquisition. Scripts alone decide only if nothing else claims.
     by_kind: dict[str, list[Span]] = {}
     for span in active:
         by_kind.setdefault(span.kind, []).append(span)
@@ -291,6 +291,6 @@ def _decide(active: set[Span]) -> frozenset[str]:
     for evidence in (running, acquiring):
         if len(claims & evidence) == 1:
             return frozenset(claims & evidence)
-    if len(claims) == 1 and running:  # the script of another visit: ends and starts of both are lost, or it strayed
+    if len(claims) == 1 and running:  # the script of another visit: ends and starts of both are missing
         return frozenset(acquiring if len(acquiring) == 1 else claims | running)
     return frozenset(claims)

@@ -127,7 +127,7 @@ def _by_visit(found: Exposures) -> dict[str, Exposures]:
 def _event_log(tree: xr.DataTree, visit: str) -> Any:
     """Choose the event log of the program with the most rows of a visit; None if there is none."""
     logs = _needed(tree, "event log")
-    # Logs mention the visits before and after theirs; those of other names are read where that of the visit is none.
+    # Logs also mention the visits before and after their own, so those with the name of this visit are tried first.
     for paths in ([path for path in logs if visit in path.name], [path for path in logs if visit not in path.name]):
         log, passed_over = best_log(paths, visit)
         for text in passed_over:

@@ -299,7 +299,7 @@ def klip(
     numbasis, annuli, subsections, mode, iwa, owa, movement, closest, closest_by, fwhm, progress : optional
         As in `xta.klip`.
     client : distributed.Client, optional
-        Each filter is subtracted on one of its workers, without a bar of progress.
+        Each filter is subtracted on one of its workers, without a progress bar.
 
     Returns
     -------

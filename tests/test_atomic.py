@@ -10,10 +10,13 @@ import time
 
 import dask
 import netCDF4
+import numpy as np
 import pytest
 import xarray as xr
+from dask.array import from_delayed
 
 import xta
+from xta import identity
 from xta.errors import FileError, XtaError
 from xta.io.atomic import compute, interrupts_wait, whole_file, whole_folder
 
@@ -265,6 +268,24 @@ def test_compute_leaves_no_thread_that_writes():
     with pytest.raises(KeyboardInterrupt):
         compute(write())
     assert done == ["whole"]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_interrupt_waits_until_coordinates_are_read():
+    """An interrupt while netCDF4 reads is lost; one while dask starts a thread lets the process wait for ever."""
+    done = []
+
+    @dask.delayed
+    def read(name):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.05)
+        done.append(name)
+        return np.array(1.0)
+
+    values = {name: ((), from_delayed(read(name), (), float)) for name in ("target_x", "target_y")}
+    with pytest.raises(KeyboardInterrupt):
+        identity.in_memory(xr.Dataset(coords=values))
+    assert done == ["target_x", "target_y"]
 
 
 def leave_folder(path):

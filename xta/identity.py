@@ -15,6 +15,7 @@ import xarray as xr
 from xta import model
 from xta.errors import ArgumentError, MissingError
 from xta.images.dq import DO_NOT_USE
+from xta.io.atomic import interrupts_wait
 
 __all__ = [
     "IDENTITY",
@@ -279,13 +280,16 @@ def in_memory(ds: xr.Dataset) -> xr.Dataset:
 
     NumPy's variable-width texts, which Zarr returns, become objects, since xarray cannot fill them in a join.
     """
-    loaded = {
-        name: variable.astype(object) if variable.dtype.kind == "T" else variable.compute()
+    lazy = {
+        name: variable.astype(object) if variable.dtype.kind == "T" else variable
         for name, variable in ds.coords.variables.items()
         if not {"y", "x", "ta_y", "ta_x"} & set(variable.dims)
         and (variable.dtype.kind == "T" or variable.chunks is not None or (name in NAMES and not variable._in_memory))
     }
-    return ds.assign_coords({name: variable.compute() for name, variable in loaded.items()}) if loaded else ds
+    if not lazy:
+        return ds
+    with interrupts_wait():
+        return ds.assign_coords({name: variable.compute() for name, variable in lazy.items()})
 
 
 def klip_image(ds: xr.Dataset, *names: str) -> xr.Dataset:

@@ -175,17 +175,19 @@ class _Pool(ThreadPoolExecutor):
             return super().submit(*args, **kwargs)
 
 
-def compute(task: Any) -> None:
-    """Compute what dask is to write; after this function, even if it fails, no thread of this process still writes."""
+def compute(task: Any) -> Any:
+    """Compute what dask is to write or read; after this function, even if it fails, no thread still works on it.
+
+    dask's own threads go on, and one whose start is interrupted makes the process wait forever when it ends.
+    """
     from dask import config, threaded
     from dask.base import get_scheduler
     from dask.system import CPU_COUNT
 
     if get_scheduler(collections=[task]) is threaded.get:  # type: ignore[no-untyped-call]
         with _Pool(config.get("num_workers", None) or CPU_COUNT) as pool:
-            task.compute(pool=pool)
-    else:
-        task.compute()
+            return task.compute(pool=pool)
+    return task.compute()
 
 
 def make_folder(path: Path) -> None:

@@ -13,7 +13,7 @@ from xta import identity, model, pixels
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
 from xta.identity import KEYWORDS, header
-from xta.io.atomic import make_folder, whole_file
+from xta.io.atomic import compute, make_folder, whole_file
 from xta.io.backend import open_exposure
 from xta.io.cards import history, set_cards
 from xta.io.klipfits import write_klip
@@ -343,7 +343,7 @@ def _from_attributes(ds: xr.Dataset, product: Any) -> Any:
 def _set_arrays(product: Any, ds: xr.Dataset) -> None:
     dims = [dim for dim in ("integration", "y", "x") if dim in ds["sci"].dims]
     # Compute all at once, since the variables of a recentered dataset share their bad pixels.
-    arrays = ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True).compute()
+    arrays = compute(ds[[name for name in ARRAYS if name in ds]].reset_coords(drop=True))
     for name in arrays:
         values = arrays[name].transpose(*dims).values
         dtype = np.uint32 if name == "dq" else np.float32

@@ -15,6 +15,7 @@ from xta.errors import ArgumentError, MissingError, SiafError
 from xta.geometry import sky, wcs
 from xta.identity import header, words
 from xta.images import dq
+from xta.io.atomic import compute
 from xta.model import scalar
 from xta.plot import frame, places
 from xta.plot.places import Point
@@ -193,7 +194,7 @@ def median_image(ds: xr.Dataset, integration: int | None) -> xr.DataArray:
     if "integration" in image.dims:
         with warnings.catch_warnings():  # a pixel that is bad in all integrations is drawn as bad
             warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-            image = image.median("integration").compute()
+            image = compute(image.median("integration"))
     if set(image.dims) != {"y", "x"}:
         msg = f"sci has the dimensions {image.dims}; select one exposure first"
         raise ArgumentError(msg)

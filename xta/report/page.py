@@ -11,7 +11,7 @@ from xta import identity, plot
 from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
 from xta.identity import header
-from xta.io.atomic import whole_file
+from xta.io.atomic import compute, whole_file
 from xta.plot.places import Point, acquisition_marks, exposure_labels, science_marks
 from xta.plot.style import COLUMN, DPI, STYLE
 from xta.report import sections, viewer
@@ -33,7 +33,7 @@ def page(ds: xr.Dataset, *, back: str | None = None) -> str:
     # Texts become printable, what is small is read once; frames and sky coordinates are left where they are.
     attrs = {key: CONTROL.sub("\ufffd", value) if isinstance(value, str) else value for key, value in ds.attrs.items()}
     small = [name for name, variable in ds.variables.items() if not {"x", "y"} & set(variable.dims)]
-    ds = ds.merge(ds[small].compute(), overwrite_vars=small).assign_attrs(attrs)
+    ds = ds.merge(compute(ds[small]), overwrite_vars=small).assign_attrs(attrs)
     title = identity.words(ds, "target_name", "visit_id", between=" · ")
     body = fill(
         "exposure.html",

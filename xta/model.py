@@ -187,8 +187,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "centroid_kind": ("", "kind of the centroid in use"),
     "ta_in_use": ("1", "label of the TA exposure in use"),
     # compute_offset
-    "centroid_x": ("pixel", "star in the TA, x of its readout"),
-    "centroid_y": ("pixel", "star in the TA, y of its readout"),
+    "centroid_x": ("pixel", "star in the TA image, x of the readout"),
+    "centroid_y": ("pixel", "star in the TA image, y of the readout"),
     "centroid_ra": ("degree", "RA of the centroid by the TA WCS"),
     "centroid_dec": ("degree", "Dec of the centroid by the TA WCS"),
     "centroid_difference_x": ("pixel", "onboard centroid minus image, x"),
@@ -208,8 +208,8 @@ ATTRS: dict[str, tuple[str, str]] = {
     "offset_east": ("arcsec", "target minus centroid, toward east"),
     "offset_north": ("arcsec", "target minus centroid, toward north"),
     # adjust_wcs
-    "target_x": ("pixel", "star, 0-based, in the label x"),
-    "target_y": ("pixel", "star, 0-based, in the label y"),
+    "target_x": ("pixel", "star, 0-based, along x"),
+    "target_y": ("pixel", "star, 0-based, along y"),
     "mask_x": ("pixel", "mask, or SIAF reference point, x"),
     "mask_y": ("pixel", "mask, or SIAF reference point, y"),
     "mask_x_err": ("pixel", "standard error of the mask, x"),

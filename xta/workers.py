@@ -22,7 +22,7 @@ def mapped(
     Parameters
     ----------
     function : callable
-        Without a client it is called when its result is asked for. With one, function and items are pickled.
+        Without a client it is called when its result is requested. With one, function and items are pickled.
     items : iterable
     client : distributed.Client, optional
         Its workers do the work. The items of a worker that died are done again by another; dask gives up an item after

@@ -47,7 +47,7 @@ def program_products(
     filters : str or iterable of str, optional
         Names in the filter wheel. By default all. Acquisitions are included in any filter.
     instrument : str, optional
-        "NIRCAM" or "MIRI". By default both are asked for.
+        "NIRCAM" or "MIRI". By default both are searched.
     kind : {"calints", "cal", "rateints", "rate", "uncal"}
         Which product of each exposure; of acquisitions, which are images, "cal" for "calints" and "rate" for
         "rateints".

@@ -67,7 +67,7 @@ def _show(message: Warning | str, category: type[Warning], *_args: Any, **_kwarg
 
 
 def _end_threads() -> None:
-    """End the threads of dask: Python would wait for ever for one of them whose start was interrupted."""
+    """End the threads of dask: Python would wait forever for one of them whose start was interrupted."""
     dask: Any = sys.modules.get("dask.threaded")
     if dask is not None and dask.default_pool is not None:
         dask.default_pool.shutdown(wait=False, cancel_futures=True)

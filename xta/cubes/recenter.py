@@ -113,7 +113,7 @@ def _tracked(ds: xr.Dataset, track: bool | xr.Dataset, **options: Any) -> xr.Dat
     """Recenter each integration on its own star."""
     table = register(ds, each="integration") if track is True else track
     if not isinstance(table, xr.Dataset) or not {"dx", "dy"} <= set(table.variables):
-        msg = "track is no table of the star; give True, or ds.ta.register(each='integration')"
+        msg = "track is not a table of the star; give True, or ds.ta.register(each='integration')"
         raise ArgumentError(msg)
     if "integration" not in ds["sci"].dims or table.sizes.get("integration") != ds.sizes["integration"]:
         msg = f"track has the sizes {dict(table.sizes)}, but sci has {dict(ds['sci'].sizes)}; register this exposure"

@@ -245,7 +245,7 @@ def _of_gwcs(tag: str, node: Any) -> Any:
     if "pixel_shape" in node:
         made.pixel_shape = node["pixel_shape"]
     with filtered("ignore", GwcsBoundingBoxWarning):
-        _ = made.bounding_box  # turns one in the order of C round, as gwcs does when it is asked for later
+        _ = made.bounding_box  # reverses one in C order, as gwcs does when it is requested later
     return made
 
 

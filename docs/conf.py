@@ -56,6 +56,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_execution_excludepatterns = ["examples/07_*"]  # its files are not in the repository; its figure is
 nb_output_stderr = "remove-warn"
+nb_merge_streams = True
 copybutton_exclude = ".linenos, .gp"
 
 html_theme = "furo"
@@ -68,15 +69,25 @@ html_copy_source = False
 linkcheck_anchors = False
 linkcheck_timeout = 20
 
+START = """
+import os
+if os.getcwd().startswith({docs!r}):  # but not the quickstart, which starts in an empty folder
+    os.chdir({folder!r})
+del os
+"""
+
 
 def make_samples() -> None:
-    """Make the sample program that the pages work on, and tell the notebooks where it is."""
-    folder = tempfile.mkdtemp(prefix="xta-docs-")
+    """Make the sample files of the guide, and start its pages where they are, as their readers do."""
+    folder = Path(tempfile.mkdtemp(prefix="xta-docs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    datasets.make_program(folder, mode="nircam")
-    datasets.make_visit(Path(folder, "miri"), mode="miri", confirm=True)
-    datasets.make_visit(Path(folder, "failed"), mode="nircam", visit_id="09993001001", failed_ta=True)
-    os.environ |= {"XTA_DOCS_SAMPLE": folder, "XTA_OFFLINE": "1", "XTA_CACHE": str(Path(folder, "cache"))}
+    datasets.make_program(folder / "xta-demo/data")
+    datasets.make_visit(folder / "xta-demo/miri", mode="miri", confirm=True)
+    datasets.make_visit(folder / "xta-demo/failed", visit_id="09993001001", failed_ta=True)
+    startup = folder / "ipython/profile_default/startup/folder.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(START.format(docs=str(HERE), folder=str(folder)))
+    os.environ |= {"IPYTHONDIR": str(folder / "ipython"), "XTA_OFFLINE": "1", "XTA_CACHE": str(folder / "empty")}
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm, of a notebook without widgets
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), *filter(None, [os.environ.get("PYTHONPATH")])])
 

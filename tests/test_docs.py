@@ -130,10 +130,16 @@ def paste(script, folder, *command):
     return done.stdout
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_page_hides_code_or_changes_the_folder(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"^:tags:.*(remove|hide)", text, re.MULTILINE)
+    assert "os.chdir" not in text
+
+
 @pytest.mark.heavy
 def test_quickstart_and_readme_work_when_they_are_pasted_into_an_empty_folder(tmp_path):
     page = DOCS / "quickstart.md"
-    assert "chdir" not in page.read_text(encoding="utf-8")
     printed = paste("\n".join(blocks(page, "{code-cell} ipython3")), tmp_path, sys.executable, "-c")
     pulls = re.search(r"star minus truth: (\S+), (\S+) standard errors", printed)
     assert all(abs(float(pull)) < 4 for pull in pulls.groups())
@@ -141,6 +147,26 @@ def test_quickstart_and_readme_work_when_they_are_pasted_into_an_empty_folder(tm
     assert paste("\n".join(blocks(ROOT / "README.md", "python")), tmp_path, sys.executable, "-c")
     names = {path.name for path in tmp_path.iterdir()}
     assert {"centered.nc", "star.nc", "star.png", "star_centered.nc", "planet.nc", "xta-demo"} <= names
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Make the sample files as the guide tells its readers, in a folder that its pages share."""
+    folder = tmp_path_factory.mktemp("guide")
+    paste("\n".join(blocks(DOCS / "guide" / "index.md", "python")), folder, sys.executable, "-c")
+    return folder
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "page",
+    [path for path in PAGES if path.name != "archive.md" and path.parent.name in {"guide", "reference"}],
+    ids=page_id,
+)
+def test_the_code_of_a_page_works_when_it_is_pasted_beside_the_samples(page, samples):
+    if not (cells := blocks(page, "{code-cell} ipython3")):
+        pytest.skip("the page has no code")
+    paste("\n".join(cells), samples, sys.executable, "-c")
 
 
 def run(**environment):

@@ -34,8 +34,8 @@ found.drop_vars("why").to_dataframe().round(4)
 
 # %%
 speckles = sci.ta.estimate_center(template=model, center=center)
-print(f"speckles: x {float(speckles.x):.4f} ± {float(speckles.x_sigma):.4f} px")
-print(f"          y {float(speckles.y):.4f} ± {float(speckles.y_sigma):.4f} px")
+print(f"speckles: x {float(speckles.x):.4f} ± {float(speckles.x_sigma):.1g} px")
+print(f"          y {float(speckles.y):.4f} ± {float(speckles.y_sigma):.1g} px")
 
 # %% [markdown]
 # ## Compare with the truth

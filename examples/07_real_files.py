@@ -33,12 +33,12 @@ from xta.errors import XtaWarning
 
 real = Path(os.environ.get("XTA_REAL_DATA", "real"))
 folder = Path(tempfile.mkdtemp())
-warnings.simplefilter("ignore", XtaWarning)  # what other software did to the files is told above
+warnings.simplefilter("ignore", XtaWarning)  # see above for what other software did to the files
 
 # %% [markdown]
 # ## AU Mic: two rolls and three reference stars
 #
-# The headers contain which exposures are references (IS_PSF), so `open_program` sorts them. The star is on pixel
+# The headers say which exposures are references (IS_PSF), so `open_program` sorts them. The star is on pixel
 # (150, 174) in all of them.
 
 # %%

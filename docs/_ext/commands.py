@@ -1,6 +1,7 @@
 """The directive ``commands``: every command of the command line with its options, from the commands themselves."""
 
 import inspect
+import re
 
 import click
 from tables import Generated, table, title
@@ -30,9 +31,11 @@ def entry(name, command):
     context = click.Context(command, info_name=name)
     usage = " ".join([name, *command.collect_usage_pieces(context)])
     yield from (".. code-block:: text", "", f"   {usage}", "")
-    yield from (*inspect.cleandoc(command.help or "").replace("`", "``").splitlines(), "")
+    text = inspect.cleandoc(command.help or "").replace("`", "``")
+    yield from (*re.sub(r"(?<!`)--[a-z]+", r"``\g<0>``", text).splitlines(), "")
     options = [each.get_help_record(context) for each in command.params if isinstance(each, click.Option)]
-    if rows := [(f"``{names}``", text.replace("*", "\\*")) for names, text in options]:
+    breakable = [(names.replace("|", "|\u200b"), text) for names, text in options]  # a long choice may wrap
+    if rows := [(f"``{names}``", text.replace("*", "\\*")) for names, text in breakable]:
         yield from table(("option", "meaning"), rows, widths="35 65")
 
 

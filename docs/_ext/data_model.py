@@ -1,6 +1,7 @@
 """The directives ``data-model``, ``checks`` and ``error-parts``: the package's own tables, as tables of a page."""
 
 import inspect
+import re
 from itertools import groupby
 
 from tables import Generated, table, title
@@ -25,7 +26,11 @@ class Checks(Generated):
 
     def lines(self):
         """Write a table."""
-        labels = [(f"*{label}*", *entry) for label, entry in checklist.CHECKS.items()]
+        code = re.compile(r"\w+='\w+'|\w+=(?=\.)|(?:ds|xta)\.[\w.]+\w(?:\(\w+\))?|\b_\w+")
+        labels = [
+            (f"*{label}*", *(code.sub(r"``\g<0>``", text) for text in entry))
+            for label, entry in checklist.CHECKS.items()
+        ]
         return table(("check", "passes if", "what to do if it fails"), labels, widths="20 35 45")
 
 

@@ -22,11 +22,12 @@ truth = program.truth.sel(file=program.science[0].name)
 # ## All independent estimates
 #
 # `template` needs an image of the star behind the mask, such as a model made with STPSF. Here it is the image of the
-# reference star, which was observed behind the same mask. `center` is the position of the star in this image.
+# reference star, which was observed behind the same mask. `coadd` leaves out its bad pixels, which would otherwise
+# match those of the exposure. `center` is the position of the star in this image.
 
 # %%
 reference = xta.analyze(program.reference[0])
-model = reference.sci.median("integration").values
+model = reference.ta.coadd(method="median").sci.values
 center = (float(reference.target_x), float(reference.target_y))
 
 found = sci.ta.estimates()
@@ -49,9 +50,9 @@ print(
 )
 
 # %% [markdown]
-# The estimate from the speckles is a tenth of a pixel off. That is much more than its standard error, which contains
-# only the noise. The reference star was at another position behind the mask, and the light around the mask depends on
-# this position. The accuracy of a template is limited by the accuracy of the model.
+# The other estimates share the errors of the move to the mask and of the filter's shift, so they are off in the same
+# way. The speckles show the star relative to the reference star, so this estimate is off by the error of `center`. Its
+# standard error contains only the noise. The accuracy of a template is limited by the accuracy of the model.
 #
 # Each estimate has a sentence that describes the result, or the reason why there is none.
 

@@ -50,7 +50,7 @@ def estimate_center(
         A science exposure; its integrations are averaged.
     template : array, path, astropy.io.fits.HDUList or STPSF instrument
         Image of the star behind the mask, at the pixel scale and in the orientation of the exposure; see
-        `read_template`.
+        `read_template`. Its bad pixels must be NaN, since hot ones would match those of the exposure.
     center : (float, float), optional
         Pixel of the star in the model, 0-based x, y [pixel]; by default the middle.
     upsample : int

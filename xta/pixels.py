@@ -70,7 +70,7 @@ def converted(ds: xr.Dataset, *, names: Iterable[str] = model.IMAGES) -> xr.Data
     Raises
     ------
     ArgumentError
-        If the labels ``x``, ``y`` are no numbers; ``sci`` is empty or has no dimensions ``y``, ``x``; an image has a
+        If the labels ``x``, ``y`` are not numbers; ``sci`` is empty or has no dimensions ``y``, ``x``; an image has a
         dimension that ``sci`` has not, as when ``sci`` alone was averaged; it does not hold real numbers; flags are
         fractions, as after ``mean``, or negative; or ``err`` is negative at more than 1 % of the pixels, as after a
         subtraction of errors. The message names what to call instead.

@@ -225,7 +225,7 @@ def as_solution(solved: Any) -> str:
     ]
     head = ("star [px, 0-based]", "x", "y", "error x", "error y", "before x", "before y")
     chi2, degrees = table.attrs["chi2"], table.attrs["degrees"]
-    closing = f"chi-square {chi2:.1f} of {degrees} degrees of freedom"
+    closing = f"chi-square {chi2:.1f} with {degrees} degrees of freedom"
     return "\n".join([*_aligned([head, *stars], 1), "", *_aligned(observations(table, minus="-"), 2), "", closing])
 
 

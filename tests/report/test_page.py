@@ -209,6 +209,6 @@ def test_report_of_joint_solution_has_its_observations(small, tmp_path):
         "0.25",
         "rejected: chi-square 29",
     )
-    for text in (*shown, "3.2 of 6 degrees"):
+    for text in (*shown, "3.2 with 6 degrees"):
         assert text in words, text
     assert "Joint solution" not in read(report(small, tmp_path / "b.html")).words

@@ -69,7 +69,7 @@ Pixel: TypeAlias = tuple[float, float]
 
 
 def _centroid(_ctx: click.Context, _parameter: click.Parameter, text: str) -> "Centroid":
-    return text if text in CENTROIDS else pixel(text, f"none of {', '.join(CENTROIDS)} or X,Y", option="--centroid")
+    return text if text in CENTROIDS else pixel(text, f"not one of {', '.join(CENTROIDS)} or X,Y", option="--centroid")
 
 
 def _corrections(_ctx: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _corrections(_ctx: click.Context, _parameter: click.Parameter, text: str) ->
     try:
         return chosen(text if text in {"all", "none"} else text.split(","))
     except ArgumentError:
-        msg = f"{text!r} is none of all, none, way, filter or way,filter"
+        msg = f"{text!r} is not one of all, none, way, filter or way,filter"
         raise click.BadParameter(msg) from None
 
 
@@ -155,7 +155,7 @@ def pixel(text: str, problem: str, *, option: str) -> Pixel:
 
 def centers(texts: Sequence[str], count: int) -> list[Pixel | None]:
     """Read the star's pixel in each of some files: one for all, one for each, or none."""
-    pixels = [pixel(text, "no pixel X,Y, such as 150.0,174.0", option="--center") for text in texts]
+    pixels = [pixel(text, "not a pixel X,Y, such as 150.0,174.0", option="--center") for text in texts]
     if len(pixels) not in {0, 1, count}:
         msg = f"--center is given {len(pixels)} times for {count} files; give it once, or once per file"
         raise click.UsageError(msg)

@@ -147,7 +147,7 @@ def solution(ds: xr.Dataset) -> Html | None:
     before = ", ".join(number(value, 4) for value in pixel(ds, "prior"))
     note = (
         f"The star is from the joint solution of all exposures; by its acquisition alone it was at {before} px. "
-        f"Chi-square is {number(observed.attrs['chi2'], 1)} of {counted(observed.attrs['degrees'], 'degree')} of "
+        f"Chi-square is {number(observed.attrs['chi2'], 1)} with {counted(observed.attrs['degrees'], 'degree')} of "
         "freedom. Positions are in pixels, and errors are those before the solution. A pull is a residual divided by "
         "its error, and the chi-square of an observation shows how much it contradicts the others."
     )

@@ -1,7 +1,7 @@
 """Draw a recentered exposure and the image of a PSF subtraction."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ from xta.plot import frame, places
 from xta.plot.exposures import median_image, sky_marks, star_words
 from xta.plot.stacked import axes_for, side_by_side
 from xta.plot.style import STYLE, halo, on_image
+from xta.psfsub.detection import choose
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,16 +181,10 @@ def klip(
         numbers: list[int | None] = np.ravel(np.array(numbasis, dtype=object)).tolist()
         pairs = [(image, number) for image in _of_filters(ds, filters) for number in numbers]
         return _panels(pairs, ax, **options, **kwargs)  # type: ignore[no-any-return]
-    ds = identity.klip_image(ds, "noise")
-    given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
-    number = max(given) if numbasis is None else numbasis
-    if number not in given:
-        msg = f"numbasis is {numbasis!r}; the dataset has {', '.join(map(str, given))}"
-        raise ArgumentError(msg)
+    chosen, number = choose(ds, cast("int | None", numbasis), "noise")
     if fov is not None and not fov > 0:
         msg = f"fov is {fov}; give a positive number of arcsec"
         raise ArgumentError(msg)
-    chosen = ds.sel(numbasis=number) if "numbasis" in ds.dims else ds
     image = chosen["klip"].transpose("y", "x").values
     if "norm" not in kwargs:
         kwargs["norm"] = _around_noise(

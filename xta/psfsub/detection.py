@@ -16,9 +16,12 @@ NEAR = 1.5  # pixels closer to a place belong to it [resolution element]
 FWHM = 2.3548  # full width at half maximum of a Gaussian over its standard deviation
 
 
-def choose(ds: xr.Dataset, numbasis: int | None) -> tuple[xr.Dataset, int]:
-    """Select the image of a number of components, the largest by default; return it and the number."""
-    ds = identity.klip_image(ds)
+def choose(ds: xr.Dataset, numbasis: int | None, *names: str) -> tuple[xr.Dataset, int]:
+    """Select the image of a number of components, the largest by default; return it and the number.
+
+    MissingError if the dataset is no such image, or one without the variables `names`.
+    """
+    ds = identity.klip_image(ds, *names)
     given = [int(number) for number in np.atleast_1d(ds["numbasis"].values)]
     number = max(given) if numbasis is None else int(numbasis)
     if number not in given:

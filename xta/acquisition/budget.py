@@ -263,7 +263,7 @@ def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDAr
     -----
     All exposures of a visit share the error of the maneuver and the noise of the centroid. Half of the variance of
     guiding, that of the acquisition, belongs to the visit, and half to the exposure. The errors of the filter shift
-    and of the way, and the bias of a centroid, are common to all visits that were acquired and observed alike.
+    and of the way, and the bias of a centroid, are common to all visits acquired and observed in the same way.
     """
     if "error_part" not in ds.dims or not math.isfinite(model.scalar(ds, "target_x_err")):
         return None

@@ -282,7 +282,7 @@ def _trials(
 
 
 def _search(facts: _Facts, aperture: str | None, prd: str | None) -> tuple[_Facts, Closure]:
-    """Try one release after the other until one agrees; otherwise return the one with the smallest error."""
+    """Try the releases in turn until one agrees; if none does, return the one with the smallest error."""
     readings = [facts] if facts.guider or not facts.has_sam else [replace(facts, guider=n) for n in (1, 2)]
     names = aperture and list(dict.fromkeys((aperture, re.sub(r"_([UL][LR])$", r"_C\1", aperture))))
     tried = []

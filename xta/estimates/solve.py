@@ -109,7 +109,7 @@ def solve(
     The unknowns are the pixels of the stars. The observations are the *prediction* of each exposure by the acquisition
     of its visit, the *registration* of each pair of exposures of one mask and filter, and those given as arguments.
     Errors that observations have in common are treated as one error: all exposures of a visit share the maneuver and
-    the guiding in the acquisition; all visits that were acquired and observed alike share the filter, the way and the
+    the guiding in the acquisition; all visits acquired and observed in the same way share the filter, the way and the
     bias of a centroid; all registrations of an exposure share the error of its image; and all registrations of one
     setting share an error of the gain.
 

@@ -1,9 +1,9 @@
 """Read and write the GWCS of a JWST image as YAML, by the few kinds of transforms that such a WCS consists of.
 
-asdf reads and writes these and everything else. But before it does, it imports every package that has a format of its
-own and reads fifty descriptions of formats, which takes longer than a whole analysis, and it checks what it writes
-against schemas, which takes longer than an offset. So what is listed here goes this way, and gives the same objects
-and the same text; where something else occurs, both functions return None, and `xta.geometry.wcstext` asks asdf.
+asdf reads and writes these and all others. Before it does, it imports every package that has a format of its own and
+reads fifty descriptions of formats, which takes longer than a whole analysis. It also checks what it writes against
+schemas, which takes longer than an offset. The functions here return the same objects and the same text for the kinds
+listed below. For any other kind they return None, and `xta.geometry.wcstext` uses asdf.
 
 References
 ----------
@@ -60,7 +60,7 @@ def read(node: Any, arrays: Mapping[int, NDArray[Any]]) -> "WCS | None":
     Returns
     -------
     gwcs.WCS or None
-        None where there is anything but what a JWST image has, also where it is damaged.
+        None if it contains anything that no JWST image has, or is damaged.
     """
     loader = _loader()("")
     loader.arrays = arrays
@@ -264,7 +264,7 @@ class _Tagged:
 
 
 def write(wcs: "WCS") -> str | None:
-    """Write a GWCS as an ASDF file without blocks; None where it has something that no JWST image has."""
+    """Write a GWCS as an ASDF file without blocks; None if it contains something that no JWST image has."""
     import yaml
 
     try:

@@ -64,7 +64,7 @@ def sky_offset(ra0: float, dec0: float, ra1: float, dec1: float) -> tuple[float,
     """Measure the offset (east, north) [arcsec] from one sky position [deg] to another on the sphere.
 
     These are longitude and latitude of position 1 in the frame whose origin is position 0 and whose longitude runs
-    east, as of astropy's ``SkyCoord.spherical_offsets_to``.
+    east, like those of astropy's ``SkyCoord.spherical_offsets_to``.
     """
     origin, direction = unit_vector(ra0, dec0), unit_vector(ra1, dec1)
     east, north = tangent_basis(ra0, dec0)

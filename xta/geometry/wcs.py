@@ -288,7 +288,7 @@ def _rotated_reference(angles: "Floats", rotation: "Floats") -> tuple[float, flo
 
 
 def adjustment(wcs: "WCS", rotation: "Floats") -> tuple[float, float, float]:
-    """Express a rotation of the sky, as of `adjust`, as changes of RA_REF (without cos Dec), DEC_REF, ROLL_REF [deg].
+    """Express a rotation of the sky, as for `adjust`, as changes of RA_REF (without cos Dec), DEC_REF, ROLL_REF [deg].
 
     They are the arguments of ``jwst.tweakreg.utils.adjust_wcs`` that give the WCS of `adjust`.
     """

@@ -257,7 +257,7 @@ def _together(ax: "Axes", named: Iterable[tuple[str, Point]]) -> dict[Point, lis
 
 
 def _caption(ds: xr.Dataset, series: list[_Points], count: int) -> list[str]:
-    """Say what the points are, and which of a visit's `count` TA exposures are not among them."""
+    """Describe what the points are, and which of a visit's `count` TA exposures are not among them."""
     names = {name for points in series for name in points.names}
     absent = [str(k + 1) for k in range(count) if str(k + 1) not in names]
     lines = [words(ds, "target_name", "visit_id", between="  ")]

@@ -15,7 +15,7 @@ import xarray as xr
 from xta import model
 from xta.errors import ArgumentError, MissingError
 from xta.images.dq import DO_NOT_USE
-from xta.io.atomic import interrupts_wait
+from xta.workers import interrupts_wait
 
 __all__ = [
     "IDENTITY",

@@ -1,6 +1,12 @@
-"""Apply a function to many items: one after the other in this process, or on the workers of a dask client."""
+"""Apply a function to many items: one after the other in this process, or on the workers of a dask client.
 
+Interrupts can be deferred meanwhile.
+"""
+
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from xta.errors import ArgumentError
@@ -8,7 +14,7 @@ from xta.errors import ArgumentError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["mapped"]
+__all__ = ["interrupts_wait", "mapped"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,3 +64,27 @@ def _on_workers(function: Callable[[Item], Result], items: Iterable[Item], clien
             futures.pop()  # a future holds its result on the worker
     finally:
         client.cancel(futures)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Defer interrupts until the block ends.
+
+    Signals are handled between two steps of Python in the main thread. One that is handled inside of a lock of xarray
+    leaves it locked forever, and then nothing can close the file.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which gets no signals
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in before.items() if callable(handler)}
+    try:
+        for number in ours:
+            signal.signal(number, lambda number, _frame: waiting.append(number))
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])

@@ -11,8 +11,9 @@ import xarray as xr
 
 import xta
 from xta.errors import ArgumentError, FileError, ProductError, XtaError, damage, readable
-from xta.io.atomic import interrupts_wait, make_folder, save_figure
+from xta.io.atomic import make_folder, save_figure
 from xta.io.netcdf import is_netcdf_name
+from xta.workers import interrupts_wait
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure

@@ -6,8 +6,6 @@ import platform
 import re
 import secrets
 import shutil
-import signal
-import threading
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -17,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xta.errors import FileError, XtaError, readable
+from xta.workers import interrupts_wait
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["compute", "interrupts_wait", "make_folder", "save_figure", "whole_file", "whole_folder"]
+__all__ = ["compute", "make_folder", "save_figure", "whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -141,30 +140,6 @@ def _target(path: "str | os.PathLike[str]") -> Path:
         msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
         raise FileError(msg)
     return target
-
-
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Defer interrupts until the block ends.
-
-    Signals are handled between two steps of Python in the main thread. One that is handled inside of a lock of xarray
-    leaves it locked forever, and then nothing can close the file.
-    """
-    if threading.current_thread() is not threading.main_thread():  # which gets no signals
-        yield
-        return
-    waiting: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ours = {number: handler for number, handler in before.items() if callable(handler)}
-    try:
-        for number in ours:
-            signal.signal(number, lambda number, _frame: waiting.append(number))
-        yield
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
 
 
 class _Pool(ThreadPoolExecutor):

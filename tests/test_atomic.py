@@ -18,8 +18,8 @@ from dask.array import from_delayed
 import xta
 from xta import identity
 from xta.errors import FileError, XtaError
-from xta.io.atomic import compute, whole_file, whole_folder
-from xta.workers import interrupts_wait
+from xta.io.atomic import whole_file, whole_folder
+from xta.workers import compute, interrupts_wait
 
 
 def write_half(path, error):

@@ -1,20 +1,18 @@
-"""Apply a function to many items: one after the other in this process, or on the workers of a dask client.
-
-Interrupts can be deferred meanwhile.
-"""
+"""Work in this process or on the workers of a dask client, so that an interrupt leaves nothing locked or running."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xta.errors import ArgumentError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["interrupts_wait", "mapped"]
+__all__ = ["compute", "interrupts_wait", "mapped"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,3 +86,26 @@ def interrupts_wait() -> Iterator[None]:
             signal.signal(number, handler)
         if waiting:
             signal.raise_signal(waiting[0])
+
+
+class _Pool(ThreadPoolExecutor):
+    """A pool that knows all of its threads: no interrupt comes between the start of one and its registration."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        with interrupts_wait():
+            return super().submit(*args, **kwargs)
+
+
+def compute(task: Any) -> Any:
+    """Compute what dask is to write or read; after this function, even if it fails, no thread still works on it.
+
+    dask's own threads go on, and one whose start is interrupted makes the process wait forever when it ends.
+    """
+    from dask import config, threaded
+    from dask.base import get_scheduler
+    from dask.system import CPU_COUNT
+
+    if get_scheduler(collections=[task]) is threaded.get:  # type: ignore[no-untyped-call]
+        with _Pool(config.get("num_workers", None) or CPU_COUNT) as pool:
+            return task.compute(pool=pool)
+    return task.compute()

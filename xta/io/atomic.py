@@ -9,18 +9,16 @@ import shutil
 import traceback
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xta.errors import FileError, XtaError, readable
-from xta.workers import interrupts_wait
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["compute", "make_folder", "save_figure", "whole_file", "whole_folder"]
+__all__ = ["make_folder", "save_figure", "whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -140,29 +138,6 @@ def _target(path: "str | os.PathLike[str]") -> Path:
         msg = f"cannot write {target}: it is not an ordinary file but a device, pipe or socket; give a file name"
         raise FileError(msg)
     return target
-
-
-class _Pool(ThreadPoolExecutor):
-    """A pool that knows all of its threads: no interrupt comes between the start of one and its registration."""
-
-    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
-        with interrupts_wait():
-            return super().submit(*args, **kwargs)
-
-
-def compute(task: Any) -> Any:
-    """Compute what dask is to write or read; after this function, even if it fails, no thread still works on it.
-
-    dask's own threads go on, and one whose start is interrupted makes the process wait forever when it ends.
-    """
-    from dask import config, threaded
-    from dask.base import get_scheduler
-    from dask.system import CPU_COUNT
-
-    if get_scheduler(collections=[task]) is threaded.get:  # type: ignore[no-untyped-call]
-        with _Pool(config.get("num_workers", None) or CPU_COUNT) as pool:
-            return task.compute(pool=pool)
-    return task.compute()
 
 
 def make_folder(path: Path) -> None:

@@ -12,8 +12,8 @@ import xarray as xr
 
 from xta import model
 from xta.errors import ArgumentError, XtaError
-from xta.io.atomic import compute, whole_file, whole_folder
-from xta.workers import interrupts_wait
+from xta.io.atomic import whole_file, whole_folder
+from xta.workers import compute, interrupts_wait
 
 __all__ = ["is_netcdf_name", "to_netcdf", "to_zarr"]
 

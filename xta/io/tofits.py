@@ -13,11 +13,12 @@ from xta import identity, model, pixels
 from xta.errors import ArgumentError, FileError, MissingError, ProductError, WCSError, XtaWarning, filtered
 from xta.geometry import sky, sphere, wcs
 from xta.identity import KEYWORDS, header
-from xta.io.atomic import compute, make_folder, whole_file
+from xta.io.atomic import make_folder, whole_file
 from xta.io.backend import open_exposure
 from xta.io.cards import history, set_cards
 from xta.io.klipfits import write_klip
 from xta.stacks import is_stack, members_or_one
+from xta.workers import compute
 
 __all__ = ["correct_model", "to_fits"]
 

@@ -15,12 +15,12 @@ from xta.errors import ArgumentError, MissingError, SiafError
 from xta.geometry import sky, wcs
 from xta.identity import header, words
 from xta.images import dq
-from xta.io.atomic import compute
 from xta.model import scalar
 from xta.plot import frame, places
 from xta.plot.places import Point
 from xta.plot.stacked import side_by_side
 from xta.summary import number
+from xta.workers import compute
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,12 +11,13 @@ from xta import identity, plot
 from xta.acquisition.image import in_use
 from xta.errors import ArgumentError
 from xta.identity import header
-from xta.io.atomic import compute, whole_file
+from xta.io.atomic import whole_file
 from xta.plot.places import Point, acquisition_marks, exposure_labels, science_marks
 from xta.plot.style import COLUMN, DPI, STYLE
 from xta.report import sections, viewer
 from xta.report.markup import CONTROL, Html, document, fill, join, tag
 from xta.summary import number
+from xta.workers import compute
 
 __all__ = ["page", "picture", "write"]
 

@@ -251,6 +251,18 @@ def test_estimate_center_takes_every_form_of_model(science, model, tmp_path, for
     assert 0 < found["x_sigma"] < 1e-3
 
 
+def test_read_template_leaves_out_bad_pixels_of_product(nircam):
+    """Hot pixels are in the same place in exposure and product: as speckles they would say that nothing moved."""
+    with fits.open(nircam.science[0]) as hdus:
+        hdus["DQ"].data[0, 150, 160:170] |= 1  # bad in one integration
+        bad = hdus["DQ"].data & 1 != 0
+        assert bad.any(axis=0).sum() > bad.all(axis=0).sum() > 0
+        image = read_template(hdus)
+        assert (np.isnan(image) == bad.all(axis=0)).all()
+        good = np.ma.masked_array(hdus["SCI"].data, bad).mean(axis=0)
+    assert image[~good.mask] == pytest.approx(good.compressed(), rel=1e-5)
+
+
 def test_estimate_center_of_crop_with_off_center_model(science):
     """A crop keeps its labels; the star may be anywhere in the model."""
     ds, truth = science

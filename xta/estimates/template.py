@@ -17,6 +17,7 @@ from xta import identity, model, pixels
 from xta.errors import ArgumentError, FileError, ProductError, damage
 from xta.images import combine
 from xta.images.correlation import match_template
+from xta.images.dq import DO_NOT_USE
 from xta.io.fitsfile import opened
 from xta.stacks import tabulated
 
@@ -50,7 +51,8 @@ def estimate_center(
         A science exposure; its integrations are averaged.
     template : array, path, astropy.io.fits.HDUList or STPSF instrument
         Image of the star behind the mask, at the pixel scale and in the orientation of the exposure; see
-        `read_template`. Its bad pixels must be NaN, since hot ones would match those of the exposure.
+        `read_template`. Bad pixels of an array must be NaN, since hot ones would match those of the exposure; those of
+        a JWST product are known by its DQ.
     center : (float, float), optional
         Pixel of the star in the model, 0-based x, y [pixel]; by default the middle.
     upsample : int
@@ -97,9 +99,10 @@ def estimate_center(
 
 
 def read_template(template: Any) -> Floats:
-    """Read a model image (y, x) in one of the forms that `estimate_center` accepts; a cube is averaged.
+    """Read a model image (y, x) in one of the forms that `estimate_center` accepts; bad pixels become NaN.
 
-    In files and HDULists the first of `EXTENSIONS` is used, or else the first extension with an image.
+    In files and HDULists the first of `EXTENSIONS` is used, or else the first extension with an image. Pixels are bad
+    that are not finite, or DO_NOT_USE in the extension DQ of a JWST product. A cube is averaged over its good values.
     """
     from astropy.io import fits
 
@@ -126,7 +129,10 @@ def _of_hdus(hdus: Any) -> Floats:
         label = hdus.filename() or "the HDUList"
         msg = f"there is no image in {label}, neither in {', '.join(EXTENSIONS)} nor in other extensions"
         raise ProductError(msg)
-    return _of_array(images[0].data)
+    data = images[0].data
+    if images[0].name == "SCI" and "DQ" in hdus and np.shape(hdus["DQ"].data) == data.shape:
+        data = np.where(hdus["DQ"].data & DO_NOT_USE, np.nan, data)
+    return _of_array(data)
 
 
 def _of_array(values: Any) -> Floats:
@@ -134,8 +140,10 @@ def _of_array(values: Any) -> Floats:
         image = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
         image = np.empty(0)
-    while image.ndim > 2:
-        image = image.mean(axis=0)
+    if image.ndim > 2 and image.size:
+        stack = image.reshape(-1, *image.shape[-2:])
+        used = np.isfinite(stack)
+        image = np.where(used.any(axis=0), combine.combine(stack, used), np.nan)
     if image.ndim != 2 or min(image.shape) < 3:
         msg = f"the model is a {type(values).__name__} of shape {np.shape(values)}; give an image (y, x) or its file"
         raise ArgumentError(msg)

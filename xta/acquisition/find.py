@@ -31,6 +31,7 @@ from xta.identity import header
 from xta.identity import source as path_of
 from xta.io.backend import open_exposure
 from xta.io.files import LOG_NAME, LOG_SUFFIXES, TA_KINDS, Product, listed, ranked_products, read_product
+from xta.io.kept import kept
 
 if TYPE_CHECKING:
     from xta.osslog import OssLog
@@ -58,6 +59,9 @@ WHY = {
     ArchiveTimeoutError: "it did not answer: try again later",
 }
 """Error of the archive -> why there is no acquisition, in a few words."""
+
+ATTACHED = ("sci", "err", "dq")
+"""Images of a TA exposure that are attached to others."""
 
 Result = TypeVar("Result")
 
@@ -118,10 +122,27 @@ def open_acquisition(ds: xr.Dataset, beside: Iterable[Iterable[Product]], *, off
 def _open_best(group: Iterable[Product]) -> xr.Dataset | None:
     for product in group:
         try:
-            return open_exposure(product.path)
-        except (FileError, ProductError) as error:
+            exposure, said = _kept_images(product.path)
+        except (OSError, FileError, ProductError) as error:
             warn(f"skipped a TA product: {error}")
+            continue
+        for text in said:
+            warn(text)
+        return exposure
     return None
+
+
+def _images(path: Path) -> tuple[xr.Dataset, tuple[str, ...]]:
+    """Read the images of a TA exposure that are attached; return its warnings instead of issuing them."""
+    exposure, said = _quietly(open_exposure, path)
+    with exposure:
+        part = exposure.drop_vars([name for name in exposure.data_vars if name not in ATTACHED])
+        for variable in part.data_vars.variables.values():
+            variable.load().values.flags.writeable = False
+    return part, said
+
+
+_kept_images = kept(_images, number=8)
 
 
 class LogSearch(NamedTuple):
@@ -187,16 +208,20 @@ def _quietly(function: Callable[[Any], Result], argument: Any) -> tuple[Result, 
     return result, tuple(str(item.message) for item in caught if issubclass(item.category, XtaWarning))
 
 
+_kept_log = kept(read_log, number=4)
+
+
 def best_log(
     paths: Iterable[Path],
     visit_id: str,
     *,
-    read: "Callable[[Path], tuple[OssLog, tuple[str, ...]]]" = read_log,
+    read: "Callable[[Path], tuple[OssLog, tuple[str, ...]]]" = _kept_log,
 ) -> "tuple[OssLog | None, list[str]]":
     """Choose the event log with the most rows of a visit, cut to the visit; return also why files were skipped.
 
     A file that does not mention the visit is not read. Of equal logs, the one with the visit in its name is chosen. A
-    log of the neighboring visit, which only mentions this one, does not count. `read` may be a function with a cache.
+    log of the neighboring visit, which only mentions this one, does not count. `read` may be another function with a
+    cache than that for the logs of single visits.
     """
     best: tuple[int, bool] = (1, False)  # a single row only mentions a neighbor
     result: OssLog | None = None

@@ -5,6 +5,7 @@ logs beside an exposure are found by `xta.acquisition.find`.
 """
 
 import logging
+import math
 import os
 import re
 from collections import defaultdict
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 from xta.errors import ArgumentError, FileError, counted, damage, filtered, warn
 from xta.identity import is_valid
 from xta.io import layout
+from xta.io.kept import kept
 from xta.model import TACONFIRM_TYPES, TACQ_TYPES
 
 __all__ = [
@@ -128,21 +130,28 @@ class Product:
 
 def read_product(path: Path) -> Product:
     """Read the primary header of a file; a damaged file becomes a product with an `error`."""
-    from astropy.io import fits
-
     try:
-        # Opening the file will warn about an unusual header.
-        with filtered("ignore", Warning):
-            header = fits.Header.fromstring(layout.first_header(path))
-            texts = {name: _text(header.get(keyword)) for name, keyword in KEYWORDS.items()}
-            texts |= {name: "" for name in ("filter", "pupil", "detector") if not is_valid(name, texts[name])}
-            texts["target"] = texts["target"] or _text(header.get("TARGPROP"))
-            flags = {name: header.get(keyword) == 1 for name, keyword in FLAGS.items()}
-            return Product(path, **texts, **flags)  # type: ignore[arg-type]
+        return _kept_product(path)
     except damage() as error:
         match = re.match(r"jw(\d{11})_", path.name)
         text = f"{path} cannot be read ({str(error) or type(error).__name__}); download it again"
         return Product(path, visit_id=match[1] if match else "", error=text)
+
+
+def _product(path: Path) -> Product:
+    from astropy.io import fits
+
+    # Opening the file will warn about an unusual header.
+    with filtered("ignore", Warning):
+        header = fits.Header.fromstring(layout.first_header(path))
+        texts = {name: _text(header.get(keyword)) for name, keyword in KEYWORDS.items()}
+        texts |= {name: "" for name in ("filter", "pupil", "detector") if not is_valid(name, texts[name])}
+        texts["target"] = texts["target"] or _text(header.get("TARGPROP"))
+        flags = {name: header.get(keyword) == 1 for name, keyword in FLAGS.items()}
+        return Product(path, **texts, **flags)  # type: ignore[arg-type]
+
+
+_kept_product = kept(_product, number=256, large=math.inf)
 
 
 def _text(value: Any) -> str:

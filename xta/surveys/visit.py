@@ -4,8 +4,6 @@ import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
@@ -21,6 +19,7 @@ from xta.errors import AcquisitionError, WCSError, XtaError, XtaWarning, damage,
 from xta.estimates.table import estimates as all_estimates
 from xta.identity import header
 from xta.io.backend import open_exposure
+from xta.io.kept import kept
 from xta.surveys.files import VisitFiles
 from xta.surveys.table import ESTIMATE, IDENTITY, METHODS, NUMBERS, Row
 
@@ -35,6 +34,8 @@ FAILED, STAR_FOUND, OFFSET_ONLY, BACKGROUND = range(4)
 """Values of the status flag ``ok``."""
 
 NO_STAR = "a background field, without an acquisition"
+
+_read_log = kept(read_log, number=2, large=math.inf)  # the log of a year serves all its visits
 
 
 class _Options(NamedTuple):
@@ -219,18 +220,7 @@ def _estimates(ds: xr.Dataset, log: "OssLog | None") -> dict[str, list[float | N
 
 def _event_log(files: VisitFiles) -> "OssLog | None":
     """Select the log with the most rows of the visit; None to let the analysis look for one."""
-
-    def read(path: Path) -> "tuple[OssLog, tuple[str, ...]]":
-        about = path.stat()
-        return _log(path, about.st_size, about.st_mtime_ns)
-
-    log, passed_over = best_log(files.logs, files.visit_id, read=read)
+    log, passed_over = best_log(files.logs, files.visit_id, read=_read_log)
     for text in passed_over:
         warn(text)
     return log
-
-
-@lru_cache(maxsize=2)
-def _log(path: Path, size: int, mtime: int) -> "tuple[OssLog, tuple[str, ...]]":
-    """Read a log of a visit or of a year, cached until its `size` or `mtime` changes."""
-    return read_log(path)

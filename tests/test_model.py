@@ -32,6 +32,33 @@ def test_steps_add_the_rows_of_the_table(visit, request):
     assert several <= before
 
 
+@pytest.mark.parametrize(
+    "coords",
+    [
+        {"target_x": ((), 1.5, {"units": "pixel"}), "visit_id": "01386001001"},
+        {"check": ("check", ["a", "b"]), "check_passed": ("check", np.array([0, 1], dtype=np.int8))},
+        {"x": ("x", np.arange(3))},
+        {"z": ("x", [7.0, 8.0, 9.0]), "y": ("y", [5, 6])},
+    ],
+    ids=["scalars", "new dimension", "label that is replaced", "columns and labels"],
+)
+def test_with_coords_is_assign_coords(coords):
+    ds = xr.Dataset({"sci": (("y", "x"), np.ones((2, 3)))}, {"x": [3, 4, 5], "target_x": 1.0}, {"title": "a"})
+    ds.encoding["source"] = "a.fits"
+    before = ds.copy(deep=True)
+    result, expected = model.with_coords(ds, coords), ds.assign_coords(coords)
+    xr.testing.assert_identical(result, expected)
+    assert list(result.variables) == list(expected.variables)
+    assert result.indexes.keys() == expected.indexes.keys()
+    assert (result.sizes, result.encoding) == (expected.sizes, expected.encoding)
+    xr.testing.assert_identical(ds, before)
+
+
+def test_with_coords_refuses_other_size():
+    with pytest.raises(ValueError, match="x"):
+        model.with_coords(xr.Dataset({"sci": ("x", [1.0, 2.0])}), {"z": ("x", [1.0])})
+
+
 def test_every_row_has_a_unit_and_a_meaning():
     assert next(iter(model.ATTRS)) in model.STEPS
     assert set(model.STEPS) <= set(model.ATTRS)

@@ -182,6 +182,37 @@ def test_adjust_refuses_wcs_without_attitude(build_wcs):
         wcs.adjust(other, np.eye(3))
 
 
+def test_dump_adjusted_spares_reading_and_changes_no_bit(build_wcs):
+    x, y = np.meshgrid(np.arange(320.0), np.arange(320.0))
+    for turn in range(5):
+        rotation = sphere.rotation_between(150.0, -30.0, 150.0 + 1e-4 * turn, -30.00003)
+        adjusted = wcs.shift(wcs.adjust(build_wcs(), rotation, copy=False), 0.1, -0.2, copy=False)
+        text = wcs.dump_adjusted(adjusted)
+        assert text == wcs.dump(adjusted)
+        read = wcstext._parsed(text.encode())
+        np.testing.assert_array_equal(wcs.pixel_to_world(wcs.load(text), x, y), wcs.pixel_to_world(read, x, y))
+        assert wcs.dump(wcs.load(text)) == wcs.dump(read)
+
+
+def test_transforms_of_shared_wcs_are_joined_once_and_of_others_anew(build_wcs):
+    own = build_wcs()
+    shared = wcs.load(wcs.dump(own))
+    assert wcstext.forward(shared) is wcstext.forward(shared)
+    assert wcstext.inverse(shared) is wcstext.inverse(shared)
+    before = wcs.pixel_to_world(own, 10.0, 20.0)
+    assert wcs.pixel_to_world(shared, 10.0, 20.0) == before
+    own.pipeline[0].transform.offset_0 = -150.0
+    assert wcs.pixel_to_world(own, 10.0, 20.0) != before
+    assert wcs.pixel_to_world(shared, 10.0, 20.0) == before
+
+
+def test_invert_gives_both_inverses(build_wcs):
+    gwcs = build_wcs()
+    ra, dec = (float(value) for value in wcs.pixel_to_world(gwcs, 12.25, 300.5))
+    expected = (*wcs.world_to_pixel(gwcs, ra, dec), *wcs.world_to_pixel_analytic(gwcs, ra, dec))
+    assert wcs.invert(gwcs, ra, dec) == tuple(float(value) for value in expected)
+
+
 def test_shift_moves_origin_only(build_wcs):
     gwcs = build_wcs()
     before = wcs.pixel_to_world(gwcs, 150.25, 170.5)

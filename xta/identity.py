@@ -237,7 +237,7 @@ def is_valid(name: str, value: object) -> bool:
 
 def identify(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
     """Assign the coordinates `IDENTITY` from values by name; missing ones are unknown."""
-    return ds.assign_coords(_variables(values, IDENTITY))
+    return model.with_coords(ds, _variables(values, IDENTITY))
 
 
 def assign(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
@@ -247,7 +247,7 @@ def assign(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
     """
     before = {name: header(ds)[name] for name in ONBOARD if name in header(ds)}
     merged = before | dict(values)
-    return ds.assign_coords(_variables(merged, ONBOARD)).assign_attrs(model.clean_attrs(merged))
+    return model.with_coords(ds, _variables(merged, ONBOARD)).assign_attrs(model.clean_attrs(merged))
 
 
 def forget(ds: xr.Dataset) -> xr.Dataset:
@@ -338,10 +338,10 @@ def _is_text(variable: xr.Variable) -> bool:
 
 def _unfilled(ds: xr.Dataset) -> xr.Dataset:
     """Remove the rows of TA exposures that were added in a join with other exposures, and restore the flags."""
-    if "ta_wcs" in ds.variables and ds["ta_wcs"].dims == ("ta_exposure",):
-        real = [isinstance(text, str) and text != "" for text in ds["ta_wcs"].values]
+    if "ta_wcs" in ds.variables and ds.variables["ta_wcs"].dims == ("ta_exposure",):
+        real = [isinstance(text, str) and text != "" for text in ds.variables["ta_wcs"].values]
         ds = ds if all(real) else ds.isel(ta_exposure=np.flatnonzero(real))
-    if "ta_dq" in ds.variables and ds["ta_dq"].dtype.kind == "f":
+    if "ta_dq" in ds.variables and ds.variables["ta_dq"].dtype.kind == "f":
         flags = ds.variables["ta_dq"]
         ds = ds.assign_coords(ta_dq=flags.copy(data=np.nan_to_num(flags.values, nan=DO_NOT_USE).astype(np.uint32)))
     return ds

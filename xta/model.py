@@ -38,6 +38,7 @@ __all__ = [
     "require_pixels",
     "scalar",
     "text_variable",
+    "with_coords",
     "with_history",
 ]
 
@@ -466,6 +467,26 @@ def scalar(ds: xr.Dataset, name: str) -> float:
     return float(variable.values)
 
 
+def with_coords(ds: xr.Dataset, coords: Mapping[Any, Any]) -> xr.Dataset:
+    """Assign new coordinates, or scalars, as `xarray.Dataset.assign_coords` does.
+
+    xarray aligns and merges all coordinates each time, and an exposure has more than a hundred. There is nothing to
+    align if the sizes agree and no coordinate with an index is replaced. The result shares its other variables with
+    `ds`, until a step ends with `with_history`, which copies them.
+    """
+    added = xr.Coordinates(coords)
+    sizes = dict(ds.sizes)
+    agree = all(sizes.setdefault(dim, size) == size for dim, size in added.sizes.items())
+    if not agree or not ds.xindexes.keys().isdisjoint(added):
+        return ds.assign_coords(coords)
+    return ds._replace(
+        {**ds.variables, **added.variables},
+        {*ds.coords, *added},
+        sizes,
+        indexes={**ds.xindexes, **added.xindexes},
+    )
+
+
 def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:
     """Add one line to the history of a dataset, the version of xta and the operation, and call `ordered`.
 
@@ -496,4 +517,4 @@ def ordered(ds: xr.Dataset) -> xr.Dataset:
     if any(ds.variables[name].ndim for name in shown):
         shown = [str(name) for name in ds.coords if name not in {*shown, *ds.indexes}]
     last = {name: ds.variables[name] for name in shown}
-    return ds.drop_vars(shown).assign_coords(last)
+    return with_coords(ds.drop_vars(shown), last)

@@ -83,35 +83,35 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
         raise WCSError(msg)
     target, acquired = target_position(ds), acquired_target(ds)
     rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *acquired)
-    residual = _closed_loop(ds, rotation, acquired)
+    ta = in_use(ds)
+    residual = _closed_loop(ta, rotation, acquired)
     text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
     original = wcs.load(text)
     adjusted = wcs.adjust(original, rotation, copy=False)
-    x_wcs, y_wcs = (float(value) for value in wcs.world_to_pixel(adjusted, *target))
-    possible = correct(ds, (x_wcs, y_wcs), tables=tables)
+    x_wcs, y_wcs, x_analytic, y_analytic = wcs.invert(adjusted, *target)
+    possible = correct(ta, (x_wcs, y_wcs), tables=tables)
     done = {} if identity.is_ta(ds) else {name: possible[name] for name in names}
     dx, dy = (sum(getattr(each, axis) for each in done.values()) for axis in "xy")
     # Shift the pixels before the WCS: the star, and all else that the instrument images, is at larger pixels.
     adjusted = wcs.shift(adjusted, -dx, -dy, copy=False) if dx or dy else adjusted
     x, y = x_wcs + dx, y_wcs + dy
-    x_analytic, y_analytic = (float(value) for value in wcs.world_to_pixel_analytic(adjusted, *target))
     place = {"tables": tables, "shifted": "filter" in names}  # as for the star, so that the two can be compared
-    mask, aimed = _mask(ds, **place), _aim(ds, **place)
+    mask, aimed = _mask(ds, **place), _aim(ta, **place)
     delta_ra, delta_dec, delta_roll = wcs.adjustment(original, rotation)
     values = model.prefixed(
         target={"x": x, "y": y, "ra": target[0], "dec": target[1]},
         mask=mask.numbers(),
         aim=aimed.numbers(),
         residual=dict(zip("xy", residual, strict=True)),
-        inverse_error={"x": x_analytic - x, "y": y_analytic - y},
+        inverse_error={"x": x_analytic + dx - x, "y": y_analytic + dy - y},
         adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
     )
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)
     logger.info("star in the exposure: %.4f, %.4f px (0-based)", x, y)
     before = {name for name, old in ds.variables.items() if {"correction", "error_part"} & set(old.dims)}
     bare = ds.drop_vars(before | {name for name in model.SOLVED if name in ds.variables})
-    result = bare.assign_coords(wcs_original=model.text_variable("wcs_original", text)).assign_coords(_rows(done))
-    result = sky.assign_wcs(result.assign_coords(model.describe(values)), wcs.dump(adjusted))
+    added = {"wcs_original": model.text_variable("wcs_original", text), **_rows(done), **model.describe(values)}
+    result = sky.assign_wcs(model.with_coords(bare, added), wcs.dump_adjusted(adjusted))
     result = checks.check_star(budget.assign(result, tables=tables, corrections=possible), possible)
     said = f"; corrected for {', '.join(done)}" if done else ""
     return model.with_history(result, f"adjust_wcs; star at {x:.6f}, {y:.6f}{said}")
@@ -127,11 +127,11 @@ def _rows(done: Mapping[str, Correction]) -> dict[str, xr.Variable]:
     return {name: xr.Variable(("correction",), values, model.attrs(name)) for name, values in columns.items()}
 
 
-def _closed_loop(ds: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
+def _closed_loop(ta: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
     """Compute the target's pixel by the adjusted TA WCS, minus the centroid; refuse a difference that is not zero."""
-    ta_wcs = wcs.adjust(wcs.load(in_use(ds)["ta_wcs"].item()), rotation, copy=False)
+    ta_wcs = wcs.adjust(wcs.load(ta["ta_wcs"].item()), rotation, copy=False)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
-    residual = float(x) - float(ds["centroid_x"]), float(y) - float(ds["centroid_y"])
+    residual = float(x) - float(ta["centroid_x"]), float(y) - float(ta["centroid_y"])
     if max(abs(value) for value in residual) > CLOSED:
         msg = (
             f"the loop does not close: after the adjustment the target is {residual[0]:.1e}, {residual[1]:.1e} px "

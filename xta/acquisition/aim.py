@@ -102,7 +102,7 @@ def aim(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -
     error = math.nan if way is None else way.x / 1e3 / float(header(ds).get("pixel_scale", math.nan))
     source = f"aim by {onboard} on board, converted to pixels by {siaf.release()}"
     place = Place(*landing(header(ds), names, onboard), error, error, source)
-    shift, _ = expected(ds, tables) if shifted else (None, "")
+    shift, _ = expected(ta, tables) if shifted else (None, "")
     return place if shift is None else place.shifted(shift, "shifted by the filter")
 
 

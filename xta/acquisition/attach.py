@@ -125,8 +125,7 @@ def _attached(ds: xr.Dataset, acquisition: Acquisition) -> xr.Dataset:
     _check_belong(bare, exposures)
     for exposure in (bare, *exposures):
         sky.check_reference(exposure, pointing=SOLVED if identity.is_ta(exposure) else sky.SAME_REFERENCE)
-    stacked = _stack(exposures)
-    result = bare.assign_coords(stacked)
+    result = model.with_coords(bare, _stack(exposures))
     tacq = [k for k, ta in enumerate(exposures) if header(ta).get("exp_type") in model.TACQ_TYPES]
     result = identity.assign(result, {"ta_in_use": tacq[-1] if tacq else len(exposures) - 1})
     result = _with_centroid(result, acquisition)

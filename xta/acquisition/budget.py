@@ -139,9 +139,9 @@ def assign(
     scale = math.sqrt(abs(float(np.linalg.det(science))))
     if corrections is None:
         dx, dy = (float(ds[f"correction_{axis}"].sum()) if "correction" in ds.dims else 0.0 for axis in "xy")
-        corrections = correct(ds, (star[0] - dx, star[1] - dy), tables=tables)
+        corrections = correct(ta, (star[0] - dx, star[1] - dy), tables=tables)
     place = _Place(ds, ta, np.linalg.solve(science, acquisition), scale, corrections, tables)
-    return ds.assign_coords(coordinates({name: part(place) for name, part in PARTS.items()}, scale=scale))
+    return model.with_coords(ds, coordinates({name: part(place) for name, part in PARTS.items()}, scale=scale))
 
 
 def coordinates(parts: Mapping[str, Part], *, scale: float) -> dict[str, xr.Variable]:
@@ -190,7 +190,7 @@ def _centroid(place: _Place) -> Part:
         return place.unknown("a centroid given by hand has no error")
     name = centroids.NAMES.get(kind, kind)
     try:
-        centroid = centroids.measure(place.ds, tables=place.tables)[name]
+        centroid = centroids.measure(place.ta, tables=place.tables)[name]
     except (KeyError, XtaError) as error:
         return place.unknown(f"the centroid cannot be measured again ({error})")
     if not math.isfinite(centroid.x_err + centroid.y_err):

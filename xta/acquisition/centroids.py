@@ -88,7 +88,7 @@ def measure(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, StarCe
         onboard = float(case.about["oss_x"]), float(case.about["oss_y"])
         result |= _onboard(case, onboard)
     try:
-        star = image_centroid(ds)
+        star = image_centroid(case.ta)
     except XtaError:
         if onboard is None:
             raise
@@ -150,10 +150,10 @@ class _Case:
 
 def _onboard(case: _Case, place: Pair) -> dict[str, StarCentroid]:
     """Return the onboard centroid as logged and, if log and image allow, extrapolated to convergence."""
-    facts = pair.logged_facts(case.ds)
+    facts = pair.logged_facts(case.ta)
     sides = [int(side) for side in (facts.window_x, facts.window_y) if side >= SMALLEST_WINDOW]
     try:
-        star = image_centroid(case.ds, window=min(sides, default=WINDOW))
+        star = image_centroid(case.ta, window=min(sides, default=WINDOW))
     except XtaError:
         return {"oss": case.centroid("oss", place, (math.nan, math.nan), "")}
     noise, what = (star.x_err, star.y_err), "photon noise of the onboard window"

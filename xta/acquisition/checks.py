@@ -91,7 +91,7 @@ def check_image(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds)
     try:
-        star = image_centroid(ds)
+        star = image_centroid(ta)
     except XtaError as error:
         problem = f"the TA image cannot be used: {error}"
         wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
@@ -132,11 +132,9 @@ def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
     values = np.array([-1, 0, 1], dtype=np.int8)
     flags = model.attrs("check_passed", flag_values=values, flag_meanings="not_tested failed passed")
     reasons = [reason for _, reason in table.values()]
-    return ds.assign_coords(
-        check=("check", list(table), model.attrs("check")),
-        check_passed=("check", states, flags),
-        check_reason=("check", reasons, model.attrs("check_reason")),
-    )
+    columns = {"check": (list(table), model.attrs("check")), "check_passed": (states, flags)}
+    columns["check_reason"] = reasons, model.attrs("check_reason")
+    return model.with_coords(ds, {name: ("check", *column) for name, column in columns.items()})
 
 
 def _reference(ds: xr.Dataset, exposures: Sequence[xr.Dataset]) -> Check:

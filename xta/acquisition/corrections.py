@@ -175,7 +175,7 @@ def _filter(case: _Case) -> Correction:
     about = header(case.ds)
     if about.get("exp_type") not in model.CORONAGRAPHIC_TYPES:
         return Correction(0.0, 0.0, 0.0, 0.0, "the exposure has no mask; its WCS contains the shifts between filters")
-    shift, bands = expected(case.ds, case.tables)
+    shift, bands = expected(case.ta, case.tables)
     if shift is None:
         return Correction(
             0.0, 0.0, *case.tables.usual_shift(about), f"{bands}; the error is the rms of other shifts", known=False

@@ -32,20 +32,21 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
     """Select one of the attached TA exposures by its label ``ta_exposure``, by default the one in use.
 
     The TA exposures may be any selection, in any order. The result has no dimension ``ta_exposure``, and its
-    scalar coordinates ``ta_...`` are in memory.
+    scalar coordinates ``ta_...`` are in memory. A result may be given again, which takes no time.
     """
     identity.require(ds, "ta_wcs", "ta_exposure", step="ds.ta.attach()")
     label = header(ds).get("ta_in_use") if exposure is None else exposure
-    labels = np.atleast_1d(ds["ta_exposure"].values).tolist()
+    known = ds.variables["ta_exposure"]
+    labels = np.atleast_1d(known.values).tolist()
     if label not in labels:
         msg = (
             f"TA exposure {label} is not in the dataset (it has {', '.join(map(str, labels)) or 'none'}): "
             "a selection has dropped it, or the coordinate ta_in_use; attach the acquisition again"
         )
         raise MissingError(msg)
-    selected = ds.isel(dict.fromkeys(ds["ta_exposure"].dims, labels.index(label)))
-    facts = {name: selected.variables[name] for name in selected.coords if str(name).startswith("ta_")}
-    lazy = [name for name, variable in facts.items() if variable.ndim == 0 and variable.chunks is not None]
+    selected = ds.isel(dict.fromkeys(known.dims, labels.index(label))) if known.dims else ds
+    scalars = [(name, variable) for name, variable in selected.variables.items() if not variable.ndim]
+    lazy = [name for name, variable in scalars if not variable._in_memory and str(name).startswith("ta_")]
     return selected.assign_coords({name: selected[name].compute() for name in lazy}) if lazy else selected
 
 
@@ -57,7 +58,7 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
     """
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
     ta = in_use(ds, exposure)
-    region = search_region(ds, exposure)
+    region = search_region(ta, exposure)
     image, flags, err = (_within(ta, name, region) for name in ("ta_sci", "ta_dq", "ta_err"))
     bad = dq.bad_pixels(image, flags)
     try:
@@ -67,7 +68,8 @@ def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int =
         raise CentroidError(msg) from error
     rows, columns = region
     x, y = star.x + (columns.start or 0), star.y + (rows.start or 0)
-    return replace(star, x=x + float(ta["ta_x"].values[0]), y=y + float(ta["ta_y"].values[0]))
+    left, bottom = (float(ta.variables[name].values[0]) for name in ("ta_x", "ta_y"))
+    return replace(star, x=x + left, y=y + bottom)
 
 
 def _within(ta: xr.Dataset, name: str, region: tuple[slice, slice]) -> Any:
@@ -93,15 +95,17 @@ def _measured(image: Key, bad: Key, err: Key | None, window: int) -> ImageCentro
 def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
     """Compute the rows and columns of the TA region, of the size of the TA aperture around the intended position."""
     ta = in_use(ds, exposure)
-    center = {dim: float(ta[f"ta_intended_{dim}"]) for dim in ("x", "y")}
+    center = {dim: float(ta.variables[f"ta_intended_{dim}"]) for dim in ("x", "y")}
     if not all(math.isfinite(value) for value in center.values()):
         return slice(None), slice(None)
     identity.require(ta, "instrument", "ta_aperture", step="xta.open_exposure")
-    ap = siaf.aperture(header(ta)["instrument"], str(ta["ta_aperture"].item()), header(ta).get("prd_version"))
+    ap = siaf.aperture(
+        header(ta)["instrument"], str(ta.variables["ta_aperture"].values.item()), header(ta).get("prd_version")
+    )
     result = {}
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
         half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
-        labels = ta[f"ta_{dim}"].values
+        labels = ta.variables[f"ta_{dim}"].values
         inside = np.flatnonzero(np.abs(labels - center[dim]) <= half)
         result[dim] = slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(None)
     return result["y"], result["x"]

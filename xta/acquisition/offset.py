@@ -96,18 +96,17 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
         ds = attach.attach(ds)
     ds = attach.unadjusted(ds)
     target_ra, target_dec = acquired_target(ds)
+    ta = in_use(ds)
     try:
-        found = centroids.measure(ds, tables=tables)
+        found = centroids.measure(ta, tables=tables)
     except XtaError as error:
         if centroid in {"auto", "image"}:
             raise
         logger.info("the TA image cannot be used: %s", error)
         found = {}
     x, y, source, kind = _centroid(ds, centroid, found)
-    ta = in_use(ds)
     ta_wcs = wcs.load(ta["ta_wcs"].item())
-    target_x, target_y = (float(value) for value in wcs.world_to_pixel(ta_wcs, target_ra, target_dec))
-    analytic_x, analytic_y = (float(value) for value in wcs.world_to_pixel_analytic(ta_wcs, target_ra, target_dec))
+    target_x, target_y, analytic_x, analytic_y = wcs.invert(ta_wcs, target_ra, target_dec)
     ra, dec = (float(value) for value in wcs.pixel_to_world(ta_wcs, x, y))
     east, north = sphere.sky_offset(ra, dec, target_ra, target_dec)
     offset_ra, offset_dec = float(sphere.wrap_degrees(target_ra - ra)) * 3600, (target_dec - dec) * 3600
@@ -124,9 +123,8 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
     logger.info("offset WCS minus centroid: %.4f, %.4f px", values["offset_x"], values["offset_y"])
     logger.info("in RA, Dec (coordinate differences): %.4f, %.4f arcsec", offset_ra, offset_dec)
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
-    result = identity.assign(
-        ds.assign_coords(model.describe(values)), {"centroid_source": source, "centroid_kind": kind}
-    )
+    result = model.with_coords(ds, model.describe(values))
+    result = identity.assign(result, {"centroid_source": source, "centroid_kind": kind})
     result = checks.check_image(result, found)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 

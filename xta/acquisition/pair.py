@@ -241,9 +241,8 @@ def assign_centroids(
     centroids = [last_converged(several) for several in blocks]
     rows = [_block(ta, centroid) for ta, centroid in zip(exposures, centroids, strict=True)]
     columns = {name: np.array([row[name] for row in rows], dtype) for name, dtype in COLUMNS.items()}
-    ds = ds.assign_coords(
-        {f"ta_oss_{name}": ("ta_exposure", column, model.attrs(f"ta_oss_{name}")) for name, column in columns.items()}
-    )
+    coords = {f"ta_oss_{name}": ("ta_exposure", each, model.attrs(f"ta_oss_{name}")) for name, each in columns.items()}
+    ds = model.with_coords(ds, coords)
     lines = "\n".join(line for centroid in centroids if centroid is not None for line in centroid.lines)
     return identity.assign(ds, {"oss_log": lines} | _in_use(exposures, onboard))
 

@@ -208,7 +208,7 @@ def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], not
 
 def _measured(case: _Case, name: str, note: str = "") -> _Estimate:
     """Convert a centroid to the exposure, by name; its errors are those of `xta.acquisition.centroids`."""
-    measured = centroids.measure(case.ds)
+    measured = centroids.measure(case.ta)
     if name not in measured:
         msg = f"there is no onboard centroid ({header(case.ds).get('oss_status', 'no event log')})"
         raise AcquisitionError(msg)
@@ -224,7 +224,7 @@ def _oss(case: _Case) -> _Estimate:
 
 
 def _image(case: _Case) -> _Estimate:
-    image_centroid(case.ds)  # its error is more specific than that of a missing centroid
+    image_centroid(case.ta)  # its error is more specific than that of a missing centroid
     return _measured(case, "image")
 
 
@@ -233,7 +233,7 @@ def _gaussian(case: _Case) -> _Estimate:
     from astropy.utils.exceptions import AstropyUserWarning
     from photutils.psf import fit_2dgaussian
 
-    start = image_centroid(case.ds)
+    start = image_centroid(case.ta)
     light, flags, err = (cutout(case.ta, name, start.x, start.y) for name in ("ta_sci", "ta_dq", "ta_err"))
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     error = None

@@ -111,9 +111,9 @@ def derive(ds: xr.Dataset, function: Function, coord_names: tuple[str, ...], of:
     transform = _FromLabels(function, coord_names, bare, of)
     if transform.dims:
         index = xr.indexes.CoordinateTransformIndex(transform)
-        bare = bare.assign_coords(xr.Coordinates.from_xindex(index)).drop_indexes(coord_names)
+        bare = model.with_coords(bare, xr.Coordinates.from_xindex(index).variables)
     else:
-        bare = bare.assign_coords(transform.forward({}))
+        bare = model.with_coords(bare, transform.forward({}))
     for name in coord_names:
         bare[name].attrs.update(model.attrs(name))
     return bare
@@ -198,7 +198,7 @@ def assign_polar(ds: xr.Dataset) -> xr.Dataset:
 
 def assign_wcs(ds: xr.Dataset, text: wcs.WcsText) -> xr.Dataset:
     """Assign a WCS to a dataset, in place of its own if it has one, and derive its sky coordinates."""
-    return assign_sky(ds.assign_coords(wcs=model.text_variable("wcs", text)))
+    return assign_sky(model.with_coords(ds, {"wcs": model.text_variable("wcs", text)}))
 
 
 def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
@@ -206,10 +206,11 @@ def wcs_text(ds: xr.Dataset, name: str = "wcs") -> wcs.WcsText:
     if name not in ds.coords:
         msg = f"the dataset has no {name}: its file has no GWCS, or datasets with different WCSs were combined"
         raise WCSError(msg)
-    if ds[name].ndim:
-        msg = f"{name} has the dimensions {ds[name].dims}; select one exposure first"
+    variable = ds.variables[name]
+    if variable.ndim:
+        msg = f"{name} has the dimensions {variable.dims}; select one exposure first"
         raise WCSError(msg)
-    return wcs.WcsText(str(ds[name].item()))
+    return wcs.WcsText(str(variable.values.item()))
 
 
 def the_wcs(ds: xr.Dataset, name: str = "wcs") -> "WCS":

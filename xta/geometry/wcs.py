@@ -7,6 +7,7 @@ The analytic inverse in a GWCS is a fit (0.01 to 0.03 px off on real files, up t
 reference files), so a pixel is always found by inverting the forward transform numerically.
 """
 
+from copy import copy as shallow_copy
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from xta.errors import WCSError
 from xta.geometry.sphere import tangent_basis, tangent_offset, unit_vector, wrap_degrees
-from xta.geometry.wcstext import WcsText, dump, from_fits, load
+from xta.geometry.wcstext import WcsText, dump, forward, from_fits, inverse, is_shared, load, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,9 @@ __all__ = [
     "adjust",
     "adjustment",
     "dump",
+    "dump_adjusted",
     "from_fits",
+    "invert",
     "load",
     "pixel_scale",
     "pixel_to_v",
@@ -73,7 +76,8 @@ def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats"
         ICRS [deg]; NaN where a pixel is NaN.
     """
     x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-    ra, dec = wcs(x, y, with_bounding_box=False)
+    # Each call of the WCS itself joins its steps anew; it is needed for the units of a WCS that a user made.
+    ra, dec = (forward(wcs) if is_shared(wcs) else wcs)(x, y, with_bounding_box=False)
     return np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
 
 
@@ -105,11 +109,10 @@ def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tu
     Parameters and returns are those of `world_to_pixel`; the result is NaN if the WCS has no inverse.
     """
     ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
-    try:
-        inverse = wcs.backward_transform  # unlike wcs.invert, this does not go on to a numerical inverse
-    except NotImplementedError:
+    analytic = inverse(wcs)  # unlike wcs.invert, this does not go on to a numerical inverse
+    if analytic is None:
         return np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
-    x, y = inverse(ra, dec, with_bounding_box=False)
+    x, y = analytic(ra, dec, with_bounding_box=False)
     return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
 
 
@@ -130,10 +133,10 @@ def _residual_function(wcs: "WCS", ra: "Floats", dec: "Floats") -> "Residual":
     """
     target = unit_vector(ra, dec)
     east, north = tangent_basis(ra, dec)
-    forward = wcs.forward_transform  # each call of the WCS itself would join its steps anew
+    to_sky = forward(wcs)
 
     def residual(x: "Floats", y: "Floats", which: "NDArray[np.intp]") -> "Floats":
-        direction = unit_vector(*forward(x, y, with_bounding_box=False))
+        direction = unit_vector(*to_sky(x, y, with_bounding_box=False))
         along_east, along_north, ahead = ((direction * axis[which]).sum(axis=-1) for axis in (east, north, target))
         return np.where(ahead > 0, np.stack([along_east, along_north]), np.inf)
 
@@ -190,25 +193,31 @@ def world_to_pixel(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floa
     finite = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     x, y = np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
     if finite.size:
-        x[finite], y[finite] = _solve(wcs, ra[finite], dec[finite])
+        x[finite], y[finite] = _solve(wcs, ra[finite], dec[finite])[:2]
     return x.reshape(shape), y.reshape(shape)
 
 
-def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]:
-    """Find the pixels of finite positions (n,); raise an error that names the first position without one."""
+def invert(wcs: "WCS", ra: float, dec: float) -> tuple[float, float, float, float]:
+    """Find the pixel x, y of one position as `world_to_pixel`, and the one by the fitted inverse."""
+    x, y, x_fitted, y_fitted = _solve(wcs, np.array([ra]), np.array([dec]))
+    return float(x[0]), float(y[0]), float(x_fitted[0]), float(y_fitted[0])
+
+
+def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats", "Floats", "Floats"]:
+    """Find the pixels of finite positions (n,), and those by the fitted inverse; an error names one without a pixel."""
     residual = _residual_function(wcs, ra, dec)
     everyone = np.arange(ra.size)
     x0, y0 = (np.full(ra.shape, value) for value in _center(wcs))
     with np.errstate(all="ignore"):
         x_guess, y_guess = world_to_pixel_analytic(wcs, ra, dec)
-        guess_error = np.hypot(*residual(x_guess, y_guess, everyone))
-    good_guess = guess_error < np.hypot(*residual(x0, y0, everyone))  # False where the guess is NaN
+        errors = np.hypot(*residual(np.stack([x_guess, x0]), np.stack([y_guess, y0]), everyone))
+    good_guess = errors[0] < errors[1]  # False where the guess is NaN
     x, y = _iterate(residual, np.where(good_guess, x_guess, x0), np.where(good_guess, y_guess, y0))
     # Far outside, a polynomial folds the field over: behind the fold the Jacobian has the other sign.
-    handedness = np.sign(_newton_step(residual, x0[:1], y0[:1], everyone[:1])[2])
-    dx, dy, det = _newton_step(residual, x, y, everyone)
+    first = np.append(0, everyone)
+    dx, dy, det = _newton_step(residual, np.append(x0[:1], x), np.append(y0[:1], y), first)
     near = np.hypot(x - x0, y - y0) <= FARTHEST
-    closed = near & (np.hypot(dx, dy) <= TOLERANCE) & (np.sign(det) == handedness)
+    closed = near & (np.hypot(dx, dy)[1:] <= TOLERANCE) & (np.sign(det[1:]) == np.sign(det[0]))
     if not closed.all():
         bad = int(np.flatnonzero(~closed)[0])
         msg = (
@@ -217,7 +226,7 @@ def _solve(wcs: "WCS", ra: "Floats", dec: "Floats") -> tuple["Floats", "Floats"]
             "it is too far outside the array for the distortion of this WCS; check the coordinates"
         )
         raise WCSError(msg)
-    return x, y
+    return x, y, x_guess, y_guess
 
 
 def _iterate(residual: "Residual", x: "Floats", y: "Floats") -> tuple["Floats", "Floats"]:
@@ -330,6 +339,13 @@ def adjust(wcs: "WCS", rotation: "Floats", *, copy: bool = True) -> "WCS":
     return _replace_step(wcs, index, _v23tosky(np.array([angles[0], angles[1], roll, dec, -ra])), copy=copy)
 
 
+def dump_adjusted(wcs: "WCS") -> WcsText:
+    """Write the result of `adjust` or `shift` as `dump`, and spare `load` to read it."""
+    # The text has angles in degrees, and the transform has radians, whose last digit may be another after each way.
+    index, angles = _sky_rotation(wcs)
+    return share(dump(wcs), _replace_step(wcs, index, _v23tosky(angles), copy=False))
+
+
 def _v23tosky(angles: "Floats") -> "Model":
     """Transform from V2, V3 [arcsec] to RA, Dec [deg], in the form that the JWST pipeline uses."""
     from astropy.modeling.models import RotationSequence3D, Scale
@@ -352,7 +368,7 @@ def shift(wcs: "WCS", dx: float, dy: float, *, copy: bool = True) -> "WCS":
     """
     from astropy.modeling.models import Shift
 
-    first = wcs.pipeline[0].transform.copy()
+    first = (deepcopy if copy else shallow_copy)(wcs.pipeline[0].transform)
     # The box is in the old pixels; a new one would need the shape of the new array.
     if first.has_user_bounding_box:
         del first.bounding_box

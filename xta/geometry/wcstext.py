@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from xta.geometry.asdfguard import MAX_CONTENT, Checked, check, wcs_only
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
+    from astropy.modeling import Model
     from gwcs import WCS
 
-__all__ = ["WcsText", "dump", "from_fits", "load"]
+__all__ = ["WcsText", "dump", "forward", "from_fits", "inverse", "is_shared", "load", "share"]
 
 REMEMBERED = 64
 """Number of GWCSs kept in memory: each takes 0.5 MB as objects and 20 kB as text."""
@@ -25,6 +27,9 @@ _read: dict[bytes, "WcsText"] = {}
 
 _loaded: dict[str, "WCS"] = {}
 """Text -> its GWCS, which is shared."""
+
+_joined: "WeakKeyDictionary[WCS, dict[str, Model | None]]" = WeakKeyDictionary()
+"""Shared GWCS -> its joined transforms, once they were used."""
 
 
 def _remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
@@ -104,6 +109,37 @@ def _checked(wcs: object, where: str) -> "WCS":
     return wcs
 
 
+def share(text: WcsText, wcs: "WCS") -> WcsText:
+    """Keep a GWCS, which nobody may change any more, for the next `load` of its text; return the text."""
+    _joined[wcs] = {}
+    _remember(_loaded, str(text), wcs)
+    return text
+
+
+def is_shared(wcs: "WCS") -> bool:
+    """Return True for a GWCS from `load`, which nobody changes."""
+    return wcs in _joined
+
+
+def forward(wcs: "WCS") -> "Model":
+    """Join the steps of a GWCS to one transform from pixels to the sky; those of a shared one are joined once."""
+    known = _joined.get(wcs, {})
+    if "forward" not in known:
+        known["forward"] = wcs.forward_transform
+    return known["forward"]
+
+
+def inverse(wcs: "WCS") -> "Model | None":
+    """Join the inverses of the steps of a GWCS, as `forward`; None if a step has none."""
+    known = _joined.get(wcs, {})
+    if "inverse" not in known:
+        try:
+            known["inverse"] = forward(wcs).inverse
+        except NotImplementedError:
+            known["inverse"] = None
+    return known["inverse"]
+
+
 def dump(wcs: "WCS") -> WcsText:
     """Write a GWCS as ASDF text with inline arrays.
 
@@ -156,7 +192,10 @@ def load(text: str) -> "WCS":
     """
     text = str(text)
     known = _loaded.get(text)
-    return _remember(_loaded, text, _checked(_parsed(text.encode()), "the ASDF text")) if known is None else known
+    if known is None:
+        known = _checked(_parsed(text.encode()), "the ASDF text")
+        share(WcsText(text), known)
+    return known
 
 
 def from_fits(hdus: "HDUList") -> WcsText:
@@ -178,6 +217,5 @@ def from_fits(hdus: "HDUList") -> WcsText:
     text = _read.get(digest)
     if text is None:
         wcs = _checked(_parsed(content), "the ASDF extension (meta.wcs)")
-        text = _remember(_read, digest, dump(wcs))
-        _remember(_loaded, str(text), wcs)
+        text = share(_remember(_read, digest, dump(wcs)), wcs)
     return text

@@ -181,14 +181,13 @@ def _build(hdus: "HDUList", manager: Any, origin: tuple[int, int] | None, path: 
     corner = readout.corner(ds, hdus, label=label, origin=origin)
     ny, nx = ds.sizes["y"], ds.sizes["x"]
     x0, y0 = corner or (0, 0)
-    ds = ds.assign_coords(
-        x=("x", np.arange(x0, x0 + nx), model.attrs("x")), y=("y", np.arange(y0, y0 + ny), model.attrs("y"))
-    )
+    labels = {"x": np.arange(x0, x0 + nx), "y": np.arange(y0, y0 + ny)}
+    ds = model.with_coords(ds, {dim: (dim, values, model.attrs(dim)) for dim, values in labels.items()})
     ds = readout.assign_times(ds, hdus, label=label)
     if corner is not None:
         ds = _assign_wcs(ds, hdus, label)
     if "corrected_ra" in header(ds):
-        ds = ds.assign_coords(model.describe(_written_positions(hdus, label)))
+        ds = model.with_coords(ds, model.describe(_written_positions(hdus, label)))
     if (shifts := _other_shifts(hdus)) is not None:
         warn(
             f"{label}: its pixels were shifted by other software (IMSHIFTS {shifts:.200}), but its WCS belongs to the "

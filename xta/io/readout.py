@@ -85,13 +85,13 @@ def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
     """Assign integration numbers and times from INT_TIMES if it fits, or for an image from EXPMID."""
     if "integration" not in ds.dims:
         mid = number(hdus, "EXPMID", label=label)
-        return ds if mid is None else ds.assign_coords(time=((), _datetime(mid), model.attrs("time")))
+        return ds if mid is None else model.with_coords(ds, {"time": ((), _datetime(mid), model.attrs("time"))})
     count = ds.sizes["integration"]
     table = _table(hdus, count, label)
     numbers = None if table is None else _numbers(table)
     if numbers is None:
         numbers = np.arange(count) + _first_number(hdus)
-    ds = ds.assign_coords(integration=("integration", numbers, model.attrs("integration")))
+    coords: dict[str, Any] = {"integration": ("integration", numbers, model.attrs("integration"))}
     for name, column in (("time", "int_mid_mjd_utc"), ("time_bjd_tdb", "int_mid_bjd_tdb")):
         values = None if table is None else _column(table, column)
         if values is None:
@@ -99,8 +99,8 @@ def assign_times(ds: xr.Dataset, hdus: "HDUList", *, label: str) -> xr.Dataset:
         data = _datetime(values) if name == "time" else _known(values)
         # The same chunks as the data: different ones along a dimension break `Dataset.chunks` and `map_blocks`.
         encoding = {"preferred_chunks": {"integration": 1}}
-        ds = ds.assign_coords({name: xr.Variable("integration", data, model.attrs(name), encoding)})
-    return ds
+        coords[name] = xr.Variable("integration", data, model.attrs(name), encoding)
+    return model.with_coords(ds, coords)
 
 
 def _table(hdus: "HDUList", count: int, label: str) -> Any:

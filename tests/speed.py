@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import xarray as xr
 
 import xta
 from tests.surveys.visits import base_visit, clones
@@ -148,6 +149,23 @@ def further_exposure(folder):
     return ours, theirs
 
 
+def exposure_of_a_visit(folder):
+    """One more exposure of a visit that was analyzed before against opening a file, each of which is new to both."""
+    dithers = [(0.01 * k, 0.0) for k in range(9)]
+    first, *paths = datasets.make_visit(folder / "dithers", integrations=1, dithers=dithers).science
+    xta.analyze(first, offline=True)
+    ours, theirs = [], []
+    for mine, other in zip(paths[::2], paths[1::2], strict=True):
+        times = least(
+            lambda path=mine: xta.analyze(path, offline=True),
+            lambda path=other: xr.open_dataset(path, engine="jwst"),
+            rounds=1,
+        )
+        ours.append(times[0])
+        theirs.append(times[1])
+    return min(ours), min(theirs)
+
+
 def survey_of_a_visit(folder):
     """A visit in a survey, without estimates, against its analysis."""
     paths = many(folder)
@@ -168,6 +186,7 @@ MEASURES = (
     log,
     analysis,
     further_exposure,
+    exposure_of_a_visit,
     survey_of_a_visit,
 )
 

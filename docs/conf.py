@@ -70,10 +70,11 @@ linkcheck_anchors = False
 linkcheck_timeout = 20
 
 START = """
-import os
+import os, sys
+sys.stdout.flush_interval = 60  # the output of a cell in one piece: pieces are joined by line breaks
 if os.getcwd().startswith({docs!r}):  # but not the quickstart, which starts in an empty folder
     os.chdir({folder!r})
-del os
+del os, sys
 """
 
 

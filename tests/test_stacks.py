@@ -125,7 +125,9 @@ def test_attributes_of_another_exposure_are_dropped(program):
     assert result.attrs["oss_x_det"] == result["oss_x_det"].item()
 
 
-def test_attach_reads_the_acquisition_once_a_visit(joined, monkeypatch):
+def test_attach_reads_the_acquisition_once_a_visit(program, joined, monkeypatch):
+    for path in program[0].parent.iterdir():
+        path.touch()  # what an earlier test has read is out of date
     opened, read = [], []
     monkeypatch.setattr(find, "open_exposure", lambda path: opened.append(path) or xta.open_exposure(path))
     reader = osslog.read

@@ -38,6 +38,7 @@ __all__ = [
     "is_ta",
     "is_valid",
     "klip_image",
+    "read_coords",
     "refuse_combined",
     "require",
     "source",
@@ -286,6 +287,15 @@ def in_memory(ds: xr.Dataset) -> xr.Dataset:
         if not {"y", "x", "ta_y", "ta_x"} & set(variable.dims)
         and (variable.dtype.kind == "T" or variable.chunks is not None or (name in NAMES and not variable._in_memory))
     }
+    return read_coords(ds, lazy)
+
+
+def read_coords(ds: xr.Dataset, lazy: Mapping[Hashable, xr.Variable]) -> xr.Dataset:
+    """Read coordinates, and assign them; interrupts wait until this is done.
+
+    netCDF4 loses an interrupt that comes while it reads; one that comes while dask starts a thread lets the process
+    wait for this thread forever when it ends.
+    """
     if not lazy:
         return ds
     with interrupts_wait():

@@ -103,7 +103,7 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
         mask=mask.numbers(),
         aim=aimed.numbers(),
         residual=dict(zip("xy", residual, strict=True)),
-        inverse_error={"x": x_analytic + dx - x, "y": y_analytic + dy - y},
+        inverse_error={"x": x_analytic - x_wcs, "y": y_analytic - y_wcs},
         adjust={"ra": delta_ra * 3600, "dec": delta_dec * 3600, "roll": delta_roll * 3600},
     )
     logger.info("closed loop in the TA frame: %.1e, %.1e px", *residual)

@@ -45,9 +45,9 @@ def in_use(ds: xr.Dataset, exposure: int | None = None) -> xr.Dataset:
         )
         raise MissingError(msg)
     selected = ds.isel(dict.fromkeys(known.dims, labels.index(label))) if known.dims else ds
-    scalars = [(name, variable) for name, variable in selected.variables.items() if not variable.ndim]
-    lazy = [name for name, variable in scalars if not variable._in_memory and str(name).startswith("ta_")]
-    return selected.assign_coords({name: selected[name].compute() for name in lazy}) if lazy else selected
+    facts = {name: variable for name, variable in selected.variables.items() if str(name).startswith("ta_")}
+    lazy = {name: variable for name, variable in facts.items() if not variable.ndim and not variable._in_memory}
+    return identity.read_coords(selected, lazy)
 
 
 def image_centroid(ds: xr.Dataset, *, exposure: int | None = None, window: int = WINDOW) -> ImageCentroid:

@@ -109,7 +109,7 @@ def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tu
     Parameters and returns are those of `world_to_pixel`; the result is NaN if the WCS has no inverse.
     """
     ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
-    analytic = inverse(wcs)  # unlike wcs.invert, this does not go on to a numerical inverse
+    analytic = inverse(wcs)  # unlike `gwcs.WCS.invert`, this does not go on to a numerical inverse
     if analytic is None:
         return np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
     x, y = analytic(ra, dec, with_bounding_box=False)

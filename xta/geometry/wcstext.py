@@ -150,7 +150,8 @@ def dump(wcs: "WCS") -> WcsText:
     Returns
     -------
     WcsText
-        12 to 25 kB; `load` gives a WCS that evaluates to the same bits. Equal in every process.
+        12 to 25 kB; `load` gives a WCS that evaluates to the same bits. After `adjust` the last digit may differ, since
+        a rotation has degrees in the text and radians in memory. Equal in every process.
 
     Raises
     ------

@@ -12,15 +12,17 @@ The properties of each tag: https://www.asdf-format.org/projects/asdf-transform-
 
 import io
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta.errors import damage, filtered
+from xta.geometry import transforms
 
 if TYPE_CHECKING:
+    from astropy.modeling import Model
     from gwcs import WCS
 
 __all__ = ["read", "write"]
@@ -39,6 +41,12 @@ VERSIONS = {
     "rotate_sequence_3d": "1.2.0",
 }
 """Transforms of astropy -> version of the tag that is written. All versions are read: they only add options."""
+
+REMEMBERED = 64
+"""Number of steps kept in memory."""
+
+_known: "dict[Any, Model]" = {}
+"""Content of the transform of a step -> the transform. The exposures of a visit share their distortion."""
 
 HEAD = b"#ASDF 1.0.0\n#ASDF_STANDARD 1.6.0\n"
 
@@ -60,15 +68,67 @@ def read(node: Any, arrays: Mapping[int, NDArray[Any]]) -> "WCS | None":
     Returns
     -------
     gwcs.WCS or None
-        None if it contains anything that no JWST image has, or is damaged.
+        None if it contains anything that no JWST image has, or is damaged. Its transforms may be shared with other
+        WCSs, so they must not be changed.
     """
     loader = _loader()("")
     loader.arrays = arrays
     try:
+        contents = _contents(node, arrays)
+        loader.constructed_objects |= {each: _known[key] for each, key in contents.items() if key in _known}
         made = loader.construct_document(node)
+        if type(made).__name__ != "WCS":
+            return None
+        for step, key in zip(made.pipeline, contents.values(), strict=False):
+            _keep(key, step.transform)
     except damage():
         return None
-    return made if type(made).__name__ == "WCS" else None
+    return made
+
+
+def _contents(wcs: Any, arrays: Mapping[int, NDArray[Any]]) -> dict[Any, Any]:
+    """Describe the nodes of the transforms of a WCS by their content; nothing if two of them have a node in common.
+
+    The last step has no transform.
+    """
+    nodes = [_child(step, "transform") for step in _child(wcs, "steps").value[:-1]]
+    seen: dict[int, int] = {}
+    try:
+        return {node: _content(node, arrays, seen, len(seen)) for node in nodes}
+    except _Other:
+        return {}
+
+
+def _child(node: Any, name: str) -> Any:
+    return next((value for key, value in node.value if key.value == name), None)
+
+
+def _content(node: Any, arrays: Mapping[int, NDArray[Any]], seen: dict[int, int], first: int) -> Any:
+    """Describe a node by a value that is equal for equal content.
+
+    `seen` numbers the nodes of the WCS, those of this transform from `first` on. A node that occurs twice is one
+    object, and the WCS is written with an alias for it.
+    """
+    if id(node) in seen:
+        _expect(seen[id(node)] >= first)
+        return seen[id(node)] - first
+    seen[id(node)] = len(seen)
+    if id(node) in arrays:
+        values = arrays[id(node)]
+        return values.dtype.str, values.shape, values.tobytes()
+    if node.id == "scalar":
+        return node.tag, node.value
+    parts = node.value if node.id == "sequence" else [part for pair in node.value for part in pair]
+    return node.tag, tuple(_content(part, arrays, seen, first) for part in parts)
+
+
+def _keep(content: Any, transform: "Model") -> None:
+    """Remember the transform of a step as the one used last."""
+    _known.pop(content, None)
+    while len(_known) >= REMEMBERED:
+        _known.pop(next(iter(_known)), None)
+    _known[content] = transform
+    transforms.shared.add(transform)
 
 
 @cache
@@ -263,6 +323,13 @@ class _Tagged:
         self.tag, self.value = tag, value
 
 
+class _Ready:
+    """A node of YAML."""
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+
 def write(wcs: "WCS") -> str | None:
     """Write a GWCS as an ASDF file without blocks; None if it contains something that no JWST image has."""
     import yaml
@@ -292,6 +359,7 @@ def _dumper() -> Any:
         return dumper.represent_mapping(data.tag, data.value)
 
     Dumper.add_representer(_Tagged, tagged)
+    Dumper.add_representer(_Ready, lambda _dumper, ready: ready.node)
     return Dumper
 
 
@@ -335,12 +403,24 @@ def _frame(frame: Any) -> _Tagged:
     return _Tagged(f"{GWCS}celestial_frame-1.2.0", parts)
 
 
-def _described(model: Any, known: dict[int, _Tagged]) -> _Tagged:
+def _described(model: Any, known: dict[int, Any]) -> Any:
     """Describe a transform; the inverse of `_transform`. One that occurs twice is written once, with an alias."""
-    from astropy.modeling import CompoundModel
-
     if id(model) in known:
         return known[id(model)]
+    if model in transforms.shared:
+        return known.setdefault(id(model), _Ready(_node(model)))
+    return known.setdefault(id(model), _about(model, known))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _node(model: "Model") -> Any:
+    """Make the nodes of a transform that nobody changes."""
+    return _dumper()(io.BytesIO()).represent_data(_about(model, {}))
+
+
+def _about(model: Any, known: dict[int, Any]) -> _Tagged:
+    from astropy.modeling import CompoundModel
+
     if isinstance(model, CompoundModel):
         name = {"|": "compose", "&": "concatenate"}.get(model.op, "")
         parts: dict[str, Any] = {
@@ -366,7 +446,7 @@ def _described(model: Any, known: dict[int, _Tagged]) -> _Tagged:
         parts["bounding_box"] = _Tagged(f"{ASDF}transform/property/bounding_box-1.2.0", about_box)
     turn, name = "transform_type" in parts, name.partition(" ")[0]
     tag = f"{GWCS}spherical_cartesian-1.3.0" if turn else f"{ASDF}transform/{name}-{VERSIONS[name]}"
-    return known.setdefault(id(model), _Tagged(tag, parts))
+    return _Tagged(tag, parts)
 
 
 def _bounding_box(model: Any) -> Any:

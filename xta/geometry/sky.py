@@ -52,10 +52,10 @@ class _FromLabels(xr.indexes.CoordinateTransform):
 
     def __init__(self, function: Function, coord_names: tuple[str, ...], ds: xr.Dataset, of: tuple[str, ...]) -> None:
         self.function = function
-        self.labels = {name: np.asarray(ds[name].values, dtype=float) for name in ("x", "y")}
-        self.label_dims = {name: tuple(str(dim) for dim in ds[name].dims) for name in ("x", "y")}
-        self.texts: Any = ds["wcs"].values
-        self.text_dims = tuple(str(dim) for dim in ds["wcs"].dims)
+        self.labels = {name: np.asarray(ds.variables[name].values, dtype=float) for name in ("x", "y")}
+        self.label_dims = {name: tuple(str(dim) for dim in ds.variables[name].dims) for name in ("x", "y")}
+        self.texts: Any = ds.variables["wcs"].values
+        self.text_dims = tuple(str(dim) for dim in ds.variables["wcs"].dims)
         self.of = [np.broadcast_to(ds[name].values, self.texts.shape) for name in of]
         dims = (*self.text_dims, *self.label_dims["y"], *self.label_dims["x"])
         super().__init__(coord_names, {dim: ds.sizes[dim] for dim in dims}, dtype=np.dtype(float))

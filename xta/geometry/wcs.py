@@ -9,6 +9,7 @@ reference files), so a pixel is always found by inverting the forward transform 
 
 from copy import copy as shallow_copy
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from astropy.modeling import Model
     from gwcs import WCS
     from numpy.typing import ArrayLike, NDArray
+
+    from xta.geometry.transforms import Function
 
     Floats = NDArray[np.float64]
     Residual = Callable[[Floats, Floats, NDArray[np.intp]], Floats]
@@ -75,10 +78,15 @@ def pixel_to_world(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats"
     ra, dec : numpy.ndarray
         ICRS [deg]; NaN where a pixel is NaN.
     """
+    # The WCS itself is needed for the units of one that a user made.
+    return _evaluated(forward(wcs) if is_shared(wcs) else partial(wcs, with_bounding_box=False), x, y)
+
+
+def _evaluated(function: "Function", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
+    """Evaluate a function of two arrays (n,) with values of any shape."""
     x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-    # Each call of the WCS itself joins its steps anew; it is needed for the units of a WCS that a user made.
-    ra, dec = (forward(wcs) if is_shared(wcs) else wcs)(x, y, with_bounding_box=False)
-    return np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
+    first, second = (np.asarray(each, dtype=float) for each in function(x.ravel(), y.ravel()))
+    return first.reshape(x.shape), second.reshape(x.shape)
 
 
 def sky_jacobian(wcs: "WCS", x: float, y: float) -> "Floats":
@@ -95,12 +103,10 @@ def pixel_scale(wcs: "WCS", x: float, y: float) -> float:
 
 def pixel_to_v(wcs: "WCS", x: "ArrayLike", y: "ArrayLike") -> tuple["Floats", "Floats"]:
     """Convert pixels to V2, V3 [arcsec], before velocity aberration."""
-    first, *frames = wcs.available_frames
-    if "v2v3" not in frames:
+    if "v2v3" not in wcs.available_frames[1:]:
         msg = f"the WCS has the frames {', '.join(wcs.available_frames)}, without v2v3; only imaging WCSs have it"
         raise WCSError(msg)
-    v2, v3 = wcs.get_transform(first, "v2v3")(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-    return np.asarray(v2), np.asarray(v3)
+    return _evaluated(forward(wcs, "v2v3"), x, y)
 
 
 def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tuple["Floats", "Floats"]:
@@ -108,12 +114,8 @@ def world_to_pixel_analytic(wcs: "WCS", ra: "ArrayLike", dec: "ArrayLike") -> tu
 
     Parameters and returns are those of `world_to_pixel`; the result is NaN if the WCS has no inverse.
     """
-    ra, dec = np.broadcast_arrays(np.asarray(ra, dtype=float), np.asarray(dec, dtype=float))
     analytic = inverse(wcs)  # unlike `gwcs.WCS.invert`, this does not go on to a numerical inverse
-    if analytic is None:
-        return np.full(ra.shape, np.nan), np.full(ra.shape, np.nan)
-    x, y = analytic(ra, dec, with_bounding_box=False)
-    return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    return _evaluated(analytic or (lambda ra, dec: (np.full_like(ra, np.nan), np.full_like(dec, np.nan))), ra, dec)
 
 
 def _center(wcs: "WCS") -> tuple[float, float]:
@@ -136,7 +138,7 @@ def _residual_function(wcs: "WCS", ra: "Floats", dec: "Floats") -> "Residual":
     to_sky = forward(wcs)
 
     def residual(x: "Floats", y: "Floats", which: "NDArray[np.intp]") -> "Floats":
-        direction = unit_vector(*to_sky(x, y, with_bounding_box=False))
+        direction = unit_vector(*_evaluated(to_sky, x, y))
         along_east, along_north, ahead = ((direction * axis[which]).sum(axis=-1) for axis in (east, north, target))
         return np.where(ahead > 0, np.stack([along_east, along_north]), np.inf)
 

@@ -9,12 +9,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from xta.errors import WCSError, damage, filtered
-from xta.geometry import gwcsyaml
+from xta.geometry import gwcsyaml, transforms
 from xta.geometry.asdfguard import MAX_CONTENT, Checked, check, wcs_only
+from xta.geometry.transforms import Function
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
-    from astropy.modeling import Model
     from gwcs import WCS
 
 __all__ = ["WcsText", "dump", "forward", "from_fits", "inverse", "is_shared", "load", "share"]
@@ -28,8 +28,11 @@ _read: dict[bytes, "WcsText"] = {}
 _loaded: dict[str, "WCS"] = {}
 """Text -> its GWCS, which is shared."""
 
-_joined: "WeakKeyDictionary[WCS, dict[str, Model | None]]" = WeakKeyDictionary()
-"""Shared GWCS -> its joined transforms, once they were used."""
+_joined: "WeakKeyDictionary[WCS, dict[str, Function]]" = WeakKeyDictionary()
+"""Shared GWCS -> its steps to a frame, joined, once they were used."""
+
+INVERSE = "inverse"
+"""Key of the joined inverses, which lead from the sky to the pixels."""
 
 
 def _remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
@@ -121,23 +124,28 @@ def is_shared(wcs: "WCS") -> bool:
     return wcs in _joined
 
 
-def forward(wcs: "WCS") -> "Model":
-    """Join the steps of a GWCS to one transform from pixels to the sky; those of a shared one are joined once."""
+def forward(wcs: "WCS", to: str = "") -> Function:
+    """Join the steps of a GWCS from the pixels to a frame, by default the sky; of a shared one, once."""
     known = _joined.get(wcs, {})
-    if "forward" not in known:
-        known["forward"] = wcs.forward_transform
-    return known["forward"]
+    if to not in known:
+        known[to] = transforms.forward(_steps(wcs, to))
+    return known[to]
 
 
-def inverse(wcs: "WCS") -> "Model | None":
-    """Join the inverses of the steps of a GWCS, as `forward`; None if a step has none."""
+def inverse(wcs: "WCS") -> Function | None:
+    """Join the inverses of the steps of a GWCS from the sky to the pixels; None if a step has none."""
     known = _joined.get(wcs, {})
-    if "inverse" not in known:
+    if INVERSE not in known:
         try:
-            known["inverse"] = forward(wcs).inverse
+            known[INVERSE] = transforms.backward(_steps(wcs))
         except NotImplementedError:
-            known["inverse"] = None
-    return known["inverse"]
+            return None
+    return known[INVERSE]
+
+
+def _steps(wcs: "WCS", to: str = "") -> list[Any]:
+    names = [getattr(step.frame, "name", step.frame) for step in wcs.pipeline]
+    return [step.transform for step in wcs.pipeline[: names.index(to) if to else -1]]
 
 
 def dump(wcs: "WCS") -> WcsText:

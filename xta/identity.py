@@ -248,7 +248,9 @@ def assign(ds: xr.Dataset, values: Mapping[str, Any]) -> xr.Dataset:
     """
     before = {name: header(ds)[name] for name in ONBOARD if name in header(ds)}
     merged = before | dict(values)
-    return model.with_coords(ds, _variables(merged, ONBOARD)).assign_attrs(model.clean_attrs(merged))
+    result = model.with_coords(ds, _variables(merged, ONBOARD))
+    result.attrs |= model.clean_attrs(merged)
+    return result
 
 
 def forget(ds: xr.Dataset) -> xr.Dataset:
@@ -299,7 +301,7 @@ def read_coords(ds: xr.Dataset, lazy: Mapping[Hashable, xr.Variable]) -> xr.Data
     if not lazy:
         return ds
     with interrupts_wait():
-        return ds.assign_coords({name: variable.compute() for name, variable in lazy.items()})
+        return model.with_coords(ds, {name: variable.compute() for name, variable in lazy.items()})
 
 
 def klip_image(ds: xr.Dataset, *names: str) -> xr.Dataset:

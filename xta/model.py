@@ -34,9 +34,11 @@ __all__ = [
     "guider_aperture",
     "number",
     "ordered",
+    "place",
     "prefixed",
     "require_pixels",
     "scalar",
+    "text",
     "text_variable",
     "with_coords",
     "with_history",
@@ -467,6 +469,16 @@ def scalar(ds: xr.Dataset, name: str) -> float:
     return float(variable.values)
 
 
+def text(ds: xr.Dataset, name: str) -> str:
+    """Read a scalar text of a dataset."""
+    return str(ds.variables[name].values.item())
+
+
+def place(ds: xr.Dataset, name: str) -> tuple[float, float]:
+    """Read the two scalars of a position, ``<name>_x`` and ``<name>_y``, as `scalar`."""
+    return scalar(ds, f"{name}_x"), scalar(ds, f"{name}_y")
+
+
 def with_coords(ds: xr.Dataset, coords: Mapping[Any, Any]) -> xr.Dataset:
     """Assign new coordinates, or scalars, as `xarray.Dataset.assign_coords` does.
 
@@ -474,17 +486,17 @@ def with_coords(ds: xr.Dataset, coords: Mapping[Any, Any]) -> xr.Dataset:
     align if the sizes agree and no coordinate with an index is replaced. The result shares its other variables with
     `ds`, until a step ends with `with_history`, which copies them.
     """
-    added = xr.Coordinates(coords)
+    added = {name: xr.as_variable(value) for name, value in coords.items()}
     sizes = dict(ds.sizes)
-    agree = all(sizes.setdefault(dim, size) == size for dim, size in added.sizes.items())
+    agree = all(sizes.setdefault(dim, size) == size for each in added.values() for dim, size in each.sizes.items())
     if not agree or not ds.xindexes.keys().isdisjoint(added):
         return ds.assign_coords(coords)
-    return ds._replace(
-        {**ds.variables, **added.variables},
-        {*ds.coords, *added},
-        sizes,
-        indexes={**ds.xindexes, **added.xindexes},
-    )
+    indexes = {**ds.xindexes}
+    if labels := {name: variable for name, variable in added.items() if name in variable.dims}:
+        indexed = xr.Coordinates(labels)
+        added |= indexed.variables
+        indexes |= indexed.xindexes
+    return ds._replace({**ds.variables, **added}, {*ds.coords, *added}, sizes, indexes=indexes)
 
 
 def with_history(ds: xr.Dataset, operation: str) -> xr.Dataset:

@@ -81,9 +81,10 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
     if "star_x" in ds.coords:
         msg = "the dataset is recentered; call adjust_wcs() before recenter()"
         raise WCSError(msg)
-    target, acquired = target_position(ds), acquired_target(ds)
-    rotation = sphere.rotation_between(float(ds["centroid_ra"]), float(ds["centroid_dec"]), *acquired)
     ta = in_use(ds)
+    target, acquired = target_position(ds), acquired_target(ta)
+    measured = model.scalar(ds, "centroid_ra"), model.scalar(ds, "centroid_dec")
+    rotation = sphere.rotation_between(*measured, *acquired)
     residual = _closed_loop(ta, rotation, acquired)
     text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
     original = wcs.load(text)
@@ -129,9 +130,10 @@ def _rows(done: Mapping[str, Correction]) -> dict[str, xr.Variable]:
 
 def _closed_loop(ta: xr.Dataset, rotation: Any, target: tuple[float, float]) -> tuple[float, float]:
     """Compute the target's pixel by the adjusted TA WCS, minus the centroid; refuse a difference that is not zero."""
-    ta_wcs = wcs.adjust(wcs.load(ta["ta_wcs"].item()), rotation, copy=False)
+    ta_wcs = wcs.adjust(sky.the_wcs(ta, "ta_wcs"), rotation, copy=False)
     x, y = wcs.world_to_pixel(ta_wcs, *target)
-    residual = float(x) - float(ta["centroid_x"]), float(y) - float(ta["centroid_y"])
+    measured = model.place(ta, "centroid")
+    residual = float(x) - measured[0], float(y) - measured[1]
     if max(abs(value) for value in residual) > CLOSED:
         msg = (
             f"the loop does not close: after the adjustment the target is {residual[0]:.1e}, {residual[1]:.1e} px "

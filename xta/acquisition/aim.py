@@ -95,7 +95,7 @@ def aim(ds: xr.Dataset, *, tables: Tables | None = None, shifted: bool = True) -
         If an aperture is not in the SIAF, or has no reference point.
     """
     ta = in_use(ds)
-    names = {name: str(ta[f"ta_{name}"].item()) for name in ("aperture", "subarray", "detector")}
+    names = {name: model.text(ta, f"ta_{name}") for name in ("aperture", "subarray", "detector")}
     onboard = onboard_release(header(ds))
     tables = tables or instrument.tables()
     way = tables.accuracy("way", header(ds))

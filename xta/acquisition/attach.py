@@ -267,8 +267,9 @@ def _check_same(ds: xr.Dataset, ta: xr.Dataset, name: str, what: str) -> None:
 
 def _image(ta: xr.Dataset, name: str) -> Any:
     """Return one image of a TA exposure, (y, x); for a cube, the mean of the integrations in which a pixel is good."""
-    values: Any = ta[name].transpose(..., "y", "x").values
-    if "integration" not in ta[name].dims:
+    image = ta.variables[name].transpose(..., "y", "x")
+    values: Any = image.values
+    if "integration" not in image.dims:
         return values
     used = ~pixels.bad_pixels(ta).transpose(..., "y", "x").values
     if name == "dq":
@@ -278,7 +279,7 @@ def _image(ta: xr.Dataset, name: str) -> Any:
 
 def _stack(exposures: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     """Stack the TA exposures along ``ta_exposure``, each at its own labels, and describe them."""
-    ends = {dim: [ta[dim].values[[0, -1]] for ta in exposures] for dim in ("y", "x")}
+    ends = {dim: [ta.variables[dim].values[[0, -1]] for ta in exposures] for dim in ("y", "x")}
     axes = {dim: np.arange(np.min(values), np.max(values) + 1) for dim, values in ends.items()}
     variables = _stack_images(exposures, axes)
     for dim, axis in axes.items():
@@ -306,9 +307,9 @@ def _stack_images(exposures: Sequence[xr.Dataset], axes: Mapping[str, Any]) -> d
             continue
         data = np.full(shape, fill, dtype=dtype)
         for k, ta in enumerate(exposures):
-            rows, columns = (np.searchsorted(axes[dim], ta[dim].values) for dim in ("y", "x"))
+            rows, columns = (np.searchsorted(axes[dim], ta.variables[dim].values) for dim in ("y", "x"))
             data[k][np.ix_(rows, columns)] = _image(ta, name)
-        attrs = exposures[0][name].attrs
+        attrs = exposures[0].variables[name].attrs
         about = attrs | model.attrs(f"ta_{name}") | {"units": attrs.get("units", "1")}
         stacked[f"ta_{name}"] = xr.Variable(("ta_exposure", "ta_y", "ta_x"), data, about)
     if "ta_sci" in stacked:

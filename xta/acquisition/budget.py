@@ -77,8 +77,8 @@ class _Place:
     @property
     def is_acquisition(self) -> bool:
         """True if the exposure is the TA exposure itself."""
-        named = str(header(self.ds).get("filename", "")) == str(self.ta["ta_filename"].item())
-        return named and identity.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta["ta_time"].values)
+        named = str(header(self.ds).get("filename", "")) == model.text(self.ta, "ta_filename")
+        return named and identity.is_ta(self.ds) and bool(pair.begin(self.ds) == self.ta.variables["ta_time"].values)
 
     def moved(self, x: float, y: float, source: str) -> Part:
         """Propagate an error of the centroid, with independent axes, to the exposure: J C J^T."""
@@ -93,7 +93,7 @@ class _Place:
         made = self.corrections[name]
         if not math.isfinite(made.x_err + made.y_err):
             return self.unknown(made.source)
-        if "correction" in self.ds.dims and name in self.ds["correction"].values:
+        if "correction" in self.ds.dims and name in self.ds.variables["correction"].values:
             return Part(made.x_err, made.y_err, made.source)
         x, y = math.hypot(made.x, made.x_err), math.hypot(made.y, made.y_err)
         return Part(x, y, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px: {made.source}")
@@ -132,13 +132,13 @@ def assign(
     """
     ta = in_use(ds)
     tables = tables or instrument.tables()
-    star = float(ds["target_x"]), float(ds["target_y"])
+    star = model.place(ds, "target")
     science = wcs.sky_jacobian(sky.the_wcs(ds), *star)
-    acquisition = wcs.sky_jacobian(wcs.load(ta["ta_wcs"].item()), float(ds["centroid_x"]), float(ds["centroid_y"]))
+    acquisition = wcs.sky_jacobian(sky.the_wcs(ta, "ta_wcs"), *model.place(ds, "centroid"))
     # A change of the centroid moves the sky by the TA's Jacobian, and the star by the inverse of the exposure's.
     scale = math.sqrt(abs(float(np.linalg.det(science))))
     if corrections is None:
-        dx, dy = (float(ds[f"correction_{axis}"].sum()) if "correction" in ds.dims else 0.0 for axis in "xy")
+        dx, dy = (float(ds.variables[f"correction_{axis}"].sum()) if "correction" in ds.dims else 0.0 for axis in "xy")
         corrections = correct(ta, (star[0] - dx, star[1] - dy), tables=tables)
     place = _Place(ds, ta, np.linalg.solve(science, acquisition), scale, corrections, tables)
     return model.with_coords(ds, coordinates({name: part(place) for name, part in PARTS.items()}, scale=scale))
@@ -220,7 +220,7 @@ def _guiding(place: _Place) -> Part:
 
 def _inverse(place: _Place) -> Part:
     """Residual of the closed loop in the TA frame, and convergence of the numerical inverse."""
-    residual = float(place.ds["residual_x"]), float(place.ds["residual_y"])
+    residual = model.place(place.ds, "residual")
     x, y = (max(abs(value), wcs.TOLERANCE) for value in residual)
     return place.moved(x, y, "closed loop in the TA frame, round trip of the numerical inverse")
 
@@ -272,7 +272,7 @@ def by_source(ds: xr.Dataset, *, tables: Tables | None = None) -> dict[str, NDAr
     visit = str(about.get("visit_id", name))
     to = f"{about.get('detector')} {about.get('aperture')}"
     ta = in_use(ds) if "ta_wcs" in ds.coords else None
-    aperture, band = ("" if ta is None else ta[f"ta_{each}"].item() for each in ("aperture", "filter"))
+    aperture, band = ("" if ta is None else model.text(ta, f"ta_{each}") for each in ("aperture", "filter"))
     shares: dict[str, dict[str, float]] = {
         "guiding": {f"guiding {visit}": 0.5, f"guiding {name}": 0.5},
         "inverse": {f"inverse {name}": 1.0},
@@ -307,7 +307,7 @@ def _common_centroid(ds: xr.Dataset, ta: xr.Dataset, tables: Tables, variance: f
     accuracy = tables.accuracy(f"centroid_{centroids.NAMES.get(kind, kind)}", header(ds))
     if accuracy is None:
         return 0.0
-    place = [float(ds[f"centroid_{axis}"]) for axis in "xy"]
-    star = (0.0, 0.0) if "star_x" in ds.coords else (float(ds["target_x"]), float(ds["target_y"]))
-    scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), *place) / wcs.pixel_scale(sky.the_wcs(ds), *star)
+    place = model.place(ds, "centroid")
+    star = (0.0, 0.0) if "star_x" in ds.coords else model.place(ds, "target")
+    scale = wcs.pixel_scale(sky.the_wcs(ta, "ta_wcs"), *place) / wcs.pixel_scale(sky.the_wcs(ds), *star)
     return min(1.0, accuracy.x * accuracy.y * scale**2 / variance)

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xta import model
 from xta.acquisition import instrument, pair
 from xta.acquisition.image import WINDOW, image_centroid, in_use, pixel_flags
 from xta.acquisition.instrument import Tables
 from xta.errors import SiafError, XtaError
-from xta.geometry import siaf, wcs
+from xta.geometry import siaf, sky, wcs
 from xta.identity import header
 from xta.images.centroid import ImageCentroid
 
@@ -125,7 +126,7 @@ class _Case:
         floor = self.tables.accuracy(f"centroid_{name}", self.about)
         if not math.isfinite(sum(noise)):
             mas = instrument.acquisition_accuracy(str(self.about["instrument"]))
-            noise = (mas / 1e3 / wcs.pixel_scale(wcs.load(self.ta["ta_wcs"].item()), *place),) * 2
+            noise = (mas / 1e3 / wcs.pixel_scale(sky.the_wcs(self.ta, "ta_wcs"), *place),) * 2
             note = f"its noise is not known: the published accuracy of a target acquisition, {mas:.1f} mas"
         if floor is None:
             return StarCentroid(*place, *noise, note)
@@ -134,18 +135,14 @@ class _Case:
 
     def far(self, image: StarCentroid, onboard: Pair | None) -> str:
         """Describe how far the image centroid is from the onboard one or the intended position; empty if it is near."""
-        scale = wcs.pixel_scale(wcs.load(self.ta["ta_wcs"].item()), image.x, image.y)
-        what, place, error = "the intended position", self.intended, POINTING / scale
+        scale = wcs.pixel_scale(sky.the_wcs(self.ta, "ta_wcs"), image.x, image.y)
+        what, place, error = "the intended position", model.place(self.ta, "ta_intended"), POINTING / scale
         if onboard is not None:
             floor = self.tables.accuracy("centroid_oss", self.about)
             what, place, error = "the onboard centroid", onboard, 0.0 if floor is None else math.hypot(floor.x, floor.y)
         apart = math.hypot(image.x - place[0], image.y - place[1])
         limit = max(FAR_PIXELS, FAR * math.hypot(error, image.x_err, image.y_err))
         return f"it is {apart:.2f} px from {what} (allowed {limit:.2f})" if apart > limit else ""
-
-    @property
-    def intended(self) -> Pair:
-        return float(self.ta["ta_intended_x"]), float(self.ta["ta_intended_y"])
 
 
 def _onboard(case: _Case, place: Pair) -> dict[str, StarCentroid]:
@@ -176,8 +173,8 @@ def _left(case: _Case, facts: pair.Facts, star: ImageCentroid) -> Pair:
     """
     ta, name = case.ta, str(case.about["instrument"])
     try:
-        place = str(ta["ta_aperture"].item()), str(ta["ta_subarray"].item()), case.about.get("prd_version")
-        readout = siaf.readout(name, *place, detector=str(ta["ta_detector"].item()) or None)
+        place = model.text(ta, "ta_aperture"), model.text(ta, "ta_subarray"), case.about.get("prd_version")
+        readout = siaf.readout(name, *place, detector=model.text(ta, "ta_detector") or None)
     except SiafError:
         return math.nan, math.nan
     # The log has the length of the last step; its sign is that of the whole way. Pixel axes run along or against Det.

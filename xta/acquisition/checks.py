@@ -65,7 +65,7 @@ def check_acquisition(
     ``oss_closure_error``, the largest residual [arcsec]. Warn if the log is inconsistent, or if the log and TARG_ACQ
     disagree.
     """
-    closed = _closure(ds, onboard)
+    closed = _closure(ds, exposures, onboard)
     if closed.passed:
         ds = identity.assign(ds, {"oss_prd": closed.prd, "oss_closure_error": closed.error})
     results = {
@@ -83,18 +83,17 @@ def check_acquisition(
     return _assign(ds, results)
 
 
-def check_image(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset:
-    """Check the TA image in use, and compare the centroids with each other; needs the offset.
+def check_image(ds: xr.Dataset, ta: xr.Dataset, found: Mapping[str, StarCentroid]) -> xr.Dataset:
+    """Check the TA image in use, `ta`, and compare the centroids with each other; needs the offset.
 
     `found` is the result of `xta.acquisition.centroids.measure`.
     """
     identity.require(ds, "ta_sci", step="ds.ta.attach()")
-    ta = in_use(ds)
     try:
         star = image_centroid(ta)
     except XtaError as error:
         problem = f"the TA image cannot be used: {error}"
-        wrong = flagged(ta, float(ds["centroid_x"]), float(ds["centroid_y"]))
+        wrong = flagged(ta, *model.place(ds, "centroid"))
         clean: Check = (False, f"{'; '.join(wrong)}; {problem}") if wrong else (None, problem)
         agree: Check = None, problem
     else:
@@ -122,8 +121,8 @@ def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
 def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
     """Enter checks into a dataset, in place of earlier ones of the same names."""
     table: dict[str, Check] = dict.fromkeys(checklist.CHECKS, NOT_YET)
-    if all(name in ds.coords and ds[name].dims == ("check",) for name in ("check_passed", "check_reason")):
-        rows = zip(*(ds[name].values for name in ("check", "check_passed", "check_reason")), strict=True)
+    if all(name in ds.coords and ds.variables[name].dims == ("check",) for name in ("check_passed", "check_reason")):
+        rows = zip(*(ds.variables[name].values for name in ("check", "check_passed", "check_reason")), strict=True)
         named = ((checklist.FORMER.get(name, name), state, reason) for name, state, reason in rows)
         table |= {str(name): (None if state < 0 else bool(state), str(reason)) for name, state, reason in named}
     ds = ds.drop_vars(["check", "check_passed", "check_reason"], errors="ignore")  # a selection may be left
@@ -154,10 +153,10 @@ def _converged(ds: xr.Dataset, onboard: pair.Onboard) -> Check:
     return True, f"{header(ds)['centroid_source']}: the onboard centroid converged"
 
 
-def _closure(ds: xr.Dataset, onboard: pair.Onboard) -> Closure:
+def _closure(ds: xr.Dataset, exposures: Sequence[xr.Dataset], onboard: pair.Onboard) -> Closure:
     if not isinstance(onboard.record, Centroid):
         return Closure(reason="the centroid in use is not from an event log")
-    aperture = str(in_use(ds)["ta_aperture"].item()) or None
+    aperture = str(header(exposures[header(ds)["ta_in_use"]]).get("aperture", "")) or None
     try:
         return closure(onboard.record, prd=header(ds).get("prd_version"), aperture=aperture, explain=False)
     except SiafError as error:
@@ -226,8 +225,8 @@ def _agrees(ds: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
 
 def _by_hand(ds: xr.Dataset) -> StarCentroid:
     """Return the centroid given by hand, with the published accuracy of an acquisition as its error."""
-    x, y = float(ds["centroid_x"]), float(ds["centroid_y"])
-    scale = wcs.pixel_scale(wcs.load(in_use(ds)["ta_wcs"].item()), x, y)
+    x, y = model.place(ds, "centroid")
+    scale = wcs.pixel_scale(sky.the_wcs(in_use(ds), "ta_wcs"), x, y)
     error = acquisition_accuracy(str(header(ds)["instrument"])) / (1e3 * scale)
     return StarCentroid(x, y, error, error, "")
 
@@ -235,11 +234,11 @@ def _by_hand(ds: xr.Dataset) -> StarCentroid:
 def _plausible(ds: xr.Dataset, ta: xr.Dataset, found: Mapping[str, StarCentroid]) -> Check:
     """Compare the centroid in use with the intended position and another centroid; one of the two must be near."""
     used = identity.centroid_kind(ds)
-    place = float(ds["centroid_x"]), float(ds["centroid_y"])
-    scale = wcs.pixel_scale(wcs.load(ta["ta_wcs"].item()), *place)
+    place = model.place(ds, "centroid")
+    scale = wcs.pixel_scale(sky.the_wcs(ta, "ta_wcs"), *place)
     own = found.get(NAMES.get(used, used))
     noise = math.hypot(own.x_err, own.y_err) if own else 0.0
-    others = {"the intended position": (float(ta["ta_intended_x"]), float(ta["ta_intended_y"]), POINTING / scale)}
+    others = {"the intended position": (*model.place(ta, "ta_intended"), POINTING / scale)}
     other = "image" if used in ONBOARD else "oss"
     if other in found:
         each = found[other]
@@ -263,7 +262,7 @@ def _known(ds: xr.Dataset, name: str, made: Correction | None) -> Check:
         return None, "the star was not found by an acquisition in another exposure"
     if not made.known:
         return False, made.source
-    applied = "correction" in ds.dims and name in ds["correction"].values
+    applied = "correction" in ds.dims and name in ds.variables["correction"].values
     return (True, made.source) if applied else (None, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px")
 
 

@@ -15,6 +15,7 @@ pysiaf pull request 328 (NIRCam: geometry derived in F335M, F210M); jwst issue 7
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,13 @@ class _Case:
 
     @property
     def acquired(self) -> Any:
-        return wcs.load(self.ta["ta_wcs"].item())
+        return sky.the_wcs(self.ta, "ta_wcs")
 
     @property
     def one_detector(self) -> bool:
-        return str(self.ta["ta_detector"].item()) == str(header(self.ds).get("detector"))
+        return model.text(self.ta, "ta_detector") == str(header(self.ds).get("detector"))
 
-    @property
+    @cached_property
     def jacobian(self) -> Any:
         """Derivative of V2, V3 by the pixel at the star [arcsec/pixel]: rows V2, V3, columns x, y."""
         x, y = self.star
@@ -81,7 +82,7 @@ class _Case:
         """Find the readouts of the acquisition and the exposure in the newest SIAF."""
         about = header(self.ds)
         aperture, subarray, detector = (
-            str(self.ta[f"ta_{each}"].item()) for each in ("aperture", "subarray", "detector")
+            model.text(self.ta, f"ta_{each}") for each in ("aperture", "subarray", "detector")
         )
         start = siaf.readout(about["instrument"], aperture, subarray, detector=detector)
         place = about["instrument"], about.get("aperture", ""), about.get("subarray")
@@ -118,7 +119,7 @@ def correct(ds: xr.Dataset, star: Pair, *, tables: Tables | None = None) -> dict
     tables : Tables, optional
         Tables to use in place of those of the package.
     """
-    centroid = float(ds["centroid_x"]), float(ds["centroid_y"])
+    centroid = model.place(ds, "centroid")
     case = _Case(ds, in_use(ds), star, centroid, tables or instrument.tables())
     return {name: compute(case) for name, compute in CORRECTIONS.items()}
 
@@ -152,8 +153,10 @@ def expected(ds: xr.Dataset, tables: Tables) -> tuple[FilterShift | None, str]:
     The shift is None if that of either filter is not known. Each is looked up for the optics of its own detector.
     """
     about, ta = header(ds), in_use(ds)
-    bands = str(ta["ta_filter"].item()), str(about.get("filter", ""))
-    acquired = tables.filter_shift({**about, "channel": channel(str(ta["ta_detector"].item()))}, bands[0])
+    bands = model.text(ta, "ta_filter"), str(about.get("filter", ""))
+    optics = {name: about.get(name) for name in ("instrument", "subarray")}
+    optics["channel"] = channel(model.text(ta, "ta_detector"))
+    acquired = tables.filter_shift(optics, bands[0])
     observed = tables.filter_shift(about, bands[1])
     if acquired is None or observed is None:
         unknown = [band or "no filter" for band, row in zip(bands, (acquired, observed), strict=True) if row is None]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from xta import identity
+from xta import identity, model
 from xta.errors import CentroidError, MissingError, counted
 from xta.geometry import siaf
 from xta.identity import header
@@ -99,9 +99,7 @@ def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, s
     if not all(math.isfinite(value) for value in center.values()):
         return slice(None), slice(None)
     identity.require(ta, "instrument", "ta_aperture", step="xta.open_exposure")
-    ap = siaf.aperture(
-        header(ta)["instrument"], str(ta.variables["ta_aperture"].values.item()), header(ta).get("prd_version")
-    )
+    ap = siaf.aperture(header(ta)["instrument"], model.text(ta, "ta_aperture"), header(ta).get("prd_version"))
     result = {}
     for dim, size in (("x", ap.XSciSize), ("y", ap.YSciSize)):
         half = min(size or LARGEST_REGION, LARGEST_REGION) / 2
@@ -115,16 +113,19 @@ def cutout(ds: xr.Dataset, name: str, x: float, y: float) -> Any:
     """Cut a window around a pixel out of an image of one TA exposure (ta_y, ta_x); None if there is no such image."""
     if name not in ds:
         return None
-    # Leave out the scalar coordinates: there are a hundred, and each would be transposed, too.
-    labels = {dim: ds.variables[dim] for dim in ("ta_y", "ta_x")}
-    part, half = xr.DataArray(ds.variables[name].transpose(*labels), labels, name=name), WINDOW // 2 + 0.5
-    near = {dim: abs(part[dim] - center) <= half for dim, center in (("ta_x", x), ("ta_y", y))}
-    return part.isel({dim: np.flatnonzero(mask.values) for dim, mask in near.items()})
+    # Leave out the scalar coordinates: there are a hundred, and each would be selected, too.
+    labels, half = {dim: ds.variables[dim].values for dim in ("ta_y", "ta_x")}, WINDOW // 2 + 0.5
+    near = {dim: np.flatnonzero(abs(labels[dim] - center) <= half) for dim, center in (("ta_y", y), ("ta_x", x))}
+    image = ds.variables[name].transpose(*labels).isel(near)
+    return xr.DataArray(image, {dim: labels[dim][which] for dim, which in near.items()}, name=name)
 
 
 def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
     """Describe how many pixels near a pixel of one TA exposure are bad or saturated; an empty list if none is."""
-    light, flags = cutout(ds, "ta_sci", x, y), cutout(ds, "ta_dq", x, y)
+    return _flagged(*(cutout(ds, name, x, y) for name in ("ta_sci", "ta_dq")))
+
+
+def _flagged(light: Any, flags: Any) -> list[str]:
     bad = dq.bad_pixels(light.values, None if flags is None else flags.values)
     wrong = [f"{counted(int(bad.sum()), 'bad pixel')} in the window"] if bad.any() else []
     if flags is not None and (number := int(np.count_nonzero(flags.values & np.uint32(dq.SATURATED)))):
@@ -134,9 +135,9 @@ def flagged(ds: xr.Dataset, x: float, y: float) -> list[str]:
 
 def pixel_flags(ds: xr.Dataset, star: ImageCentroid) -> list[str]:
     """Describe what is wrong with the pixels of one TA exposure near the star; an empty list if nothing is."""
-    wrong = flagged(ds, star.x, star.y)
-    # A hot pixel is far brighter than its eight neighbors, and brighter than the noise of the background.
     light, flags = (cutout(ds, name, star.x, star.y) for name in ("ta_sci", "ta_dq"))
+    wrong = _flagged(light, flags)
+    # A hot pixel is far brighter than its eight neighbors, and brighter than the noise of the background.
     image = light.values - star.background
     bad = dq.bad_pixels(image, None if flags is None else flags.values)
     padded = np.pad(np.where(bad, 0.0, image), 1)

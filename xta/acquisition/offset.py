@@ -14,7 +14,7 @@ from xta.acquisition.centroids import StarCentroid
 from xta.acquisition.image import in_use
 from xta.acquisition.instrument import Tables
 from xta.errors import AcquisitionError, ArgumentError, XtaError, warn
-from xta.geometry import sphere, wcs
+from xta.geometry import sky, sphere, wcs
 from xta.identity import header
 from xta.stacks import each, members_or_one
 
@@ -95,8 +95,8 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
             raise AcquisitionError(msg)
         ds = attach.attach(ds)
     ds = attach.unadjusted(ds)
-    target_ra, target_dec = acquired_target(ds)
     ta = in_use(ds)
+    target_ra, target_dec = acquired_target(ta)
     try:
         found = centroids.measure(ta, tables=tables)
     except XtaError as error:
@@ -105,7 +105,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
         logger.info("the TA image cannot be used: %s", error)
         found = {}
     x, y, source, kind = _centroid(ds, centroid, found)
-    ta_wcs = wcs.load(ta["ta_wcs"].item())
+    ta_wcs = sky.the_wcs(ta, "ta_wcs")
     target_x, target_y, analytic_x, analytic_y = wcs.invert(ta_wcs, target_ra, target_dec)
     ra, dec = (float(value) for value in wcs.pixel_to_world(ta_wcs, x, y))
     east, north = sphere.sky_offset(ra, dec, target_ra, target_dec)
@@ -114,7 +114,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
         centroid={"x": x, "y": y, "ra": ra, "dec": dec},
         ta_target={"x": target_x, "y": target_y},
         ta_inverse_error={"x": analytic_x - target_x, "y": analytic_y - target_y},
-        ta_reference={axis: float(ta[f"ta_intended_{axis}"]) for axis in ("x", "y")},
+        ta_reference={axis: float(ta.variables[f"ta_intended_{axis}"]) for axis in ("x", "y")},
         centroid_difference=_difference(found),
         offset={"x": target_x - x, "y": target_y - y, "ra": offset_ra, "dec": offset_dec, "east": east, "north": north},
     )
@@ -125,7 +125,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
     logger.info("offset on the sky, east, north: %.4f, %.4f arcsec", east, north)
     result = model.with_coords(ds, model.describe(values))
     result = identity.assign(result, {"centroid_source": source, "centroid_kind": kind})
-    result = checks.check_image(result, found)
+    result = checks.check_image(result, ta, found)
     return model.with_history(result, f"compute_offset; centroid {x:.6f}, {y:.6f} from {source}")
 
 

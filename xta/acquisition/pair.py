@@ -126,12 +126,13 @@ def readout(ta: xr.Dataset) -> Aperture:
         raise AcquisitionError(msg)
     ap = _aperture(ta, a.get("subarray"))
     size = a.get("subsize1", ap.XSciSize), a.get("subsize2", ap.YSciSize)
-    fits = int(ta["x"].max()) < ap.XSciSize and int(ta["y"].max()) < ap.YSciSize
+    ends = [int(ta.variables[axis].values.max()) for axis in "xy"]
+    fits = ends[0] < ap.XSciSize and ends[1] < ap.YSciSize
     if size != (ap.XSciSize, ap.YSciSize) or not fits:
         msg = (
             f"{a.get('filename', 'the TA exposure')}: the readout for APERNAME {a['aperture']} and SUBARRAY "
             f"{a.get('subarray')} is {ap.AperName} with {ap.XSciSize} x {ap.YSciSize} pixels, but SUBSIZE1/2 are "
-            f"{size[0]} x {size[1]} and the array reaches pixel ({int(ta['x'].max())}, {int(ta['y'].max())}); "
+            f"{size[0]} x {size[1]} and the array reaches pixel ({ends[0]}, {ends[1]}); "
             "correct these keywords"
         )
         raise AcquisitionError(msg)
@@ -159,7 +160,7 @@ def _to_pixel(ta: xr.Dataset, x_det: float, y_det: float) -> tuple[float, float]
     """Convert a Det position to the 0-based readout pixel of a TA exposure, checked against SUBSTRT1/2."""
     x, y = siaf.det_to_pixel(readout(ta), x_det, y_det)
     a = header(ta)
-    if {"substrt1", "substrt2"} <= a.keys():
+    if "substrt1" in a and "substrt2" in a:
         x_sci, y_sci = siaf.det_to_sci(_aperture(ta, "FULL"), x_det, y_det)
         if max(abs(x_sci - a["substrt1"] - x), abs(y_sci - a["substrt2"] - y)) > 0.5:
             msg = (
@@ -297,7 +298,7 @@ def logged_facts(ds: xr.Dataset) -> Facts:
     """
     ta = in_use(ds)
     if "ta_oss_moved_x" in ta.coords:
-        return Facts(*(ta[f"ta_oss_{name}"].item() for name in Facts._fields))
+        return Facts(*(ta.variables[f"ta_oss_{name}"].values.item() for name in Facts._fields))
     lines = header(ds).get("oss_log")
     blocks = osslog.read(f"{lines}\n").centroids() if lines else []
     used = header(ds).get("oss_x_det"), header(ds).get("oss_y_det")

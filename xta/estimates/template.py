@@ -164,5 +164,5 @@ def mean_image(ds: xr.Dataset) -> tuple[Floats, NDArray[np.bool_], Floats | None
 
 def frames(image: xr.DataArray) -> NDArray[Any]:
     """Return the values as frames, shape (n, y, x)."""
-    values = image.transpose(..., "y", "x").values
+    values = image.variable.transpose(..., "y", "x").values
     return values.reshape(-1, *values.shape[-2:])

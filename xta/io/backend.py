@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,8 +231,9 @@ def _check_product(hdus: "HDUList", label: str) -> None:
 
 
 def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
+    both = {key: hdus[key] for key in (0, "SCI")}
     values = {
-        name: number(hdus, card, label=label) if name in NUMBERS else _word(hdus, name, card, label)
+        name: number(both, card, label=label) if name in NUMBERS else _word(both, name, card, label)
         for name, card in KEYWORDS.items()
     }
     values["target_name"] = values["target_name"] or values["target_proposer"]
@@ -243,7 +244,7 @@ def _attributes(hdus: "HDUList", label: str) -> dict[str, Any]:
     return {"Conventions": model.CONVENTIONS, "title": title, **model.clean_attrs(values)}
 
 
-def _word(hdus: "HDUList", name: str, card: str, label: str) -> Any:
+def _word(hdus: Mapping[Any, Any], name: str, card: str, label: str) -> Any:
     """Look up a keyword that must be an identifier or text; return None, with a warning, if it is something else."""
     value = keyword(hdus, card)
     if value is None or is_valid(name, str(value).strip()):

@@ -1,5 +1,6 @@
 """Open the FITS file of a product, refuse damaged files, check keywords, and read arrays when they are used."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,17 +93,20 @@ def _check_end(path: str, extent: layout.Extent, hdus: "HDUList", exact: bool) -
         warn(msg)
 
 
-def keyword(hdus: "HDUList", name: str) -> Any:
-    """Look up a keyword in the primary and then the SCI header; None if it is absent, empty or N/A."""
-    for header in (hdus[0].header, hdus["SCI"].header):
-        value = header.get(name)
+def keyword(hdus: "HDUList | Mapping[Any, Any]", name: str) -> Any:
+    """Look up a keyword in the primary and then the SCI header; None if it is absent, empty or N/A.
+
+    A mapping of the two, with the keys 0 and "SCI", saves an HDUList the search for SCI.
+    """
+    for extension in (0, "SCI"):
+        value = hdus[extension].header.get(name)
         # The value of an undefined card is an object of astropy.
         if isinstance(value, bool | int | float) or (isinstance(value, str) and value.strip() not in {"", "N/A"}):
             return value
     return None
 
 
-def number(hdus: "HDUList", name: str, *, label: str) -> Any:
+def number(hdus: "HDUList | Mapping[Any, Any]", name: str, *, label: str) -> Any:
     """Look up a keyword that must be a finite number; return None, with a warning, if it is something else."""
     value = keyword(hdus, name)
     if value is None or (isinstance(value, int | float) and np.isfinite(value)):

@@ -111,6 +111,8 @@ def _table(hdus: "HDUList", count: int, label: str) -> Any:
     if not hasattr(table, "names"):
         warn(f"{label}: INT_TIMES is not a table; the integrations have no times")
         return None
+    if len(table) == count:
+        return table
     rows = _rows(table, hdus, count)
     if rows is not None:
         return table[rows]
@@ -124,8 +126,8 @@ def _table(hdus: "HDUList", count: int, label: str) -> Any:
 def _column(table: Any, wanted: str) -> Any:
     """Read a column of INT_TIMES as floats; None if it is absent or not a column of numbers."""
     for name in table.names:
-        if name.lower() == wanted and table[name].ndim == 1 and table[name].dtype.kind in "iuf":
-            return np.asarray(table[name], dtype=float)
+        if name.lower() == wanted and (column := table[name]).ndim == 1 and column.dtype.kind in "iuf":
+            return np.asarray(column, dtype=float)
     return None
 
 
@@ -134,8 +136,6 @@ def _rows(table: Any, hdus: "HDUList", count: int) -> Any:
 
     All segments of an exposure may contain the whole table; INTSTART and INTEND give the part for this file.
     """
-    if len(table) == count:
-        return np.arange(count)
     first, last = keyword(hdus, "INTSTART"), keyword(hdus, "INTEND")
     numbers = _column(table, "integration_number")
     if numbers is None or type(first) is not int or type(last) is not int or last - first + 1 != count:

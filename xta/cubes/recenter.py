@@ -224,5 +224,5 @@ def _scalars(ds: xr.Dataset, star: dict[str, float], left: dict[str, float]) -> 
 def _assign_wcs(result: xr.Dataset, ds: xr.Dataset, center: dict[str, float]) -> xr.Dataset:
     if "wcs" not in ds.coords:
         return result
-    moved = wcs.shift(sky.the_wcs(ds), center["x"], center["y"])
+    moved = wcs.shift(sky.the_wcs(ds), center["x"], center["y"], copy=False)
     return sky.assign_polar(sky.assign_wcs(result, wcs.dump(moved)))

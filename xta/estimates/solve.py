@@ -270,7 +270,7 @@ def _with_star(ds: xr.Dataset, result: Result, k: int) -> xr.Dataset:
     if "wcs" in ds.coords:
         gwcs = sky.the_wcs(ds)
         scale = wcs.pixel_scale(gwcs, x, y)
-        result_ds = sky.assign_wcs(result_ds, wcs.dump(wcs.shift(gwcs, -dx, -dy)))
+        result_ds = sky.assign_wcs(result_ds, wcs.dump(wcs.shift(gwcs, -dx, -dy, copy=False)))
     result_ds = result_ds.assign_coords(budget.coordinates({"joint solution": part}, scale=scale))
     return model.with_history(result_ds, f"solve; star at {x:.6f}, {y:.6f}, moved by {dx:+.4f}, {dy:+.4f}")
 

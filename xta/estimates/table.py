@@ -152,7 +152,7 @@ def estimates(ds: xr.Dataset, *, template: Any = None, oss: Any = None) -> xr.Da
     ta = in_use(ds).transpose(..., "ta_y", "ta_x")
     scale = wcs.pixel_scale(sky.the_wcs(ds), float(ds["target_x"]), float(ds["target_y"]))
     original = sky.the_wcs(ds, "wcs_original")
-    case = _Case(ds, ta, target_position(ds), acquired_target(ds), original, scale, template, oss)
+    case = _Case(ds, ta, target_position(ds), acquired_target(ta), original, scale, template, oss)
     return _table(case, {method: _attempt(estimate, case) for method, estimate in METHODS.items()})
 
 
@@ -197,7 +197,8 @@ def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], not
     ra, dec = wcs.pixel_to_world(wcs.load(case.ta["ta_wcs"].item()), [x, x + 1, x], [y, y, y + 1])
     positions = []
     for lon, lat in zip(ra, dec, strict=True):
-        adjusted = wcs.adjust(case.original, sphere.rotation_between(float(lon), float(lat), *case.acquired))
+        rotation = sphere.rotation_between(float(lon), float(lat), *case.acquired)
+        adjusted = wcs.adjust(case.original, rotation, copy=False)
         positions.append([float(value) for value in wcs.world_to_pixel(adjusted, *case.target)])
     star, *neighbors = np.array(positions)
     jacobian = (np.array(neighbors) - star).T

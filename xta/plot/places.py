@@ -79,7 +79,7 @@ def ta_wcs(ds: xr.Dataset, *, adjusted: bool = False) -> "WCS":
     """Parse the WCS of one TA exposure, of `one_exposure`, or make it with the adjustment of the science WCS."""
     gwcs = wcs.load(ds["ta_wcs"].item())
     star, target = star_and_target(ds)
-    return wcs.adjust(gwcs, sphere.rotation_between(*star, *target)) if adjusted else gwcs
+    return wcs.adjust(gwcs, sphere.rotation_between(*star, *target), copy=False) if adjusted else gwcs
 
 
 def _centroids(ds: xr.Dataset) -> dict[str, Point]:

@@ -51,7 +51,8 @@ SPLINE_ORDER = 5
 LANCZOS_DEGREE = 5  # highest degree of the polynomials that the kernel preserves
 _DOWN, _RIGHT = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]).T[..., None]
 _CLOSENESS = np.where(_DOWN * _RIGHT == 0, 1.0, 0.5)
-PART_BYTES = 2**19  # frames are processed in parts of about this size, which fit into the caches
+PART_BYTES, PART_OF_THREADS = 2**19, 2**21
+"""Size of the parts in which frames are processed [byte]: small ones stay in the caches, large ones let threads run."""
 
 KEPT_BYTES = 2**24  # freed memory that the process keeps for the next part
 
@@ -219,7 +220,8 @@ def _resample(
         if mask is not None:
             inside[_over_core(mask, y, x)] = fill
 
-    step = max(1, min(PART_BYTES // cube[:1].nbytes, math.ceil(len(cube) / workers))) if len(cube) else 1
+    size = PART_BYTES if workers == 1 else PART_OF_THREADS
+    step = max(1, min(size // cube[:1].nbytes, math.ceil(len(cube) / workers))) if len(cube) else 1
     parts = [slice(first, first + step) for first in range(0, len(cube), step)]
     if workers == 1 or len(parts) == 1:
         for part in parts:

@@ -364,3 +364,27 @@ def test_adjust_wcs_refuses_loop_open_by_more_than_a_millionth(nircam, axis, sig
     assert abs(float(closed[f"residual_{axis}"])) == pytest.approx(0.9e-6, abs=2e-8)
     with pytest.raises(WCSError, match="loop"):
         ds.assign_coords({name: ds[name] + sign * 1.1e-6}).ta.adjust_wcs(corrections="none")
+
+
+@pytest.mark.parametrize("name", ["centroid_x", "centroid_y", "centroid_dec", "ta_detector"])
+@pytest.mark.parametrize("change", ["dropped", "dimension"])
+def test_adjust_wcs_refuses_lost_scalar(nircam, name, change):
+    ds = xta.open_exposure(nircam.science[0]).ta.attach().ta.compute_offset()
+    ds = ds.drop_vars(name) if change == "dropped" else ds.assign_coords({name: ("lost", [ds[name].values.item()])})
+    with pytest.raises(MissingError, match=f"{name}, but .*xta.analyze"):
+        ds.ta.adjust_wcs()
+
+
+def test_adjust_wcs_takes_numbers_of_other_types(nircam):
+    """A 0-d array of objects, as some files and merges give it."""
+    ds = xta.open_exposure(nircam.science[0]).ta.attach().ta.compute_offset()
+    other = ds.assign_coords(
+        {name: ((), np.array(float(ds[name]), dtype=object)) for name in ("centroid_x", "centroid_ra")}
+    )
+    assert float(other.ta.adjust_wcs()["target_x"]) == float(ds.ta.adjust_wcs()["target_x"])
+
+
+def test_compute_offset_makes_new_checks_where_their_labels_were_dropped(nircam):
+    ds = xta.analyze(nircam.science[0])
+    again = ds.drop_vars("check").ta.compute_offset()
+    assert again["check"].values.tolist() == ds["check"].values.tolist()

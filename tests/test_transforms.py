@@ -110,3 +110,24 @@ def test_number_of_kept_steps_is_limited(build_wcs, monkeypatch):
     distortions = {id(steps(wcstext._parsed(text.encode()))[0]) for text in texts}
     assert len(distortions) == 1  # used last, each time
     assert len(gwcsyaml._known) == 3
+
+
+def test_equal_steps_are_not_kept(build_wcs):
+    """As one object they would be written with an alias, in a process that has read them before."""
+    plain = build_wcs()
+    frames = [step.frame for step in plain.pipeline]
+    twice = [models.Scale(2.0) & models.Scale(3.0) for _ in range(2)]
+    texts = []
+    for shift in (1.0, 2.0):
+        moved = models.Shift(shift) & models.Shift(shift) | steps(plain)[0]
+        texts.append(wcs.dump(WCS(list(zip([*frames[:2], "other", frames[-1]], [moved, *twice, None], strict=True)))))
+    assert [wcs.dump(wcs.load(text)) for text in texts] == texts
+
+
+def test_no_inverse_is_remembered(build_wcs, monkeypatch):
+    gwcs = build_wcs()
+    del gwcs.pipeline[0].transform.inverse
+    loaded = wcs.load(wcs.dump(gwcs))
+    assert wcstext.inverse(loaded) is None
+    monkeypatch.setattr(transforms, "backward", None)
+    assert wcstext.inverse(loaded) is None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xta.errors import XtaError
+from xta.errors import MissingError, XtaError
 
 __all__ = [
     "ADJUSTED",
@@ -37,6 +37,7 @@ __all__ = [
     "place",
     "prefixed",
     "require_pixels",
+    "required",
     "scalar",
     "text",
     "text_variable",
@@ -469,14 +470,25 @@ def scalar(ds: xr.Dataset, name: str) -> float:
     return float(variable.values)
 
 
+def required(ds: xr.Dataset, name: str) -> Any:
+    """Read a scalar of a dataset that a step needs; MissingError if there is none."""
+    variable = ds.variables.get(name)
+    if variable is None or variable.ndim:
+        found = "there is none" if variable is None else f"it has the dimensions {', '.join(map(str, variable.dims))}"
+        msg = f"the dataset needs the scalar {name}, but {found}; repeat the analysis, such as by xta.analyze(path)"
+        raise MissingError(msg)
+    return variable.values.item()
+
+
 def text(ds: xr.Dataset, name: str) -> str:
-    """Read a scalar text of a dataset."""
-    return str(ds.variables[name].values.item())
+    """Read a scalar text, as `required`."""
+    return str(required(ds, name))
 
 
 def place(ds: xr.Dataset, name: str) -> tuple[float, float]:
-    """Read the two scalars of a position, ``<name>_x`` and ``<name>_y``, as `scalar`."""
-    return scalar(ds, f"{name}_x"), scalar(ds, f"{name}_y")
+    """Read a position, the scalars ``<name>_x`` and ``<name>_y``, as `required`; it may be NaN."""
+    x, y = (float(required(ds, f"{name}_{axis}")) for axis in "xy")
+    return x, y
 
 
 def with_coords(ds: xr.Dataset, coords: Mapping[Any, Any]) -> xr.Dataset:
@@ -484,7 +496,8 @@ def with_coords(ds: xr.Dataset, coords: Mapping[Any, Any]) -> xr.Dataset:
 
     xarray aligns and merges all coordinates each time, and an exposure has more than a hundred. There is nothing to
     align if the sizes agree and no coordinate with an index is replaced. The result shares its other variables with
-    `ds`, until a step ends with `with_history`, which copies them.
+    `ds`, until a step ends with `with_history`, which copies them. Values are variables, tuples of dimensions and
+    values, or scalars.
     """
     added = {name: xr.as_variable(value) for name, value in coords.items()}
     sizes = dict(ds.sizes)

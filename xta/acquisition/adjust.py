@@ -83,8 +83,8 @@ def adjust_wcs(ds: xr.Dataset, *, corrections: str | Iterable[str] = "all", tabl
         raise WCSError(msg)
     ta = in_use(ds)
     target, acquired = target_position(ds), acquired_target(ta)
-    measured = model.scalar(ds, "centroid_ra"), model.scalar(ds, "centroid_dec")
-    rotation = sphere.rotation_between(*measured, *acquired)
+    ra, dec = (float(model.required(ds, f"centroid_{name}")) for name in ("ra", "dec"))
+    rotation = sphere.rotation_between(ra, dec, *acquired)
     residual = _closed_loop(ta, rotation, acquired)
     text = sky.wcs_text(ds, "wcs_original" if "wcs_original" in ds.coords else "wcs")
     original = wcs.load(text)
@@ -134,7 +134,7 @@ def _closed_loop(ta: xr.Dataset, rotation: Any, target: tuple[float, float]) -> 
     x, y = wcs.world_to_pixel(ta_wcs, *target)
     measured = model.place(ta, "centroid")
     residual = float(x) - measured[0], float(y) - measured[1]
-    if max(abs(value) for value in residual) > CLOSED:
+    if not all(abs(value) <= CLOSED for value in residual):
         msg = (
             f"the loop does not close: after the adjustment the target is {residual[0]:.1e}, {residual[1]:.1e} px "
             f"from the centroid in the TA frame (allowed {CLOSED:.0e}); attach and compute the offset again"

@@ -93,7 +93,7 @@ class _Place:
         made = self.corrections[name]
         if not math.isfinite(made.x_err + made.y_err):
             return self.unknown(made.source)
-        if "correction" in self.ds.dims and name in self.ds.variables["correction"].values:
+        if "correction" in self.ds.variables and name in self.ds.variables["correction"].values:
             return Part(made.x_err, made.y_err, made.source)
         x, y = math.hypot(made.x, made.x_err), math.hypot(made.y, made.y_err)
         return Part(x, y, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px: {made.source}")

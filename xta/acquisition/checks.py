@@ -121,8 +121,9 @@ def forget_image(ds: xr.Dataset, reason: str) -> xr.Dataset:
 def _assign(ds: xr.Dataset, results: Mapping[str, Check]) -> xr.Dataset:
     """Enter checks into a dataset, in place of earlier ones of the same names."""
     table: dict[str, Check] = dict.fromkeys(checklist.CHECKS, NOT_YET)
-    if all(name in ds.coords and ds.variables[name].dims == ("check",) for name in ("check_passed", "check_reason")):
-        rows = zip(*(ds.variables[name].values for name in ("check", "check_passed", "check_reason")), strict=True)
+    before = [ds.variables.get(name) for name in ("check", "check_passed", "check_reason")]
+    if all(each is not None and each.dims == ("check",) for each in before):
+        rows = zip(*(each.values for each in before if each is not None), strict=True)
         named = ((checklist.FORMER.get(name, name), state, reason) for name, state, reason in rows)
         table |= {str(name): (None if state < 0 else bool(state), str(reason)) for name, state, reason in named}
     ds = ds.drop_vars(["check", "check_passed", "check_reason"], errors="ignore")  # a selection may be left
@@ -262,7 +263,7 @@ def _known(ds: xr.Dataset, name: str, made: Correction | None) -> Check:
         return None, "the star was not found by an acquisition in another exposure"
     if not made.known:
         return False, made.source
-    applied = "correction" in ds.dims and name in ds.variables["correction"].values
+    applied = "correction" in ds.variables and name in ds.variables["correction"].values
     return (True, made.source) if applied else (None, f"not corrected for, {made.x:+.3f}, {made.y:+.3f} px")
 
 

@@ -95,7 +95,7 @@ def _measured(image: Key, bad: Key, err: Key | None, window: int) -> ImageCentro
 def search_region(ds: xr.Dataset, exposure: int | None = None) -> tuple[slice, slice]:
     """Compute the rows and columns of the TA region, of the size of the TA aperture around the intended position."""
     ta = in_use(ds, exposure)
-    center = {dim: float(ta.variables[f"ta_intended_{dim}"]) for dim in ("x", "y")}
+    center = dict(zip("xy", model.place(ta, "ta_intended"), strict=True))
     if not all(math.isfinite(value) for value in center.values()):
         return slice(None), slice(None)
     identity.require(ta, "instrument", "ta_aperture", step="xta.open_exposure")

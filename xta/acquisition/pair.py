@@ -298,7 +298,7 @@ def logged_facts(ds: xr.Dataset) -> Facts:
     """
     ta = in_use(ds)
     if "ta_oss_moved_x" in ta.coords:
-        return Facts(*(ta.variables[f"ta_oss_{name}"].values.item() for name in Facts._fields))
+        return Facts(*(model.required(ta, f"ta_oss_{name}") for name in Facts._fields))
     lines = header(ds).get("oss_log")
     blocks = osslog.read(f"{lines}\n").centroids() if lines else []
     used = header(ds).get("oss_x_det"), header(ds).get("oss_y_det")

@@ -75,7 +75,8 @@ def read(node: Any, arrays: Mapping[int, NDArray[Any]]) -> "WCS | None":
     loader.arrays = arrays
     try:
         contents = _contents(node, arrays)
-        loader.constructed_objects |= {each: _known[key] for each, key in contents.items() if key in _known}
+        known = {each: _known.get(key) for each, key in contents.items()}
+        loader.constructed_objects |= {each: transform for each, transform in known.items() if transform is not None}
         made = loader.construct_document(node)
         if type(made).__name__ != "WCS":
             return None
@@ -87,16 +88,17 @@ def read(node: Any, arrays: Mapping[int, NDArray[Any]]) -> "WCS | None":
 
 
 def _contents(wcs: Any, arrays: Mapping[int, NDArray[Any]]) -> dict[Any, Any]:
-    """Describe the nodes of the transforms of a WCS by their content; nothing if two of them have a node in common.
+    """Describe the nodes of the transforms of a WCS by their content; the last step has none.
 
-    The last step has no transform.
+    The result is empty if two of them are equal or have a node in common: as one object, they would be written once.
     """
     nodes = [_child(step, "transform") for step in _child(wcs, "steps").value[:-1]]
     seen: dict[int, int] = {}
     try:
-        return {node: _content(node, arrays, seen, len(seen)) for node in nodes}
+        contents = {node: _content(node, arrays, seen, len(seen)) for node in nodes}
     except _Other:
         return {}
+    return contents if len(set(contents.values())) == len(nodes) else {}
 
 
 def _child(node: Any, name: str) -> Any:
@@ -125,8 +127,8 @@ def _content(node: Any, arrays: Mapping[int, NDArray[Any]], seen: dict[int, int]
 def _keep(content: Any, transform: "Model") -> None:
     """Remember the transform of a step as the one used last."""
     _known.pop(content, None)
-    while len(_known) >= REMEMBERED:
-        _known.pop(next(iter(_known)), None)
+    for oldest in list(_known)[: max(0, len(_known) + 1 - REMEMBERED)]:  # other threads may change it meanwhile
+        _known.pop(oldest, None)
     _known[content] = transform
     transforms.shared.add(transform)
 

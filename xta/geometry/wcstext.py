@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,7 +28,7 @@ _read: dict[bytes, "WcsText"] = {}
 _loaded: dict[str, "WCS"] = {}
 """Text -> its GWCS, which is shared."""
 
-_joined: "WeakKeyDictionary[WCS, dict[str, Function]]" = WeakKeyDictionary()
+_joined: "WeakKeyDictionary[WCS, dict[str, Function | None]]" = WeakKeyDictionary()
 """Shared GWCS -> its steps to a frame, joined, once they were used."""
 
 INVERSE = "inverse"
@@ -125,11 +125,12 @@ def is_shared(wcs: "WCS") -> bool:
 
 
 def forward(wcs: "WCS", to: str = "") -> Function:
-    """Join the steps of a GWCS from the pixels to a frame, by default the sky; of a shared one, once."""
+    """Join the steps of a GWCS from the pixels to a frame of this name, by default the sky; of a shared one, once."""
     known = _joined.get(wcs, {})
     if to not in known:
-        known[to] = transforms.forward(_steps(wcs, to))
-    return known[to]
+        last = wcs.available_frames.index(to) if to else -1
+        known[to] = transforms.forward([step.transform for step in wcs.pipeline[:last]])
+    return cast("Function", known[to])
 
 
 def inverse(wcs: "WCS") -> Function | None:
@@ -137,15 +138,10 @@ def inverse(wcs: "WCS") -> Function | None:
     known = _joined.get(wcs, {})
     if INVERSE not in known:
         try:
-            known[INVERSE] = transforms.backward(_steps(wcs))
+            known[INVERSE] = transforms.backward([step.transform for step in wcs.pipeline[:-1]])
         except NotImplementedError:
-            return None
+            known[INVERSE] = None
     return known[INVERSE]
-
-
-def _steps(wcs: "WCS", to: str = "") -> list[Any]:
-    names = [getattr(step.frame, "name", step.frame) for step in wcs.pipeline]
-    return [step.transform for step in wcs.pipeline[: names.index(to) if to else -1]]
 
 
 def dump(wcs: "WCS") -> WcsText:
@@ -192,7 +188,8 @@ def load(text: str) -> "WCS":
     Returns
     -------
     gwcs.WCS
-        Shared between callers, so it must not be changed.
+        Shared between callers, and its transforms with the WCSs of other texts, so it must not be changed; change a
+        ``copy.deepcopy`` of it.
 
     Raises
     ------

@@ -145,8 +145,23 @@ def test_quickstart_and_readme_work_when_they_are_pasted_into_an_empty_folder(tm
     assert all(abs(float(pull)) < 4 for pull in pulls.groups())
     paste("\n".join(blocks(page, "bash")), tmp_path, "bash", "-e", "-c")
     assert paste("\n".join(blocks(ROOT / "README.md", "python")), tmp_path, sys.executable, "-c")
+    commands = re.findall(r"`(xta \w+ (?:FILE|FOLDER)[^`]*)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(commands) == 4
+    folder = tmp_path / "xta-demo" / "data"
+    paths = {"FILE": str(next(folder.glob("*_calints.fits"))), "FOLDER": str(folder)}
+    commands = [re.sub("FILE|FOLDER", lambda word: paths[word[0]], command) for command in commands]
+    paste("\n".join(commands), tmp_path, "bash", "-e", "-c")
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"centered.nc", "star.nc", "star.png", "star_centered.nc", "planet.nc", "xta-demo"} <= names
+    assert {
+        "klip.nc",
+        "star.html",
+        "centered.nc",
+        "star.nc",
+        "star.png",
+        "star_centered.nc",
+        "planet.nc",
+        "xta-demo",
+    } <= names
 
 
 @pytest.fixture(scope="module")

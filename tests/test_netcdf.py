@@ -56,7 +56,7 @@ def analyzed(nircam):
 UNKNOWN_TO_UDUNITS = {"pixel", "MJy/sr", "(MJy/sr)2"}
 
 
-@pytest.mark.parametrize("recentered", [False, True])
+@pytest.mark.parametrize("recentered", [False, pytest.param(True, marks=pytest.mark.heavy)])
 def test_to_netcdf_follows_cf(analyzed, tmp_path, recentered):
     """compliance-checker finds nothing but units that astronomers write and UDUNITS does not know."""
     from compliance_checker.runner import CheckSuite, ComplianceChecker

@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from click.testing import CliRunner
 
 import xta
 from xta import datasets
-from xta.cli import main
 from xta.datasets.instrument import GENERIC
 
 MASKS = ("NRCA5_MASK335R", "NRCA2_MASK210R", "NRCA5_MASKLWB", "MIRIM_MASK1140", "MIRIM_MASK1550", "MIRIM_MASKLYOT")
@@ -131,10 +129,3 @@ def test_ideal_visit_has_no_terms(tmp_path):
     visit = datasets.make_visit(tmp_path, integrations=1, ideal=True)
     for name in ("filter_shift_x", "way_v2", "maneuver_v2", "light_x", "onboard_x"):
         assert (visit.truth[name] == 0).all()
-
-
-def test_demo_shows_star_truth_error_and_pull(tmp_path):
-    result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    for words in ("truth", "standard error", "in standard errors"):
-        assert words in result.output

@@ -7,7 +7,7 @@ from astropy.modeling import models
 from gwcs import WCS
 
 from tests.test_gwcsyaml import content_of
-from xta.geometry import transforms, wcs, wcstext
+from xta.geometry import gwcsyaml, transforms, wcs, wcstext
 
 X, Y = np.array([0.0, 17.25, 319.5, -40.0, 1000.0]), np.array([3.5, 200.0, 0.25, 500.0, np.nan])
 
@@ -77,7 +77,7 @@ def test_only_steps_that_nobody_changes_are_kept(build_wcs):
     assert distortion[-1] is not attitude[-1]
     before = wcs.pixel_to_world(first, X, Y)
     for gwcs in (own, wcs.adjust(first, np.eye(3)), wcs.shift(first, 0.0, 0.0)):
-        assert transforms.shared.isdisjoint(steps(gwcs))
+        assert gwcsyaml.shared.isdisjoint(steps(gwcs))
         changed = next(each for each in steps(gwcs)[0].traverse_postorder() if isinstance(each, models.Shift))
         changed.offset += 5.0
         assert wcs.pixel_to_world(gwcs, X, Y)[0][0] != before[0][0]
@@ -97,14 +97,12 @@ def test_transform_with_part_of_another_step_is_not_kept(build_wcs):
     text = wcs.dump(gwcs)
     assert text.count("offset: 0.123") == 1
     again = wcs.load(text)
-    assert transforms.shared.isdisjoint(steps(again))
+    assert gwcsyaml.shared.isdisjoint(steps(again))
     assert wcs.dump(again) == text
     assert wcs.pixel_to_world(again, 10.0, 20.0) == wcs.pixel_to_world(gwcs, 10.0, 20.0)
 
 
 def test_number_of_kept_steps_is_limited(build_wcs, monkeypatch):
-    from xta.geometry import gwcsyaml
-
     monkeypatch.setattr(gwcsyaml, "REMEMBERED", 3)
     texts = [wcs.dump(build_wcs(ra=10.0 + n)) for n in range(5)]
     distortions = {id(steps(wcstext._parsed(text.encode()))[0]) for text in texts}

@@ -154,9 +154,7 @@ def expected(ds: xr.Dataset, tables: Tables) -> tuple[FilterShift | None, str]:
     """
     about, ta = header(ds), in_use(ds)
     bands = model.text(ta, "ta_filter"), str(about.get("filter", ""))
-    optics = {name: about.get(name) for name in ("instrument", "subarray")}
-    optics["channel"] = channel(model.text(ta, "ta_detector"))
-    acquired = tables.filter_shift(optics, bands[0])
+    acquired = tables.filter_shift(about, bands[0], channel=channel(model.text(ta, "ta_detector")))
     observed = tables.filter_shift(about, bands[1])
     if acquired is None or observed is None:
         unknown = [band or "no filter" for band, row in zip(bands, (acquired, observed), strict=True) if row is None]

@@ -112,9 +112,12 @@ class Tables:
     filter_shifts: FilterShifts
     accuracies: Accuracies
 
-    def filter_shift(self, about: Mapping[str, Any], band: str) -> FilterShift | None:
-        """Look up the shift of a filter in the optics of an exposure, by its header; None if it is not known."""
-        return self.filter_shifts.get((*_optics(about), band.upper()))
+    def filter_shift(self, about: Mapping[str, Any], band: str, *, channel: str | None = None) -> FilterShift | None:
+        """Look up the shift of a filter in the optics of an exposure, by its header; None if it is not known.
+
+        `channel` is that of another detector than the exposure's.
+        """
+        return self.filter_shifts.get((*_optics(about, channel), band.upper()))
 
     def usual_shift(self, about: Mapping[str, Any]) -> tuple[float, float]:
         """Compute the rms of the confirmed shifts in the optics of an exposure, along x and y [pixel].
@@ -142,10 +145,10 @@ class Tables:
         return next((self.accuracies[key] for key in keys if key in self.accuracies), None)
 
 
-def _optics(about: Mapping[str, Any]) -> tuple[str, str]:
+def _optics(about: Mapping[str, Any], channel: str | None = None) -> tuple[str, str]:
     """Return the instrument and the optics of an exposure, the first two columns of the filter shifts."""
     name = str(about.get("instrument", "")).upper()
-    return name, str({"NIRCAM": about.get("channel"), "MIRI": about.get("subarray")}.get(name)).upper()
+    return name, str({"NIRCAM": channel or about.get("channel"), "MIRI": about.get("subarray")}.get(name)).upper()
 
 
 def channel(detector: str) -> str:

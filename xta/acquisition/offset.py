@@ -114,7 +114,7 @@ def _offset(ds: xr.Dataset, centroid: Centroid, tables: Tables | None) -> xr.Dat
         centroid={"x": x, "y": y, "ra": ra, "dec": dec},
         ta_target={"x": target_x, "y": target_y},
         ta_inverse_error={"x": analytic_x - target_x, "y": analytic_y - target_y},
-        ta_reference={axis: float(ta.variables[f"ta_intended_{axis}"]) for axis in ("x", "y")},
+        ta_reference=dict(zip("xy", model.place(ta, "ta_intended"), strict=True)),
         centroid_difference=_difference(found),
         offset={"x": target_x - x, "y": target_y - y, "ra": offset_ra, "dec": offset_dec, "east": east, "north": north},
     )

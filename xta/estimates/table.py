@@ -194,7 +194,7 @@ def _compared(result: _Estimate, x: float, y: float, limit: float) -> tuple[floa
 
 def _from_ta(case: _Case, x: float, y: float, *, sigma: tuple[float, float], note: str = "") -> _Estimate:
     """Convert a position in the TA image to the exposure through the sky, with its standard error."""
-    ra, dec = wcs.pixel_to_world(wcs.load(case.ta["ta_wcs"].item()), [x, x + 1, x], [y, y, y + 1])
+    ra, dec = wcs.pixel_to_world(sky.the_wcs(case.ta, "ta_wcs"), [x, x + 1, x], [y, y, y + 1])
     positions = []
     for lon, lat in zip(ra, dec, strict=True):
         rotation = sphere.rotation_between(float(lon), float(lat), *case.acquired)
@@ -331,7 +331,7 @@ def _guide_star(case: _Case) -> _Estimate:
         raise MissingError(msg)
     guider = siaf.aperture("FGS", str(header(ds).get("guider_aperture", "")), header(ds).get("prd_version"))
     start, end = ([float(v) / 3600 for v in siaf.convert(guider, *idl, "idl", "tel")] for idl in (before, after))
-    to_v, _ = _v_frame(wcs.load(case.ta["ta_wcs"].item()))
+    to_v, _ = _v_frame(sky.the_wcs(case.ta, "ta_wcs"))
     _, to_sky = _v_frame(case.original)
     v2, v3 = to_v(float(ds["centroid_x"]), float(ds["centroid_y"]))
     turned = sphere.rotation_between(*start, *end) @ sphere.unit_vector(v2 / 3600, v3 / 3600)

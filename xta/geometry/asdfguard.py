@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from xta.errors import WCSError
 
-__all__ = ["MAX_CONTENT", "Checked", "check", "wcs_only"]
+__all__ = ["MAX_CONTENT", "Checked", "check", "child", "wcs_only"]
 
 Node: TypeAlias = Any
 """A node of YAML, of a library without types."""
@@ -89,7 +89,7 @@ def check(content: bytes) -> Checked:
     if not text.startswith(b"#ASDF "):
         _refuse("it does not begin with #ASDF")
     root = _compose(text)
-    node = _child(root, "wcs") or _child(_child(root, "meta"), "wcs")
+    node = child(root, "wcs") or child(child(root, "meta"), "wcs")
     if node is None:
         _refuse("it has neither wcs nor meta.wcs; use a product on which assign_wcs has run")
     _measure(node, 0, {})
@@ -139,7 +139,8 @@ def _pairs(node: Node) -> Iterator[tuple[str, Node]]:
         yield from ((key.value if key.id == "scalar" else "", value) for key, value in node.value)
 
 
-def _child(node: Node, name: str) -> Node:
+def child(node: Node, name: str) -> Node:
+    """Return the value of a key of a mapping; None if there is none."""
     return dict(_pairs(node)).get(name)
 
 

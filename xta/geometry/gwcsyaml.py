@@ -14,18 +14,19 @@ import io
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xta.errors import damage, filtered
-from xta.geometry import transforms
+from xta.geometry.asdfguard import child
 
 if TYPE_CHECKING:
     from astropy.modeling import Model
     from gwcs import WCS
 
-__all__ = ["read", "write"]
+__all__ = ["kinds", "read", "remember", "shared", "write"]
 
 ASDF, GWCS, ICRS = "tag:stsci.edu:asdf/", "tag:stsci.edu:gwcs/", "tag:astropy.org:astropy/coordinates/frames/icrs-"
 
@@ -43,7 +44,10 @@ VERSIONS = {
 """Transforms of astropy -> version of the tag that is written. All versions are read: they only add options."""
 
 REMEMBERED = 64
-"""Number of steps kept in memory."""
+"""Number of steps, and of GWCSs, kept in memory: a GWCS takes 0.5 MB as objects and 20 kB as text."""
+
+shared: "WeakSet[Model]" = WeakSet()
+"""Steps of GWCSs that nobody changes any more, so that what is made of them can be kept."""
 
 _known: "dict[Any, Model]" = {}
 """Content of the transform of a step -> the transform. The exposures of a visit share their distortion."""
@@ -81,7 +85,7 @@ def read(node: Any, arrays: Mapping[int, NDArray[Any]]) -> "WCS | None":
         if type(made).__name__ != "WCS":
             return None
         for step, key in zip(made.pipeline, contents.values(), strict=False):
-            _keep(key, step.transform)
+            shared.add(remember(_known, key, step.transform))
     except damage():
         return None
     return made
@@ -92,17 +96,13 @@ def _contents(wcs: Any, arrays: Mapping[int, NDArray[Any]]) -> dict[Any, Any]:
 
     The result is empty if two of them are equal or have a node in common: as one object, they would be written once.
     """
-    nodes = [_child(step, "transform") for step in _child(wcs, "steps").value[:-1]]
+    nodes = [child(step, "transform") for step in child(wcs, "steps").value[:-1]]
     seen: dict[int, int] = {}
     try:
         contents = {node: _content(node, arrays, seen, len(seen)) for node in nodes}
     except _Other:
         return {}
     return contents if len(set(contents.values())) == len(nodes) else {}
-
-
-def _child(node: Any, name: str) -> Any:
-    return next((value for key, value in node.value if key.value == name), None)
 
 
 def _content(node: Any, arrays: Mapping[int, NDArray[Any]], seen: dict[int, int], first: int) -> Any:
@@ -124,13 +124,13 @@ def _content(node: Any, arrays: Mapping[int, NDArray[Any]], seen: dict[int, int]
     return node.tag, tuple(_content(part, arrays, seen, first) for part in parts)
 
 
-def _keep(content: Any, transform: "Model") -> None:
-    """Remember the transform of a step as the one used last."""
-    _known.pop(content, None)
-    for oldest in list(_known)[: max(0, len(_known) + 1 - REMEMBERED)]:  # other threads may change it meanwhile
-        _known.pop(oldest, None)
-    _known[content] = transform
-    transforms.shared.add(transform)
+def remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
+    """Store a value as the newest one, and return it; if there are too many, the oldest are removed."""
+    known.pop(key, None)
+    for oldest in list(known)[: max(0, len(known) + 1 - REMEMBERED)]:  # other threads may change it meanwhile
+        known.pop(oldest, None)
+    known[key] = value
+    return value
 
 
 @cache
@@ -212,6 +212,12 @@ def _kinds() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], dict
         "spherical_to_cartesian": _turn(geometry.SphericalToCartesian, "spherical_to_cartesian"),
         "cartesian_to_spherical": _turn(geometry.CartesianToSpherical, "cartesian_to_spherical"),
     }
+
+
+@cache
+def kinds() -> frozenset[type]:
+    """List the models that the WCSs of JWST images consist of."""
+    return frozenset(kind for kind, _, _ in _kinds().values())
 
 
 def _turn(kind: type, name: str) -> Any:
@@ -325,13 +331,6 @@ class _Tagged:
         self.tag, self.value = tag, value
 
 
-class _Ready:
-    """A node of YAML."""
-
-    def __init__(self, node: Any) -> None:
-        self.node = node
-
-
 def write(wcs: "WCS") -> str | None:
     """Write a GWCS as an ASDF file without blocks; None if it contains something that no JWST image has."""
     import yaml
@@ -361,7 +360,7 @@ def _dumper() -> Any:
         return dumper.represent_mapping(data.tag, data.value)
 
     Dumper.add_representer(_Tagged, tagged)
-    Dumper.add_representer(_Ready, lambda _dumper, ready: ready.node)
+    Dumper.add_multi_representer(yaml.Node, lambda _dumper, node: node)  # those of a step are made once
     return Dumper
 
 
@@ -409,8 +408,8 @@ def _described(model: Any, known: dict[int, Any]) -> Any:
     """Describe a transform; the inverse of `_transform`. One that occurs twice is written once, with an alias."""
     if id(model) in known:
         return known[id(model)]
-    if model in transforms.shared:
-        return known.setdefault(id(model), _Ready(_node(model)))
+    if model in shared:
+        return known.setdefault(id(model), _node(model))
     return known.setdefault(id(model), _about(model, known))
 
 

@@ -6,23 +6,21 @@ the same methods ``evaluate`` in the same order, so their results are the same t
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial, reduce
+from functools import lru_cache, partial, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xta.geometry import gwcsyaml
+
 if TYPE_CHECKING:
     from astropy.modeling import Model
 
-__all__ = ["Function", "backward", "forward", "shared"]
+__all__ = ["Function", "backward", "forward"]
 
 Function: TypeAlias = Callable[..., tuple[NDArray[np.float64], ...]]
 """Takes arrays of one shape (n,) and returns arrays of this shape."""
-
-shared: "WeakSet[Model]" = WeakSet()
-"""Steps of GWCSs that nobody changes any more, so that what is made of them can be kept."""
 
 
 def forward(steps: "Sequence[Model]") -> Function:
@@ -42,7 +40,7 @@ def backward(steps: "Sequence[Model]") -> Function:
 
 
 def _kept(make: "Callable[[Model], Function]", model: "Model") -> Function:
-    return _made(make, model) if model in shared else make(model)
+    return _made(make, model) if model in gwcsyaml.shared else make(model)
 
 
 @lru_cache(maxsize=256)
@@ -74,7 +72,7 @@ def _parameters(model: "Model") -> list[Any] | None:
     They have the axis of a set of models in front.
     """
     parameters = [getattr(model, name) for name in model.param_names]
-    if type(model) not in _kinds() or any(parameter.unit is not None for parameter in parameters):
+    if type(model) not in gwcsyaml.kinds() or any(parameter.unit is not None for parameter in parameters):
         return None
     # The angles of rotations are kept in radians, and converted to degrees, to be read and written.
     converted = [
@@ -95,19 +93,3 @@ def _inverse(model: "Model") -> Function:
     if op == "&":
         return _beside(_inverse(model.left), model.left.n_outputs, _inverse(model.right))
     return _function(model.inverse)
-
-
-@cache
-def _kinds() -> frozenset[type]:
-    """List the models of a JWST image."""
-    from astropy.modeling import models
-    from gwcs import geometry
-
-    kinds = {models.Shift, models.Scale, models.Identity, models.Mapping, models.Polynomial1D, models.Polynomial2D}
-    kinds |= {
-        models.AffineTransformation2D,
-        models.RotationSequence3D,
-        geometry.SphericalToCartesian,
-        geometry.CartesianToSpherical,
-    }
-    return frozenset(kinds)

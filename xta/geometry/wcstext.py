@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WcsText", "dump", "forward", "from_fits", "inverse", "is_shared", "load", "share"]
 
-REMEMBERED = 64
-"""Number of GWCSs kept in memory: each takes 0.5 MB as objects and 20 kB as text."""
-
 _read: dict[bytes, "WcsText"] = {}
 """Digest of the ASDF content of a file -> the text of its GWCS."""
 
@@ -33,14 +30,6 @@ _joined: "WeakKeyDictionary[WCS, dict[str, Function | None]]" = WeakKeyDictionar
 
 INVERSE = "inverse"
 """Key of the joined inverses, which lead from the sky to the pixels."""
-
-
-def _remember(known: dict[Any, Any], key: Any, value: Any) -> Any:
-    """Store a value and return it; if there are too many, the oldest is removed."""
-    while len(known) >= REMEMBERED:
-        known.pop(next(iter(known), key), None)
-    known[key] = value
-    return value
 
 
 class WcsText(str):
@@ -115,7 +104,7 @@ def _checked(wcs: object, where: str) -> "WCS":
 def share(text: WcsText, wcs: "WCS") -> WcsText:
     """Keep a GWCS, which nobody may change any more, for the next `load` of its text; return the text."""
     _joined[wcs] = {}
-    _remember(_loaded, str(text), wcs)
+    gwcsyaml.remember(_loaded, str(text), wcs)
     return text
 
 
@@ -223,5 +212,5 @@ def from_fits(hdus: "HDUList") -> WcsText:
     text = _read.get(digest)
     if text is None:
         wcs = _checked(_parsed(content), "the ASDF extension (meta.wcs)")
-        text = share(_remember(_read, digest, dump(wcs)), wcs)
+        text = share(gwcsyaml.remember(_read, digest, dump(wcs)), wcs)
     return text
